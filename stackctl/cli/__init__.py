@@ -1,0 +1,1 @@
+"""Commands and everything that prints; the only place that prints or exits."""

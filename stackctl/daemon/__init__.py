@@ -1,0 +1,1 @@
+"""Wiring: builds the real objects, runs the reconcile loop, supervises, answers the API."""

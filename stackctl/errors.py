@@ -1,0 +1,178 @@
+"""Every failure that a user can see.
+
+    StackctlError            brief, hint, place, details, exit_code
+    |- StackFileError        the stack file is wrong: its author can fix it
+    |  `- StackFileErrors    several at once, in file order
+    |- UsageError            the command line is wrong (exit code 2)
+    |- NotFound              no such service, container, network, volume, image
+    |- Conflict              a name, port or address that somebody else holds
+    |- MachineError          the kernel, the disk, a missing right or feature
+    |  |- NotPermitted       not root, or root without a capability
+    |  `- OutOfSpace         the disk or a quota is full
+    |- ImageError            a reference, manifest or layer is unusable
+    |- ContainerError        the container's own process failed (step, exit code)
+    |- OperationFailed       an operation of a plan failed, with its cause
+    |- EngineUnreachable     no daemon answers and none could be started
+    `- InternalError         a bug of ours
+
+An error is one sentence (`brief`), the place it is about, and a hint that says
+what to do. `details` holds lines worth showing below (a service's last log
+lines). Log or raise, never both; only stackctl.cli prints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A position in a file. Lines and columns count from 1; 0 means unknown."""
+
+    file: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        return ":".join([self.file, *(str(n) for n in (self.line, self.column) if n)])
+
+
+class StackctlError(Exception):
+    """Base of all failures that are told to the user."""
+
+    kind = "error"
+    exit_code = 1
+    #: The status with which the REST API answers.
+    status = 500
+
+    def __init__(
+        self,
+        brief: str,
+        *,
+        hint: str = "",
+        place: Place | None = None,
+        details: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(brief)
+        self.brief = brief
+        self.hint = hint
+        self.place = place
+        self.details = details
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.brief}" if self.place else self.brief
+
+    def to_json(self) -> dict[str, Any]:
+        """The form that crosses the socket; `from_json` reads it back."""
+        place = self.place
+        return {
+            "kind": self.kind,
+            "message": self.brief,
+            "hint": self.hint,
+            "place": [place.file, place.line, place.column] if place else None,
+            "details": list(self.details),
+            "exit_code": self.exit_code,
+        }
+
+
+class StackFileError(StackctlError):
+    """The stack file says something wrong; `place` points at it."""
+
+    kind = "stack-file"
+    exit_code = 1
+    status = 400
+
+
+class StackFileErrors(StackFileError):
+    """All mistakes of all files at once, in file order. Never empty."""
+
+    kind = "stack-files"
+
+    def __init__(self, errors: tuple[StackFileError, ...]) -> None:
+        count = len(errors)
+        super().__init__(f"{count} mistake{'s' if count != 1 else ''} in the stack file")
+        self.errors = errors
+
+    def __str__(self) -> str:
+        return "\n".join(str(e) for e in self.errors)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**super().to_json(), "errors": [e.to_json() for e in self.errors]}
+
+
+class UsageError(StackctlError):
+    """The command line is wrong."""
+
+    kind = "usage"
+    exit_code = 2
+    status = 400
+
+
+class NotFound(StackctlError):
+    kind = "not-found"
+    status = 404
+
+
+class Conflict(StackctlError):
+    kind = "conflict"
+    status = 409
+
+
+class MachineError(StackctlError):
+    """The kernel or the machine refuses; says what and what to do about it."""
+
+    kind = "machine"
+
+
+class NotPermitted(MachineError):
+    kind = "not-permitted"
+    status = 403
+
+
+class OutOfSpace(MachineError):
+    kind = "out-of-space"
+    status = 507
+
+
+class ImageError(StackctlError):
+    kind = "image"
+
+
+class ContainerError(StackctlError):
+    """The container's process could not be started, or ended when it should not have."""
+
+    kind = "container"
+
+
+class OperationFailed(StackctlError):
+    """An operation of a plan failed; `details` are the failing service's last log lines."""
+
+    kind = "operation"
+
+
+class EngineUnreachable(StackctlError):
+    kind = "unreachable"
+    status = 503
+
+
+class InternalError(StackctlError):
+    """A bug of ours: the hint asks for a report."""
+
+    kind = "internal"
+
+
+class RemoteError(StackctlError):
+    """An error read back from the socket, with the other side's kind and exit code."""
+
+    def __init__(self, raw: dict[str, Any]) -> None:
+        place = raw.get("place")
+        super().__init__(
+            str(raw.get("message", "unknown error")),
+            hint=str(raw.get("hint") or ""),
+            place=Place(*place) if place else None,
+            details=tuple(raw.get("details") or ()),
+        )
+        self.kind = str(raw.get("kind", "error"))
+        self.exit_code = int(raw.get("exit_code", 1))
+        self.errors = tuple(RemoteError(e) for e in raw.get("errors") or ())

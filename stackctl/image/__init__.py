@@ -1,0 +1,1 @@
+"""References, the content store, layers, the built-in image and storage drivers."""

@@ -1,0 +1,1 @@
+"""Thin typed wrappers: one function a system call. Standard library only."""

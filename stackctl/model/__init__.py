@@ -1,0 +1,1 @@
+"""Frozen dataclasses that the layers hand to each other. Standard library only."""

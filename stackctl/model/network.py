@@ -1,0 +1,77 @@
+"""Networks and volumes as wanted, and endpoints as leased."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IpamPool:
+    """One address pool, as ipam.config has it; "" means the engine chooses."""
+
+    subnet: str = ""
+    ip_range: str = ""
+    gateway: str = ""
+    aux_addresses: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkConfig:
+    """A network as wanted. `name` is unique on the engine (project_key or `name:`)."""
+
+    name: str
+    driver: str = "bridge"
+    driver_opts: dict[str, str] = field(default_factory=dict)
+    internal: bool = False
+    attachable: bool = False
+    enable_ipv4: bool = True
+    enable_ipv6: bool = False
+    ipam: tuple[IpamPool, ...] = ()
+    labels: dict[str, str] = field(default_factory=dict)
+    project: str = ""
+    #: The key in the stack file ("default", "back").
+    key: str = ""
+    config_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeConfig:
+    name: str
+    driver: str = "local"
+    driver_opts: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    project: str = ""
+    key: str = ""
+    anonymous: bool = False
+    config_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One interface of one container, leased before it starts.
+
+    `ipv4` and `ipv6` are addresses with prefix length ("10.4.0.2/24"), gateways
+    without. `interface` is the name inside the container.
+    """
+
+    network: str
+    network_id: str
+    container_id: str
+    interface: str
+    mac: str
+    ipv4: str = ""
+    ipv6: str = ""
+    gateway4: str = ""
+    gateway6: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedPort:
+    """A host port that is reserved and forwarded to a container."""
+
+    host_ip: str
+    host_port: int
+    container_port: int
+    protocol: str
+    container_id: str

@@ -1,0 +1,76 @@
+"""What was saved: records as SQLite keeps them. Times are Unix seconds (float)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stackctl.model.container import ContainerConfig, Health, Status
+from stackctl.model.network import Endpoint, NetworkConfig, PublishedPort, VolumeConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessRef:
+    """A process known by pid AND start time (field 22 of /proc/PID/stat), never by pid alone."""
+
+    pid: int
+    start_time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerRecord:
+    """A container as the engine remembers it; checked against the kernel at start."""
+
+    id: str
+    config: ContainerConfig
+    created_at: float
+    status: Status = Status.CREATED
+    #: First host id of the 65536 that its user namespace maps; 0 with userns "host".
+    id_base: int = 0
+    endpoints: tuple[Endpoint, ...] = ()
+    ports: tuple[PublishedPort, ...] = ()
+    process: ProcessRef | None = None
+    #: The kernel's boot id at start: another one means that the machine was rebooted.
+    boot_id: str = ""
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    #: None: not ended yet, or honestly unknown (see `error`).
+    exit_code: int | None = None
+    oom_killed: bool = False
+    error: str = ""
+    health: Health = Health.NONE
+    restart_count: int = 0
+    #: The user stopped it: unless-stopped and always do not bring it back.
+    stopped_by_user: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkRecord:
+    id: str
+    config: NetworkConfig
+    created_at: float
+    #: The bridge's name in the kernel.
+    bridge: str = ""
+    subnet4: str = ""
+    gateway4: str = ""
+    subnet6: str = ""
+    gateway6: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeRecord:
+    config: VolumeConfig
+    created_at: float
+    #: Host directory that is mounted into containers.
+    mountpoint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackRecord:
+    """A project that was brought up: enough to plan its `down` without its file."""
+
+    name: str
+    #: Absolute paths of the files it was loaded from.
+    files: tuple[str, ...]
+    project_dir: str
+    created_at: float
+    updated_at: float

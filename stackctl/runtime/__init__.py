@@ -1,0 +1,1 @@
+"""Containers: bundle -> process; cgroups, rootfs, seccomp, capabilities, exec, logs, the shim."""

@@ -1,0 +1,1 @@
+"""Pure: dependency graph, desired against observed -> Plan; the executor that walks a Plan."""

@@ -1,0 +1,97 @@
+"""What the planner compares: desired, observed, and the policy of the command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from stackctl.model.container import ContainerConfig
+from stackctl.model.network import NetworkConfig, VolumeConfig
+from stackctl.model.record import ContainerRecord, NetworkRecord, VolumeRecord
+
+
+class Condition(StrEnum):
+    STARTED = "service_started"
+    HEALTHY = "service_healthy"
+    COMPLETED = "service_completed_successfully"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependency:
+    service: str
+    condition: Condition = Condition.STARTED
+    #: False: a missing or failed dependency is no reason to fail.
+    required: bool = True
+    #: Restart this service when the dependency is recreated by an explicit command.
+    restart: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredService:
+    """A service with one resolved ContainerConfig a replica (numbers 1..n, maybe none)."""
+
+    name: str
+    image: str
+    pull_policy: str = "missing"
+    replicas: tuple[ContainerConfig, ...] = ()
+    depends_on: tuple[Dependency, ...] = ()
+    #: True when the stack file says how many (scale, deploy.replicas) or the caller did.
+    has_healthcheck: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """All of a project that is wanted. External networks and volumes are only checked."""
+
+    project: str
+    services: tuple[DesiredService, ...] = ()
+    networks: tuple[NetworkConfig, ...] = ()
+    volumes: tuple[VolumeConfig, ...] = ()
+    external_networks: tuple[str, ...] = ()
+    external_volumes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """Records checked against the kernel, looked at once."""
+
+    project: str
+    containers: tuple[ContainerRecord, ...] = ()
+    networks: tuple[NetworkRecord, ...] = ()
+    volumes: tuple[VolumeRecord, ...] = ()
+    #: References that resolve locally.
+    images: frozenset[str] = frozenset()
+    #: Existing networks and volumes outside the project, by name (for external ones).
+    other_networks: frozenset[str] = frozenset()
+    other_volumes: frozenset[str] = frozenset()
+
+
+class Recreate(StrEnum):
+    CHANGED = "changed"
+    FORCE = "force"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpPolicy:
+    """The flags of `up` that change a plan. Empty `services` means all."""
+
+    services: tuple[str, ...] = ()
+    recreate: Recreate = Recreate.CHANGED
+    remove_orphans: bool = False
+    no_deps: bool = False
+    start: bool = True
+    #: Add a WaitHealthy (or wait for running) for every wanted service (`--wait`).
+    wait: bool = False
+    timeout: float | None = None
+    renew_anonymous_volumes: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownPolicy:
+    services: tuple[str, ...] = ()
+    volumes: bool = False
+    remove_orphans: bool = False
+    timeout: float | None = None
+    #: Dependency edges by service, for the reverse stop order (from the file or the records).
+    depends_on: dict[str, tuple[str, ...]] = field(default_factory=dict)

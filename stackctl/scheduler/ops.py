@@ -1,0 +1,138 @@
+"""The closed union of operations, and the plan that holds them.
+
+An operation is data: the executor hands it to the engine, tests compare its
+print. Every step carries its cause. Containers are addressed by name where the
+plan makes them, by id where they exist already.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stackctl.model.container import ContainerConfig
+from stackctl.model.network import NetworkConfig, VolumeConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullImage:
+    reference: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateNetwork:
+    network: NetworkConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveNetwork:
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateVolume:
+    volume: VolumeConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveVolume:
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateContainer:
+    """Makes record, snapshot and leases; starts nothing.
+
+    With `replaces` (an id) it takes a temporary name, inherits the anonymous
+    volumes of the old container, and RenameContainer gives it the final name
+    once the old one is gone.
+    """
+
+    config: ContainerConfig
+    replaces: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenameContainer:
+    """Gives the container created for `name` (see CreateContainer.replaces) that name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartContainer:
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitHealthy:
+    """Done when the container's health is healthy; fails when it is unhealthy or has ended.
+
+    Without a health check, running is enough.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitCompleted:
+    """Done when the container has ended with 0; fails with its exit code otherwise."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopContainer:
+    """`timeout` None: the container's own grace period."""
+
+    id: str
+    name: str
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveContainer:
+    id: str
+    name: str
+    #: Remove its anonymous volumes too.
+    anonymous_volumes: bool = False
+
+
+Op = (
+    PullImage
+    | CreateNetwork
+    | RemoveNetwork
+    | CreateVolume
+    | RemoveVolume
+    | CreateContainer
+    | RenameContainer
+    | StartContainer
+    | WaitHealthy
+    | WaitCompleted
+    | StopContainer
+    | RemoveContainer
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One operation of a plan: what, why, and after which others (by number).
+
+    `service` is "" for operations that belong to no service.
+    """
+
+    number: int
+    op: Op
+    cause: str
+    after: frozenset[int] = frozenset()
+    service: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A DAG of steps in a valid order (every step comes after those it waits for)."""
+
+    project: str
+    steps: tuple[Step, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.steps)

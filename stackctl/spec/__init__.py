@@ -1,0 +1,1 @@
+"""Stack file -> models: read, interpolate, merge, validate. Only the loader opens files."""

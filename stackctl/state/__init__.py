@@ -1,0 +1,1 @@
+"""Paths, SQLite records and locks."""
