@@ -1,0 +1,105 @@
+"""Where an engine keeps its things, and the names it may use in the kernel.
+
+Two engines on one machine differ in root or run-time directory; every kernel
+name (bridge, veth, nft table, cgroup) carries the tag derived from both, so
+that neither touches what is the other's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_ROOT = "/var/lib/stackctl"
+DEFAULT_RUN = "/run/stackctl"
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Absolute root of state and run-time directory of one engine."""
+
+    root: Path
+    run: Path
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Paths:
+        """STACKCTL_ROOT and STACKCTL_RUN, or the defaults."""
+        env = os.environ if environment is None else environment
+        root = os.path.realpath(env.get("STACKCTL_ROOT") or DEFAULT_ROOT)
+        run = os.path.realpath(env.get("STACKCTL_RUN") or DEFAULT_RUN)
+        return cls(Path(root), Path(run))
+
+    @property
+    def tag(self) -> str:
+        """Six hexadecimal digits that tell this engine's kernel objects from another's."""
+        return hashlib.sha256(f"{self.root}\0{self.run}".encode()).hexdigest()[:6]
+
+    @property
+    def socket(self) -> Path:
+        return self.run / "engine.sock"
+
+    @property
+    def daemon_lock(self) -> Path:
+        return self.run / "daemon.lock"
+
+    @property
+    def daemon_log(self) -> Path:
+        return self.root / "daemon.log"
+
+    @property
+    def database(self) -> Path:
+        return self.root / "state.db"
+
+    @property
+    def images(self) -> Path:
+        return self.root / "images"
+
+    @property
+    def volumes(self) -> Path:
+        return self.root / "volumes"
+
+    def volume(self, name: str) -> Path:
+        return self.volumes / name / "_data"
+
+    def container(self, container_id: str) -> Path:
+        """Persistent directory of a container: writable layer, log, generated files."""
+        return self.root / "containers" / container_id
+
+    def container_log(self, container_id: str) -> Path:
+        return self.container(container_id) / "log.json"
+
+    def container_run(self, container_id: str) -> Path:
+        """Run-time directory of a container: its bundle and how it ended."""
+        return self.run / "c" / container_id[:16]
+
+    def shim_socket(self, shim: str) -> Path:
+        """A shim's socket; `shim` is the project's name, hashed: sun_path holds 107 bytes."""
+        return self.run / "shim" / f"{hashlib.sha256(shim.encode()).hexdigest()[:16]}.sock"
+
+    @property
+    def keeper_socket(self) -> Path:
+        return self.run / "keeper.sock"
+
+    @property
+    def keeper_table(self) -> Path:
+        return self.run / "keeper.json"
+
+    @property
+    def cgroup(self) -> str:
+        """Name of the engine's cgroup, relative to the hierarchy's root; containers below."""
+        return f"stackctl-{self.tag}"
+
+    @property
+    def nft_table(self) -> str:
+        return f"stackctl-{self.tag}"
+
+    def bridge(self, network_id: str) -> str:
+        """IFNAMSIZ leaves 15 characters."""
+        return f"sc{self.tag}{network_id[:7]}"
+
+    def veth(self, endpoint_key: str) -> str:
+        """Name of an endpoint's end on the host."""
+        return f"v{self.tag}{hashlib.sha256(endpoint_key.encode()).hexdigest()[:8]}"
