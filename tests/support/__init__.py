@@ -1,0 +1,1 @@
+"""What the tests share: waiting, powers of the machine, the census, the command line."""
