@@ -206,6 +206,11 @@ class Status(StrEnum):
         return self in (Status.CREATED, Status.EXITED, Status.DEAD, Status.RESTARTING)
 
     @property
+    def needs_stop(self) -> bool:
+        """Must be stopped before it is removed: it lives, or is about to come back."""
+        return self.is_alive or self is Status.RESTARTING
+
+    @property
     def has_ended(self) -> bool:
         return self in (Status.EXITED, Status.DEAD)
 

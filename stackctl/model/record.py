@@ -41,6 +41,13 @@ class ContainerRecord:
     restart_count: int = 0
     #: The user stopped it: unless-stopped and always do not bring it back.
     stopped_by_user: bool = False
+    #: Id of the container whose place (and name) this one takes; "" once it has it.
+    replaces: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name that is taken right now: temporary until RenameContainer, then config.name."""
+        return f"{self.id[:12]}_{self.config.name}" if self.replaces else self.config.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

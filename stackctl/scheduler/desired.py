@@ -49,6 +49,8 @@ class Desired:
     volumes: tuple[VolumeConfig, ...] = ()
     external_networks: tuple[str, ...] = ()
     external_volumes: tuple[str, ...] = ()
+    #: Services of the file that no active profile wants: their containers are no orphans.
+    disabled: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,8 @@ class UpPolicy:
     wait: bool = False
     timeout: float | None = None
     renew_anonymous_volumes: bool = False
+    #: References that this command has pulled already: `pull_policy: always` is done.
+    pulled: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,3 +99,21 @@ class DownPolicy:
     timeout: float | None = None
     #: Dependency edges by service, for the reverse stop order (from the file or the records).
     depends_on: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Services that the file describes; the others are orphans. None: there is no file, all go.
+    known: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServicePolicy:
+    """The flags of `start`, `stop`, `restart` and `rm`. Empty `services` means all."""
+
+    services: tuple[str, ...] = ()
+    timeout: float | None = None
+    #: Only the named services, not what they depend on (start) or what depends on them (restart).
+    no_deps: bool = False
+    #: `rm -s`: stop what runs first.
+    stop: bool = False
+    #: `rm -v`: anonymous volumes too.
+    volumes: bool = False
+    #: By service, from the file; a service that is missing here is read from its records' labels.
+    depends_on: dict[str, tuple[Dependency, ...]] = field(default_factory=dict)

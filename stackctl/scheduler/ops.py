@@ -25,6 +25,9 @@ class CreateNetwork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveNetwork:
+    """Containers that are alive in it are an error. Ended ones, which are about to be
+    replaced (a network whose configuration changed), lose their leases with it."""
+
     name: str
 
 
@@ -49,6 +52,8 @@ class CreateContainer:
 
     config: ContainerConfig
     replaces: str = ""
+    #: With `replaces`: start with fresh anonymous volumes instead (`up -V`).
+    renew_volumes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +72,12 @@ class StartContainer:
 class WaitHealthy:
     """Done when the container's health is healthy; fails when it is unhealthy or has ended.
 
-    Without a health check, running is enough.
+    Without a health check, running is enough. With `ended_ok`, having ended with
+    0 is as good (`up --wait` on a container that does its work and leaves).
     """
 
     name: str
+    ended_ok: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +124,9 @@ Op = (
 class Step:
     """One operation of a plan: what, why, and after which others (by number).
 
-    `service` is "" for operations that belong to no service.
+    `service` is "" for operations that belong to no service. A step whose
+    predecessor failed is skipped, unless it tolerates that one: `tolerates` is a
+    subset of `after` and comes from `depends_on: required: false`.
     """
 
     number: int
@@ -125,6 +134,9 @@ class Step:
     cause: str
     after: frozenset[int] = frozenset()
     service: str = ""
+    tolerates: frozenset[int] = frozenset()
+    #: Its failure is told, but does not fail the command.
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
