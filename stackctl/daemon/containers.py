@@ -1,0 +1,426 @@
+"""One container at a time: create, start, stop, remove, as the engine's parts do it.
+
+Each change of a container happens under its own lock, so that an exit that is
+reported while a start is still being recorded waits its turn. A step that makes
+something registers its undoing at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from stackctl.daemon import names
+from stackctl.daemon.events import Events
+from stackctl.daemon.registry import Registry
+from stackctl.daemon.volumes import Volumes
+from stackctl.errors import Conflict, ContainerError, MachineError, NotFound, StackctlError
+from stackctl.image.service import Images
+from stackctl.model.container import BindMount, ContainerConfig, Health, Status, VolumeMount
+from stackctl.model.network import Endpoint, PublishedPort
+from stackctl.model.record import ContainerRecord, ProcessRef
+from stackctl.net.service import Net
+from stackctl.runtime.container import Runtime, StartRequest
+from stackctl.state.paths import Paths
+
+#: After SIGKILL the kernel needs a moment, not a grace period.
+_KILL_LIMIT = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Facts about this machine and boot that containers are started with."""
+
+    boot_id: str
+    resolver_lines: tuple[str, ...]
+    publish_address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The engine's parts, injected."""
+
+    paths: Paths
+    registry: Registry
+    runtime: Runtime
+    net: Net
+    images: Images
+    volumes: Volumes
+    events: Events
+    machine: Machine
+
+
+class Containers:
+    """Effects on single containers. `started` and `ended` tell the supervisor."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        started: Callable[[ContainerRecord], None],
+        ending: Callable[[str], None],
+    ) -> None:
+        self._parts = parts
+        self._registry = parts.registry
+        self._started = started
+        self._ending = ending
+        self._locks: dict[str, asyncio.Lock] = {}
+        #: Containers made to replace another one, by the name they will get.
+        self._successors: dict[str, str] = {}
+
+    def lock(self, container_id: str) -> asyncio.Lock:
+        return self._locks.setdefault(container_id, asyncio.Lock())
+
+    def resolve_name(self, name: str) -> ContainerRecord:
+        """The container that has or is about to get this name."""
+        successor = self._successors.get(name)
+        return self._registry.get(successor) if successor else self._registry.by_name(name)
+
+    # -- create, rename, remove
+
+    async def create(self, config: ContainerConfig, *, replaces: str = "") -> ContainerRecord:
+        """Record, writable layer, leases, anonymous volumes; nothing runs yet."""
+        container_id = secrets.token_hex(32)
+        name = f"{container_id[:12]}_{config.name}" if replaces else config.name
+        if self._registry.find_name(name) is not None:
+            raise Conflict(
+                f'the container name "{name}" is in use',
+                hint="remove or rename that container, or choose another name",
+            )
+        image = await self._parts.images.resolve(config.image)
+        mounts = self._inherit_volumes(config, replaces)
+        store = self._registry.store
+        async with AsyncExitStack() as undo:
+            private = config.security.userns == "private" and not config.security.privileged
+            record = ContainerRecord(
+                id=container_id,
+                config=replace(config, name=name, mounts=mounts),
+                created_at=time.time(),
+                id_base=store.allocate_id_range() if private else 0,
+            )
+            # The record comes first: whatever a kill leaves behind can be found by it.
+            self._registry.put(record)
+            undo.callback(self._registry.delete, container_id)
+            await self._make_volumes(record)
+            await self._parts.images.prepare(container_id, image)
+            undo.push_async_callback(self._parts.images.release, container_id)
+            endpoints = []
+            for attachment in config.networks:
+                network = store.network_by_name(attachment.network)
+                if network is None:
+                    raise NotFound(f'network "{attachment.network}" does not exist')
+                endpoint = self._parts.net.lease(network, container_id, attachment)
+                undo.callback(self._parts.net.release, endpoint)
+                endpoints.append(endpoint)
+            record = self._registry.put(replace(record, endpoints=tuple(endpoints)))
+            undo.pop_all()
+        if replaces:
+            self._successors[config.name] = container_id
+        self._publish_event(record, "create")
+        return record
+
+    def rename(self, name: str) -> ContainerRecord:
+        """Give a successor (see CreateContainer.replaces) its final name."""
+        record = self.resolve_name(name)
+        self._successors.pop(name, None)
+        if record.config.name == name:
+            return record
+        if self._registry.find_name(name) is not None:
+            raise Conflict(f'the container name "{name}" is in use')
+        record = self._registry.put(replace(record, config=replace(record.config, name=name)))
+        self._publish_event(record, "rename")
+        return record
+
+    async def remove(self, container_id: str, *, anonymous_volumes: bool = False) -> None:
+        """Writable layer, log, leases and record go; it must not be running."""
+        async with self.lock(container_id):
+            record = self._registry.find(container_id)
+            if record is None:
+                return
+            if record.status.is_alive:
+                raise Conflict(
+                    f"container {record.config.name} is running",
+                    hint="stop it first",
+                )
+            self._ending(container_id)
+            record = self._registry.update(container_id, status=Status.REMOVING)
+            await self.finish_removal(record)
+            if anonymous_volumes:
+                await self._remove_anonymous_volumes(record)
+            self._publish_event(record, "destroy")
+        self._locks.pop(container_id, None)
+
+    async def finish_removal(self, record: ContainerRecord) -> None:
+        """The part of a removal that a killed engine takes up again."""
+        await self._parts.net.drop_names(record.id)
+        await self._parts.net.detach(record.id)
+        if record.ports:
+            await self._parts.net.unpublish(record.ports)
+        await self._parts.runtime.forget(record)
+        await self._parts.images.release(record.id)
+        for endpoint in record.endpoints:
+            self._parts.net.release(endpoint)
+        if record.id_base:
+            self._registry.store.release_id_range(record.id_base)
+        self._registry.delete(record.id)
+
+    # -- start
+
+    async def start(self, container_id: str) -> ContainerRecord:
+        """Start it; returns at once when it already runs."""
+        async with self.lock(container_id):
+            record = self._registry.get(container_id)
+            if not record.status.can_start:
+                return record
+            self._ending(container_id)
+            record = self._registry.put(
+                replace(
+                    record,
+                    status=Status.STARTING,
+                    boot_id=self._parts.machine.boot_id,
+                    exit_code=None,
+                    oom_killed=False,
+                    error="",
+                    stopped_by_user=False,
+                    health=Health.STARTING if record.config.health else Health.NONE,
+                )
+            )
+            try:
+                record = await self._run(record)
+            except BaseException as error:
+                self._failed(record, error)
+                raise
+        self._publish_event(record, "start")
+        self._started(record)
+        return record
+
+    async def _run(self, record: ContainerRecord) -> ContainerRecord:
+        parts = self._parts
+        async with AsyncExitStack() as undo:
+            self._make_bind_sources(record.config)
+            ports = record.ports or await self._publish_ports(record)
+            if ports and not record.ports:
+                undo.push_async_callback(parts.net.unpublish, ports)
+                record = self._registry.put(replace(record, ports=ports))
+            resolver_port = 32768 + secrets.randbelow(28000) if record.endpoints else 0
+
+            async def attach(process: ProcessRef) -> None:
+                if not record.endpoints:
+                    return
+                await parts.net.attach(process.pid, record.endpoints)
+                await parts.net.set_names(
+                    record.id,
+                    record.endpoints,
+                    names.names(record),
+                    (process, resolver_port),
+                )
+
+            undo.push_async_callback(parts.net.detach, record.id)
+            undo.push_async_callback(parts.net.drop_names, record.id)
+            image = await parts.images.resolve(record.config.image)
+            request = StartRequest(
+                record=record,
+                snapshot=await parts.images.prepare(record.id, image),
+                volumes=self._volume_paths(record.config),
+                hosts=names.hosts_file(record),
+                resolv_conf=names.resolver_file(record.config, parts.machine.resolver_lines),
+                hostname=names.hostname(record),
+                netns_blobs=parts.net.netns_blobs(resolver_port) if resolver_port else (),
+            )
+            process = await parts.runtime.start(request, attach)
+            undo.pop_all()
+        return self._registry.put(
+            replace(record, status=Status.RUNNING, process=process, started_at=time.time())
+        )
+
+    def _failed(self, record: ContainerRecord, error: BaseException) -> None:
+        """It never ran: say why, with the exit code that a shell would give."""
+        code = error.exit_code if isinstance(error, ContainerError) else 128
+        self._registry.update(
+            record.id,
+            status=Status.EXITED,
+            ports=(),
+            process=None,
+            exit_code=code,
+            finished_at=time.time(),
+            error=str(error) or type(error).__name__,
+            health=Health.NONE,
+        )
+
+    async def _publish_ports(self, record: ContainerRecord) -> tuple[PublishedPort, ...]:
+        if not record.config.ports or not record.endpoints:
+            return ()
+        return await self._parts.net.publish(
+            record.id,
+            _published_endpoint(record),
+            record.config.ports,
+            self._parts.machine.publish_address,
+        )
+
+    def _volume_paths(self, config: ContainerConfig) -> Mapping[str, str]:
+        return {
+            mount.volume: str(self._parts.volumes.path(mount.volume))
+            for mount in config.mounts
+            if isinstance(mount, VolumeMount)
+        }
+
+    @staticmethod
+    def _make_bind_sources(config: ContainerConfig) -> None:
+        for mount in config.mounts:
+            if not isinstance(mount, BindMount) or Path(mount.source).exists():
+                continue
+            if not mount.create_host_path:
+                raise ContainerError(
+                    f'service "{config.service or config.name}": the bind source '
+                    f"{mount.source} does not exist",
+                    hint="make it, or correct the path under `volumes`",
+                )
+            try:
+                Path(mount.source).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise MachineError(
+                    f"cannot make the bind source {mount.source}: {error.strerror}"
+                ) from error
+
+    # -- stop
+
+    async def stop(self, container_id: str, timeout: float | None = None) -> None:
+        """Stop signal, grace period, then the whole container is killed.
+
+        `timeout` None takes the container's own grace period (seconds).
+        """
+        record = self._registry.get(container_id)
+        if record.status is Status.RESTARTING:
+            self._ending(container_id)
+            async with self.lock(container_id):
+                record = self._registry.get(container_id)
+                if record.status is Status.RESTARTING:
+                    self._registry.update(container_id, status=Status.EXITED, stopped_by_user=True)
+            return
+        if record.status is Status.STARTING:
+            record = (
+                await self._registry.wait(
+                    container_id, lambda r: r is None or r.status is not Status.STARTING
+                )
+                or record
+            )
+        if not record.status.is_alive:
+            return
+        self._registry.update(container_id, stopped_by_user=True)
+        self._ending(container_id)
+        if record.status is Status.PAUSED:
+            await self.unpause(container_id)
+        grace = record.config.stop_grace if timeout is None else timeout
+        await self._parts.runtime.signal(record, signal_number(record.config.stop_signal))
+        if not await self._has_ended(container_id, grace):
+            await self._parts.runtime.kill(record)
+            if not await self._has_ended(container_id, _KILL_LIMIT):
+                raise MachineError(
+                    f"container {record.config.name} did not end after SIGKILL",
+                    hint="a process in it hangs in the kernel, in state D",
+                )
+        self._publish_event(record, "stop")
+
+    async def _has_ended(self, container_id: str, limit: float) -> bool:
+        try:
+            async with asyncio.timeout(max(limit, 0.0)):
+                await self._registry.wait(
+                    container_id, lambda r: r is None or not r.status.is_alive
+                )
+        except TimeoutError:
+            return False
+        return True
+
+    async def kill(self, container_id: str, signum: int = signal.SIGKILL) -> None:
+        """Send a signal to the container's process; SIGKILL ends the whole container."""
+        record = self._registry.get(container_id)
+        if not record.status.is_alive:
+            raise Conflict(f"container {record.config.name} is not running")
+        if signum == signal.SIGKILL:
+            self._registry.update(container_id, stopped_by_user=True)
+            self._ending(container_id)
+            await self._parts.runtime.kill(record)
+        else:
+            await self._parts.runtime.signal(record, signum)
+        self._publish_event(record, "kill")
+
+    async def pause(self, container_id: str) -> None:
+        record = self._registry.get(container_id)
+        if record.status is not Status.RUNNING:
+            raise Conflict(f"container {record.config.name} is not running")
+        await self._parts.runtime.pause(record)
+        self._registry.update(container_id, status=Status.PAUSED)
+        self._publish_event(record, "pause")
+
+    async def unpause(self, container_id: str) -> None:
+        record = self._registry.get(container_id)
+        if record.status is not Status.PAUSED:
+            raise Conflict(f"container {record.config.name} is not paused")
+        await self._parts.runtime.unpause(record)
+        self._registry.update(container_id, status=Status.RUNNING)
+        self._publish_event(record, "unpause")
+
+    # -- volumes of a container
+
+    def _inherit_volumes(self, config: ContainerConfig, replaces: str) -> tuple[object, ...]:
+        """A replaced container hands its anonymous volumes on, by target (as compose does)."""
+        old = self._registry.find(replaces) if replaces else None
+        if old is None:
+            return config.mounts
+        inherited = {
+            mount.target: mount.volume
+            for mount in old.config.mounts
+            if isinstance(mount, VolumeMount) and mount.anonymous
+        }
+        return tuple(
+            replace(mount, volume=inherited[mount.target])
+            if isinstance(mount, VolumeMount) and mount.anonymous and mount.target in inherited
+            else mount
+            for mount in config.mounts
+        )
+
+    async def _make_volumes(self, record: ContainerRecord) -> None:
+        for mount in record.config.mounts:
+            if not isinstance(mount, VolumeMount) or self._parts.volumes.exists(mount.volume):
+                continue
+            if not mount.anonymous and record.config.project:
+                raise NotFound(f'volume "{mount.volume}" does not exist')
+            await self._parts.volumes.create_for(record.config, mount)
+
+    async def _remove_anonymous_volumes(self, record: ContainerRecord) -> None:
+        for mount in record.config.mounts:
+            if isinstance(mount, VolumeMount) and mount.anonymous:
+                await self._parts.volumes.remove_if_unused(mount.volume)
+
+    def _publish_event(self, record: ContainerRecord, action: str) -> None:
+        self._parts.events.publish("container", action, record.id, names.attributes(record.config))
+
+
+def _published_endpoint(record: ContainerRecord) -> Endpoint:
+    """The endpoint that published ports lead to: the one with the default gateway."""
+    with_gateway = [e for e in record.endpoints if e.gateway4 or e.gateway6]
+    return (with_gateway or list(record.endpoints))[0]
+
+
+def signal_number(name: str) -> int:
+    """ "SIGTERM", "TERM" or "15" to its number.
+
+    Raises StackctlError for what is no signal.
+    """
+    text = name.strip().upper()
+    if text.isdigit() and 0 < int(text) < signal.NSIG:
+        return int(text)
+    if text.startswith("SIGRTMIN+") and text[9:].isdigit():
+        return int(signal.SIGRTMIN) + int(text[9:])
+    try:
+        return int(signal.Signals["SIG" + text.removeprefix("SIG")])
+    except KeyError:
+        raise StackctlError(
+            f'"{name}" is not a signal', hint="use a name such as SIGTERM, or a number"
+        ) from None

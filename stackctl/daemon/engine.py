@@ -1,0 +1,172 @@
+"""The engine: performs the operations of a plan on the real parts.
+
+The executor hands it one operation at a time, many at once; it matches the
+closed union exhaustively and decides nothing. A text that `perform` returns is
+shown as the step's progress.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import assert_never
+
+from stackctl.daemon.containers import Containers, Parts
+from stackctl.daemon.supervisor import Supervisor
+from stackctl.errors import Conflict, ContainerError, NotFound, OperationFailed
+from stackctl.model.container import Health, Status
+from stackctl.model.network import NetworkConfig
+from stackctl.model.record import ContainerRecord
+from stackctl.runtime.logfile import last_lines
+from stackctl.scheduler.ops import (
+    CreateContainer,
+    CreateNetwork,
+    CreateVolume,
+    Op,
+    PullImage,
+    RemoveContainer,
+    RemoveNetwork,
+    RemoveVolume,
+    RenameContainer,
+    StartContainer,
+    StopContainer,
+    WaitCompleted,
+    WaitHealthy,
+)
+
+#: Log lines of a failed service that are shown with its error.
+_SHOWN_LINES = 10
+
+
+class Engine:
+    """Implements scheduler.executor.Engine."""
+
+    def __init__(self, parts: Parts, containers: Containers, supervisor: Supervisor) -> None:
+        self._parts = parts
+        self._containers = containers
+        self._supervisor = supervisor
+
+    async def perform(self, op: Op) -> str | None:
+        """Carry out one operation; raises StackctlError when it fails."""
+        match op:
+            case PullImage():
+                await self._parts.images.resolve(op.reference)
+            case CreateNetwork():
+                await self._create_network(op.network)
+            case RemoveNetwork():
+                await self._remove_network(op.name)
+            case CreateVolume():
+                await self._parts.volumes.create(op.volume)
+                self._parts.events.publish("volume", "create", op.volume.name, {})
+            case RemoveVolume():
+                await self._parts.volumes.remove(op.name)
+                self._parts.events.publish("volume", "destroy", op.name, {})
+            case CreateContainer():
+                await self._containers.create(op.config, replaces=op.replaces)
+            case RenameContainer():
+                self._containers.rename(op.name)
+            case StartContainer():
+                await self._start(op.name)
+            case WaitHealthy():
+                return await self._wait_healthy(op.name)
+            case WaitCompleted():
+                return await self._wait_completed(op.name)
+            case StopContainer():
+                await self._containers.stop(op.id, op.timeout)
+            case RemoveContainer():
+                await self._containers.remove(op.id, anonymous_volumes=op.anonymous_volumes)
+            case _:
+                assert_never(op)
+        return None
+
+    async def _start(self, name: str) -> None:
+        record = self._containers.resolve_name(name)
+        try:
+            await self._containers.start(record.id)
+        except ContainerError as error:
+            if not error.details:
+                error.details = tuple(last_lines(self._parts.paths, record.id, _SHOWN_LINES))
+            raise
+
+    async def _wait_healthy(self, name: str) -> str:
+        record = self._containers.resolve_name(name)
+        began = record.started_at
+        final = await self._parts.registry.wait(record.id, _health_is_decided)
+        if final is None:
+            raise NotFound(f"{name} was removed while it was waited for")
+        if final.status.has_ended or final.status is Status.RESTARTING:
+            raise self.died(final)
+        if final.health is Health.UNHEALTHY:
+            raise OperationFailed(
+                f"{_subject(final)} is unhealthy: {self._supervisor.last_probe(final.id)}",
+                hint="see its log below, and its `healthcheck`",
+                details=tuple(last_lines(self._parts.paths, final.id, _SHOWN_LINES)),
+            )
+        if final.health is Health.NONE:
+            return "running"
+        took = self._supervisor.healthy_at(final.id) - (began or final.started_at)
+        return f"healthy after {max(took, 0.0):.1f} s"
+
+    async def _wait_completed(self, name: str) -> str:
+        record = self._containers.resolve_name(name)
+        final = await self._parts.registry.wait(
+            record.id, lambda r: r is None or r.status.has_ended
+        )
+        if final is None:
+            raise NotFound(f"{name} was removed while it was waited for")
+        if final.exit_code != 0:
+            raise self.died(final)
+        return "completed"
+
+    def died(self, record: ContainerRecord) -> OperationFailed:
+        """The error for a service that ended when it should not have."""
+        if record.error and record.exit_code is None:
+            how = f"ended: {record.error}"
+        elif record.oom_killed:
+            how = f"was killed for using more than its memory limit (exit code {record.exit_code})"
+        else:
+            how = f"exited with code {record.exit_code}"
+        return OperationFailed(
+            f"{_subject(record)} {how}",
+            hint="its last log lines are below; `stackctl logs` has them all",
+            details=tuple(last_lines(self._parts.paths, record.id, _SHOWN_LINES)),
+        )
+
+    async def _create_network(self, config: NetworkConfig) -> None:
+        store = self._parts.registry.store
+        if store.network_by_name(config.name) is not None:
+            return
+        record = await self._parts.net.create_network(config, secrets.token_hex(32))
+        store.put_network(record)
+        self._parts.events.publish("network", "create", record.id, {"name": config.name})
+
+    async def _remove_network(self, name: str) -> None:
+        store = self._parts.registry.store
+        record = store.network_by_name(name)
+        if record is None:
+            return
+        users = [
+            r.config.name
+            for r in self._parts.registry.all()
+            if any(e.network == name for e in r.endpoints)
+        ]
+        if users:
+            raise Conflict(
+                f'network "{name}" is in use by {", ".join(users)}',
+                hint="stop and remove these containers first (--remove-orphans removes orphans)",
+            )
+        await self._parts.net.remove_network(record)
+        store.delete_network(record.id)
+        self._parts.events.publish("network", "destroy", record.id, {"name": name})
+
+
+def _health_is_decided(record: ContainerRecord | None) -> bool:
+    if record is None or record.status.has_ended or record.status is Status.RESTARTING:
+        return True
+    if record.status is not Status.RUNNING:
+        return False
+    return record.health in (Health.NONE, Health.HEALTHY, Health.UNHEALTHY)
+
+
+def _subject(record: ContainerRecord) -> str:
+    config = record.config
+    return f'service "{config.service}"' if config.service else f"container {config.name}"

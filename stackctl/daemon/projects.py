@@ -1,0 +1,161 @@
+"""From a request's "project" part to what the scheduler compares.
+
+The caller hands over files, environment and flags; the daemon, which is local
+and has the models loaded, reads the files (measured: half the time of loading
+them in the CLI).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stackctl.daemon.containers import Parts
+from stackctl.errors import NotFound, StackctlError, UsageError
+from stackctl.model.image import Image
+from stackctl.model.record import ContainerRecord
+from stackctl.scheduler.desired import Desired, Observed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """A loaded project: what its files say, with the warnings of reading them."""
+
+    name: str
+    loaded: Any  # spec.loader.Loaded; imported lazily, so not named here
+    warnings: tuple[tuple[str, str], ...]
+
+
+def load_request(body: Mapping[str, Any]) -> Any:
+    """The spec.loader.LoadRequest of a request's "project" part."""
+    from stackctl.spec.loader import LoadRequest
+
+    raw = body.get("project")
+    if not isinstance(raw, dict):
+        raise UsageError('the request has no "project" part')
+    return LoadRequest(
+        files=tuple(raw.get("files") or ()),
+        project_dir=raw.get("project_dir"),
+        name=raw.get("name"),
+        profiles=tuple(raw.get("profiles") or ()),
+        env_files=tuple(raw.get("env_files") or ()),
+        environment=dict(raw.get("environment") or {}),
+        cwd=str(raw.get("cwd") or "/"),
+    )
+
+
+class Projects:
+    """Loads projects and observes them."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def load(self, body: Mapping[str, Any], *, activate: Sequence[str] = ()) -> Project:
+        """Read and validate the stack file; `activate` names services whose profiles count."""
+        from stackctl.spec.loader import load
+
+        request = load_request(body)
+        loaded = await asyncio.to_thread(load, request, services=tuple(activate))
+        return Project(
+            name=loaded.stack.name,
+            loaded=loaded,
+            warnings=tuple((w.text, str(w.place or "")) for w in loaded.warnings),
+        )
+
+    async def name(self, body: Mapping[str, Any]) -> str:
+        """Only the project's name: a stack that runs needs no file to be listed or stopped."""
+        from stackctl.spec.loader import project_name
+
+        return await asyncio.to_thread(project_name, load_request(body))
+
+    async def try_load(self, body: Mapping[str, Any]) -> Project | None:
+        """The project if its file is there; None when there is none (not when it is wrong)."""
+        try:
+            return await self.load(body)
+        except NotFound:
+            return None
+
+    async def desired(
+        self, project: Project, *, scale: Mapping[str, int], services: Sequence[str]
+    ) -> Desired:
+        """Desired state; images that are not here are planned with their reference only."""
+        from stackctl.daemon.desired import desired
+
+        images = await self._images(project)
+
+        def image_of(reference: str) -> Image:
+            image = images.get(reference)
+            if image is None:
+                raise NotFound(f'image "{reference}" is not here')
+            return image
+
+        return desired(project.loaded.stack, image_of, scale=scale, services=tuple(services))
+
+    async def _images(self, project: Project) -> dict[str, Image]:
+        references = {s.image for s in project.loaded.stack.services.values() if s.image}
+        images: dict[str, Image] = {}
+        problems: list[StackctlError] = []
+        for reference in sorted(references):
+            try:
+                images[reference] = await self._parts.images.resolve(reference)
+            except StackctlError as error:
+                problems.append(error)
+        if problems:
+            raise problems[0]
+        return images
+
+    def observe(self, name: str, references: Sequence[str] = ()) -> Observed:
+        """Records of the project, looked at once. `references` are images that resolve."""
+        store = self._parts.registry.store
+        networks, volumes = tuple(store.networks()), tuple(store.volumes())
+        return Observed(
+            project=name,
+            containers=self._parts.registry.of_project(name),
+            networks=tuple(n for n in networks if n.config.project == name),
+            volumes=tuple(v for v in volumes if v.config.project == name),
+            images=frozenset(references),
+            other_networks=frozenset(n.config.name for n in networks if n.config.project != name),
+            other_volumes=frozenset(v.config.name for v in volumes if v.config.project != name),
+        )
+
+    def select(
+        self, name: str, services: Sequence[str], *, all: bool = True, oneoff: bool = False
+    ) -> list[ContainerRecord]:
+        """Containers of these services (all services when empty), by service and number.
+
+        Raises NotFound for a service that has no container.
+        """
+        records = [
+            r
+            for r in self._parts.registry.of_project(name)
+            if (oneoff or not r.config.oneoff) and (all or r.status.is_alive)
+        ]
+        known = {r.config.service for r in records}
+        for service in services:
+            if service not in known:
+                raise NotFound(
+                    f'service "{service}" has no container in the project "{name}"',
+                    hint=f"it has: {', '.join(sorted(known))}" if known else "bring it up first",
+                )
+        chosen = [r for r in records if not services or r.config.service in services]
+        return sorted(chosen, key=lambda r: (r.config.service, r.config.number, r.created_at))
+
+    def one(self, name: str, service: str, index: int = 0) -> ContainerRecord:
+        """The container of a service that commands such as exec speak to.
+
+        The lowest running number, or number `index`. Raises NotFound.
+        """
+        records = self.select(name, [service])
+        if index:
+            records = [r for r in records if r.config.number == index]
+            if not records:
+                raise NotFound(f'service "{service}" has no container number {index}')
+        alive = [r for r in records if r.status.is_alive]
+        if not alive:
+            raise NotFound(
+                f'service "{service}" is not running',
+                hint=f"start it with `stackctl up -d {service}`",
+            )
+        return alive[0]

@@ -1,0 +1,135 @@
+"""start, stop, restart, kill, pause, unpause, wait: on the containers of a project."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+from stackctl.daemon.containers import Containers, Parts, signal_number
+from stackctl.daemon.engine import Engine
+from stackctl.daemon.jobs import Emit, Jobs, Message
+from stackctl.daemon.projects import Projects
+from stackctl.daemon.verbs.stack import carry_out
+from stackctl.model.container import Status
+from stackctl.model.record import ContainerRecord
+from stackctl.scheduler.ops import Plan
+
+
+class LifecycleVerbs:
+    def __init__(
+        self, parts: Parts, projects: Projects, containers: Containers, engine: Engine, jobs: Jobs
+    ) -> None:
+        self._parts = parts
+        self._projects = projects
+        self._containers = containers
+        self._engine = engine
+        self._jobs = jobs
+
+    def start(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        from stackctl.scheduler.lifecycle import start_plan
+
+        return self._planned(body, lambda records, _: start_plan(records))
+
+    def stop(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        from stackctl.scheduler.lifecycle import stop_plan
+
+        return self._planned(body, stop_plan, cancel_before=True)
+
+    def restart(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        from stackctl.scheduler.lifecycle import restart_plan
+
+        return self._planned(body, restart_plan)
+
+    async def _planned(
+        self,
+        body: Mapping[str, Any],
+        planner: Callable[[tuple[ContainerRecord, ...], float | None], Plan],
+        *,
+        cancel_before: bool = False,
+    ) -> AsyncIterator[Message]:
+        name = await self._projects.name(body)
+        raw = body.get("timeout")
+        timeout = float(raw) if raw is not None else None
+
+        async def work(emit: Emit) -> Message:
+            records = tuple(self._projects.select(name, body.get("services") or ()))
+            plan = planner(records, timeout)
+            await carry_out(plan, self._engine, emit)
+            return {"type": "result", "exit_code": 0, "changed": bool(plan)}
+
+        job = self._jobs.begin(name, work, cancel_before=cancel_before)
+        async for message in job.messages():
+            yield message
+
+    def kill(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        signum = signal_number(str(body.get("signal") or signal.SIGKILL.name))
+        return self._each(
+            body,
+            lambda r: r.status.is_alive,
+            lambda r: self._containers.kill(r.id, signum),
+            "killed",
+        )
+
+    def pause(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        return self._each(
+            body,
+            lambda r: r.status is Status.RUNNING,
+            lambda r: self._containers.pause(r.id),
+            "paused",
+        )
+
+    def unpause(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        return self._each(
+            body,
+            lambda r: r.status is Status.PAUSED,
+            lambda r: self._containers.unpause(r.id),
+            "unpaused",
+        )
+
+    async def _each(
+        self,
+        body: Mapping[str, Any],
+        wanted: Callable[[ContainerRecord], bool],
+        act: Callable[[ContainerRecord], Awaitable[None]],
+        state: str,
+    ) -> AsyncIterator[Message]:
+        """One independent action a container; says what became of each."""
+        name = await self._projects.name(body)
+        records = [r for r in self._projects.select(name, body.get("services") or ()) if wanted(r)]
+        outcomes = await asyncio.gather(*(act(r) for r in records), return_exceptions=True)
+        for record, outcome in zip(records, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+            yield {
+                "type": "status",
+                "service": record.config.service,
+                "container": record.config.name,
+                "state": state,
+                "text": state,
+            }
+        yield {"type": "result", "exit_code": 0, "changed": bool(records)}
+
+    async def wait(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """Exit codes as the services end; the result carries the last one's."""
+        name = await self._projects.name(body)
+        records = self._projects.select(name, body.get("services") or ())
+
+        async def ended(record: ContainerRecord) -> tuple[ContainerRecord, int | None]:
+            final = await self._parts.registry.wait(
+                record.id, lambda r: r is None or r.status.has_ended
+            )
+            return record, final.exit_code if final is not None else None
+
+        code = 0
+        for next_one in asyncio.as_completed([ended(r) for r in records]):
+            record, exit_code = await next_one
+            code = exit_code if exit_code is not None else 255
+            yield {
+                "type": "exit",
+                "container": record.config.name,
+                "service": record.config.service,
+                "code": exit_code,
+            }
+        yield {"type": "result", "exit_code": code}

@@ -1,0 +1,100 @@
+"""run: a one-off container of a service, with what the service depends on."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from stackctl.daemon.containers import Parts
+from stackctl.daemon.engine import Engine
+from stackctl.daemon.jobs import Emit, Jobs, Message
+from stackctl.daemon.projects import Project, Projects
+from stackctl.daemon.verbs.stack import carry_out, warning_messages
+from stackctl.errors import NotFound
+from stackctl.model.container import ContainerConfig
+from stackctl.scheduler.desired import UpPolicy
+from stackctl.scheduler.ops import Plan, StartContainer
+
+
+class RunVerb:
+    def __init__(self, parts: Parts, projects: Projects, engine: Engine, jobs: Jobs) -> None:
+        self._parts = parts
+        self._projects = projects
+        self._engine = engine
+        self._jobs = jobs
+
+    async def run(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """Bring up the dependencies and make the container; detached, start it as well.
+
+        The one-off takes the service's place in the plan, so its gates are the
+        service's own. An attached caller starts it with the `attach` session, so
+        that no output comes before somebody listens.
+        """
+        service = str(body.get("service") or "")
+        project = await self._projects.load(body, activate=[service])
+        for message in warning_messages(project):
+            yield message
+        config = await self._config(project, service, body)
+
+        async def work(emit: Emit) -> Message:
+            plan = await self._plan(project, service, config, body)
+            await carry_out(plan, self._engine, emit)
+            return {
+                "type": "result",
+                "exit_code": 0,
+                "container": self._parts.registry.by_name(config.name).id,
+                "name": config.name,
+            }
+
+        async for message in self._jobs.begin(project.name, work).messages():
+            yield message
+
+    async def _config(
+        self, project: Project, service: str, body: Mapping[str, Any]
+    ) -> ContainerConfig:
+        from stackctl.daemon.desired import one_off
+
+        stack = project.loaded.stack
+        if service not in stack.services:
+            raise NotFound(
+                f'no such service: "{service}"',
+                hint=f"the stack has: {', '.join(sorted(stack.services))}",
+            )
+        image = await self._parts.images.resolve(stack.services[service].image)
+        return one_off(
+            stack,
+            service,
+            image,
+            name=str(body.get("name") or f"{project.name}-{service}-run-{secrets.token_hex(4)}"),
+            options=body,
+        )
+
+    async def _plan(
+        self, project: Project, service: str, config: ContainerConfig, body: Mapping[str, Any]
+    ) -> Plan:
+        from stackctl.scheduler.plan import up_plan
+
+        desired = await self._projects.desired(project, scale={}, services=[service])
+        desired = replace(
+            desired,
+            services=tuple(
+                replace(s, replicas=(config,)) if s.name == service else s for s in desired.services
+            ),
+        )
+        observed = self._projects.observe(project.name, [s.image for s in desired.services])
+        observed = replace(
+            observed,
+            containers=tuple(c for c in observed.containers if c.config.service != service),
+        )
+        policy = UpPolicy(services=(service,), no_deps=bool(body.get("no_deps")))
+        plan = up_plan(desired, observed, policy)
+        if body.get("detach"):
+            return plan
+        own = {
+            s.number
+            for s in plan.steps
+            if isinstance(s.op, StartContainer) and s.op.name == config.name
+        }
+        return replace(plan, steps=tuple(s for s in plan.steps if s.number not in own))

@@ -1,0 +1,274 @@
+"""What is: ps, ls, port, top, images, events, version, info, doctor, config."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import stackctl
+from stackctl.daemon.containers import Parts
+from stackctl.daemon.jobs import Message
+from stackctl.daemon.projects import Projects
+from stackctl.errors import NotFound
+from stackctl.model.container import Health, Status
+from stackctl.model.record import ContainerRecord
+
+API_VERSION = "1.51"
+
+
+class ShowVerbs:
+    def __init__(self, parts: Parts, projects: Projects) -> None:
+        self._parts = parts
+        self._projects = projects
+
+    async def ps(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """One row a container, in docker compose's field names."""
+        name = await self._projects.name(body)
+        services = body.get("services") or ()
+        everything = bool(body.get("all"))
+        for record in self._projects.select(name, services, oneoff=True):
+            if everything or record.status.is_alive or record.status is Status.RESTARTING:
+                yield {"type": "row", **container_row(record)}
+        yield {"type": "result", "exit_code": 0}
+
+    async def ls(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """One row a project: name, how many containers in which state, its files."""
+        stacks = {s.name: s for s in self._parts.registry.store.stacks()}
+        by_project: dict[str, list[ContainerRecord]] = {}
+        for record in self._parts.registry.all():
+            if record.config.project:
+                by_project.setdefault(record.config.project, []).append(record)
+        for name in sorted(set(stacks) | set(by_project)):
+            records = by_project.get(name, [])
+            alive = any(r.status.is_alive for r in records)
+            if not alive and not body.get("all"):
+                continue
+            counts: dict[str, int] = {}
+            for record in records:
+                counts[record.status] = counts.get(record.status, 0) + 1
+            stack = stacks.get(name)
+            yield {
+                "type": "row",
+                "Name": name,
+                "Status": ", ".join(f"{s}({n})" for s, n in sorted(counts.items())) or "created(0)",
+                "ConfigFiles": ",".join(stack.files) if stack else "",
+            }
+        yield {"type": "result", "exit_code": 0}
+
+    async def port(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """Where a container port is published: HOST:PORT."""
+        name = await self._projects.name(body)
+        service, private = str(body.get("service")), int(body.get("private_port") or 0)
+        protocol = str(body.get("protocol") or "tcp")
+        record = self._projects.one(name, service, int(body.get("index") or 0))
+        for port in record.ports:
+            if port.container_port == private and port.protocol == protocol:
+                address = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip
+                yield {"type": "row", "Address": f"{address}:{port.host_port}"}
+                break
+        else:
+            raise NotFound(
+                f'service "{service}" publishes no port {private}/{protocol}',
+                hint="it publishes: " + (_ports_text(record) or "nothing"),
+            )
+        yield {"type": "result", "exit_code": 0}
+
+    async def top(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """The processes of each running container."""
+        name = await self._projects.name(body)
+        for record in self._projects.select(name, body.get("services") or (), all=False):
+            for process in await self._parts.runtime.processes(record):
+                yield {
+                    "type": "row",
+                    "Container": record.config.name,
+                    "UID": process.uid,
+                    "PID": process.pid,
+                    "PPID": process.ppid,
+                    "TIME": process.time,
+                    "CMD": process.command,
+                }
+        yield {"type": "result", "exit_code": 0}
+
+    async def events(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """Container events of the project, from `since` on and then as they happen."""
+        name = await self._projects.name(body)
+        services = set(body.get("services") or ())
+        since, until = float(body.get("since") or 0), float(body.get("until") or 0)
+
+        def wanted(attributes: Mapping[str, str]) -> bool:
+            return attributes.get("com.docker.compose.project") == name and (
+                not services or attributes.get("com.docker.compose.service") in services
+            )
+
+        events = self._parts.events
+        with events.subscribe() as subscription:
+            for event in events.since(since) if since else ():
+                if wanted(event.attributes) and (not until or event.time <= until):
+                    yield event.to_json()
+            if until and until <= time.time():
+                yield {"type": "result", "exit_code": 0}
+                return
+            try:
+                async with asyncio.timeout(until - time.time() if until else None):
+                    async for event in subscription:
+                        if wanted(event.attributes):
+                            yield event.to_json()
+            except TimeoutError:
+                pass
+        yield {"type": "result", "exit_code": 0}
+
+    async def config(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """The resolved model as text (yaml, json), or the names of one kind."""
+        from stackctl.spec.dump import as_data, as_text
+
+        project = await self._projects.load(body)
+        for text, place in project.warnings:
+            yield {"type": "warning", "text": text, "place": place}
+        stack = project.loaded.stack
+        data = as_data(stack)
+        listed = {
+            "services": sorted(data.get("services", {})),
+            "volumes": sorted(data.get("volumes", {})),
+            "networks": sorted(data.get("networks", {})),
+            "images": sorted({s.image for s in stack.services.values() if s.image}),
+            "profiles": sorted({p for s in stack.services.values() for p in s.profiles}),
+        }
+        yield {
+            "type": "result",
+            "exit_code": 0,
+            "text": as_text(stack, str(body.get("format") or "yaml")),
+            **listed,
+        }
+
+    async def version(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        yield {
+            "type": "result",
+            "exit_code": 0,
+            "Version": stackctl.__version__,
+            "ApiVersion": API_VERSION,
+            "PythonVersion": platform.python_version(),
+            "KernelVersion": platform.release(),
+            "Os": "linux",
+            "Arch": platform.machine(),
+        }
+
+    async def info(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """The engine and its machine in figures."""
+        records = self._parts.registry.all()
+        paths = self._parts.paths
+        yield {
+            "type": "result",
+            "exit_code": 0,
+            "Version": stackctl.__version__,
+            "Root": str(paths.root),
+            "Run": str(paths.run),
+            "Tag": paths.tag,
+            "Pid": os.getpid(),
+            "Containers": len(records),
+            "ContainersRunning": sum(r.status is Status.RUNNING for r in records),
+            "ContainersPaused": sum(r.status is Status.PAUSED for r in records),
+            "ContainersStopped": sum(not r.status.is_alive for r in records),
+            "Networks": len(tuple(self._parts.registry.store.networks())),
+            "Volumes": len(tuple(self._parts.registry.store.volumes())),
+            "Stacks": sorted({r.config.project for r in records if r.config.project}),
+            "KernelVersion": platform.release(),
+            "CPUs": os.cpu_count(),
+            "MemTotal": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        }
+
+    async def doctor(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """What this kernel and machine can and cannot do, tried."""
+        from stackctl.runtime.doctor import examine
+
+        worst = 0
+        for finding in await asyncio.to_thread(examine, self._parts.paths):
+            worst = max(worst, 1 if finding.state == "bad" else 0)
+            yield {
+                "type": "row",
+                "Name": finding.name,
+                "State": finding.state,
+                "Fact": finding.fact,
+                "Advice": finding.advice,
+            }
+        yield {"type": "result", "exit_code": worst}
+
+
+def container_row(record: ContainerRecord) -> Message:
+    """A row of ps, as docker compose's --format json has it."""
+    config = record.config
+    return {
+        "ID": record.id[:12],
+        "FullID": record.id,
+        "Name": config.name,
+        "Project": config.project,
+        "Service": config.service,
+        "Image": config.image,
+        "Command": " ".join(config.argv),
+        "State": str(record.status),
+        "Status": status_text(record, time.time()),
+        "Health": "" if record.health is Health.NONE else str(record.health),
+        "ExitCode": record.exit_code or 0,
+        "CreatedAt": record.created_at,
+        "StartedAt": record.started_at,
+        "RunningFor": _ago(time.time() - record.created_at),
+        "Ports": _ports_text(record),
+        "Publishers": [
+            {
+                "URL": p.host_ip,
+                "TargetPort": p.container_port,
+                "PublishedPort": p.host_port,
+                "Protocol": p.protocol,
+            }
+            for p in record.ports
+        ],
+        "Labels": ",".join(f"{k}={v}" for k, v in config.labels.items()),
+    }
+
+
+def status_text(record: ContainerRecord, now: float) -> str:
+    """ "Up 3 seconds (healthy)", "Exited (137) 2 minutes ago"."""
+    match record.status:
+        case Status.RUNNING | Status.PAUSED | Status.STARTING:
+            text = f"Up {_span(now - record.started_at)}"
+            if record.status is Status.PAUSED:
+                return f"{text} (Paused)"
+            if record.health is Health.STARTING:
+                return f"{text} (health: starting)"
+            return text if record.health is Health.NONE else f"{text} ({record.health})"
+        case Status.EXITED:
+            code = "unknown" if record.exit_code is None else record.exit_code
+            return f"Exited ({code}) {_ago(now - record.finished_at)}"
+        case Status.RESTARTING:
+            return f"Restarting ({record.exit_code}) {_ago(now - record.finished_at)}"
+        case _:
+            return str(record.status).capitalize()
+
+
+def _span(seconds: float) -> str:
+    """A length of time as docker words it, in its largest whole unit."""
+    seconds = max(seconds, 0.0)
+    if seconds < 1:
+        return "Less than a second"
+    for size, unit in ((604800, "week"), (86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {unit}{'s' if count != 1 else ''}"
+    count = int(seconds)
+    return f"{count} second{'s' if count != 1 else ''}"
+
+
+def _ago(seconds: float) -> str:
+    return f"{_span(seconds)} ago"
+
+
+def _ports_text(record: ContainerRecord) -> str:
+    shown = [
+        f"{f'[{p.host_ip}]' if ':' in p.host_ip else p.host_ip}:{p.host_port}"
+        f"->{p.container_port}/{p.protocol}"
+        for p in record.ports
+    ]
+    return ", ".join(shown)
