@@ -1,0 +1,73 @@
+# Two commands for a new user: `make demo` and `make test`. The rest is for
+# those who work on stackctl; CONTRIBUTING.md says more.
+
+SHELL := /bin/sh
+BIN := .venv/bin
+CYCLES ?= 100
+# Further options for pytest, e.g. PYTEST="-k health -x".
+PYTEST ?=
+# In CI a test that is skipped is a failure.
+NO_SKIPS := $(if $(filter true 1,$(CI)),--no-skips,)
+
+.PHONY: help setup demo test check lint unit integration e2e soak bench docs build clean
+
+help:
+	@echo "make demo    set up, bring an example stack up, fetch a page from it, take it down"
+	@echo "make test    all that the tests need, then lint, types, contracts and every test"
+	@echo "make check   lint, types, import contracts and unit tests (before each commit)"
+	@echo "make setup   the virtual environment in .venv"
+	@echo "make bench   stackctl beside Docker and Podman, when they are installed"
+	@echo "make soak    CYCLES=$(CYCLES) times up and down, counting what is left"
+	@echo "make docs    the generated pages under docs/"
+	@echo "make build   the wheel and the source archive, under dist/"
+
+setup: .venv/ready-dev
+
+# The stamps are younger than what they were made from: a second run costs nothing.
+.venv/ready-run: pyproject.toml scripts/setup.sh
+	@scripts/setup.sh run
+	@touch $@
+
+.venv/ready-dev: pyproject.toml scripts/setup.sh
+	@scripts/setup.sh dev
+	@touch $@ .venv/ready-run
+
+demo: .venv/ready-run
+	@scripts/demo.sh
+
+lint: .venv/ready-dev
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy --no-error-summary -p stackctl
+	@report=$$($(BIN)/lint-imports 2>&1) || { echo "$$report"; exit 1; }
+
+unit: .venv/ready-dev
+	@$(BIN)/pytest tests/unit $(NO_SKIPS) $(PYTEST)
+
+integration e2e: .venv/ready-dev packages
+	@$(BIN)/pytest tests/$@ $(NO_SKIPS) $(PYTEST)
+
+check: lint unit
+
+.PHONY: packages
+packages:
+	@scripts/packages.sh tests
+
+test: .venv/ready-dev packages lint
+	@$(BIN)/pytest tests/unit tests/integration tests/e2e --cycles=$(CYCLES) $(NO_SKIPS) $(PYTEST)
+
+soak: .venv/ready-dev
+	@$(BIN)/pytest tests/e2e -k cycles --cycles=$(CYCLES) --timeout=3600 $(PYTEST)
+
+bench: .venv/ready-run
+	@$(BIN)/python tests/bench/main.py $(BENCH)
+
+docs: .venv/ready-dev
+	@scripts/docs.sh
+
+build: .venv/ready-dev
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@ls dist
+
+clean:
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
