@@ -181,6 +181,8 @@ class ContainerConfig:
     #: Counts from 1 within a service; 0 for a one-off (`run`).
     number: int = 0
     oneoff: bool = False
+    #: Removed with its anonymous volumes as soon as it has ended (`--rm`).
+    auto_remove: bool = False
     config_hash: str = ""
 
 
