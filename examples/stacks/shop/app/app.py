@@ -1,8 +1,8 @@
 """A small shop: products and orders in PostgreSQL, a counter of visits in Redis.
 
-    GET  /           products, orders and visits as JSON
-    POST /orders     body: a product's name; places an order
-    GET  /healthz    200 when database and cache answer
+GET  /           products, orders and visits as JSON
+POST /orders     body: a product's name; places an order
+GET  /healthz    200 when database and cache answer
 """
 
 import json
