@@ -1,0 +1,92 @@
+"""The interface to control groups, and which of the two answers on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from stackctl.runtime.cgroups.plan import CgroupPlan, Limits, Rights
+from stackctl.runtime.cgroups.tree import ROOT, find
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a container uses. Bytes, seconds; None: the kernel does not say.
+
+    `memory` is without file cache that could go at once, as `docker stats` shows it.
+    """
+
+    memory: int | None = None
+    memory_limit: int | None = None
+    cpu: float | None = None
+    cpu_throttled: float | None = None
+    pids: int | None = None
+    read: int | None = None
+    written: int | None = None
+
+
+class CgroupDriver(Protocol):
+    """Groups are named by the engine's group and the container's id.
+
+    Every method is blocking and short unless it has a timeout (seconds). A group
+    that is not there has no processes, no usage, and is removed already.
+    """
+
+    @property
+    def version(self) -> int: ...
+    @property
+    def controllers(self) -> frozenset[str]: ...
+
+    def prepare_engine_group(self, engine_group: str) -> frozenset[str]:
+        """Makes the engine's group; returns the controllers that containers can be limited by."""
+
+    def remove_engine_group(self, engine_group: str) -> bool:
+        """When no container is left; False: something is still in it."""
+
+    def plan(
+        self, engine_group: str, container_id: str, limits: Limits, security: Rights
+    ) -> CgroupPlan: ...
+
+    def join_files(self, engine_group: str, container_id: str) -> tuple[str, ...]:
+        """As CgroupPlan.procs, for another process of a running container (exec)."""
+
+    def containers(self, engine_group: str) -> frozenset[str]:
+        """Ids that have a group: to sweep what a crash left behind."""
+
+    def processes(self, engine_group: str, container_id: str) -> tuple[int, ...]:
+        """Pids as the caller sees them, groups that the container made included."""
+
+    def freeze(self, engine_group: str, container_id: str, timeout: float = 10.0) -> None:
+        """Returns when everything stands still; MachineError, and thawed, if it never does."""
+
+    def thaw(self, engine_group: str, container_id: str) -> None: ...
+
+    def kill(self, engine_group: str, container_id: str, timeout: float = 10.0) -> bool:
+        """SIGKILL to all, fork bombs included; True when nothing is left alive."""
+
+    def remove(self, engine_group: str, container_id: str, timeout: float = 5.0) -> bool:
+        """Removes the container's groups; False: processes are still in it."""
+
+    def oom_killed(self, engine_group: str, container_id: str) -> bool:
+        """The kernel killed a process of it for want of memory."""
+
+    def usage(self, engine_group: str, container_id: str) -> Usage: ...
+
+    def move_self_out(self, engine_group: str) -> tuple[str, ...]:
+        """Leaves the caller's groups (a session, a CI step): an ended scope must not end us.
+
+        Returns the hierarchies that could not be left.
+        """
+
+
+def driver(root: str = ROOT) -> CgroupDriver:
+    """The one for this machine. Raises MachineError when control groups are not mounted."""
+    # Imported here: only one of the two is ever needed in a process.
+    tree = find(root)
+    if tree.version == 2:
+        from stackctl.runtime.cgroups.v2 import V2
+
+        return V2(tree)
+    from stackctl.runtime.cgroups.v1 import V1
+
+    return V1(tree)

@@ -1,0 +1,291 @@
+"""Limits -> what has to be written where: data that the container's child performs.
+
+    child: mkdir dirs -> write writes -> write "0" to each of procs -> unshare(CLONE_NEWCGROUP)
+
+Reads the tree to know what the kernel has, and changes nothing. What a user
+asked for and the kernel cannot do is a MachineError that names it; what nobody
+asked for is left out.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from stackctl.errors import MachineError, UsageError
+from stackctl.runtime.cgroups.tree import JOINED_V1, WANTED_V2, Tree, words
+
+#: cpu quotas are per this many microseconds, as everywhere in the field.
+PERIOD = 100_000
+#: The kernel takes no quota below 1 ms.
+_LEAST_QUOTA = 1_000
+
+#: Device nodes that a container may open: null, zero, full, random, urandom, tty, console,
+#: ptmx, and all pseudo terminals.
+DEVICES = ("1:3", "1:5", "1:7", "1:8", "1:9", "5:0", "5:1", "5:2", "136:*")
+
+
+class Limits(Protocol):
+    """model.Limits, as far as control groups are concerned."""
+
+    @property
+    def memory(self) -> int | None: ...
+    @property
+    def memory_reservation(self) -> int | None: ...
+    @property
+    def memory_swap(self) -> int | None: ...
+    @property
+    def memory_swappiness(self) -> int | None: ...
+    @property
+    def cpus(self) -> float | None: ...
+    @property
+    def cpu_shares(self) -> int | None: ...
+    @property
+    def cpuset_cpus(self) -> str: ...
+    @property
+    def cpuset_mems(self) -> str: ...
+    @property
+    def pids(self) -> int | None: ...
+
+
+class Rights(Protocol):
+    @property
+    def privileged(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CgroupPlan:
+    """All paths are absolute on the host.
+
+    dirs    mkdir in this order, 0755; one that is there already is fine
+    writes  (file, text), in this order, each by one write(2)
+    procs   files to write "0" into from a process with ONE thread, in this order
+    into    "" or a v2 directory for clone3(CLONE_INTO_CGROUP). On v2 it is the
+            group of `procs` (skip `procs` then); on a hybrid it comes in addition,
+            and whoever has no clone3 leaves it: freezing and killing work without.
+
+    On v1 the files are `tasks`, not `cgroup.procs`: a single thread that moves
+    itself is spared the wait for an RCU grace period (some milliseconds; kernel/
+    cgroup/cgroup.c, cgroup_procs_write_start).
+    """
+
+    dirs: tuple[str, ...]
+    writes: tuple[tuple[str, str], ...]
+    procs: tuple[str, ...]
+    into: str = ""
+
+
+def plan(
+    tree: Tree, engine_group: str, container_id: str, limits: Limits, security: Rights
+) -> CgroupPlan:
+    """For a container that is about to start. Raises MachineError, UsageError."""
+    _check_swap(limits)
+    _check_missing(tree, limits)
+    if tree.version == 2:
+        return _plan_v2(tree, engine_group, container_id, limits)
+    return _plan_v1(tree, engine_group, container_id, limits, security)
+
+
+def _plan_v1(
+    tree: Tree, engine_group: str, container_id: str, limits: Limits, security: Rights
+) -> CgroupPlan:
+    joined = [name for name in JOINED_V1 if name in tree.v1]
+    if limits.cpuset_cpus or limits.cpuset_mems:
+        joined.append("cpuset")
+    tops = list(dict.fromkeys(tree.v1[name] for name in joined))
+    hybrid = [tree.v2] if tree.v2 else []
+    dirs = [
+        path
+        for top in [*tops, *hybrid]
+        for path in (f"{top}/{engine_group}", f"{top}/{engine_group}/{container_id}")
+    ]
+    group = f"{engine_group}/{container_id}"
+    return CgroupPlan(
+        tuple(dirs),
+        tuple(_writes_v1(tree, engine_group, group, limits, security)),
+        tuple(f"{top}/{group}/tasks" for top in tops),
+        f"{tree.v2}/{group}" if tree.v2 else "",
+    )
+
+
+def _writes_v1(
+    tree: Tree, engine_group: str, group: str, limits: Limits, security: Rights
+) -> Iterator[tuple[str, str]]:
+    if limits.cpuset_cpus or limits.cpuset_mems:
+        top = tree.v1["cpuset"]
+        for name, wanted in (("cpus", limits.cpuset_cpus), ("mems", limits.cpuset_mems)):
+            # A new v1 cpuset is empty and takes no process until it is filled from above.
+            everything = _line(f"{top}/cpuset.{name}")
+            yield f"{top}/{engine_group}/cpuset.{name}", everything
+            yield f"{top}/{group}/cpuset.{name}", wanted or everything
+    memory = f"{tree.v1.get('memory')}/{group}/memory"
+    if limits.memory is not None:
+        yield f"{memory}.limit_in_bytes", str(limits.memory)
+        swap = limits.memory_swap
+        if swap is not None or _counts_swap(tree):
+            yield f"{memory}.memsw.limit_in_bytes", str(2 * limits.memory if swap is None else swap)
+    if limits.memory_reservation is not None:
+        yield f"{memory}.soft_limit_in_bytes", str(limits.memory_reservation)
+    if limits.memory_swappiness is not None:
+        yield f"{memory}.swappiness", str(limits.memory_swappiness)
+    cpu = f"{tree.v1.get('cpu')}/{group}/cpu"
+    if limits.cpus is not None:
+        yield f"{cpu}.cfs_period_us", str(PERIOD)
+        yield f"{cpu}.cfs_quota_us", str(quota(limits.cpus))
+    if limits.cpu_shares:
+        yield f"{cpu}.shares", str(limits.cpu_shares)
+    if limits.pids is not None:
+        yield f"{tree.v1['pids']}/{group}/pids.max", _at_most(limits.pids)
+    if not security.privileged and "devices" in tree.v1:
+        devices = f"{tree.v1['devices']}/{group}/devices"
+        yield f"{devices}.deny", "a"
+        for numbers in DEVICES:
+            yield f"{devices}.allow", f"c {numbers} rwm"
+
+
+def _plan_v2(tree: Tree, engine_group: str, container_id: str, limits: Limits) -> CgroupPlan:
+    parent = f"{tree.v2}/{engine_group}"
+    group = f"{parent}/{container_id}"
+    enabled = sorted(usable_v2(tree))
+    writes: list[tuple[str, str]] = []
+    if enabled:
+        writes.append((f"{parent}/cgroup.subtree_control", " ".join(f"+{c}" for c in enabled)))
+    writes += [(f"{group}/{name}", text) for name, text in _limits_v2(limits, tree)]
+    return CgroupPlan((parent, group), tuple(writes), (f"{group}/cgroup.procs",), group)
+
+
+def _limits_v2(limits: Limits, tree: Tree) -> Iterator[tuple[str, str]]:
+    if limits.cpuset_cpus:
+        yield "cpuset.cpus", limits.cpuset_cpus
+    if limits.cpuset_mems:
+        yield "cpuset.mems", limits.cpuset_mems
+    if limits.memory is not None:
+        yield "memory.max", str(limits.memory)
+        swap = limits.memory_swap
+        if swap == -1:
+            yield "memory.swap.max", "max"
+        elif swap is not None:
+            yield "memory.swap.max", str(swap - limits.memory)
+        elif _counts_swap(tree):
+            yield "memory.swap.max", str(limits.memory)
+    if limits.memory_reservation is not None:
+        yield "memory.low", str(limits.memory_reservation)
+    if limits.cpus is not None:
+        yield "cpu.max", f"{quota(limits.cpus)} {PERIOD}"
+    if limits.cpu_shares:
+        yield "cpu.weight", str(weight(limits.cpu_shares))
+    if limits.pids is not None:
+        yield "pids.max", _at_most(limits.pids)
+
+
+def quota(cpus: float) -> int:
+    """Microseconds of CPU time in a period; at least what the kernel takes."""
+    return max(_LEAST_QUOTA, round(cpus * PERIOD))
+
+
+def weight(shares: int) -> int:
+    """v1's cpu.shares (2..262144, usual 1024) as v2's cpu.weight (1..10000, usual 100).
+
+    A curve through (2, 1), (1024, 100) and (262144, 10000), the one that today's
+    runtimes agree on, so that "the usual" stays the usual.
+    """
+    log = math.log2(min(max(shares, 2), 262144))
+    return min(10000, max(1, math.ceil(10 ** ((log * log + 125 * log) / 612 - 7 / 34))))
+
+
+def usable_v2(tree: Tree) -> frozenset[str]:
+    """Controllers that groups below the top have (see driver.prepare_engine_group)."""
+    return words(f"{tree.v2}/cgroup.subtree_control") & frozenset(WANTED_V2)
+
+
+def _at_most(count: int) -> str:
+    return "max" if count <= 0 else str(count)
+
+
+def _counts_swap(tree: Tree) -> bool:
+    """Swap is accounted. v2's root has no memory.* files: swap.max comes with the controller."""
+    if tree.version == 2:
+        return os.path.exists("/proc/swaps")
+    memory = tree.v1.get("memory", "")
+    return bool(memory) and os.path.exists(f"{memory}/memory.memsw.limit_in_bytes")
+
+
+def _check_swap(limits: Limits) -> None:
+    swap, memory = limits.memory_swap, limits.memory
+    if swap is None or swap == -1:
+        return
+    if memory is None:
+        raise UsageError(
+            "a limit of memory and swap together needs a memory limit",
+            hint="set mem_limit as well (memory + swap = memswap_limit)",
+        )
+    if swap < memory:
+        raise UsageError(
+            f"memory and swap together ({swap} bytes) is less than memory alone ({memory} bytes)",
+            hint="memswap_limit counts both: the same value as mem_limit means no swap",
+        )
+
+
+def _check_missing(tree: Tree, limits: Limits) -> None:
+    available = frozenset(tree.v1) if tree.version == 1 else usable_v2(tree)
+    asked = {
+        "memory": limits.memory or limits.memory_reservation or limits.memory_swappiness,
+        "cpu": limits.cpus or limits.cpu_shares,
+        "cpuset": limits.cpuset_cpus or limits.cpuset_mems,
+        "pids": limits.pids is not None and limits.pids > 0,
+    }
+    for controller, wanted in asked.items():
+        if wanted and controller not in available:
+            raise MachineError(
+                f"a {controller} limit was asked for, and this machine has no"
+                f" {controller} controller (cgroup v{tree.version})",
+                hint=f"drop the limit, or enable the controller: see {tree.root}",
+            )
+    if limits.memory_swap and limits.memory_swap > 0 and not _counts_swap(tree):
+        raise MachineError(
+            "a swap limit was asked for, and this kernel does not account swap",
+            hint="drop memswap_limit, or boot with swapaccount=1",
+        )
+    if limits.memory_swappiness is not None and tree.version == 2:
+        raise MachineError(
+            "mem_swappiness was asked for, and cgroup v2 has none per container",
+            hint="drop mem_swappiness; memswap_limit equal to mem_limit keeps a container off swap",
+        )
+    for kind, wanted in (("cpus", limits.cpuset_cpus), ("mems", limits.cpuset_mems)):
+        if wanted:
+            _check_set(tree, kind, wanted)
+
+
+def _check_set(tree: Tree, kind: str, wanted: str) -> None:
+    if tree.version == 1:
+        here = _line(f"{tree.v1['cpuset']}/cpuset.{kind}")
+    else:
+        here = _line(f"{tree.v2}/cpuset.{kind}.effective")
+    missing = _numbers(wanted) - _numbers(here)
+    if missing:
+        raise MachineError(
+            f"cpuset {wanted!r} asks for {kind} {sorted(missing)}: this machine has {here}",
+            hint="choose among those that are there",
+        )
+
+
+def _numbers(text: str) -> set[int]:
+    """ "0-2,5" -> {0, 1, 2, 5}. Raises UsageError."""
+    found: set[int] = set()
+    try:
+        for part in filter(None, text.strip().split(",")):
+            first, _, last = part.partition("-")
+            found.update(range(int(first), int(last or first) + 1))
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is not a list of numbers and ranges", hint='for example "0-2,5"'
+        ) from None
+    return found
+
+
+def _line(path: str) -> str:
+    with open(path) as file:
+        return file.read().strip()
