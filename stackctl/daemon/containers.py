@@ -71,37 +71,32 @@ class Containers:
         self._started = started
         self._ending = ending
         self._locks: dict[str, asyncio.Lock] = {}
-        #: Containers made to replace another one, by the name they will get.
-        self._successors: dict[str, str] = {}
 
     def lock(self, container_id: str) -> asyncio.Lock:
         return self._locks.setdefault(container_id, asyncio.Lock())
 
-    def resolve_name(self, name: str) -> ContainerRecord:
-        """The container that has or is about to get this name."""
-        successor = self._successors.get(name)
-        return self._registry.get(successor) if successor else self._registry.by_name(name)
-
     # -- create, rename, remove
 
-    async def create(self, config: ContainerConfig, *, replaces: str = "") -> ContainerRecord:
+    async def create(
+        self, config: ContainerConfig, *, replaces: str = "", renew_volumes: bool = False
+    ) -> ContainerRecord:
         """Record, writable layer, leases, anonymous volumes; nothing runs yet."""
         container_id = secrets.token_hex(32)
-        name = f"{container_id[:12]}_{config.name}" if replaces else config.name
-        if self._registry.find_name(name) is not None:
+        if not replaces and self._registry.find_name(config.name) is not None:
             raise Conflict(
-                f'the container name "{name}" is in use',
+                f'the container name "{config.name}" is in use',
                 hint="remove or rename that container, or choose another name",
             )
         image = await self._parts.images.resolve(config.image)
-        mounts = self._inherit_volumes(config, replaces)
+        mounts = self._inherit_volumes(config, "" if renew_volumes else replaces)
         store = self._registry.store
         async with AsyncExitStack() as undo:
             private = config.security.userns == "private" and not config.security.privileged
             record = ContainerRecord(
                 id=container_id,
-                config=replace(config, name=name, mounts=mounts),
+                config=replace(config, mounts=mounts),
                 created_at=time.time(),
+                replaces=replaces,
                 id_base=store.allocate_id_range() if private else 0,
             )
             # The record comes first: whatever a kill leaves behind can be found by it.
@@ -120,20 +115,17 @@ class Containers:
                 endpoints.append(endpoint)
             record = self._registry.put(replace(record, endpoints=tuple(endpoints)))
             undo.pop_all()
-        if replaces:
-            self._successors[config.name] = container_id
         self._publish_event(record, "create")
         return record
 
     def rename(self, name: str) -> ContainerRecord:
         """Give a successor (see CreateContainer.replaces) its final name."""
-        record = self.resolve_name(name)
-        self._successors.pop(name, None)
-        if record.config.name == name:
+        record = self._registry.by_name(name, successor=True)
+        if not record.replaces:
             return record
         if self._registry.find_name(name) is not None:
             raise Conflict(f'the container name "{name}" is in use')
-        record = self._registry.put(replace(record, config=replace(record.config, name=name)))
+        record = self._registry.put(replace(record, replaces=""))
         self._publish_event(record, "rename")
         return record
 
@@ -145,7 +137,7 @@ class Containers:
                 return
             if record.status.is_alive:
                 raise Conflict(
-                    f"container {record.config.name} is running",
+                    f"container {record.name} is running",
                     hint="stop it first",
                 )
             self._ending(container_id)
@@ -166,9 +158,15 @@ class Containers:
         await self._parts.images.release(record.id)
         for endpoint in record.endpoints:
             self._parts.net.release(endpoint)
-        if record.id_base:
-            self._registry.store.release_id_range(record.id_base)
         self._registry.delete(record.id)
+
+    def leave_network(self, record: ContainerRecord, network: str) -> None:
+        """A container that has ended gives up its lease in a network that goes."""
+        gone = [e for e in record.endpoints if e.network == network]
+        for endpoint in gone:
+            self._parts.net.release(endpoint)
+        kept = tuple(e for e in record.endpoints if e.network != network)
+        self._registry.update(record.id, endpoints=kept)
 
     # -- start
 
@@ -322,7 +320,7 @@ class Containers:
             await self._parts.runtime.kill(record)
             if not await self._has_ended(container_id, _KILL_LIMIT):
                 raise MachineError(
-                    f"container {record.config.name} did not end after SIGKILL",
+                    f"container {record.name} did not end after SIGKILL",
                     hint="a process in it hangs in the kernel, in state D",
                 )
         self._publish_event(record, "stop")
@@ -341,7 +339,7 @@ class Containers:
         """Send a signal to the container's process; SIGKILL ends the whole container."""
         record = self._registry.get(container_id)
         if not record.status.is_alive:
-            raise Conflict(f"container {record.config.name} is not running")
+            raise Conflict(f"container {record.name} is not running")
         if signum == signal.SIGKILL:
             self._registry.update(container_id, stopped_by_user=True)
             self._ending(container_id)
@@ -353,7 +351,7 @@ class Containers:
     async def pause(self, container_id: str) -> None:
         record = self._registry.get(container_id)
         if record.status is not Status.RUNNING:
-            raise Conflict(f"container {record.config.name} is not running")
+            raise Conflict(f"container {record.name} is not running")
         await self._parts.runtime.pause(record)
         self._registry.update(container_id, status=Status.PAUSED)
         self._publish_event(record, "pause")
@@ -361,7 +359,7 @@ class Containers:
     async def unpause(self, container_id: str) -> None:
         record = self._registry.get(container_id)
         if record.status is not Status.PAUSED:
-            raise Conflict(f"container {record.config.name} is not paused")
+            raise Conflict(f"container {record.name} is not paused")
         await self._parts.runtime.unpause(record)
         self._registry.update(container_id, status=Status.RUNNING)
         self._publish_event(record, "unpause")

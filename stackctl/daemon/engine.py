@@ -61,13 +61,15 @@ class Engine:
                 await self._parts.volumes.remove(op.name)
                 self._parts.events.publish("volume", "destroy", op.name, {})
             case CreateContainer():
-                await self._containers.create(op.config, replaces=op.replaces)
+                await self._containers.create(
+                    op.config, replaces=op.replaces, renew_volumes=op.renew_volumes
+                )
             case RenameContainer():
                 self._containers.rename(op.name)
             case StartContainer():
                 await self._start(op.name)
             case WaitHealthy():
-                return await self._wait_healthy(op.name)
+                return await self._wait_healthy(op.name, ended_ok=op.ended_ok)
             case WaitCompleted():
                 return await self._wait_completed(op.name)
             case StopContainer():
@@ -79,7 +81,7 @@ class Engine:
         return None
 
     async def _start(self, name: str) -> None:
-        record = self._containers.resolve_name(name)
+        record = self._parts.registry.by_name(name, successor=True)
         try:
             await self._containers.start(record.id)
         except ContainerError as error:
@@ -87,12 +89,14 @@ class Engine:
                 error.details = tuple(last_lines(self._parts.paths, record.id, _SHOWN_LINES))
             raise
 
-    async def _wait_healthy(self, name: str) -> str:
-        record = self._containers.resolve_name(name)
+    async def _wait_healthy(self, name: str, *, ended_ok: bool) -> str:
+        record = self._parts.registry.by_name(name, successor=True)
         began = record.started_at
         final = await self._parts.registry.wait(record.id, _health_is_decided)
         if final is None:
             raise NotFound(f"{name} was removed while it was waited for")
+        if ended_ok and final.status.has_ended and final.exit_code == 0:
+            return "completed"
         if final.status.has_ended or final.status is Status.RESTARTING:
             raise self.died(final)
         if final.health is Health.UNHEALTHY:
@@ -107,7 +111,7 @@ class Engine:
         return f"healthy after {max(took, 0.0):.1f} s"
 
     async def _wait_completed(self, name: str) -> str:
-        record = self._containers.resolve_name(name)
+        record = self._parts.registry.by_name(name, successor=True)
         final = await self._parts.registry.wait(
             record.id, lambda r: r is None or r.status.has_ended
         )
@@ -144,16 +148,17 @@ class Engine:
         record = store.network_by_name(name)
         if record is None:
             return
-        users = [
-            r.config.name
-            for r in self._parts.registry.all()
-            if any(e.network == name for e in r.endpoints)
+        members = [
+            r for r in self._parts.registry.all() if any(e.network == name for e in r.endpoints)
         ]
-        if users:
+        alive = [r.name for r in members if r.status.needs_stop]
+        if alive:
             raise Conflict(
-                f'network "{name}" is in use by {", ".join(users)}',
+                f'network "{name}" is in use by {", ".join(alive)}',
                 hint="stop and remove these containers first (--remove-orphans removes orphans)",
             )
+        for member in members:
+            self._containers.leave_network(member, name)
         await self._parts.net.remove_network(record)
         store.delete_network(record.id)
         self._parts.events.publish("network", "destroy", record.id, {"name": name})

@@ -28,10 +28,10 @@ class Registry:
         ] = {}
 
     def all(self) -> tuple[ContainerRecord, ...]:
-        return tuple(self.store.containers())
+        return self.store.containers()
 
     def of_project(self, project: str) -> tuple[ContainerRecord, ...]:
-        return tuple(r for r in self.store.containers() if r.config.project == project)
+        return self.store.containers_of(project)
 
     def find(self, container_id: str) -> ContainerRecord | None:
         return self.store.container(container_id)
@@ -45,7 +45,12 @@ class Registry:
     def find_name(self, name: str) -> ContainerRecord | None:
         return self.store.container_by_name(name)
 
-    def by_name(self, name: str) -> ContainerRecord:
+    def by_name(self, name: str, *, successor: bool = False) -> ContainerRecord:
+        """The container of this name; with `successor` rather the one about to get it."""
+        if successor:
+            for record in self.store.containers():
+                if record.replaces and record.config.name == name:
+                    return record
         record = self.find_name(name)
         if record is None:
             raise NotFound(f"no such container: {name}")

@@ -102,7 +102,7 @@ class Volumes:
     def users(self, name: str) -> list[str]:
         """Names of the containers that mount it."""
         return [
-            record.config.name
+            record.name
             for record in self._registry.all()
             if any(isinstance(m, VolumeMount) and m.volume == name for m in record.config.mounts)
         ]

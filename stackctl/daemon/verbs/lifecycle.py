@@ -105,7 +105,7 @@ class LifecycleVerbs:
             yield {
                 "type": "status",
                 "service": record.config.service,
-                "container": record.config.name,
+                "container": record.name,
                 "state": state,
                 "text": state,
             }
@@ -128,7 +128,7 @@ class LifecycleVerbs:
             code = exit_code if exit_code is not None else 255
             yield {
                 "type": "exit",
-                "container": record.config.name,
+                "container": record.name,
                 "service": record.config.service,
                 "code": exit_code,
             }

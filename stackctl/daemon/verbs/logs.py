@@ -122,7 +122,7 @@ class Logs:
 def exit_message(record: ContainerRecord, final: ContainerRecord | None) -> Message:
     return {
         "type": "exit",
-        "container": record.config.name,
+        "container": record.name,
         "service": record.config.service,
         "code": final.exit_code if final is not None else None,
     }
@@ -131,7 +131,7 @@ def exit_message(record: ContainerRecord, final: ContainerRecord | None) -> Mess
 def log_message(record: ContainerRecord, line: LogLine) -> Message:
     return {
         "type": "log",
-        "container": record.config.name,
+        "container": record.name,
         "service": record.config.service,
         "number": record.config.number,
         "stream": line.stream,

@@ -63,13 +63,14 @@ class RunVerb:
                 hint=f"the stack has: {', '.join(sorted(stack.services))}",
             )
         image = await self._parts.images.resolve(stack.services[service].image)
-        return one_off(
+        config = one_off(
             stack,
             service,
             image,
             name=str(body.get("name") or f"{project.name}-{service}-run-{secrets.token_hex(4)}"),
             options=body,
         )
+        return replace(config, auto_remove=bool(body.get("rm")))
 
     async def _plan(
         self, project: Project, service: str, config: ContainerConfig, body: Mapping[str, Any]

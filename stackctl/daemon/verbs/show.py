@@ -84,7 +84,7 @@ class ShowVerbs:
             for process in await self._parts.runtime.processes(record):
                 yield {
                     "type": "row",
-                    "Container": record.config.name,
+                    "Container": record.name,
                     "UID": process.uid,
                     "PID": process.pid,
                     "PPID": process.ppid,
@@ -203,7 +203,7 @@ def container_row(record: ContainerRecord) -> Message:
     return {
         "ID": record.id[:12],
         "FullID": record.id,
-        "Name": config.name,
+        "Name": record.name,
         "Project": config.project,
         "Service": config.service,
         "Image": config.image,

@@ -105,12 +105,14 @@ class StackVerbs:
         return up_plan(desired, observed, policy), desired, observed
 
     async def _bring_up(self, project: Project, body: Mapping[str, Any], emit: Emit) -> Message:
+        from stackctl.scheduler.orphans import notices
+
         # The shim's interpreter starts while we plan.
         warm = asyncio.ensure_future(self._parts.runtime.ensure_shim(project.name))
         try:
             plan, desired, observed = await self._up_plan(project, body)
             self._remember(project)
-            for text in _orphan_warnings(observed, desired, up_policy(body)):
+            for text in notices(desired, observed, up_policy(body)):
                 emit({"type": "warning", "text": text, "place": ""})
             if not plan and not observed.containers:
                 return {"type": "result", "exit_code": 0, "changed": False, "containers": []}
@@ -227,18 +229,6 @@ def _down_plan(observed: Observed, policy: DownPolicy) -> Plan:
     from stackctl.scheduler.plan import down_plan
 
     return down_plan(observed, policy)
-
-
-def _orphan_warnings(observed: Observed, desired: Desired, policy: UpPolicy) -> list[str]:
-    from stackctl.scheduler.plan import orphans
-
-    if policy.remove_orphans:
-        return []
-    found = orphans(desired, observed)
-    if not found:
-        return []
-    names = ", ".join(r.config.name for r in found)
-    return [f"containers of services that the stack file no longer has: {names} (--remove-orphans)"]
 
 
 def warning_messages(project: Project) -> list[Message]:

@@ -1,0 +1,90 @@
+"""At start: make records, run-time state and the kernel agree.
+
+What is true is what the kernel says. A container that lives is taken over, one
+that ended while no engine looked gets its exit code from what its shim wrote,
+one whose shim was killed is ended and its code is honestly unknown. Removals
+that were cut short are finished, directories without a record are deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from dataclasses import replace
+
+from stackctl.daemon.containers import Containers, Parts
+from stackctl.daemon.supervisor import Supervisor
+from stackctl.model.container import Health, Status
+from stackctl.model.record import ContainerRecord
+from stackctl.runtime.container import Alive, ExitInfo, Lost
+
+
+async def recover(parts: Parts, containers: Containers, supervisor: Supervisor) -> None:
+    registry, store = parts.registry, parts.registry.store
+    await parts.runtime.open()
+    records = registry.all()
+    truths = await parts.runtime.adopt(records)
+    for record in records:
+        _settle(parts, record, truths.get(record.id))
+    survivors = registry.all()
+    await parts.net.open(
+        tuple(store.networks()),
+        tuple(e for r in survivors for e in r.endpoints),
+        tuple(p for r in survivors if r.status.is_alive for p in r.ports),
+    )
+    for record in registry.all():
+        if record.status is Status.REMOVING:
+            await containers.finish_removal(record)
+    await parts.volumes.sweep()
+    await asyncio.to_thread(_sweep_directories, parts)
+    for record in registry.all():
+        supervisor.resume(record)
+
+
+def _settle(parts: Parts, record: ContainerRecord, truth: object) -> None:
+    """Write down what is true of one container."""
+    registry = parts.registry
+    match truth:
+        case Alive():
+            status = Status.PAUSED if truth.paused else Status.RUNNING
+            started = record.started_at or time.time()
+            registry.put(replace(record, status=status, process=truth.process, started_at=started))
+        case ExitInfo():
+            registry.put(
+                replace(
+                    record,
+                    status=Status.EXITED,
+                    process=None,
+                    exit_code=truth.exit_code,
+                    oom_killed=truth.oom_killed,
+                    finished_at=truth.finished_at,
+                    error=truth.error,
+                    health=Health.NONE,
+                )
+            )
+        case Lost() | None:
+            if not record.status.is_alive:
+                return
+            rebooted = record.boot_id != parts.machine.boot_id
+            why = "the machine was rebooted" if rebooted else "its supervisor was killed"
+            registry.put(
+                replace(
+                    record,
+                    status=Status.EXITED,
+                    process=None,
+                    exit_code=None,
+                    finished_at=time.time(),
+                    error=f"{why}; the exit code is unknown",
+                    health=Health.NONE,
+                )
+            )
+
+
+def _sweep_directories(parts: Parts) -> None:
+    """Directories of containers that no record knows: a create that was killed."""
+    known = {r.id for r in parts.registry.all()}
+    parent = parts.paths.root / "containers"
+    for entry in parent.iterdir() if parent.is_dir() else ():
+        if entry.name not in known:
+            shutil.rmtree(entry, ignore_errors=True)

@@ -1,0 +1,171 @@
+"""The engine as the API sees it: verbs by name, sessions, archives.
+
+`build` makes the real parts, makes records and kernel agree, and gives a
+Service that answers. Nothing heavy is imported before it is needed: the models,
+the graph and netlink load while the socket already answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from stackctl.daemon.containers import Containers, Machine, Parts
+from stackctl.daemon.engine import Engine
+from stackctl.daemon.events import Events
+from stackctl.daemon.jobs import Jobs, Message
+from stackctl.daemon.projects import Projects
+from stackctl.daemon.recovery import recover
+from stackctl.daemon.registry import Registry
+from stackctl.daemon.sessions import OpenSession, Sessions
+from stackctl.daemon.supervisor import Supervisor
+from stackctl.daemon.verbs.interactive import InteractiveVerbs
+from stackctl.daemon.verbs.lifecycle import LifecycleVerbs
+from stackctl.daemon.verbs.logs import Logs
+from stackctl.daemon.verbs.run import RunVerb
+from stackctl.daemon.verbs.show import ShowVerbs
+from stackctl.daemon.verbs.stack import StackVerbs
+from stackctl.daemon.volumes import Volumes
+from stackctl.errors import NotFound
+from stackctl.image.service import Images
+from stackctl.net.service import Net
+from stackctl.runtime.container import Runtime
+from stackctl.state.paths import Paths
+from stackctl.state.records import Store
+
+Verb = Callable[[Mapping[str, Any]], AsyncIterator[Message]]
+
+
+class Service:
+    """Implements api.server.Handlers on the real engine."""
+
+    def __init__(self, parts: Parts, containers: Containers, supervisor: Supervisor) -> None:
+        self._parts = parts
+        self._supervisor = supervisor
+        self._sessions = Sessions()
+        self._jobs = Jobs()
+        projects = Projects(parts)
+        engine = Engine(parts, containers, supervisor)
+        logs = Logs(parts, projects)
+        stack = StackVerbs(parts, projects, engine, self._jobs, logs)
+        lifecycle = LifecycleVerbs(parts, projects, containers, engine, self._jobs)
+        show = ShowVerbs(parts, projects)
+        run = RunVerb(parts, projects, engine, self._jobs)
+        self._interactive = InteractiveVerbs(parts, projects, containers, self._sessions)
+        self._verbs: dict[str, Verb] = {
+            "up": stack.up,
+            "down": stack.down,
+            "plan": stack.plan,
+            "run": run.run,
+            "start": lifecycle.start,
+            "stop": lifecycle.stop,
+            "restart": lifecycle.restart,
+            "kill": lifecycle.kill,
+            "pause": lifecycle.pause,
+            "unpause": lifecycle.unpause,
+            "wait": lifecycle.wait,
+            "logs": logs.logs,
+            "ps": show.ps,
+            "ls": show.ls,
+            "port": show.port,
+            "top": show.top,
+            "events": show.events,
+            "config": show.config,
+            "version": show.version,
+            "info": show.info,
+            "doctor": show.doctor,
+            "remove": self._interactive.remove,
+            "session-wait": self._interactive.session_wait,
+            "session-resize": self._interactive.session_resize,
+        }
+
+    # -- api.server.Handlers
+
+    def stream(self, verb: str, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """The messages of a verb. Raises NotFound for one that does not exist."""
+        found = self._verbs.get(verb)
+        if found is None:
+            raise NotFound(
+                f'the engine has no verb "{verb}"',
+                hint="the CLI and the engine are of different versions: restart the engine",
+            )
+        return found(body)
+
+    async def open_session(self, verb: str, body: Mapping[str, Any]) -> OpenSession:
+        """An interactive exec or attach."""
+        match verb:
+            case "exec":
+                return await self._interactive.exec(body)
+            case "attach":
+                return await self._interactive.attach(body)
+            case _:
+                raise NotFound(f'the engine has no session verb "{verb}"')
+
+    # -- daemon.lifetime
+
+    def is_idle(self) -> bool:
+        """Nothing runs, nothing is under way: an engine that the CLI started may leave."""
+        return self._jobs.idle and not any(r.status.needs_stop for r in self._parts.registry.all())
+
+    async def close(self) -> None:
+        """Stop answering; containers, shims, names and ports go on."""
+        await self._jobs.close()
+        self._sessions.close()
+        await self._supervisor.close()
+        self._parts.events.close()
+        await self._parts.runtime.close()
+        if not self._parts.registry.all() and not tuple(self._parts.registry.store.networks()):
+            # The engine is empty: the machine is left as it was found.
+            await self._parts.net.stop()
+        await self._parts.net.close()
+        self._parts.registry.store.close()
+
+
+async def build(paths: Paths, environment: Mapping[str, str] | None = None) -> Service:
+    """Real parts, converged: records against kernel. Raises StackctlError."""
+    env = os.environ if environment is None else environment
+    registry = Registry(Store.open(paths))
+    supervisor = Supervisor()
+    parts = Parts(
+        paths=paths,
+        registry=registry,
+        runtime=Runtime(paths, on_exit=supervisor.exited),
+        net=Net(paths),
+        images=Images(paths),
+        volumes=Volumes(paths, registry),
+        events=Events(),
+        machine=Machine(
+            boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            resolver_lines=_resolver_lines(Path("/etc/resolv.conf")),
+            publish_address=env.get("STACKCTL_PUBLISH_ADDR") or "0.0.0.0",
+        ),
+    )
+    containers = Containers(parts, started=supervisor.started, ending=supervisor.ending)
+    supervisor.connect(parts, containers)
+    await recover(parts, containers, supervisor)
+    return Service(parts, containers, supervisor)
+
+
+def _resolver_lines(file: Path) -> tuple[str, ...]:
+    """The lines of the host's resolver file that matter; none when it is missing."""
+    try:
+        text = file.read_text(errors="replace")
+    except OSError:
+        return ()
+    lines = (line.strip() for line in text.splitlines())
+    return tuple(line for line in lines if line and line[0] not in "#;")
+
+
+def start_heavy_imports() -> asyncio.Future[None]:
+    """Load what the first `up` needs in a thread, while the socket already answers."""
+
+    def load() -> None:
+        import stackctl.daemon.desired
+        import stackctl.scheduler.executor
+        import stackctl.scheduler.plan
+        import stackctl.spec.loader  # noqa: F401
+
+    return asyncio.get_running_loop().run_in_executor(None, load)

@@ -1,0 +1,85 @@
+"""Open exec and attach sessions, by id: so that a resize or the exit code can be asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Protocol
+
+from stackctl.errors import NotFound
+
+#: Ended sessions whose exit code is kept for a client that has not asked yet.
+_REMEMBERED = 256
+
+
+class Streams(Protocol):
+    """What the runtime gives for an exec or an attach."""
+
+    async def read(self) -> tuple[int, bytes] | None: ...
+    async def write(self, data: bytes) -> None: ...
+    async def close_stdin(self) -> None: ...
+    async def close(self) -> None: ...
+    async def wait(self) -> int: ...
+    async def resize(self, width: int, height: int) -> None: ...
+
+
+class OpenSession:
+    """One session as the API serves it; its exit code outlives its streams."""
+
+    def __init__(self, streams: Streams, *, tty: bool) -> None:
+        self.id = secrets.token_hex(16)
+        self.tty = tty
+        self._streams = streams
+        self._exit = asyncio.ensure_future(streams.wait())
+        # Nobody may ever ask: then the failure is nobody's.
+        self._exit.add_done_callback(lambda f: f.cancelled() or f.exception())
+
+    async def read(self) -> tuple[int, bytes] | None:
+        """(stream number, bytes), None at the end."""
+        return await self._streams.read()
+
+    async def write(self, data: bytes) -> None:
+        await self._streams.write(data)
+
+    async def close_stdin(self) -> None:
+        await self._streams.close_stdin()
+
+    async def close(self) -> None:
+        await self._streams.close()
+
+    async def wait(self) -> int:
+        return await asyncio.shield(self._exit)
+
+    async def resize(self, width: int, height: int) -> None:
+        await self._streams.resize(width, height)
+
+    def abandon(self) -> None:
+        self._exit.cancel()
+
+
+class Sessions:
+    def __init__(self) -> None:
+        self._open: dict[str, OpenSession] = {}
+
+    def add(self, streams: Streams, *, tty: bool) -> OpenSession:
+        session = OpenSession(streams, tty=tty)
+        self._open[session.id] = session
+        while len(self._open) > _REMEMBERED:
+            oldest = next(iter(self._open))
+            if not self._open[oldest]._exit.done():
+                break
+            del self._open[oldest]
+        return session
+
+    def get(self, session_id: str) -> OpenSession:
+        session = self._open.get(session_id)
+        if session is None:
+            raise NotFound(f"no such session: {session_id}")
+        return session
+
+    def forget(self, session_id: str) -> None:
+        self._open.pop(session_id, None)
+
+    def close(self) -> None:
+        for session in self._open.values():
+            session.abandon()

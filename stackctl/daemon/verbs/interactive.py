@@ -1,0 +1,99 @@
+"""exec, attach and what belongs to their sessions; removal of a one-off."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from stackctl.daemon.containers import Containers, Parts
+from stackctl.daemon.jobs import Message
+from stackctl.daemon.projects import Projects
+from stackctl.daemon.sessions import OpenSession, Sessions
+from stackctl.errors import Conflict, UsageError
+from stackctl.model.record import ContainerRecord
+from stackctl.runtime.container import ExecRequest
+
+
+class InteractiveVerbs:
+    def __init__(
+        self, parts: Parts, projects: Projects, containers: Containers, sessions: Sessions
+    ) -> None:
+        self._parts = parts
+        self._projects = projects
+        self._containers = containers
+        self._sessions = sessions
+
+    async def exec(self, body: Mapping[str, Any]) -> OpenSession:
+        """A process beside the container's own, with the same rights and limits."""
+        record = await self._target(body)
+        if not record.status.is_alive:
+            raise Conflict(f"container {record.name} is not running")
+        command = tuple(str(word) for word in body.get("command") or ())
+        if not command:
+            raise UsageError("exec needs a command")
+        tty = bool(body.get("tty"))
+        streams = await self._parts.runtime.exec(
+            record,
+            ExecRequest(
+                argv=command,
+                env=_exec_env(record, body.get("env") or (), tty=tty),
+                working_dir=str(body.get("workdir") or record.config.working_dir),
+                user=str(body.get("user") or record.config.user),
+                tty=tty,
+                stdin=bool(body.get("stdin")),
+                width=int(body.get("width") or 0),
+                height=int(body.get("height") or 0),
+                privileged=bool(body.get("privileged")),
+            ),
+        )
+        return self._sessions.add(streams, tty=tty)
+
+    async def attach(self, body: Mapping[str, Any]) -> OpenSession:
+        """The main process's own streams; with `start` it starts once we listen."""
+        record = self._parts.registry.get(str(body.get("container")))
+        streams = await self._parts.runtime.attach(record)
+        session = self._sessions.add(streams, tty=record.config.tty)
+        if body.get("start"):
+            try:
+                await self._containers.start(record.id)
+            except BaseException:
+                await session.close()
+                raise
+        return session
+
+    async def _target(self, body: Mapping[str, Any]) -> ContainerRecord:
+        if body.get("container"):
+            return self._parts.registry.get(str(body["container"]))
+        name = await self._projects.name(body)
+        return self._projects.one(name, str(body.get("service")), int(body.get("index") or 0))
+
+    async def remove(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """Remove one container with its anonymous volumes (the --rm of run)."""
+        container_id = str(body.get("container"))
+        if body.get("force"):
+            await self._containers.stop(container_id, 0.0)
+        await self._containers.remove(container_id, anonymous_volumes=True)
+        yield {"type": "result", "exit_code": 0}
+
+    async def session_wait(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        session = self._sessions.get(str(body.get("id")))
+        code = await session.wait()
+        self._sessions.forget(session.id)
+        yield {"type": "result", "exit_code": code}
+
+    async def session_resize(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        session = self._sessions.get(str(body.get("id")))
+        await session.resize(int(body.get("width") or 80), int(body.get("height") or 24))
+        yield {"type": "result", "exit_code": 0}
+
+
+def _exec_env(record: ContainerRecord, extra: object, *, tty: bool) -> tuple[str, ...]:
+    """The container's environment, with what the caller adds; a name occurs once."""
+    merged = dict(entry.partition("=")[::2] for entry in record.config.env)
+    if tty:
+        merged.setdefault("TERM", "xterm")
+    for entry in extra if isinstance(extra, list | tuple) else ():
+        name, equals, value = str(entry).partition("=")
+        if equals:
+            merged[name] = value
+    return tuple(f"{name}={value}" for name, value in merged.items())
