@@ -8,8 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from support.engine import Engine
-from support.stack import Stack, fetch, free_port, host_address
+from support.stack import Stack, assert_nothing_of_a_stack, fetch, free_port, host_address
 
 pytestmark = pytest.mark.needs("root", "netns", "userns", "overlay", "cgroup", "nft", "bridge")
 

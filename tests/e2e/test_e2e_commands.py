@@ -1,0 +1,276 @@
+"""The commands on a running stack, with docker compose's names, flags and exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.engine import Engine
+from support.stack import Stack, free_port
+from support.waiting import wait_until
+
+pytestmark = pytest.mark.needs("root", "netns", "userns", "overlay", "cgroup", "nft", "bridge")
+
+TWO = """\
+services:
+  web:
+    image: stackctl/host
+    command: sh -c 'echo hello from $$(hostname); exec sleep infinity'
+    init: true
+    hostname: webhost
+    environment: {GREETING: hello}
+    ports: ["${PORT}:80"]
+    volumes: ["data:/data"]
+  talker:
+    image: stackctl/host
+    command: sh -c 'for i in 1 2 3; do echo line $$i; done; echo problem >&2; exec sleep infinity'
+    init: true
+  job:
+    image: stackctl/host
+    command: sh -c 'echo done; exit 3'
+    profiles: [jobs]
+volumes:
+  data:
+"""
+
+
+@pytest.fixture
+def two(stack: Stack) -> Iterator[Stack]:
+    stack.write(TWO)
+    stack.env["PORT"] = str(free_port())
+    stack.up()
+    yield stack
+    stack.down()
+
+
+def exec_in(stack: Stack, *argv: str) -> str:
+    return stack.ok("exec", "-T", *argv).out.strip()
+
+
+def test_exec_runs_beside_the_service(two: Stack) -> None:
+    assert exec_in(two, "web", "hostname") == "webhost"
+    assert exec_in(two, "-e", "MORE=5", "web", "sh", "-c", "echo $GREETING $MORE") == "hello 5"
+    assert exec_in(two, "-u", "1234:5678", "web", "sh", "-c", "id -u; id -g") == "1234\n5678"
+    assert exec_in(two, "-w", "/usr", "web", "pwd") == "/usr"
+    assert exec_in(two, "--index", "1", "web", "echo", "one") == "one"
+    assert two.run("exec", "-T", "web", "sh", "-c", "exit 42").code == 42
+    assert two.run("exec", "-T", "web", "no-such-program").code == 127
+    assert two.run("exec", "-T", "nobody", "true").expect(1).err
+
+
+def test_exec_passes_standard_input_and_both_outputs(two: Stack) -> None:
+    result = two.ok("exec", "-T", "web", "sh", "-c", "cat; echo done >&2", stdin="some\ntext\n")
+    assert (result.out, result.err) == ("some\ntext\n", "done\n")
+    big = "x" * 1_000_000
+    assert len(two.ok("exec", "-T", "web", "cat", stdin=big).out) == len(big)
+
+
+def test_a_service_may_reopen_its_own_output(two: Stack) -> None:
+    write = "echo again >/dev/stdout; echo sorry >/dev/stderr"
+    for user in ("0", "1234"):
+        result = two.ok("exec", "-T", "-u", user, "web", "sh", "-c", write)
+        assert (result.out, result.err) == ("again\n", "sorry\n"), user
+
+
+def test_logs(two: Stack) -> None:
+    assert re.findall(r"talker-1\W+line (\d)", two.ok("logs").out) == ["1", "2", "3"]
+    assert "hello from webhost" in two.ok("logs", "web").out
+    tail = two.ok("logs", "--no-log-prefix", "--tail", "2", "talker").out.splitlines()
+    assert tail == ["line 3", "problem"]
+    stamped = two.ok("logs", "--no-log-prefix", "--timestamps", "talker").out.splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z ", line) for line in stamped)
+    assert two.ok("logs", "--since", "2100-01-01T00:00:00Z").out == ""
+
+
+def test_logs_follow_shows_a_line_when_it_comes(two: Stack) -> None:
+    with two.start("logs", "-f", "--no-log-prefix", "talker") as follower:
+        assert follower.stdout is not None
+        seen = [follower.stdout.readline() for _ in range(4)]
+        assert seen[-1] == "problem\n"
+        # What pid 1 of the container writes goes to its log.
+        exec_in(two, "talker", "sh", "-c", "echo late >/proc/1/fd/1")
+        assert follower.stdout.readline() == "late\n"
+        follower.send_signal(signal.SIGINT)
+        assert follower.wait(10) in (0, 130)
+
+
+def test_run_is_a_container_of_its_own(two: Stack) -> None:
+    result = two.ok("run", "--rm", "-T", "-e", "A=b", "web", "sh", "-c", "echo $GREETING $A")
+    assert result.out == "hello b\n"
+    assert two.run("run", "--rm", "-T", "web", "sh", "-c", "exit 9").code == 9
+    data = str(two.directory)
+    out = two.ok("run", "--rm", "-T", "-v", f"{data}:/here:ro", "web", "ls", "/here").out
+    assert "stack.yaml" in out
+    assert two.ok("run", "--rm", "-T", "--entrypoint", "echo", "web", "hi").out == "hi\n"
+    # `run` reaches the services by name, and leaves nothing with --rm.
+    two.ok("run", "--rm", "-T", "web", "getent", "hosts", "talker")
+    assert sorted(two.states()) == ["app-talker-1", "app-web-1"]
+    assert two.run("run", "--rm", "-T", "job").code == 3
+
+
+def test_stop_start_restart_and_kill(two: Stack) -> None:
+    two.ok("stop", "web")
+    assert two.states() == {"app-web-1": "exited", "app-talker-1": "running"}
+    assert [row["Name"] for row in two.rows()] == ["app-talker-1"]
+    two.ok("start", "web")
+    assert two.states()["app-web-1"] == "running"
+    before = two.ids()
+    two.ok("restart", "-t", "1")
+    assert two.ids() == before
+    two.ok("kill", "-s", "SIGKILL", "web")
+    wait_until(lambda: two.states()["app-web-1"] == "exited", what="web has ended")
+    [row] = two.rows("-a", "web")
+    assert row["ExitCode"] == 137
+    two.up()
+    assert two.states()["app-web-1"] == "running"
+
+
+def test_pause_stands_still_and_unpause_goes_on(two: Stack) -> None:
+    two.ok("pause", "web")
+    assert two.states()["app-web-1"] == "paused"
+    two.ok("unpause", "web")
+    assert exec_in(two, "web", "echo", "awake") == "awake"
+
+
+def test_wait_gives_the_exit_code(two: Stack) -> None:
+    with two.start("wait", "web") as waiter:
+        wait_until(lambda: waiter.poll() is None)
+        two.ok("kill", "-s", "SIGTERM", "web")
+        assert waiter.wait(20) == 143
+
+
+def test_port_top_ps_and_ls(two: Stack) -> None:
+    port = two.env["PORT"]
+    assert two.ok("port", "web", "80").out.strip().endswith(f":{port}")
+    top = two.ok("top").out
+    assert "sleep infinity" in top
+    table = two.ok("ps").out
+    assert "app-web-1" in table and f"{port}->80/tcp" in table
+    [row] = two.rows("web")
+    assert row["Service"] == "web" and row["Project"] == "app"
+    assert {p["PublishedPort"] for p in row["Publishers"]} == {int(port)}
+    [listed] = json.loads(two.engine.ok("ls", "--format", "json").out)
+    assert listed["Name"] == "app"
+
+
+def test_cp_both_ways_keeps_content(two: Stack) -> None:
+    (two.directory / "note.txt").write_text("carried\n")
+    two.ok("cp", "note.txt", "web:/data/note.txt")
+    assert exec_in(two, "web", "cat", "/data/note.txt") == "carried"
+    exec_in(two, "web", "sh", "-c", "mkdir /data/sub && echo back >/data/sub/file")
+    two.ok("cp", "web:/data/sub", "fetched")
+    assert (two.directory / "fetched" / "file").read_text() == "back\n"
+
+
+def test_events_tell_what_happens(two: Stack) -> None:
+    with two.start("events", "--json") as events:
+        assert events.stdout is not None
+        two.ok("restart", "-t", "1", "talker")
+        actions: list[str] = []
+        while "start" not in actions:
+            actions.append(json.loads(events.stdout.readline())["action"])
+        events.send_signal(signal.SIGINT)
+        events.wait(10)
+
+
+def test_limits_are_the_kernels(stack: Stack) -> None:
+    stack.write(
+        "services: {web: {image: stackctl/host, init: true, command: sleep infinity,"
+        " mem_limit: 64m, pids_limit: 50}}"
+    )
+    stack.up()
+    groups = [Path(group) for group in stack.engine.census().cgroups]
+    names = ("memory.limit_in_bytes", "memory.max", "pids.max")
+    files = [group / name for group in groups for name in names]
+    values = {file.read_text().strip() for file in files if file.exists()}
+    assert {str(64 * 1024 * 1024), "50"} <= values
+    stack.down()
+
+
+def test_a_service_that_ends_is_restarted(stack: Stack) -> None:
+    stack.write(
+        "services: {web: {image: stackctl/host, restart: always,"
+        " command: \"sh -c 'echo again; sleep 0.1; exit 1'\"}}"
+    )
+    stack.ok("up", "-d")
+    wait_until(lambda: stack.ok("logs").out.count("again") >= 3, 20, what="three starts")
+    stack.ok("stop")
+    assert stack.states() == {"app-web-1": "exited"}
+    stack.down()
+
+
+def test_attached_up_streams_logs_and_stops_on_interrupt(stack: Stack) -> None:
+    stack.write(TWO)
+    stack.env["PORT"] = str(free_port())
+    with stack.start("up") as up:
+        assert up.stdout is not None
+        for line in up.stdout:
+            if "problem" in line:
+                break
+        assert stack.states()["app-web-1"] == "running"
+        up.send_signal(signal.SIGINT)
+        up.stdout.read()
+        assert up.wait(30) in (0, 130)
+    assert set(stack.states().values()) == {"exited"}
+    stack.down()
+
+
+def test_exit_code_from_a_service(stack: Stack) -> None:
+    stack.write(TWO)
+    stack.env["PORT"] = str(free_port())
+    result = stack.run("--profile", "jobs", "up", "--exit-code-from", "job", "-t", "1")
+    assert result.code == 3, str(result)
+    assert "running" not in stack.states().values()
+    stack.ok("--profile", "jobs", "down", "-v", "-t", "1")
+
+
+def test_remove_orphans_and_force_recreate(two: Stack) -> None:
+    two.write(TWO.replace("  talker:", "  speaker:"))
+    two.up()
+    assert "app-talker-1" in two.states()
+    two.up("--remove-orphans")
+    assert sorted(two.states()) == ["app-speaker-1", "app-web-1"]
+    before = two.ids()
+    two.up("--force-recreate")
+    assert not set(before.values()) & set(two.ids().values())
+
+
+def test_plan_prints_causes_and_json(stack: Stack) -> None:
+    stack.write(TWO)
+    stack.env["PORT"] = str(free_port())
+    text = stack.run("plan").expect(2).out
+    assert "web" in text and "talker" in text and "job" not in text
+    steps = json.loads(stack.run("plan", "--json").expect(2).out)
+    assert steps
+    assert not stack.engine.census().links
+
+
+def test_config_shows_the_resolved_model(stack: Stack) -> None:
+    stack.write(TWO)
+    stack.env["PORT"] = "8123"
+    assert stack.ok("config", "--services").out.split() == ["web", "talker"]
+    model = json.loads(stack.ok("config", "--format", "json").out)
+    assert model["services"]["web"]["image"] == "stackctl/host"
+    assert "8123" in json.dumps(model["services"]["web"]["ports"])
+
+
+def test_version_info_and_doctor(engine: Engine) -> None:
+    assert re.search(r"\d+\.\d+", engine.ok("version").out)
+    assert engine.ok("info").out
+    doctor = engine.run("doctor")
+    assert doctor.code in (0, 1) and "overlay" in doctor.out
+
+
+def test_the_engine_leaves_by_itself_when_nobody_needs_it(stack: Stack) -> None:
+    stack.engine.extra["STACKCTL_IDLE"] = "1"
+    stack.write("services: {web: {image: stackctl/host, init: true, command: sleep infinity}}")
+    stack.up()
+    stack.down()
+    engine = stack.engine
+    wait_until(lambda: not engine.processes(), 20, what="the engine gone")
+    assert not engine.census().kernel

@@ -1,0 +1,213 @@
+"""What a user is told when something is wrong: a sentence, a place, what to do; no traceback."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from support.engine import Engine, Result
+from support.stack import Stack, free_port
+from support.waiting import wait_until
+
+needs_engine = pytest.mark.needs("root", "netns", "userns", "overlay", "cgroup", "nft", "bridge")
+
+SLEEPER = "image: stackctl/host, command: sleep infinity, init: true"
+
+
+def assert_readable(result: Result) -> None:
+    assert "Traceback" not in result.text, str(result)
+    assert "error" in result.err.lower(), str(result)
+
+
+def test_all_mistakes_are_told_at_once_each_with_its_place_and_a_hint(stack: Stack) -> None:
+    stack.write(
+        """\
+        services:
+          web:
+            image: stackctl/host
+            comand: sleep 1
+            depends_on: [bd]
+          db:
+            image: stackctl/host
+            mem_limit: plenty
+        """
+    )
+    result = stack.run("up", "-d").expect(1)
+    assert_readable(result)
+    assert re.search(r"stack\.yaml:4:5: .*comand", result.err), result.err
+    assert re.search(r"stack\.yaml:5:\d+: .*bd", result.err), result.err
+    assert re.search(r"stack\.yaml:8:\d+: .*(mem_limit|plenty)", result.err), result.err
+    assert "command" in result.err and "hint:" in result.err
+    assert not stack.engine.container_processes()
+
+
+def test_config_finds_the_same_mistakes_without_an_engine(stack: Stack) -> None:
+    stack.write("services:\n  web:\n    image: stackctl/host\n    prots: ['80']\n")
+    result = stack.run("config").expect(1)
+    assert_readable(result)
+    assert re.search(r"stack\.yaml:4:5: .*prots", result.err)
+
+
+def test_a_cycle_names_its_services(stack: Stack) -> None:
+    stack.write(
+        """\
+        services:
+          a: {image: stackctl/host, depends_on: [b]}
+          b: {image: stackctl/host, depends_on: [c]}
+          c: {image: stackctl/host, depends_on: [a]}
+        """
+    )
+    result = stack.run("up", "-d").expect(1)
+    assert_readable(result)
+    assert re.search(r"a\W+b\W+c\W+a|b\W+c\W+a\W+b|c\W+a\W+b\W+c", result.err), result.err
+
+
+def test_no_stack_file_says_which_names_were_looked_for(stack: Stack) -> None:
+    result = stack.run("up", "-d")
+    assert result.code != 0
+    assert_readable(result)
+    assert "stack.yaml" in result.err
+
+
+@needs_engine
+def test_a_service_that_dies_shows_its_exit_code_and_last_lines(stack: Stack) -> None:
+    stack.write(
+        f"""\
+        services:
+          db:
+            image: stackctl/host
+            command: sh -c 'echo one; echo the disk caught fire >&2; exit 7'
+            healthcheck: {{test: [CMD, "true"], start_period: 30s}}
+          web: {{{SLEEPER}, depends_on: {{db: {{condition: service_healthy}}}}}}
+          other: {{{SLEEPER}}}
+        """
+    )
+    result = stack.run("up", "-d", "--wait").expect(1)
+    assert_readable(result)
+    assert re.search(r"\bdb\b", result.err) and re.search(r"\b7\b", result.err), result.err
+    assert "the disk caught fire" in result.text
+    states = stack.states()
+    assert states["app-db-1"] == "exited"
+    # Independent branches go on; what waited for db was not started.
+    assert states["app-other-1"] == "running"
+    assert states.get("app-web-1", "created") == "created"
+    stack.down()
+
+
+@needs_engine
+def test_a_command_that_does_not_exist_is_named(stack: Stack) -> None:
+    stack.write("services:\n  web: {image: stackctl/host, command: no-such-program --at-all}\n")
+    result = stack.run("up", "-d", "--wait").expect(1)
+    assert_readable(result)
+    assert "no-such-program" in result.err
+    stack.down()
+
+
+@needs_engine
+def test_an_unknown_image_is_told_before_anything_is_made(stack: Stack) -> None:
+    stack.write("services:\n  web: {image: 'nobody.invalid/nothing:1'}\n")
+    result = stack.run("up", "-d").expect(1)
+    assert_readable(result)
+    assert "nobody.invalid/nothing:1" in result.err
+    assert not stack.engine.census().links
+    stack.down()
+
+
+@needs_engine
+def test_a_busy_port_names_the_process_that_holds_it(stack: Stack) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        stack.write(f"services:\n  web: {{{SLEEPER}, ports: ['127.0.0.1:{port}:80']}}\n")
+        result = stack.run("up", "-d").expect(1)
+    assert_readable(result)
+    assert str(port) in result.err
+    # This very test holds it: a Python process.
+    assert re.search(r"py(thon|test)", result.err), result.err
+    stack.down()
+
+
+@needs_engine
+def test_a_busy_port_names_the_container_that_holds_it(stack: Stack, tmp_path: Path) -> None:
+    port = free_port()
+    text = f"services:\n  web: {{{SLEEPER}, ports: ['{port}:80']}}\n"
+    stack.write(text)
+    stack.up()
+    other = Stack(stack.engine, tmp_path / "other")
+    other.directory.mkdir()
+    other.write(text)
+    result = other.run("up", "-d").expect(1)
+    assert_readable(result)
+    assert str(port) in result.err and "app-web-1" in result.err
+    other.down()
+    assert stack.states() == {"app-web-1": "running"}
+    stack.down()
+
+
+#: An ordinary user who may read everything: the installation may lie below /root.
+ORDINARY_USER = (
+    "setpriv",
+    "--reuid=65534",
+    "--regid=65534",
+    "--clear-groups",
+    "--inh-caps=+dac_read_search",
+    "--ambient-caps=+dac_read_search",
+    "--",
+)
+
+
+@pytest.mark.needs("root", "program:setpriv")
+def test_an_ordinary_user_is_told_that_root_is_needed(stack: Stack) -> None:
+    stack.write(f"services:\n  web: {{{SLEEPER}}}\n")
+    result = stack.run("up", "-d", prefix=ORDINARY_USER)
+    assert result.code == 1, str(result)
+    assert_readable(result)
+    assert "root" in result.err
+
+
+@pytest.fixture
+def small_disk(engines: Callable[[], Engine]) -> Iterator[Engine]:
+    """An engine whose root is on a file system of 4 MB."""
+    engine = engines()
+    engine.paths.root.mkdir()
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "small", str(engine.paths.root)], check=True
+    )
+    try:
+        yield engine
+    finally:
+        engine.leave()
+        wait_until(
+            lambda: subprocess.run(["umount", str(engine.paths.root)], check=False).returncode == 0,
+            5,
+            what="the small disk unmounted",
+        )
+
+
+@needs_engine
+def test_a_full_disk_is_a_sentence_and_the_engine_goes_on(
+    small_disk: Engine, tmp_path: Path
+) -> None:
+    stack = Stack(small_disk, tmp_path)
+    stack.options = ("-p", "full")
+    stack.write(f"services:\n  web: {{{SLEEPER}}}\n")
+    stack.up()
+    stack.down()
+    filler = small_disk.paths.root / "filler"
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while file.write(bytes(4096)):
+                pass
+        except OSError:
+            pass
+    result = stack.run("up", "-d")
+    assert result.code == 1, str(result)
+    assert_readable(result)
+    assert re.search(r"space|full", result.err), result.err
+    filler.unlink()
+    stack.up()
+    stack.down()
