@@ -1,1 +1,1 @@
-"""Fakes that ship: an in-memory engine that obeys the same tests as the real one."""
+"""An engine in memory, and the promises that every engine keeps."""

@@ -1,0 +1,132 @@
+"""Which conditions of depends_on (and --wait) become steps, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from stackctl.model.container import Health, Status
+from stackctl.model.record import ContainerRecord
+from stackctl.scheduler.desired import Condition, Dependency, DesiredService
+from stackctl.scheduler.draft import Draft
+from stackctl.scheduler.ops import WaitCompleted, WaitHealthy
+from stackctl.scheduler.survey import Survey
+from stackctl.scheduler.verdicts import Create, Finish, Keep, Recreated, Remove, Verdict
+
+
+@dataclass(slots=True)
+class Need:
+    """Everybody who waits for one condition of one service."""
+
+    users: list[str] = field(default_factory=list)
+    required: bool = False
+    waited: bool = False
+
+    def cause(self, service: str, condition: Condition) -> str:
+        return gate_cause(self.users, service, condition) if self.users else "--wait"
+
+
+Needs = dict[tuple[str, Condition], Need]
+
+
+def name_of(verdict: Verdict) -> str:
+    """The container's final name."""
+    if isinstance(verdict, Create | Recreated | Finish):
+        return verdict.config.name
+    return verdict.record.config.name
+
+
+def starts(verdict: Verdict) -> bool:
+    return not isinstance(verdict, Keep | Remove)
+
+
+def needs(found: Survey, judged: dict[str, list[Verdict]]) -> Needs:
+    """Every condition that somebody waits for who is about to be started, or --wait."""
+    result: Needs = {}
+    if not found.policy.start:
+        return result
+    for service in found.services:
+        if any(starts(verdict) for verdict in judged.get(service.name, ())):
+            for need in relevant(service, found):
+                entry = result.setdefault((need.service, need.condition), Need())
+                entry.users.append(service.name)
+                entry.required |= need.required
+    if found.policy.wait:
+        for service in found.services:
+            if service.name in found.wanted:
+                done = service.name in found.one_shots
+                condition = Condition.COMPLETED if done else Condition.HEALTHY
+                result.setdefault((service.name, condition), Need()).waited = True
+    return result
+
+
+def relevant(service: DesiredService, found: Survey) -> list[Dependency]:
+    """The dependencies that this `up` looks at (--no-deps: only those between named ones)."""
+    bystander = service.name not in found.wanted
+    return [need for need in service.depends_on if bystander or need.service in found.wanted]
+
+
+def add_gates(
+    draft: Draft,
+    service: DesiredService,
+    judged: list[Verdict],
+    started: dict[str, int],
+    wanted: Needs,
+) -> dict[Condition, tuple[int, ...]]:
+    """Adds the gates of one service; gives condition -> the steps that mean it is met.
+
+    A gate is one step a container and condition, shared by all who wait. None is
+    added where the condition holds already.
+    """
+    result: dict[Condition, tuple[int, ...]] = {
+        Condition.STARTED: tuple(started[n] for v in judged if (n := name_of(v)) in started)
+    }
+    for condition in (Condition.HEALTHY, Condition.COMPLETED):
+        need = wanted.get((service.name, condition))
+        if need is None:
+            continue
+        gates = []
+        for verdict in judged:
+            if isinstance(verdict, Remove):
+                continue
+            if isinstance(verdict, Keep) and _holds(verdict.record, condition, need):
+                continue
+            name = name_of(verdict)
+            patient = need.waited and not need.users and not service.has_healthcheck
+            op = (
+                WaitHealthy(name=name, ended_ok=patient)
+                if condition is Condition.HEALTHY
+                else WaitCompleted(name=name)
+            )
+            gates.append(
+                draft.add(
+                    op,
+                    need.cause(service.name, condition),
+                    after=[started[name]] if name in started else (),
+                    service=service.name,
+                    optional=not (need.required or need.waited),
+                )
+            )
+        result[condition] = tuple(gates)
+    return result
+
+
+def _holds(record: ContainerRecord, condition: Condition, need: Need) -> bool:
+    patient = condition is Condition.HEALTHY and not need.users
+    return holds(record, condition) or (patient and holds(record, Condition.COMPLETED))
+
+
+def holds(record: ContainerRecord, condition: Condition) -> bool:
+    """Whether a container that is left as it is meets a condition now."""
+    if condition is Condition.COMPLETED:
+        return record.status is Status.EXITED and record.exit_code == 0
+    if condition is Condition.HEALTHY:
+        healthy = record.health is Health.HEALTHY or record.config.health is None
+        return record.status is Status.RUNNING and healthy
+    return True
+
+
+def gate_cause(users: Sequence[str], service: str, condition: Condition) -> str:
+    word = condition.value.removeprefix("service_").replace("_", " ")
+    verb = "depends" if len(users) == 1 else "depend"
+    return f"{', '.join(users)} {verb} on {service}: {word}"

@@ -1,0 +1,61 @@
+"""What a project has that its file does not describe, and other things worth a warning."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from stackctl.model.record import ContainerRecord
+from stackctl.scheduler.desired import Desired, Observed, UpPolicy
+from stackctl.scheduler.survey import survey
+from stackctl.scheduler.verdicts import Keep, verdicts
+
+
+def orphans(desired: Desired, observed: Observed) -> tuple[ContainerRecord, ...]:
+    """Containers of services that the file does not have, and one-offs that have ended.
+
+    A service that only an inactive profile has is no orphan. In order of name.
+    """
+    known = {service.name for service in desired.services} | desired.disabled
+    return orphans_of(known, observed)
+
+
+def orphans_of(known: Collection[str], observed: Observed) -> tuple[ContainerRecord, ...]:
+    """The same for the names of all services of a file."""
+    found = [
+        record
+        for record in observed.containers
+        if (record.status.has_ended if record.config.oneoff else record.config.service not in known)
+    ]
+    return tuple(sorted(found, key=lambda record: record.name))
+
+
+def notices(desired: Desired, observed: Observed, policy: UpPolicy) -> tuple[str, ...]:
+    """One sentence for everything that `up` leaves as it is although one might wonder."""
+    texts = []
+    left = () if policy.remove_orphans else orphans(desired, observed)
+    if left:
+        names = ", ".join(record.name for record in left)
+        texts.append(
+            f"containers that the stack file does not describe: {names} "
+            "(--remove-orphans removes them)"
+        )
+    wanted = {volume.name: volume for volume in desired.volumes}
+    for record in observed.volumes:
+        volume = wanted.get(record.config.name)
+        if volume is not None and volume.config_hash != record.config.config_hash:
+            texts.append(
+                f'volume "{volume.name}" exists with another configuration and keeps it, '
+                "because it holds data: remove it to have it made anew"
+            )
+    texts.extend(
+        f'volume "{name}" was not made by this project: say external: true if that is meant'
+        for name in wanted
+        if name in observed.other_volumes
+    )
+    for judged in verdicts(survey(desired, observed, policy)).values():
+        texts.extend(
+            f"{verdict.record.name} {verdict.cause}"
+            for verdict in judged
+            if isinstance(verdict, Keep) and verdict.cause.startswith("ended with 0")
+        )
+    return tuple(texts)

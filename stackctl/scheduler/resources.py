@@ -1,0 +1,126 @@
+"""The steps for what containers stand on: images, volumes, networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from stackctl.errors import Conflict, NotFound
+from stackctl.model.container import ContainerConfig
+from stackctl.model.network import NetworkConfig
+from stackctl.scheduler.desired import Desired, DesiredService, Observed
+from stackctl.scheduler.draft import Draft
+from stackctl.scheduler.ops import CreateNetwork, CreateVolume, Plan, PullImage, RemoveNetwork
+from stackctl.scheduler.survey import Survey, used_networks, used_volumes
+
+
+def pull_cause(service: DesiredService, found: Survey, *, creates: bool) -> str:
+    """Why the service's image is pulled; "" when it is not.
+
+    `creates`: a container is about to be made from it. A missing image of a
+    container that exists already is nobody's need. Raises NotFound when the image
+    is needed, missing, and must not be pulled.
+    """
+    here = service.image in found.observed.images
+    if service.pull_policy == "always" and service.image not in found.policy.pulled:
+        return "pull_policy: always"
+    if here or not creates or service.image in found.policy.pulled:
+        return ""
+    if service.pull_policy == "never":
+        raise NotFound(
+            f'image "{service.image}" of service "{service.name}" is not here, '
+            "and its pull_policy is never",
+            hint="load or build the image first, or allow the pull",
+        )
+    return "not found"
+
+
+def pulls(
+    draft: Draft, services: Iterable[tuple[DesiredService, bool]], found: Survey
+) -> dict[str, int]:
+    """One PullImage a reference, whoever shares it. Gives reference -> step."""
+    steps: dict[str, int] = {}
+    for service, creates in services:
+        cause = pull_cause(service, found, creates=creates)
+        if cause and service.image not in steps:
+            op = PullImage(reference=service.image)
+            steps[service.image] = draft.add(op, cause, service=service.name)
+    return steps
+
+
+def pull_plan(found: Survey) -> Plan:
+    """Only the pulls that `up` would begin with.
+
+    What an image is, is known when it is here: execute this, resolve again, then
+    plan the `up` with the references in `UpPolicy.pulled`.
+    """
+    draft = Draft(found.desired.project)
+    wanted = [service for service in found.services if service.name in found.wanted]
+    pulls(draft, ((service, bool(service.replicas)) for service in wanted), found)
+    return draft.plan()
+
+
+def volumes(draft: Draft, configs: Iterable[ContainerConfig], found: Survey) -> dict[str, int]:
+    """Missing volumes that the containers mount. Gives name -> step.
+
+    Raises NotFound for a missing external one. An existing volume is never made
+    anew, whatever its configuration says: it holds data (see notices).
+    """
+    used = frozenset[str]().union(*map(used_volumes, configs))
+    observed = found.observed
+    here = {record.config.name for record in observed.volumes} | observed.other_volumes
+    for name in found.desired.external_volumes:
+        if name in used and name not in here:
+            raise missing_external("volume", name)
+    return {
+        volume.name: draft.add(CreateVolume(volume=volume), "not found")
+        for volume in found.desired.volumes
+        if volume.name in used and volume.name not in here
+    }
+
+
+def networks(
+    draft: Draft, configs: Iterable[ContainerConfig], stops: dict[str, set[int]], found: Survey
+) -> dict[str, int]:
+    """Missing and changed networks of the containers. Gives name -> CreateNetwork's step.
+
+    `stops`: by changed network, the steps that stop what is in it. Raises
+    NotFound for a missing external network, Conflict for one of somebody else's.
+    """
+    used = used_networks(configs)
+    check_networks(found.desired, found.observed, used)
+    steps: dict[str, int] = {}
+    for network in found.desired.networks:
+        if network.name not in used:
+            continue
+        if network.name in found.changed_networks:
+            steps[network.name] = _recreate(draft, network, stops.get(network.name, set()))
+        elif network.name not in found.networks:
+            steps[network.name] = draft.add(CreateNetwork(network=network), "not found")
+    return steps
+
+
+def _recreate(draft: Draft, network: NetworkConfig, stops: set[int]) -> int:
+    cause = "configuration changed"
+    removed = draft.add(RemoveNetwork(name=network.name), cause, after=stops)
+    return draft.add(CreateNetwork(network=network), cause, after=[removed])
+
+
+def check_networks(desired: Desired, observed: Observed, used: frozenset[str]) -> None:
+    ours = {record.config.name for record in observed.networks}
+    for name in desired.external_networks:
+        if name in used and name not in ours | observed.other_networks:
+            raise missing_external("network", name)
+    for network in desired.networks:
+        name = network.name
+        if name in used and name in observed.other_networks and name not in ours:
+            raise Conflict(
+                f'network "{name}" exists and does not belong to project "{desired.project}"',
+                hint="use it with external: true, or give this one another name:",
+            )
+
+
+def missing_external(kind: str, name: str) -> NotFound:
+    return NotFound(
+        f'{kind} "{name}" is declared external, but does not exist',
+        hint="create it first, or drop external: true so that the stack makes it",
+    )

@@ -1,0 +1,133 @@
+"""What a plan for `up` is about: the services meant, and the records found for them.
+
+Looks at desired and observed once and indexes them; decides nothing about a
+container.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from stackctl.errors import NotFound
+from stackctl.model.container import ContainerConfig, VolumeMount
+from stackctl.model.network import NetworkConfig
+from stackctl.model.record import ContainerRecord, NetworkRecord
+from stackctl.scheduler.desired import (
+    Condition,
+    Desired,
+    DesiredService,
+    Observed,
+    Recreate,
+    UpPolicy,
+)
+from stackctl.scheduler.graph import closure, start_order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """Indexes over desired and observed for one `up`."""
+
+    desired: Desired
+    observed: Observed
+    policy: UpPolicy
+    #: All services of the file, dependencies first.
+    services: tuple[DesiredService, ...]
+    #: The services that this `up` is for, with their dependencies.
+    wanted: frozenset[str]
+    #: Services of which somebody waits for the successful end: one-shot jobs.
+    one_shots: frozenset[str]
+    #: Replicas by service, by number, then by age; no one-offs, nobody else's.
+    records: dict[str, tuple[ContainerRecord, ...]]
+    networks: dict[str, NetworkRecord]
+    #: Networks that exist with another configuration than wanted: name -> as wanted.
+    changed_networks: dict[str, NetworkConfig]
+
+    def forces(self, service: str) -> bool:
+        """--force-recreate is for the named services; dependencies are left alone."""
+        named = not self.policy.services or service in self.policy.services
+        return self.policy.recreate is Recreate.FORCE and named
+
+
+def survey(desired: Desired, observed: Observed, policy: UpPolicy) -> Survey:
+    """Raises NotFound for a service that is not in the file, StackFileError for a cycle."""
+    by_name = {service.name: service for service in desired.services}
+    check_names(policy.services, by_name)
+    for service in desired.services:
+        for need in service.depends_on:
+            if need.required and need.service not in by_name:
+                raise NotFound(
+                    f'service "{service.name}" depends on "{need.service}", '
+                    "which is not among the services",
+                    hint="it may belong to a profile that is not active: name the profile",
+                )
+    edges = {
+        service.name: [need.service for need in service.depends_on if need.service in by_name]
+        for service in desired.services
+    }
+    order = start_order(edges)
+    named = policy.services or tuple(by_name)
+    wanted = frozenset(named) if policy.no_deps else closure(edges, named)
+    networks = {record.config.name: record for record in observed.networks}
+    used = used_networks(
+        config for name in wanted for config in by_name[name].replicas if config.networks
+    )
+    return Survey(
+        desired=desired,
+        observed=observed,
+        policy=policy,
+        services=tuple(by_name[name] for name in order),
+        wanted=wanted,
+        one_shots=frozenset(
+            need.service
+            for service in desired.services
+            for need in service.depends_on
+            if need.condition is Condition.COMPLETED
+        ),
+        records=replicas(observed),
+        networks=networks,
+        changed_networks={}
+        if policy.recreate is Recreate.NEVER
+        else {
+            config.name: config
+            for config in desired.networks
+            if config.name in used
+            and config.name in networks
+            and networks[config.name].config.config_hash != config.config_hash
+        },
+    )
+
+
+def replicas(observed: Observed) -> dict[str, tuple[ContainerRecord, ...]]:
+    """The containers of services (no one-offs) by service, in order of number and age."""
+    found: dict[str, list[ContainerRecord]] = {}
+    for record in observed.containers:
+        if not record.config.oneoff:
+            found.setdefault(record.config.service, []).append(record)
+    return {
+        name: tuple(sorted(records, key=lambda r: (r.config.number, r.created_at, r.id)))
+        for name, records in found.items()
+    }
+
+
+def check_names(names: Iterable[str], known: Collection[str]) -> None:
+    """Raises NotFound with the nearest known name as hint."""
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f'did you mean "{near[0]}"?' if near else f"services: {', '.join(known)}"
+            raise NotFound(f'no such service: "{name}"', hint=hint)
+
+
+def used_networks(configs: Iterable[ContainerConfig]) -> frozenset[str]:
+    return frozenset(join.network for config in configs for join in config.networks)
+
+
+def used_volumes(config: ContainerConfig) -> frozenset[str]:
+    """Names of the named volumes; anonymous ones come and go with the container."""
+    return frozenset(
+        mount.volume
+        for mount in config.mounts
+        if isinstance(mount, VolumeMount) and not mount.anonymous
+    )

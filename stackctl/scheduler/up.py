@@ -1,0 +1,417 @@
+"""The plan of `up`: verdicts put in order.
+
+    removals of what is too much        orphans, replicas beyond the scale
+    stops for networks made anew        everything in them, dependents first
+    pulls, volumes, networks
+    creates                             all at once: nothing runs because of them
+    early stops                         dependents first; see _early
+    by service, dependencies first:     stop old, remove old, rename, start, gates
+
+A replaced container runs on until its successor exists and all that the
+successor waits for is there, so a failure in front of it leaves it alone.
+
+Removing what a profile no longer wants is not done by `up` (nor by compose's).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from stackctl.errors import Conflict
+from stackctl.model.container import ContainerConfig
+from stackctl.model.record import ContainerRecord
+from stackctl.scheduler import resources
+from stackctl.scheduler.desired import Condition, DesiredService
+from stackctl.scheduler.draft import Draft
+from stackctl.scheduler.gates import Needs, add_gates, name_of, needs, relevant, starts
+from stackctl.scheduler.graph import dependents
+from stackctl.scheduler.ops import (
+    CreateContainer,
+    Plan,
+    RemoveContainer,
+    RenameContainer,
+    StartContainer,
+    StopContainer,
+)
+from stackctl.scheduler.orphans import orphans
+from stackctl.scheduler.survey import Survey, used_networks, used_volumes
+from stackctl.scheduler.verdicts import (
+    Create,
+    Finish,
+    Keep,
+    Recreated,
+    Remove,
+    Renewed,
+    Restart,
+    Start,
+    Verdict,
+    verdicts,
+)
+
+Port = tuple[str, int]
+
+
+@dataclass(slots=True)
+class Up:
+    """A plan of `up` in the making. Steps by what they act on, for those that wait for them."""
+
+    found: Survey
+    draft: Draft
+    judged: dict[str, list[Verdict]]
+    needs: Needs
+    #: Container id -> its StopContainer.
+    stopped: dict[str, int] = field(default_factory=dict)
+    #: Container id -> its RemoveContainer.
+    removed: dict[str, int] = field(default_factory=dict)
+    #: Final name -> CreateContainer.
+    created: dict[str, int] = field(default_factory=dict)
+    #: Final name -> StartContainer.
+    started: dict[str, int] = field(default_factory=dict)
+    #: Service -> condition -> the steps after which it holds.
+    gates: dict[str, dict[Condition, tuple[int, ...]]] = field(default_factory=dict)
+    #: Fixed host port -> who has it now and is going to give it up.
+    giving: dict[Port, list[ContainerRecord]] = field(default_factory=dict)
+    #: Service -> who depends on it; and with `restart: true`.
+    users: dict[str, tuple[str, ...]] = field(init=False)
+    restarting: dict[str, tuple[str, ...]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        edges = {s.name: [d.service for d in s.depends_on] for s in self.found.services}
+        self.users = dependents(edges)
+        linked = {
+            s.name: [d.service for d in s.depends_on if d.restart] for s in self.found.services
+        }
+        self.restarting = dependents(linked)
+
+    def plan(self) -> Plan:
+        self._removals()
+        for record in self._leaving():
+            for port in fixed_ports(record.config):
+                self.giving.setdefault(port, []).append(record)
+        in_changed = self._network_stops()
+        self._foundations(in_changed)
+        self._early_stops()
+        for service in self.found.services:
+            judged = self.judged.get(service.name)
+            if judged:
+                for verdict in judged:
+                    self._bring_up(service, verdict)
+                self.gates[service.name] = add_gates(
+                    self.draft, service, judged, self.started, self.needs
+                )
+        return self.draft.plan()
+
+    # --- what goes away for good
+
+    def _removals(self) -> None:
+        if self.found.policy.remove_orphans:
+            for record in orphans(self.found.desired, self.found.observed):
+                self._remove(record, "orphan: the stack file does not describe it")
+        for judged in self.judged.values():
+            for verdict in judged:
+                if isinstance(verdict, Remove):
+                    self._remove(verdict.record, verdict.cause)
+
+    def _remove(self, record: ContainerRecord, cause: str) -> None:
+        self._stop(record, cause)
+        self._discard(record, cause, after=())
+
+    def _stop(
+        self,
+        record: ContainerRecord,
+        cause: str,
+        after: Iterable[int] = (),
+        tolerates: Iterable[int] = (),
+    ) -> None:
+        if record.status.needs_stop:
+            op = StopContainer(id=record.id, name=record.name, timeout=self.found.policy.timeout)
+            self.stopped[record.id] = self.draft.add(
+                op, cause, after=after, tolerates=tolerates, service=record.config.service
+            )
+
+    def _discard(self, record: ContainerRecord, cause: str, after: Iterable[int]) -> None:
+        stop = self.stopped.get(record.id)
+        waits = {stop} if stop is not None else set()
+        self.removed[record.id] = self.draft.add(
+            RemoveContainer(
+                id=record.id,
+                name=record.name,
+                anonymous_volumes=self.found.policy.renew_anonymous_volumes,
+            ),
+            cause,
+            after=waits.union(after),
+            service=record.config.service,
+        )
+
+    # --- networks that are made anew
+
+    def _network_stops(self) -> dict[str, set[int]]:
+        """Stops everything in a changed network; gives network -> those steps."""
+        changed = self.found.changed_networks.keys()
+        stops: dict[str, set[int]] = {name: set() for name in changed}
+        if not changed:
+            return stops
+        self._refuse_strangers()
+        touched = self._in_changed_networks()
+        for service in reversed(self.found.services):
+            if service.name in touched:
+                for verdict in self.judged[service.name]:
+                    if isinstance(verdict, Renewed):
+                        users = self._stops_of_users(self.users, service.name)
+                        self._stop(verdict.record, verdict.cause, after=users)
+        for record in self.found.observed.containers:
+            if record.id in self.stopped:
+                for name in used_networks([record.config]) & changed:
+                    stops[name].add(self.stopped[record.id])
+        return stops
+
+    def _in_changed_networks(self) -> frozenset[str]:
+        """Services in a changed network, and those that restart because of them.
+
+        The latter cannot wait for the creation of what they depend on, as other
+        restarts do: that needs the network, and the network needs this stop.
+        """
+        touched: set[str] = set()
+        changed = self.found.changed_networks.keys()
+        for service in self.found.services:
+            renewed = [v for v in self.judged.get(service.name, ()) if isinstance(v, Renewed)]
+            inside = any(used_networks([v.record.config]) & changed for v in renewed)
+            linked = any(need.restart and need.service in touched for need in service.depends_on)
+            if renewed and (inside or linked):
+                touched.add(service.name)
+        return frozenset(touched)
+
+    def _refuse_strangers(self) -> None:
+        """Somebody in a changed network whom this plan neither recreates nor removes."""
+        leaving = {record.id for record in self._leaving()}
+        for record in self.found.observed.containers:
+            inside = used_networks([record.config]) & self.found.changed_networks.keys()
+            if inside and record.status.needs_stop and record.id not in leaving:
+                raise Conflict(
+                    f'network "{min(inside)}" has to be recreated, because its configuration '
+                    f'changed, but "{record.name}" is in it and is not part of this',
+                    hint="stop that container first, or use --remove-orphans",
+                )
+
+    def _leaving(self) -> list[ContainerRecord]:
+        """What runs now and is stopped or removed by this plan."""
+        gone = [record for record in self.found.observed.containers if record.id in self.removed]
+        return gone + [
+            verdict.record
+            for judged in self.judged.values()
+            for verdict in judged
+            if isinstance(verdict, Renewed)
+        ]
+
+    def _stops_of_users(self, users: dict[str, tuple[str, ...]], service: str) -> list[int]:
+        """The stops so far of what depends on a service, so that it can still finish its work."""
+        return [
+            self.stopped[verdict.record.id]
+            for user in users.get(service, ())
+            for verdict in self.judged.get(user, ())
+            if isinstance(verdict, Renewed) and verdict.record.id in self.stopped
+        ]
+
+    # --- images, volumes, networks, new containers
+
+    def _foundations(self, in_changed: dict[str, set[int]]) -> None:
+        new = {
+            service.name: [
+                verdict
+                for verdict in self.judged.get(service.name, ())
+                if isinstance(verdict, Create | Recreated)
+            ]
+            for service in self.found.services
+        }
+        configs = self._configs()
+        pulls = resources.pulls(
+            self.draft,
+            (
+                (service, bool(new[service.name]))
+                for service in self.found.services
+                if service.name in self.found.wanted or new[service.name]
+            ),
+            self.found,
+        )
+        volumes = resources.volumes(self.draft, configs, self.found)
+        networks = resources.networks(self.draft, configs, in_changed, self.found)
+        for service in self.found.services:
+            image = pulls.get(service.image)
+            for verdict in new[service.name]:
+                self._create(service, verdict, image, volumes, networks)
+
+    def _configs(self) -> list[ContainerConfig]:
+        """Of all containers that there will be of the services meant."""
+        result: list[ContainerConfig] = []
+        for service in self.found.services:
+            if service.name in self.found.wanted:
+                result.extend(service.replicas)
+            else:
+                judged = self.judged.get(service.name, ())
+                result.extend(v.config for v in judged if isinstance(v, Recreated))
+        return result
+
+    def _create(
+        self,
+        service: DesiredService,
+        verdict: Create | Recreated,
+        image: int | None,
+        volumes: dict[str, int],
+        networks: dict[str, int],
+    ) -> None:
+        config = verdict.config
+        after = {networks[name] for name in used_networks([config]) if name in networks}
+        after |= {volumes[name] for name in used_volumes(config) if name in volumes}
+        if image is not None:
+            after.add(image)
+        replaces = verdict.record.id if isinstance(verdict, Recreated) else ""
+        renew = bool(replaces) and self.found.policy.renew_anonymous_volumes
+        self.created[config.name] = self.draft.add(
+            CreateContainer(config=config, replaces=replaces, renew_volumes=renew),
+            verdict.cause,
+            after=after,
+            service=service.name,
+        )
+
+    # --- stops that cannot wait for gates
+
+    def _early_stops(self) -> None:
+        """Stops that others wait for, dependents first.
+
+        A container that restarts with its dependency goes down before it does,
+        and one that gives a host port to another before that one starts. They
+        cannot wait for their own gates first: that might be a circle.
+        """
+        taken = self._ports_taken()
+        for service in reversed(self.found.services):
+            for verdict in self.judged.get(service.name, ()):
+                if not isinstance(verdict, Renewed) or verdict.record.id in self.stopped:
+                    continue
+                renewed = self._renewed_dependencies(service)
+                hands_over = any(port in taken for port in fixed_ports(verdict.record.config))
+                if renewed or hands_over:
+                    names = [name_of(verdict), *renewed]
+                    made = {self.created[name] for name in names if name in self.created}
+                    self._stop(
+                        verdict.record,
+                        verdict.cause,
+                        after=made.union(self._stops_of_users(self.restarting, service.name)),
+                    )
+
+    def _renewed_dependencies(self, service: DesiredService) -> list[str]:
+        """Names of the containers whose renewal makes this service restart."""
+        return [
+            name_of(verdict)
+            for need in service.depends_on
+            if need.restart
+            for verdict in self.judged.get(need.service, ())
+            if isinstance(verdict, Renewed)
+        ]
+
+    def _ports_taken(self) -> set[Port]:
+        """Fixed host ports that somebody gives up and another container is going to take."""
+        return {
+            port
+            for judged in self.judged.values()
+            for verdict in judged
+            if starts(verdict)
+            for port in fixed_ports(self._config(verdict))
+            for holder in self.giving.get(port, ())
+            if holder.config.name != name_of(verdict)
+        }
+
+    def _config(self, verdict: Verdict) -> ContainerConfig:
+        if isinstance(verdict, Create | Recreated | Finish):
+            return verdict.config
+        return verdict.record.config
+
+    # --- the containers themselves
+
+    def _bring_up(self, service: DesiredService, verdict: Verdict) -> None:
+        match verdict:
+            case Keep() | Remove():
+                return
+            case Create(config=config, cause=cause):
+                self._start(service, config, cause, {self.created[config.name]})
+            case Start(record=record, cause=cause):
+                self._start(service, record.config, cause, ())
+            case Restart(record=record, cause=cause):
+                self._start(service, record.config, cause, {self.stopped[record.id]})
+            case Finish(record=record, config=config, cause=cause):
+                self._name_and_start(service, config, cause, self._rivals(record))
+            case Recreated(record=record, config=config, cause=cause):
+                made = self.created[config.name]
+                # An early stop may not have waited for the new container.
+                after = {made} if record.id in self.stopped else set()
+                if not after:
+                    strict, tolerated = self._gates_of(service)
+                    strict |= {made, *self._stops_of_users(self.restarting, service.name)}
+                    self._stop(record, cause, after=strict, tolerates=tolerated)
+                self._discard(record, cause, after if record.id in self.stopped else {made})
+                self._name_and_start(service, config, cause, {self.removed[record.id]})
+
+    def _rivals(self, record: ContainerRecord) -> set[int]:
+        """Removals of others with the same number: their name must be free."""
+        rivals = self.found.records.get(record.config.service, ())
+        return {
+            self.removed[rival.id]
+            for rival in rivals
+            if rival.config.number == record.config.number and rival.id in self.removed
+        }
+
+    def _name_and_start(
+        self, service: DesiredService, config: ContainerConfig, cause: str, after: set[int]
+    ) -> None:
+        named = self.draft.add(
+            RenameContainer(name=config.name), cause, after=after, service=service.name
+        )
+        self._start(service, config, cause, {named})
+
+    def _start(
+        self, service: DesiredService, config: ContainerConfig, cause: str, after: Iterable[int]
+    ) -> None:
+        if not self.found.policy.start:
+            return
+        strict, tolerated = self._gates_of(service)
+        ports = {
+            self.stopped[holder.id]
+            for port in fixed_ports(config)
+            for holder in self.giving.get(port, ())
+            if holder.id in self.stopped
+        }
+        self.started[config.name] = self.draft.add(
+            StartContainer(name=config.name),
+            cause,
+            after={*after, *strict, *ports},
+            tolerates=tolerated,
+            service=service.name,
+        )
+
+    def _gates_of(self, service: DesiredService) -> tuple[set[int], set[int]]:
+        """The steps to wait for: those that must succeed, and those that may fail."""
+        strict: set[int] = set()
+        tolerated: set[int] = set()
+        for need in relevant(service, self.found):
+            steps = self.gates.get(need.service, {}).get(need.condition, ())
+            (strict if need.required else tolerated).update(steps)
+        return strict, tolerated - strict
+
+
+def fixed_ports(config: ContainerConfig) -> list[Port]:
+    """Host ports that only one container can have; ephemeral ones and ranges find a free one."""
+    return [
+        (binding.protocol, binding.host_port[0])
+        for binding in config.ports
+        if binding.host_port is not None and binding.host_port[0] == binding.host_port[1]
+    ]
+
+
+def up(found: Survey) -> Plan:
+    judged = verdicts(found)
+    return Up(
+        found=found,
+        draft=Draft(found.desired.project),
+        judged=judged,
+        needs=needs(found, judged),
+    ).plan()

@@ -1,0 +1,248 @@
+"""What is to become of each container of an `up`, and why; not yet in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stackctl.model.container import ContainerConfig, Status
+from stackctl.model.record import ContainerRecord
+from stackctl.scheduler.desired import DesiredService, Recreate
+from stackctl.scheduler.survey import Survey, used_networks, used_volumes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """As wanted, or left alone."""
+
+    record: ContainerRecord
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Create:
+    config: ContainerConfig
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Exists as wanted, but does not run."""
+
+    record: ContainerRecord
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restart:
+    """Exists as wanted and runs, but what it depends on is made anew (`restart: true`)."""
+
+    record: ContainerRecord
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recreated:
+    record: ContainerRecord
+    config: ContainerConfig
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """The new container of an update that was interrupted: it lacks its name, and a start."""
+
+    record: ContainerRecord
+    config: ContainerConfig
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remove:
+    record: ContainerRecord
+    cause: str
+
+
+Verdict = Keep | Create | Start | Restart | Recreated | Finish | Remove
+
+#: The verdicts after which a container is no longer the one its dependents knew.
+Renewed = Recreated | Restart
+
+
+def verdicts(found: Survey) -> dict[str, list[Verdict]]:
+    """Of every service that exists or is wanted, dependencies first.
+
+    Services that are not meant by this `up` appear when what is done to others
+    concerns them: their network is made anew, or they want to be restarted.
+    """
+    result: dict[str, list[Verdict]] = {}
+    for service in found.services:
+        records = found.records.get(service.name, ())
+        if service.name in found.wanted:
+            judged = _judge(service, records, found)
+        else:
+            judged = _judge_bystander(service, records, found)
+        cause = _restart_cause(service, result, found)
+        if cause:
+            judged = [_restarted(verdict, cause) for verdict in judged]
+        if judged:
+            result[service.name] = judged
+    return result
+
+
+def _judge(
+    service: DesiredService, records: Sequence[ContainerRecord], found: Survey
+) -> list[Verdict]:
+    result: list[Verdict] = []
+    placed: set[str] = set()
+    by_number: dict[int, list[ContainerRecord]] = {}
+    for record in records:
+        by_number.setdefault(record.config.number, []).append(record)
+    for config in service.replicas:
+        rivals = by_number.get(config.number)
+        if not rivals:
+            result.append(Create(config=config, cause="not found"))
+            continue
+        chosen = max(rivals, key=lambda record: _fitness(record, config))
+        placed.update(record.id for record in rivals)
+        result.extend(
+            Remove(record=record, cause="left over from an interrupted update")
+            for record in rivals
+            if record is not chosen
+        )
+        result.append(_judge_one(chosen, config, service, found))
+    scale = f"scale: {len(service.replicas)} wanted"
+    result.extend(
+        Remove(record=record, cause=scale)
+        for record in reversed(records)
+        if record.id not in placed
+    )
+    return result
+
+
+def _fitness(record: ContainerRecord, config: ContainerConfig) -> tuple[bool, bool, bool, float]:
+    """Which of several containers with one number is worth keeping."""
+    return (
+        record.config.config_hash == config.config_hash and record.status is not Status.REMOVING,
+        not record.replaces,
+        record.status.is_alive,
+        record.created_at,
+    )
+
+
+def _judge_one(
+    record: ContainerRecord, config: ContainerConfig, service: DesiredService, found: Survey
+) -> Verdict:
+    stale = _stale(record, config, found)
+    if found.policy.recreate is Recreate.NEVER and record.status is not Status.REMOVING:
+        stale = ""
+    elif not stale and found.forces(service.name):
+        stale = "--force-recreate"
+    if stale:
+        return Recreated(record=record, config=config, cause=stale)
+    if record.replaces:
+        return Finish(record=record, config=config, cause="its update was interrupted")
+    if not found.policy.start:
+        return Keep(record=record, cause="not to be started")
+    match record.status:
+        case Status.CREATED:
+            return Start(record=record, cause="created, but never started")
+        case Status.EXITED | Status.DEAD if (
+            record.exit_code == 0 and not record.error and service.name in found.one_shots
+        ):
+            # compose runs such jobs again at every `up`; nothing has changed for this one.
+            return Keep(record=record, cause="ended with 0 and is unchanged: not run again")
+        case Status.EXITED | Status.DEAD:
+            return Start(record=record, cause=exited(record))
+        case Status.RESTARTING:
+            # The restart policy has it in hand; starting it now would defeat the back-off.
+            return Keep(record=record, cause="restarting")
+        case _:
+            return Keep(record=record, cause=str(record.status))
+
+
+def exited(record: ContainerRecord) -> str:
+    """How it ended, as a cause."""
+    code = "unknown" if record.exit_code is None else record.exit_code
+    return f"exited ({code}{', out of memory' if record.oom_killed else ''})"
+
+
+def _stale(record: ContainerRecord, config: ContainerConfig, found: Survey) -> str:
+    """Why the container cannot stay; "" when it can."""
+    old = record.config
+    if record.status is Status.REMOVING:
+        return "its removal was interrupted"
+    if old.config_hash != config.config_hash:
+        return "configuration changed"
+    if config.image_id and old.image_id != config.image_id:
+        return "image changed"
+    # Renaming a network or a volume leaves the service's own hash as it is.
+    if used_networks([old]) != used_networks([config]):
+        return "networks changed"
+    if used_volumes(old) != used_volumes(config):
+        return "volumes changed"
+    return _network_cause(record, found)
+
+
+def _network_cause(record: ContainerRecord, found: Survey) -> str:
+    """Whether the networks are still those it was made for.
+
+    A container is joined to a network when it is made, so it cannot move to the
+    network's successor: it must be made anew.
+    """
+    ours = {config.name: config.key or config.name for config in found.desired.networks}
+    for join in record.config.networks:
+        key = ours.get(join.network)
+        if key is None:
+            continue
+        if join.network in found.changed_networks:
+            return f"network {key} is recreated"
+        if join.network not in found.networks:
+            return f"network {key} not found"
+    for endpoint in record.endpoints:
+        current = found.networks.get(endpoint.network)
+        if current is not None and current.id != endpoint.network_id:
+            return f"network {ours.get(endpoint.network, endpoint.network)} was recreated"
+    return ""
+
+
+def _judge_bystander(
+    service: DesiredService, records: Sequence[ContainerRecord], found: Survey
+) -> list[Verdict]:
+    """Of a service that nobody asked for: only what a recreated network makes necessary."""
+    configs = {config.number: config for config in service.replicas}
+    result: list[Verdict] = []
+    for record in records:
+        changed = used_networks([record.config]) & found.changed_networks.keys()
+        config = configs.get(record.config.number)
+        if changed and record.status.needs_stop and config is not None:
+            cause = _network_cause(record, found) or "network is recreated"
+            result.append(Recreated(record=record, config=config, cause=cause))
+        else:
+            result.append(Keep(record=record, cause="not asked for"))
+    return result
+
+
+def _restart_cause(
+    service: DesiredService, earlier: dict[str, list[Verdict]], found: Survey
+) -> str:
+    """Why a service with `restart: true` dependencies must restart; "" when it need not.
+
+    A restart is passed on: what depends on a restarted service saw it leave, too.
+    """
+    if found.policy.no_deps or not found.policy.start:
+        return ""
+    for need in service.depends_on:
+        if not need.restart:
+            continue
+        for verdict in earlier.get(need.service, ()):
+            if isinstance(verdict, Renewed):
+                what = "recreated" if isinstance(verdict, Recreated) else "restarted"
+                return f"{need.service} is {what} (restart: true)"
+    return ""
+
+
+def _restarted(verdict: Verdict, cause: str) -> Verdict:
+    if isinstance(verdict, Keep) and verdict.record.status.needs_stop:
+        return Restart(record=verdict.record, cause=cause)
+    return verdict
