@@ -14,6 +14,7 @@ from stackctl.daemon.projects import Projects
 from stackctl.daemon.verbs.stack import carry_out
 from stackctl.model.container import Status
 from stackctl.model.record import ContainerRecord
+from stackctl.scheduler.desired import Observed, ServicePolicy
 from stackctl.scheduler.ops import Plan
 
 
@@ -28,34 +29,45 @@ class LifecycleVerbs:
         self._jobs = jobs
 
     def start(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        from stackctl.scheduler.lifecycle import start_plan
+        from stackctl.scheduler.plan import start_plan
 
-        return self._planned(body, lambda records, _: start_plan(records))
+        return self._planned(body, start_plan)
 
     def stop(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        from stackctl.scheduler.lifecycle import stop_plan
+        from stackctl.scheduler.plan import stop_plan
 
         return self._planned(body, stop_plan, cancel_before=True)
 
     def restart(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        from stackctl.scheduler.lifecycle import restart_plan
+        from stackctl.scheduler.plan import restart_plan
 
         return self._planned(body, restart_plan)
+
+    def rm(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        from stackctl.scheduler.plan import remove_plan
+
+        return self._planned(body, remove_plan)
 
     async def _planned(
         self,
         body: Mapping[str, Any],
-        planner: Callable[[tuple[ContainerRecord, ...], float | None], Plan],
+        planner: Callable[[Observed, ServicePolicy], Plan],
         *,
         cancel_before: bool = False,
     ) -> AsyncIterator[Message]:
+        """A plan on what exists; the order comes from the records, no file is needed."""
         name = await self._projects.name(body)
-        raw = body.get("timeout")
-        timeout = float(raw) if raw is not None else None
+        timeout = body.get("timeout")
+        policy = ServicePolicy(
+            services=tuple(body.get("services") or ()),
+            timeout=float(timeout) if timeout is not None else None,
+            no_deps=bool(body.get("no_deps")),
+            stop=bool(body.get("stop")),
+            volumes=bool(body.get("volumes")),
+        )
 
         async def work(emit: Emit) -> Message:
-            records = tuple(self._projects.select(name, body.get("services") or ()))
-            plan = planner(records, timeout)
+            plan = planner(self._projects.observe(name), policy)
             await carry_out(plan, self._engine, emit)
             return {"type": "result", "exit_code": 0, "changed": bool(plan)}
 

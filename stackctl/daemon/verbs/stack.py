@@ -17,6 +17,7 @@ from stackctl.errors import OperationFailed, StackctlError
 from stackctl.model.container import Status
 from stackctl.model.record import ContainerRecord, StackRecord
 from stackctl.scheduler.desired import Desired, DownPolicy, Observed, Recreate, UpPolicy
+from stackctl.scheduler.executor import StepProgress
 from stackctl.scheduler.ops import Plan, StartContainer, Step, WaitHealthy
 
 #: A process that cannot live (a wrong flag, a missing file) ends within this time of its
@@ -201,9 +202,8 @@ async def carry_out(plan: Plan, engine: Engine, emit: Emit) -> None:
     emit(plan_message(plan))
     if not plan:
         return
-    report = await execute(plan, engine, lambda progress: emit(step_message(plan, progress)))
-    if report.failure is not None:
-        raise report.failure
+    report = await execute(plan, engine, lambda progress: emit(step_message(progress)))
+    report.raise_failure()
 
 
 def up_policy(body: Mapping[str, Any]) -> UpPolicy:
@@ -267,7 +267,7 @@ def plan_message(plan: Plan) -> Message:
     }
 
 
-def step_message(plan: Plan, progress: Any) -> Message:
+def step_message(progress: StepProgress) -> Message:
     step = progress.step
     return {
         "type": "step",
@@ -277,5 +277,5 @@ def step_message(plan: Plan, progress: Any) -> Message:
         "service": step.service,
         "state": str(progress.state),
         "elapsed": progress.elapsed,
-        "text": progress.text or "",
+        "text": progress.text or (str(progress.error) if progress.error else ""),
     }
