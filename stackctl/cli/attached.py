@@ -1,0 +1,215 @@
+"""`up` in the foreground: logs of all services until they end, or until the user ends them.
+
+up stream   plan, step..., log..., exit..., result
+Ctrl-C 1    a `stop` request beside it; logs go on        exit code 130
+Ctrl-C 2    a `kill` request
+Ctrl-C 3    leave at once; the engine finishes what was asked
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from stackctl.cli.connection import Message
+from stackctl.cli.failures import INTERRUPTED
+from stackctl.cli.feed import Ended, Event, Feed, Interrupted, Said
+from stackctl.cli.invocation import Invocation
+from stackctl.cli.output.console import BOLD
+from stackctl.cli.output.containers import replicas
+from stackctl.cli.output.logs import LogPrinter
+from stackctl.cli.output.progress import PlainProgress, Progress, choose
+from stackctl.cli.steps import rows, show
+
+_UP, _STOP, _KILL = "up", "stop", "kill"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attachment:
+    """The flags of `up` that are about being attached."""
+
+    #: Stop everything when the first container ends ("any"), ends with an error ("failure").
+    abort_on: str = ""
+    exit_code_from: str = ""
+    timeout: float | None = None
+    prefix: bool = True
+    colour: bool = True
+    timestamps: bool = False
+    attach: Sequence[str] = ()
+    no_attach: Sequence[str] = ()
+
+
+@dataclass
+class _State:
+    """What has happened so far."""
+
+    interrupts: int = 0
+    stopping: bool = False
+    attached: bool = False
+    #: The exit code of the service that decides, once it has ended.
+    decided: int | None = None
+    result_code: int = 0
+    open: set[str] = field(default_factory=lambda: {_UP})
+
+
+class AttachedUp:
+    """One attached `up`. `run` gives the exit code; raises what the engine raised."""
+
+    def __init__(self, run: Invocation, flags: Attachment, services: Sequence[str]) -> None:
+        self._run = run
+        self._flags = flags
+        self._services = list(services)
+        self._feed = Feed()
+        self._state = _State()
+        self._progress: Progress = choose(run.console, run.progress, "up")
+        self._stopping = PlainProgress(run.console)
+        self._logs = LogPrinter(
+            run.console,
+            prefix=flags.prefix,
+            colour=flags.colour,
+            timestamps=flags.timestamps,
+            split=True,
+        )
+
+    def run(self, body: Message) -> int:
+        client = self._run.client
+        stream = None
+        try:
+            # Before the request: a Ctrl-C must not leave services that nobody stops.
+            with self._feed.signals(signal.SIGINT, signal.SIGTERM):
+                stream = client.stream("up", body)
+                self._feed.add(_UP, stream)
+                while self._state.open:
+                    event = self._feed.next(None if self._state.attached else self._progress.pace)
+                    if not self._handle(event):
+                        break
+        finally:
+            self._progress.close()
+            if stream is not None:
+                stream.close()
+        return self._exit_code()
+
+    def _exit_code(self) -> int:
+        if self._state.interrupts:
+            return INTERRUPTED
+        if self._state.decided is not None:
+            return self._state.decided
+        return self._state.result_code
+
+    # -- events
+
+    def _handle(self, event: Event | None) -> bool:
+        """False ends it."""
+        match event:
+            case None:
+                self._progress.tick()
+            case Interrupted(count=count):
+                return self._interrupted(count)
+            case Ended(stream=name, error=error):
+                self._state.open.discard(name)
+                # `up` that was cancelled by our own `stop` fails by that: no news.
+                if error is not None and not (name == _UP and self._state.stopping):
+                    raise error
+            case Said(stream=name, message=message):
+                if name == _UP:
+                    self._up(message)
+                elif message["type"] != "result":
+                    show(self._run, self._stopping, message)
+        return True
+
+    def _up(self, message: Message) -> None:
+        match message["type"]:
+            case "log":
+                self._progress.above(lambda: self._log(message))
+            case "exit":
+                self._progress.above(lambda: self._exited(message))
+            case "result":
+                self._state.result_code = int(message.get("exit_code") or 0)
+            case _:
+                show(self._run, self._progress, message)
+        if (
+            not self._state.attached
+            and self._progress.board.finished
+            and (message["type"] in ("plan", "step"))
+        ):
+            self._steps_done()
+
+    def _steps_done(self) -> None:
+        """The display gives way to logs, aligned for all that will write."""
+        self._state.attached = True
+        self._progress.close()
+        found = rows(self._run, "ps", self._run.body(services=[], all=False))
+        wanted = [
+            str(row.get("Service"))
+            for row in found
+            if (not self._flags.attach or row.get("Service") in self._flags.attach)
+            and row.get("Service") not in self._flags.no_attach
+        ]
+        names, services = replicas(found, wanted or ["-"])
+        self._logs.expect(names, services)
+        if names:
+            console = self._run.console
+            console.err(console.paint_err(f"attached to {', '.join(names)}", BOLD))
+
+    def _log(self, message: Message) -> None:
+        self._logs.print(message)
+        self._run.console.flush()
+
+    def _exited(self, message: Message) -> None:
+        console = self._run.console
+        code = message.get("code")
+        console.flush()
+        # An honest "unknown" when the engine could not see the end.
+        shown = "an unknown code" if code is None else f"code {code}"
+        console.err(f"{self._logs.name(message)} exited with {shown}")
+        number = 255 if code is None else int(code)
+        service = str(message.get("service", ""))
+        if self._decides(service, number) and self._state.decided is None:
+            self._state.decided = number
+        if self._aborts(number) and not self._state.stopping:
+            console.err(f"stopping all services because {self._logs.name(message)} ended")
+            self._ask(_STOP)
+
+    def _aborts(self, code: int) -> bool:
+        on = self._flags.abort_on
+        return on == "any" or (on == "failure" and code != 0)
+
+    def _decides(self, service: str, code: int) -> bool:
+        """Whether this end gives the command its exit code."""
+        if self._flags.exit_code_from:
+            return service == self._flags.exit_code_from
+        return self._aborts(code)
+
+    def _interrupted(self, count: int) -> bool:
+        self._state.interrupts = count
+        console = self._run.console
+        console.flush()
+        match count:
+            case 1:
+                self._progress.above(
+                    lambda: console.err("stopping gracefully (Ctrl-C again to kill)")
+                )
+                if not self._state.stopping:
+                    self._ask(_STOP)
+                return True
+            case 2:
+                console.err("killing")
+                self._ask(_KILL)
+                return True
+        return False
+
+    def _ask(self, verb: str) -> None:
+        """Stop or kill beside the stream of `up`, on a connection of its own."""
+        self._state.stopping = True
+        services = self._started()
+        fields = {"timeout": self._flags.timeout} if verb == _STOP else {"signal": "SIGKILL"}
+        client = self._run.connect(start=False)
+        self._state.open.add(verb)
+        self._feed.add(verb, client.stream(verb, self._run.body(services=services, **fields)))
+
+    def _started(self) -> list[str]:
+        """The services that this `up` is about: all (an empty list), or those it named and made."""
+        if not self._services:
+            return []
+        return sorted({*self._services, *self._progress.board.services()})

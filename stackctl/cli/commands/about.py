@@ -1,0 +1,82 @@
+"""stackctl version, stackctl info."""
+
+import json as json_module
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from stackctl import __version__
+from stackctl.cli.connection import Message
+from stackctl.cli.invocation import Invocation, invocation
+from stackctl.cli.output.text import pad
+from stackctl.cli.values import one_of
+from stackctl.errors import EngineUnreachable
+
+Format = Annotated[
+    str, typer.Option("-f", "--format", metavar="text|json", help="How to print it.")
+]
+
+
+def version(
+    ctx: typer.Context,
+    short: Annotated[bool, typer.Option("--short", help="Only the number of this CLI.")] = False,
+    format: Format = "text",
+) -> int:
+    """Print the versions of this command and of the engine, if one runs."""
+    one_of("--format", format, ("text", "json"))
+    run = invocation(ctx)
+    if short:
+        run.console.out(__version__)
+        return 0
+    facts: dict[str, Any] = {"Client": {"Version": __version__}, "Engine": _engine(run)}
+    if format == "json":
+        run.console.out(json_module.dumps(facts))
+        return 0
+    run.console.out(f"stackctl {__version__}")
+    if facts["Engine"] is None:
+        run.console.out("engine   does not run")
+        return 0
+    for line in _lines({"engine": facts["Engine"]}):
+        run.console.out(line)
+    return 0
+
+
+def _engine(run: Invocation) -> dict[str, Any] | None:
+    """Facts of the engine; None when none runs: asking for a version starts nothing."""
+    try:
+        return _facts(run.connect(start=False).call("version", {}))
+    except EngineUnreachable:
+        return None
+
+
+def info(ctx: typer.Context, format: Format = "text") -> int:
+    """Print facts about the engine and its machine."""
+    one_of("--format", format, ("text", "json"))
+    run = invocation(ctx)
+    facts = _facts(run.client.call("info", {}))
+    if format == "json":
+        run.console.out(json_module.dumps(facts))
+        return 0
+    for line in _lines(facts):
+        run.console.out(line)
+    return 0
+
+
+def _facts(result: Message) -> dict[str, Any]:
+    return {k: v for k, v in result.items() if k not in ("type", "exit_code")}
+
+
+def _lines(facts: dict[str, Any], indent: str = "") -> Iterator[str]:
+    """`Name   value`, nested ones indented; lists in one line."""
+    width = max((len(name) for name in facts), default=0)
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            yield f"{indent}{name}"
+            yield from _lines(value, indent + "  ")
+            continue
+        if isinstance(value, list):
+            value = ", ".join(map(str, value)) or "-"
+        elif name.startswith("Mem") and isinstance(value, int):
+            value = f"{value / 2**20:.0f} MiB"
+        yield f"{indent}{pad(name, width)}  {value}"

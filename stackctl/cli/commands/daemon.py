@@ -1,0 +1,17 @@
+"""stackctl daemon."""
+
+import typer
+
+from stackctl.cli.invocation import invocation
+
+
+def daemon(ctx: typer.Context) -> int:
+    """Run the engine in the foreground, for systemd and containers.
+
+    Other commands start one by themselves when they need it.
+    """
+    run = invocation(ctx)
+    run.console.flush()
+    from stackctl.daemon.main import main
+
+    return int(main(run.paths) or 0)

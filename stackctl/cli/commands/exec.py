@@ -1,0 +1,61 @@
+"""stackctl exec."""
+
+from typing import Annotated
+
+import typer
+
+from stackctl.cli.invocation import invocation
+from stackctl.cli.options import Environment, Index, NoTty, Service, User, Workdir
+from stackctl.cli.session import interact, standard_streams
+from stackctl.cli.values import variables
+
+
+def execute(
+    ctx: typer.Context,
+    service: Service,
+    command: Annotated[
+        list[str],
+        typer.Argument(metavar="COMMAND [ARGS...]", help="What to run.", show_default=False),
+    ],
+    detach: Annotated[bool, typer.Option("-d", "--detach", help="Do not wait for it.")] = False,
+    no_tty: NoTty = False,
+    env: Environment = None,
+    user: User = "",
+    workdir: Workdir = "",
+    index: Index = 0,
+    privileged: Annotated[
+        bool, typer.Option("--privileged", help="With all capabilities of the container's root.")
+    ] = False,
+    interactive: Annotated[
+        bool, typer.Option("-i", "--interactive", help="Keep stdin open (always so).", hidden=True)
+    ] = True,
+) -> int:
+    """Run a command in a running service's container.
+
+    It gets a terminal when our standard input and output are one.
+    """
+    run = invocation(ctx)
+    standard = standard_streams()
+    tty = standard.is_terminal and not no_tty and not detach
+    width, height = standard.size()
+    session = run.client.open_session(
+        "exec",
+        run.body(
+            service=service,
+            index=index,
+            command=command,
+            env=variables(env or (), run.environment),
+            user=user,
+            workdir=workdir,
+            tty=tty,
+            stdin=interactive and not detach,
+            width=width,
+            height=height,
+            detach=detach,
+            privileged=privileged,
+        ),
+    )
+    if detach:
+        session.socket.close()
+        return 0
+    return interact(run.client, session, standard, stdin=interactive)

@@ -1,0 +1,59 @@
+"""stackctl logs."""
+
+from typing import Annotated
+
+import typer
+
+from stackctl.cli.invocation import invocation
+from stackctl.cli.options import NoColor, NoLogPrefix, Services
+from stackctl.cli.output.containers import replicas
+from stackctl.cli.output.errors import place_text, print_warning
+from stackctl.cli.output.logs import LogPrinter
+from stackctl.cli.steps import rows
+from stackctl.cli.values import moment, tail
+
+
+def logs(
+    ctx: typer.Context,
+    services: Services = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as lines come.")] = False,
+    lines: Annotated[
+        str, typer.Option("-n", "--tail", metavar="N", help="Lines from the end of each log.")
+    ] = "all",
+    timestamps: Annotated[
+        bool, typer.Option("-t", "--timestamps", help="Print the time before each line.")
+    ] = False,
+    since: Annotated[
+        str, typer.Option("--since", metavar="TIME", help="Only after this: 10m, 2026-01-31T12:00.")
+    ] = "",
+    until: Annotated[str, typer.Option("--until", metavar="TIME", help="Only before this.")] = "",
+    no_log_prefix: NoLogPrefix = False,
+    no_color: NoColor = False,
+) -> int:
+    """Print the services' logs, in order of time."""
+    run = invocation(ctx)
+    body = run.body(
+        services=services or [],
+        follow=follow,
+        tail=tail(lines),
+        timestamps=timestamps,
+        since=moment("--since", since),
+        until=moment("--until", until),
+    )
+    printer = LogPrinter(
+        run.console, prefix=not no_log_prefix, timestamps=timestamps, colour=not no_color
+    )
+    if not no_log_prefix:
+        # So that the first line is as far indented as the last.
+        printer.expect(*replicas(rows(run, "ps", run.body(services=services or [], all=True))))
+    for message in run.client.stream("logs", body):
+        match message["type"]:
+            case "log":
+                printer.print(message)
+                if follow:
+                    run.console.flush()
+            case "warning":
+                print_warning(
+                    run.console, str(message.get("text", "")), place_text(message.get("place"))
+                )
+    return 0

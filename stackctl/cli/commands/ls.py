@@ -1,0 +1,37 @@
+"""stackctl ls."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from stackctl.cli.invocation import invocation
+from stackctl.cli.output.table import Column, table
+from stackctl.cli.steps import rows
+from stackctl.cli.values import one_of
+
+_COLUMNS = (Column("NAME"), Column("STATUS"), Column("CONFIG FILES", yields=1))
+
+
+def ls(
+    ctx: typer.Context,
+    all: Annotated[bool, typer.Option("-a", "--all", help="Stopped stacks too.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only names.")] = False,
+    format: Annotated[
+        str, typer.Option("--format", metavar="table|json", help="json: an array.")
+    ] = "table",
+) -> int:
+    """List the stacks of this engine."""
+    run = invocation(ctx)
+    one_of("--format", format, ("table", "json"))
+    found = rows(run, "ls", {"all": all})
+    if quiet:
+        lines = [str(row.get("Name", "")) for row in found]
+    elif format == "json":
+        lines = [json.dumps(found, ensure_ascii=False)]
+    else:
+        cells = [[str(row.get(k, "")) for k in ("Name", "Status", "ConfigFiles")] for row in found]
+        lines = table(_COLUMNS, cells, run.console.out_width())
+    for line in lines:
+        run.console.out(line)
+    return 0

@@ -1,0 +1,84 @@
+"""stackctl plan."""
+
+from typing import Annotated
+
+import typer
+
+from stackctl.cli.invocation import Invocation, invocation
+from stackctl.cli.options import Json, Services
+from stackctl.cli.output.errors import place_text, print_warning
+from stackctl.cli.output.plan import plan_json, print_plan
+from stackctl.cli.values import one_of, scales
+from stackctl.errors import UsageError
+
+CHANGES = 2
+
+
+def plan(
+    ctx: typer.Context,
+    services: Services = None,
+    direction: Annotated[
+        str, typer.Option("--for", metavar="up|down", help="The command to plan.")
+    ] = "up",
+    scale: Annotated[
+        list[str] | None,
+        typer.Option("--scale", metavar="SERVICE=N", help="Number of replicas; repeatable."),
+    ] = None,
+    force_recreate: Annotated[
+        bool, typer.Option("--force-recreate", help="Recreate containers that have not changed.")
+    ] = False,
+    no_recreate: Annotated[
+        bool, typer.Option("--no-recreate", help="Leave existing containers as they are.")
+    ] = False,
+    no_deps: Annotated[
+        bool, typer.Option("--no-deps", help="Do not start services that others depend on.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="As for up --wait.")] = False,
+    remove_orphans: Annotated[
+        bool,
+        typer.Option("--remove-orphans", help="Remove containers of services not in the file."),
+    ] = False,
+    volumes: Annotated[
+        bool, typer.Option("-v", "--volumes", help="With --for down: volumes too.")
+    ] = False,
+    json: Json = False,
+) -> int:
+    """Print what `up` would do and why, and do nothing.
+
+    Exit code 0: nothing to do; 2: there is something to do; 1: an error.
+    """
+    one_of("--for", direction, ("up", "down"))
+    if volumes and direction == "up":
+        raise UsageError("--volumes needs --for down")
+    run = invocation(ctx)
+    body = run.body(
+        services=services or [],
+        scale=scales(scale or ()),
+        force_recreate=force_recreate,
+        no_recreate=no_recreate,
+        no_deps=no_deps,
+        wait=wait,
+        remove_orphans=remove_orphans,
+        volumes=volumes,
+    )
+    return CHANGES if show_plan(run, direction, body, json=json) else 0
+
+
+def show_plan(
+    run: Invocation, direction: str, body: dict[str, object], *, json: bool = False
+) -> bool:
+    """Ask for the plan and print it; True when it has steps."""
+    found: dict[str, object] = {}
+    for message in run.client.stream("plan", {**body, "for": direction}):
+        match message["type"]:
+            case "plan":
+                found = message
+            case "warning":
+                print_warning(
+                    run.console, str(message.get("text", "")), place_text(message.get("place"))
+                )
+    if json:
+        run.console.out(plan_json(found))
+    else:
+        print_plan(run.console, found)
+    return bool(found.get("steps"))

@@ -1,0 +1,37 @@
+"""stackctl port."""
+
+from typing import Annotated
+
+import typer
+
+from stackctl.cli.invocation import invocation
+from stackctl.cli.options import Index, Service
+from stackctl.cli.steps import rows
+from stackctl.cli.values import container_port
+from stackctl.errors import NotFound
+
+
+def port(
+    ctx: typer.Context,
+    service: Service,
+    private_port: Annotated[
+        str, typer.Argument(metavar="PORT", help="The container's port.", show_default=False)
+    ],
+    protocol: Annotated[
+        str, typer.Option("--protocol", metavar="tcp|udp", help="Which of the two.")
+    ] = "tcp",
+    index: Index = 0,
+) -> int:
+    """Print the host's address and port for a container's port."""
+    run = invocation(ctx)
+    number, protocol = container_port(private_port, protocol)
+    found = rows(
+        run,
+        "port",
+        run.body(service=service, private_port=number, protocol=protocol, index=index),
+    )
+    if not found:
+        raise NotFound(f'service "{service}" does not publish port {number}/{protocol}')
+    for row in found:
+        run.console.out(str(row["Address"]))
+    return 0

@@ -1,0 +1,73 @@
+"""stackctl ps."""
+
+from typing import Annotated, Any
+
+import typer
+
+from stackctl.cli.invocation import invocation
+from stackctl.cli.options import Services
+from stackctl.cli.output.containers import container_table, full_id, json_row
+from stackctl.cli.steps import rows
+from stackctl.cli.values import one_of
+from stackctl.errors import UsageError
+
+_STATES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
+
+
+def ps(
+    ctx: typer.Context,
+    services: Services = None,
+    all: Annotated[bool, typer.Option("-a", "--all", help="Stopped containers too.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only ids.")] = False,
+    only_services: Annotated[bool, typer.Option("--services", help="Only service names.")] = False,
+    status: Annotated[
+        list[str] | None,
+        typer.Option("--status", metavar="STATE", help="Only this state; repeatable."),
+    ] = None,
+    filter: Annotated[
+        list[str] | None, typer.Option("--filter", metavar="status=STATE", help="As --status.")
+    ] = None,
+    format: Annotated[
+        str, typer.Option("--format", metavar="table|json", help="json: one object a line.")
+    ] = "table",
+    no_trunc: Annotated[bool, typer.Option("--no-trunc", help="Cut nothing.")] = False,
+) -> int:
+    """List the stack's containers."""
+    run = invocation(ctx)
+    one_of("--format", format, ("table", "json"))
+    states = _states(status or (), filter or ())
+    found = rows(run, "ps", run.body(services=services or [], all=all or bool(states)))
+    if states:
+        found = [row for row in found if row.get("State") in states]
+    for line in _lines(run.console.out_width(), found, quiet, only_services, format, no_trunc):
+        run.console.out(line)
+    return 0
+
+
+def _states(status: list[str] | tuple[str, ...], filters: list[str] | tuple[str, ...]) -> set[str]:
+    states = list(status)
+    for text in filters:
+        key, _, value = text.partition("=")
+        if key != "status":
+            raise UsageError(f'--filter "{text}" is not supported', hint="--filter status=running")
+        states.append(value)
+    return {one_of("--status", state, _STATES) for state in states}
+
+
+def _lines(
+    width: int | None,
+    found: list[dict[str, Any]],
+    quiet: bool,
+    only_services: bool,
+    format: str,
+    no_trunc: bool,
+) -> list[str]:
+    if quiet:
+        return [full_id(row) for row in found]
+    if only_services:
+        return sorted({str(row.get("Service", "")) for row in found})
+    if format == "json":
+        import json
+
+        return [json.dumps(json_row(row, full=no_trunc), ensure_ascii=False) for row in found]
+    return container_table(found, None if no_trunc else width, full_command=no_trunc)

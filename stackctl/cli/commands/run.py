@@ -1,0 +1,137 @@
+"""stackctl run."""
+
+from collections.abc import Iterable, Iterator
+from typing import Annotated
+
+import typer
+
+from stackctl.cli.connection import Message
+from stackctl.cli.invocation import Invocation, invocation
+from stackctl.cli.options import Environment, NoTty, Service, User, Workdir
+from stackctl.cli.output.progress import choose
+from stackctl.cli.session import Standard, interact, standard_streams
+from stackctl.cli.steps import watch
+from stackctl.cli.values import variables
+from stackctl.errors import StackctlError
+
+
+def run(
+    ctx: typer.Context,
+    service: Service,
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[COMMAND] [ARGS...]", help="Instead of the service's own.", show_default=False
+        ),
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("-d", "--detach", help="Leave it running and print its name.")
+    ] = False,
+    remove: Annotated[bool, typer.Option("--rm", help="Remove it when it ends.")] = False,
+    no_tty: NoTty = False,
+    interactive: Annotated[
+        bool,
+        typer.Option("-i/-I", "--interactive/--no-interactive", help="Pass our input on."),
+    ] = True,
+    env: Environment = None,
+    volumes: Annotated[
+        list[str] | None,
+        typer.Option("-v", "--volume", metavar="SOURCE:TARGET", help="One more; repeatable."),
+    ] = None,
+    publish: Annotated[
+        list[str] | None,
+        typer.Option("-p", "--publish", metavar="HOST:PORT", help="Publish a port; repeatable."),
+    ] = None,
+    service_ports: Annotated[
+        bool, typer.Option("-P", "--service-ports", help="Publish the service's own ports.")
+    ] = False,
+    no_deps: Annotated[
+        bool, typer.Option("--no-deps", help="Do not start what the service depends on.")
+    ] = False,
+    entrypoint: Annotated[
+        str | None, typer.Option("--entrypoint", metavar="COMMAND", help="Instead of the image's.")
+    ] = None,
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="The container's name.")] = "",
+    user: User = "",
+    workdir: Workdir = "",
+    labels: Annotated[
+        list[str] | None,
+        typer.Option("-l", "--label", metavar="KEY=VAL", help="Add a label; repeatable."),
+    ] = None,
+) -> int:
+    """Run a one-off command in a new container of a service.
+
+    What the service depends on is started first.
+    """
+    invoked = invocation(ctx)
+    standard = standard_streams()
+    tty = standard.is_terminal and not no_tty and not detach
+    stdin = interactive and not detach
+    body = invoked.body(
+        service=service,
+        # None keeps the service's command; an empty list would clear it.
+        command=command or None,
+        detach=detach,
+        rm=remove,
+        env=variables(env or (), invoked.environment),
+        volumes=volumes or [],
+        ports=publish or [],
+        service_ports=service_ports,
+        no_deps=no_deps,
+        entrypoint=entrypoint,
+        name=name,
+        user=user,
+        workdir=workdir,
+        tty=tty,
+        stdin=stdin,
+        labels=labels or [],
+    )
+    result = _prepare(invoked, service, body)
+    container = str(result["container"])
+    if detach:
+        invoked.console.out(str(result.get("name") or container))
+        return 0
+    return _attach(invoked, container, standard, tty=tty, stdin=stdin)
+
+
+def _prepare(run: Invocation, service: str, body: Message) -> Message:
+    """Start what it needs and make the container; the result names it."""
+    progress = choose(run.console, run.progress, "run")
+    try:
+        return watch(run, _others(run.client.stream("run", body), service), progress)
+    finally:
+        progress.close()
+
+
+def _others(stream: Iterable[Message], service: str) -> Iterator[Message]:
+    """The messages without the one-off's own steps: its output is news enough."""
+    for message in stream:
+        if message["type"] == "plan":
+            others = [s for s in message["steps"] if s.get("service") != service]
+            yield {**message, "steps": others}
+        elif message["type"] != "step" or message.get("service") != service:
+            yield message
+
+
+def _attach(run: Invocation, container: str, standard: Standard, *, tty: bool, stdin: bool) -> int:
+    """Start the container with us listening; its exit code."""
+    width, height = standard.size()
+    session = run.client.open_session(
+        "attach",
+        {
+            "container": container,
+            "start": True,
+            "tty": tty,
+            "stdin": stdin,
+            "width": width,
+            "height": height,
+        },
+    )
+
+    def pass_on(signum: int) -> None:
+        try:
+            run.client.call("signal", {"container": container, "signal": signum})
+        except StackctlError:
+            pass  # it has ended; the copying ends as well
+
+    return interact(run.client, session, standard, stdin=stdin, on_signal=pass_on)

@@ -1,0 +1,162 @@
+"""stackctl up."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from stackctl.cli.invocation import Invocation, invocation
+from stackctl.cli.options import NoColor, NoLogPrefix, Services, Timeout
+from stackctl.cli.values import scales
+from stackctl.errors import UsageError
+
+
+def up(
+    ctx: typer.Context,
+    services: Services = None,
+    detach: Annotated[
+        bool, typer.Option("-d", "--detach", help="Leave the services running and return.")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return when all are running or healthy; implies -d.")
+    ] = False,
+    wait_timeout: Annotated[
+        float | None,
+        typer.Option("--wait-timeout", metavar="SECONDS", help="Give up waiting after this time."),
+    ] = None,
+    scale: Annotated[
+        list[str] | None,
+        typer.Option("--scale", metavar="SERVICE=N", help="Number of replicas; repeatable."),
+    ] = None,
+    force_recreate: Annotated[
+        bool, typer.Option("--force-recreate", help="Recreate containers that have not changed.")
+    ] = False,
+    no_recreate: Annotated[
+        bool, typer.Option("--no-recreate", help="Leave existing containers as they are.")
+    ] = False,
+    no_deps: Annotated[
+        bool, typer.Option("--no-deps", help="Do not start services that others depend on.")
+    ] = False,
+    no_start: Annotated[
+        bool, typer.Option("--no-start", help="Create containers, start none.")
+    ] = False,
+    remove_orphans: Annotated[
+        bool,
+        typer.Option("--remove-orphans", help="Remove containers of services not in the file."),
+    ] = False,
+    renew_anon_volumes: Annotated[
+        bool,
+        typer.Option("-V", "--renew-anon-volumes", help="Recreate anonymous volumes too."),
+    ] = False,
+    timeout: Timeout = None,
+    abort_on_container_exit: Annotated[
+        bool, typer.Option("--abort-on-container-exit", help="Stop all when one container ends.")
+    ] = False,
+    abort_on_container_failure: Annotated[
+        bool, typer.Option("--abort-on-container-failure", help="Stop all when one fails.")
+    ] = False,
+    exit_code_from: Annotated[
+        str,
+        typer.Option(
+            "--exit-code-from",
+            metavar="SERVICE",
+            help="Return this service's exit code; implies --abort-on-container-exit.",
+        ),
+    ] = "",
+    attach: Annotated[
+        list[str] | None,
+        typer.Option("--attach", metavar="SERVICE", help="Only this one's logs; repeatable."),
+    ] = None,
+    no_attach: Annotated[
+        list[str] | None,
+        typer.Option("--no-attach", metavar="SERVICE", help="Not this one's logs; repeatable."),
+    ] = None,
+    no_log_prefix: NoLogPrefix = False,
+    no_color: NoColor = False,
+    timestamps: Annotated[
+        bool, typer.Option("--timestamps", help="Print the time before each line.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be done and do nothing.")
+    ] = False,
+) -> int:
+    """Create and start the services, in the order they need.
+
+    Without -d their logs follow; Ctrl-C stops them gracefully, a second Ctrl-C
+    kills them.
+    """
+    aborting = abort_on_container_exit or abort_on_container_failure or bool(exit_code_from)
+    detached = detach or wait or no_start
+    _check(
+        conflicts=(
+            (force_recreate and no_recreate, "--force-recreate and --no-recreate"),
+            (
+                detached and aborting,
+                "-d, --wait or --no-start and --abort-on-... or --exit-code-from",
+            ),
+            (detached and bool(attach), "-d, --wait or --no-start and --attach"),
+            (
+                abort_on_container_failure and (abort_on_container_exit or bool(exit_code_from)),
+                "--abort-on-container-failure and --abort-on-container-exit or --exit-code-from",
+            ),
+            (wait_timeout is not None and not wait, "--wait-timeout without --wait"),
+        )
+    )
+    run = invocation(ctx)
+    body = run.body(
+        services=services or [],
+        detach=detached,
+        attach=not detached and not dry_run,
+        wait=wait,
+        wait_timeout=wait_timeout,
+        scale=scales(scale or ()),
+        force_recreate=force_recreate,
+        no_recreate=no_recreate,
+        remove_orphans=remove_orphans,
+        no_deps=no_deps,
+        no_start=no_start,
+        timeout=timeout,
+        renew_anon_volumes=renew_anon_volumes,
+        attach_services=attach or [],
+        no_attach=no_attach or [],
+        dry_run=dry_run,
+    )
+    if dry_run:
+        from stackctl.cli.commands.plan import show_plan
+
+        show_plan(run, "up", body)
+        return 0
+    if detached:
+        return _detached(run, body, quiet_summary=no_start)
+    from stackctl.cli.attached import AttachedUp, Attachment
+
+    flags = Attachment(
+        abort_on="failure" if abort_on_container_failure else "any" if aborting else "",
+        exit_code_from=exit_code_from,
+        timeout=timeout,
+        prefix=not no_log_prefix,
+        colour=not no_color,
+        timestamps=timestamps,
+        attach=attach or (),
+        no_attach=no_attach or (),
+    )
+    return AttachedUp(run, flags, services or ()).run(body)
+
+
+def _check(conflicts: tuple[tuple[bool, str], ...]) -> None:
+    for conflict, text in conflicts:
+        if conflict:
+            raise UsageError(
+                f"{text} do not go together" if " and " in text else f"{text} has no effect"
+            )
+
+
+def _detached(run: Invocation, body: dict[str, object], *, quiet_summary: bool) -> int:
+    from stackctl.cli.steps import carry_out
+    from stackctl.cli.summary import print_summary
+
+    began = time.monotonic()
+    result, board = carry_out(run, "up", body, "up")
+    if not quiet_summary and run.progress != "quiet":
+        print_summary(run, board, time.monotonic() - began, run.console.err)
+    return int(result.get("exit_code") or 0)

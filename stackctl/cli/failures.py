@@ -1,0 +1,102 @@
+"""The border between exceptions and exit codes: whatever happens ends in words and a number."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import typer
+
+from stackctl.cli.output.console import Console
+from stackctl.cli.output.errors import print_error
+from stackctl.errors import InternalError, StackctlError, UsageError
+
+#: As a shell reports a death by SIGINT and SIGPIPE.
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+@dataclass(slots=True)
+class Outcome:
+    code: int = 0
+
+
+@contextmanager
+def exit_code_of(
+    console: Console, environment: Mapping[str, str], arguments: Sequence[str]
+) -> Iterator[Outcome]:
+    """Sets `code` of what it yields from the exception that the block raised, if any."""
+    outcome = Outcome()
+    try:
+        try:
+            yield outcome
+        except StackctlError as error:
+            outcome.code = _failed(console, error)
+        except typer.Exit as leave:
+            outcome.code = leave.exit_code
+        except typer.TyperException as error:
+            outcome.code = _failed(console, _as_usage_error(error))
+        except typer.Abort:
+            outcome.code = INTERRUPTED
+    except KeyboardInterrupt:
+        outcome.code = INTERRUPTED
+    except BrokenPipeError:
+        _silence()
+        outcome.code = BROKEN_PIPE
+    except Exception as bug:
+        outcome.code = _unexpected(console, environment, arguments, bug)
+
+
+def _failed(console: Console, error: StackctlError) -> int:
+    console.flush()
+    print_error(console, error)
+    return error.exit_code
+
+
+def _as_usage_error(error: typer.TyperException) -> UsageError:
+    """Typer's words in our form: `error: no such option: --foo`."""
+    message = error.format_message().strip().rstrip(".")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "stackctl"
+    return UsageError(
+        message[:1].lower() + message[1:] if message else "wrong usage",
+        hint=f"see `{command} --help`",
+    )
+
+
+def _silence() -> None:
+    """Nobody reads any more: what is still buffered goes nowhere, without a word."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (BrokenPipeError, ValueError):
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def _unexpected(
+    console: Console, environment: Mapping[str, str], arguments: Sequence[str], bug: Exception
+) -> int:
+    """A bug of ours: one line, and the trace where it can be found."""
+    import traceback
+
+    trace = "".join(traceback.format_exception(bug))
+    what = " ".join(f"{type(bug).__name__}: {bug}".split())
+    if environment.get("STACKCTL_DEBUG"):
+        console.err(trace.rstrip())
+        hint = "this is a bug of stackctl: please report it with the trace above"
+    else:
+        try:
+            descriptor, path = tempfile.mkstemp(prefix="stackctl-trace-", suffix=".txt")
+            with open(descriptor, "w", encoding="utf-8", errors="replace") as file:
+                # No arguments' values: they may hold secrets (-e PASSWORD=...).
+                file.write(f"stackctl {arguments[0] if arguments else ''}\n{trace}")
+            hint = f"this is a bug of stackctl: please report it with {path}"
+        except OSError:
+            hint = "this is a bug of stackctl; STACKCTL_DEBUG=1 shows where it is"
+    return _failed(console, InternalError(f"internal error: {what}", hint=hint))

@@ -1,0 +1,239 @@
+"""The `stackctl` command: global options, the table of commands, the border for errors.
+
+A command's module is imported when it is asked for; `--help` imports them all.
+`python -X importtime -m stackctl.cli.main ps` shows what a command costs before it
+begins; a unit test holds the list of modules that the quick commands may import.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from stackctl import __version__
+from stackctl.cli.connection import Connect, connect_to_engine
+from stackctl.cli.failures import exit_code_of
+from stackctl.cli.invocation import Invocation, Session
+from stackctl.cli.output.console import Console
+from stackctl.cli.values import one_of
+from stackctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from typer._click.core import Command
+
+PROGRAM = "stackctl"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a command is: its module below `commands` and, if it differs, its function."""
+
+    module: str
+    function: str = ""
+    #: Everything after the first argument belongs to the container's command.
+    passes_on: bool = False
+
+
+COMMANDS: Mapping[str, Entry] = {
+    "up": Entry("up"),
+    "down": Entry("down"),
+    "plan": Entry("plan"),
+    "ps": Entry("ps"),
+    "logs": Entry("logs"),
+    "exec": Entry("exec", "execute", passes_on=True),
+    "run": Entry("run", passes_on=True),
+    "start": Entry("lifecycle"),
+    "stop": Entry("lifecycle"),
+    "restart": Entry("lifecycle"),
+    "kill": Entry("lifecycle"),
+    "pause": Entry("lifecycle"),
+    "unpause": Entry("lifecycle"),
+    "wait": Entry("lifecycle"),
+    "port": Entry("port"),
+    "top": Entry("top"),
+    "cp": Entry("cp"),
+    "events": Entry("events"),
+    "config": Entry("config"),
+    "ls": Entry("ls"),
+    "version": Entry("about"),
+    "info": Entry("about"),
+    "doctor": Entry("doctor"),
+    "daemon": Entry("daemon"),
+}
+
+#: Commands of docker compose that will come; a clear word is better than "no such command".
+NOT_YET = (
+    *("attach", "bridge", "build", "commit", "completion", "create", "export", "images"),
+    *("publish", "pull", "push", "rm", "scale", "stats", "volumes", "watch"),
+)
+
+
+class LazyGroup(TyperGroup):
+    """The root command; finds its subcommands in COMMANDS."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> "Command | None":
+        entry = COMMANDS.get(cmd_name)
+        if entry is not None:
+            return load_command(cmd_name, entry)
+        if cmd_name in NOT_YET:
+            raise UsageError(f'"{PROGRAM} {cmd_name}" is not supported yet')
+        if cmd_name.startswith("-"):
+            return None  # typer says which option it does not know
+        from difflib import get_close_matches
+
+        close = get_close_matches(cmd_name, COMMANDS, 1)
+        raise UsageError(
+            f'there is no command "{cmd_name}"',
+            hint=f'did you mean "{close[0]}"?' if close else f"see `{PROGRAM} --help`",
+        )
+
+
+def load_command(name: str, entry: Entry) -> "Command":
+    """Import the command's module and make its parser."""
+    module = import_module(f"stackctl.cli.commands.{entry.module}")
+    function = getattr(module, entry.function or name)
+    single = _typer()
+    settings = {"allow_interspersed_args": False} if entry.passes_on else {}
+    single.command(name, context_settings=settings)(function)
+    return get_command(single)
+
+
+def _typer(**settings: Any) -> typer.Typer:
+    return typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        **settings,
+    )
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        print(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+def application() -> "Command":
+    """The root command with the global options."""
+    app = _typer(cls=LazyGroup, subcommand_metavar="COMMAND [ARGS...]")
+
+    @app.callback()
+    def root(
+        ctx: typer.Context,
+        file: Annotated[
+            list[str] | None,
+            typer.Option("-f", "--file", metavar="FILE", help="Stack file; repeatable, later win."),
+        ] = None,
+        project_name: Annotated[
+            str, typer.Option("-p", "--project-name", metavar="NAME", help="Name of the project.")
+        ] = "",
+        profile: Annotated[
+            list[str] | None,
+            typer.Option("--profile", metavar="NAME", help="Profile to enable; repeatable."),
+        ] = None,
+        env_file: Annotated[
+            list[str] | None,
+            typer.Option("--env-file", metavar="FILE", help="Variables, instead of .env."),
+        ] = None,
+        project_directory: Annotated[
+            str,
+            typer.Option(
+                "--project-directory", metavar="DIR", help="What relative paths are relative to."
+            ),
+        ] = "",
+        ansi: Annotated[
+            str,
+            typer.Option(
+                "--ansi",
+                metavar="WHEN",
+                envvar="COMPOSE_ANSI",
+                help="never, always or auto colours.",
+            ),
+        ] = "auto",
+        progress: Annotated[
+            str,
+            typer.Option(
+                "--progress",
+                metavar="HOW",
+                envvar="COMPOSE_PROGRESS",
+                help="Progress: auto, tty, plain, quiet.",
+            ),
+        ] = "auto",
+        host: Annotated[
+            str,
+            typer.Option(
+                "--host", metavar="SOCKET", envvar="STACKCTL_HOST", help="Socket of another engine."
+            ),
+        ] = "",
+        version: Annotated[
+            bool,
+            typer.Option("--version", callback=_show_version, is_eager=True, help="Print it."),
+        ] = False,
+    ) -> None:
+        """Run stacks of containers from compose files, without Docker.
+
+        Options before the command choose the stack; `stackctl COMMAND --help`
+        explains a command.
+        """
+        session = ctx.obj
+        assert isinstance(session, Session)
+        one_of("--progress", progress, ("auto", "tty", "plain", "quiet"))
+        one_of("--ansi", ansi, ("never", "always", "auto"))
+        given = session.console
+        console = Console(given.stdout, given.stderr, ansi=ansi, environment=session.environment)
+        ctx.obj = Invocation(
+            session=session,
+            console=console,
+            files=file or (),
+            project_name=project_name,
+            profiles=profile or (),
+            env_files=env_file or (),
+            project_directory=project_directory,
+            progress=progress,
+            host=host,
+        )
+
+    return get_command(app)
+
+
+def run(
+    arguments: Sequence[str],
+    *,
+    console: Console | None = None,
+    environment: Mapping[str, str] | None = None,
+    connect: Connect = connect_to_engine,
+) -> int:
+    """Carry out a command line; the exit code. Prints errors, raises nothing."""
+    environment = os.environ if environment is None else environment
+    console = console or Console(environment=environment)
+    session = Session(console=console, environment=environment, connect=connect)
+    arguments = list(arguments) or ["--help"]
+    with exit_code_of(console, environment, arguments) as outcome:
+        result = application().main(
+            args=arguments, prog_name=PROGRAM, standalone_mode=False, obj=session
+        )
+        outcome.code = result if isinstance(result, int) else 0
+        console.flush()
+    return outcome.code
+
+
+def main() -> None:
+    """Entry point of the installed script."""
+    code = run(sys.argv[1:])
+    # The interpreter's own tear-down takes longer than some commands: everything is flushed.
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Arguments and options that several commands share, declared once."""
+
+from typing import Annotated
+
+import typer
+
+Services = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[SERVICE...]", help="Services; all if none is named.", show_default=False
+    ),
+]
+SomeServices = Annotated[
+    list[str],
+    typer.Argument(metavar="SERVICE...", help="One service or more.", show_default=False),
+]
+Service = Annotated[str, typer.Argument(metavar="SERVICE", help="The service.", show_default=False)]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "-t", "--timeout", metavar="SECONDS", help="Grace period before a container is killed."
+    ),
+]
+Index = Annotated[
+    int,
+    typer.Option("--index", metavar="N", help="Which replica; 0: the first that runs.", min=0),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+NoColor = Annotated[bool, typer.Option("--no-color", help="No colours.")]
+NoLogPrefix = Annotated[bool, typer.Option("--no-log-prefix", help="No names before lines.")]
+Environment = Annotated[
+    list[str] | None,
+    typer.Option("-e", "--env", metavar="KEY=VAL", help="Set an environment variable; repeatable."),
+]
+User = Annotated[str, typer.Option("-u", "--user", metavar="USER", help="Run as user[:group].")]
+Workdir = Annotated[
+    str, typer.Option("-w", "--workdir", metavar="DIR", help="Working directory inside.")
+]
+NoTty = Annotated[bool, typer.Option("-T", "--no-tty", "--no-TTY", help="Do not make a terminal.")]

@@ -1,0 +1,1 @@
+"""Everything that shapes text: tables, colours, log prefixes, progress, errors."""

@@ -1,0 +1,243 @@
+"""What each target of a plan is doing right now; pure, fed with the engine's messages.
+
+A row is a container, network, volume or image; several steps (create, start,
+wait) share it. Displays ask for rows, or for the milestones to print as lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from stackctl.cli.output.text import one_line, replica_name, seconds
+
+Message = Mapping[str, Any]
+
+
+class Phase(Enum):
+    """Where a row stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+    @property
+    def is_final(self) -> bool:
+        return self in (Phase.DONE, Phase.FAILED, Phase.SKIPPED)
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """The words of an operation: while it runs, and when it is done."""
+
+    doing: str
+    done: str
+    kind: str = ""
+
+
+_WORDS = {
+    "PullImage": Wording("pulling", "pulled", "image"),
+    "BuildImage": Wording("building", "built", "image"),
+    "CreateNetwork": Wording("creating", "created", "network"),
+    "RemoveNetwork": Wording("removing", "removed", "network"),
+    "CreateVolume": Wording("creating", "created", "volume"),
+    "RemoveVolume": Wording("removing", "removed", "volume"),
+    "CreateContainer": Wording("creating", "created"),
+    "RenameContainer": Wording("renaming", "renamed"),
+    "StartContainer": Wording("starting", "started"),
+    "WaitHealthy": Wording("waiting to be healthy", "healthy"),
+    "WaitCompleted": Wording("running to its end", "completed"),
+    "StopContainer": Wording("stopping", "stopped"),
+    "RemoveContainer": Wording("removing", "removed"),
+}
+
+#: A step that says nothing of its own when the other follows for the same target.
+_PRELUDES = {
+    "CreateContainer": ("StartContainer",),
+    "StopContainer": ("RemoveContainer", "StartContainer"),
+    "RenameContainer": ("StartContainer",),
+}
+
+
+def wording(op: str) -> Wording:
+    """Words of an operation; those of one that this CLI does not know come from its name."""
+    known = _WORDS.get(op)
+    if known:
+        return known
+    words = "".join(f" {c.lower()}" if c.isupper() else c for c in op).strip()
+    return Wording(words, words)
+
+
+def label(op: str, target: str, project: str) -> str:
+    """`db-1`, `network back`, `volume data`, `image redis:7`."""
+    name = one_line(target).removeprefix(f"{project}-").removeprefix(f"{project}_")
+    kind = wording(op).kind
+    return f"{kind} {name}" if kind else name
+
+
+@dataclass(slots=True)
+class Row:
+    """A target and its state. Times are seconds on the caller's clock."""
+
+    label: str
+    service: str = ""
+    phase: Phase = Phase.PENDING
+    text: str = ""
+    #: When its first step began; None before.
+    since: float | None = None
+    elapsed: float = 0.0
+    unfinished: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Milestone:
+    """Something worth a line in a CI log."""
+
+    label: str
+    text: str
+    phase: Phase
+
+
+class Board:
+    """Rows in the plan's order, changed by `apply`. The clock is an argument."""
+
+    def __init__(self) -> None:
+        self.project = ""
+        self.rows: dict[str, Row] = {}
+        self.steps: dict[int, Message] = {}
+        self._finished: set[int] = set()
+        self._spent: dict[str, float] = {}
+
+    @property
+    def finished(self) -> bool:
+        """True when each step of the plan has ended somehow."""
+        return len(self._finished) >= len(self.steps)
+
+    @property
+    def label_width(self) -> int:
+        return max((len(row.label) for row in self.rows.values()), default=0)
+
+    def services(self) -> set[str]:
+        return {str(s["service"]) for s in self.steps.values() if s.get("service")}
+
+    def apply(self, message: Message, now: float) -> Milestone | None:
+        """Take in a plan, step or status message; others change nothing."""
+        match message.get("type"):
+            case "plan":
+                self._plan(message)
+            case "step":
+                return self._step(message, now)
+            case "status":
+                return self._status(message)
+        return None
+
+    def counts(self) -> tuple[int, int]:
+        """Finished rows, and all rows."""
+        return sum(row.phase.is_final for row in self.rows.values()), len(self.rows)
+
+    def summary_text(self, row: Row) -> str:
+        """What the row's line says: its own words, or what it waits for."""
+        return row.text or self._waiting(row)
+
+    # -- messages
+
+    def _plan(self, message: Message) -> None:
+        self.project = str(message.get("project", ""))
+        for step in message.get("steps", ()):
+            number = int(step["number"])
+            self.steps[number] = step
+            self._row(step).unfinished.add(number)
+
+    def _row(self, step: Message) -> Row:
+        kind = wording(str(step["op"])).kind
+        # A network and a volume may have the same name.
+        key = f"{kind}:{step['target']}"
+        row = self.rows.get(key)
+        if row is None:
+            text = label(str(step["op"]), str(step["target"]), self.project)
+            row = self.rows[key] = Row(text, str(step.get("service") or ""))
+        return row
+
+    def _step(self, step: Message, now: float) -> Milestone | None:
+        row = self._row(step)
+        words = wording(str(step["op"]))
+        text = one_line(str(step.get("text") or ""))
+        number = int(step.get("number", 0))
+        if row.since is None:
+            row.since = now
+        match step.get("state"):
+            case "running":
+                row.phase, row.text = Phase.RUNNING, text or words.doing
+                return None
+            case "done":
+                return self._done(row, step, number, text or words.done)
+            case "failed":
+                row.phase, row.text = Phase.FAILED, f"failed: {text}" if text else "failed"
+            case "skipped":
+                row.phase, row.text = Phase.SKIPPED, f"skipped: {text}" if text else "skipped"
+            case _:
+                return None
+        self._finish(row, number)
+        return Milestone(row.label, row.text, row.phase)
+
+    def _done(self, row: Row, step: Message, number: int, text: str) -> Milestone | None:
+        self._finish(row, number)
+        spent = float(step.get("elapsed") or 0) + self._spent.pop(row.label, 0.0)
+        row.elapsed += float(step.get("elapsed") or 0)
+        if row.phase not in (Phase.FAILED, Phase.SKIPPED):
+            row.phase = Phase.RUNNING if row.unfinished else Phase.DONE
+            row.text = text
+        if self._is_prelude(row, str(step["op"])):
+            self._spent[row.label] = spent
+            return None
+        # A text such as "healthy after 0.4 s" brings its own time.
+        tail = "" if text.endswith(" s") else f" ({seconds(spent)})"
+        return Milestone(row.label, text + tail, Phase.DONE)
+
+    def _finish(self, row: Row, number: int) -> None:
+        row.unfinished.discard(number)
+        self._finished.add(number)
+
+    def _is_prelude(self, row: Row, op: str) -> bool:
+        followers = _PRELUDES.get(op, ())
+        return any(self.steps[n]["op"] in followers for n in row.unfinished if n in self.steps)
+
+    def _status(self, message: Message) -> Milestone | None:
+        text = one_line(str(message.get("text") or message.get("state") or ""))
+        row = self.rows.get(f":{message.get('container')}")
+        if row is None:
+            if self.steps:
+                return None
+            name = replica_name(
+                str(message.get("container", "")), str(message.get("service", "")), self.project
+            )
+            return Milestone(name, text, Phase.DONE)
+        if not row.phase.is_final:
+            row.text = text
+        return None
+
+    def _waiting(self, row: Row) -> str:
+        """`waiting for db-1 to be healthy`: the first thing that its next step still needs."""
+        numbers = sorted(row.unfinished)
+        if not numbers:
+            return ""
+        for other in self._needs(self.steps[numbers[0]]):
+            step = self.steps[other]
+            name = label(str(step["op"]), str(step["target"]), self.project)
+            if name == row.label:
+                continue
+            match step["op"]:
+                case "WaitHealthy":
+                    return f"waiting for {name} to be healthy"
+                case "WaitCompleted":
+                    return f"waiting for {name} to complete"
+            return f"waiting for {name}"
+        return "waiting"
+
+    def _needs(self, step: Message) -> Iterable[int]:
+        after = (int(n) for n in step.get("after") or ())
+        return sorted(n for n in after if n not in self._finished and n in self.steps)

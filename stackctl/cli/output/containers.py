@@ -1,0 +1,92 @@
+"""Rows of `ps` as people and as programs read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from stackctl.cli.output.table import Column, table
+from stackctl.cli.output.text import replica_name, short_id
+
+Row = Mapping[str, Any]
+
+_COLUMNS = (
+    Column("NAME"),
+    Column("IMAGE", yields=3),
+    Column("COMMAND", yields=5),
+    Column("SERVICE", yields=2),
+    Column("CREATED", yields=4),
+    Column("STATUS"),
+    Column("PORTS", yields=1),
+)
+
+
+def container_table(
+    rows: Iterable[Row], width: int | None, *, full_command: bool = False
+) -> list[str]:
+    """docker compose's table: name, image, command, service, created, status, ports."""
+    cells = [
+        (
+            str(row["Name"]),
+            str(row.get("Image", "")),
+            _quoted(str(row.get("Command", "")), full_command),
+            str(row.get("Service", "")),
+            str(row.get("RunningFor", "")),
+            str(row.get("Status", "")),
+            str(row.get("Ports", "")),
+        )
+        for row in rows
+    ]
+    return table(_COLUMNS, cells, width)
+
+
+def json_row(row: Row, *, full: bool = False) -> dict[str, Any]:
+    """The object that `ps --format json` prints, with the short id unless `full`."""
+    shown = {key: value for key, value in row.items() if key != "FullID"}
+    shown["ID"] = full_id(row) if full else short_id(full_id(row))
+    return shown
+
+
+def full_id(row: Row) -> str:
+    return str(row.get("FullID") or row.get("ID", ""))
+
+
+def published(rows: Iterable[Row]) -> list[tuple[str, str]]:
+    """(replica, "localhost:8080 -> 80/tcp") for each published port, once a host port."""
+    found: dict[tuple[str, str], None] = {}
+    for row in rows:
+        name = row_name(row)
+        for port in row.get("Publishers") or ():
+            host_port = port.get("PublishedPort")
+            if not host_port:
+                continue
+            address = str(port.get("URL") or "")
+            if address in ("", "0.0.0.0", "::"):
+                address = "localhost"
+            if ":" in address:
+                address = f"[{address}]"
+            text = f"{address}:{host_port} -> {port['TargetPort']}/{port.get('Protocol', 'tcp')}"
+            found[name, text] = None
+    return list(found)
+
+
+def row_name(row: Row) -> str:
+    """`db-1`; the whole name for containers that are called otherwise."""
+    return replica_name(
+        str(row.get("Name", "")), str(row.get("Service", "")), str(row.get("Project", ""))
+    )
+
+
+def replicas(rows: Sequence[Row], services: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """Names and services of the rows, of these services only if any is given."""
+    chosen = [r for r in rows if not services or r.get("Service") in services]
+    return [row_name(r) for r in chosen], sorted({str(r.get("Service", "")) for r in chosen})
+
+
+def _quoted(command: str, full: bool) -> str:
+    """Docker's column: in quotes, at most 20 characters."""
+    if not command:
+        return ""
+    if not full and len(command) > 20:
+        command = command[:19] + "…"
+    return f'"{command}"'

@@ -1,0 +1,54 @@
+"""How a failure reads: one sentence, the hint, and lines worth seeing.
+
+error: stack.yaml:14:9: service "web" depends on "bd", which no service is called
+  hint: did you mean "db"?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stackctl.cli.output.console import BOLD, CYAN, DIM, RED, YELLOW, Console
+from stackctl.errors import StackctlError
+
+
+def print_error(console: Console, error: StackctlError) -> None:
+    """The error, or all of several, on standard error."""
+    for each in _flat(error):
+        _print_one(console, each)
+
+
+def print_warning(console: Console, text: str, place: str = "") -> None:
+    head = console.paint_err("warning:", YELLOW, BOLD)
+    console.err(f"{head} {place}: {text}" if place else f"{head} {text}")
+
+
+def place_text(place: object) -> str:
+    """A place as it crosses the socket (text, or [file, line, column]) as file:line:column."""
+    if isinstance(place, list | tuple):
+        return ":".join(str(part) for part in place if part)
+    return str(place) if place else ""
+
+
+def _flat(error: StackctlError) -> Iterator[StackctlError]:
+    several: tuple[StackctlError, ...] = getattr(error, "errors", ())
+    if several:
+        for each in several:
+            yield from _flat(each)
+    else:
+        yield error
+
+
+def _print_one(console: Console, error: StackctlError) -> None:
+    first, *rest = str(error).splitlines() or ["unknown error"]
+    console.err(f"{console.paint_err('error:', RED, BOLD)} {first}")
+    for line in rest:
+        console.err(f"  {line}")
+    if error.hint:
+        first, *rest = error.hint.splitlines()
+        console.err(f"  {console.paint_err('hint:', CYAN)} {first}")
+        for line in rest:
+            console.err(f"        {line}")
+    for line in error.details:
+        for part in line.splitlines() or [""]:
+            console.err(f"    {console.paint_err(part, DIM)}".rstrip())

@@ -1,0 +1,247 @@
+"""How `up`, `down` and their like show what happens, for a terminal or for a log.
+
+Lines for a log: one a completed action, with the time it took. A live view for a
+terminal: one row a container, redrawn in place. Drawn by hand: importing a
+library for it would cost more than most of these commands take.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from stackctl.cli.output.board import Board, Milestone, Phase, Row
+from stackctl.cli.output.console import BOLD, DIM, GREEN, RED, YELLOW, Console, paint
+from stackctl.cli.output.text import cut, display_width, pad, seconds
+
+Message = Mapping[str, Any]
+Clock = Callable[[], float]
+
+#: How often a live view is redrawn when nothing happens: the spinner's pace, in seconds.
+FRAME = 0.1
+
+
+class Progress(Protocol):
+    """Shows messages of kind plan, step and status; others are ignored."""
+
+    board: Board
+    #: Seconds after which `tick` wants to be called; None: never.
+    pace: float | None
+
+    def show(self, message: Message) -> None: ...
+    def above(self, write: Callable[[], None]) -> None:
+        """Let `write` print lines that are not part of the display."""
+
+    def tick(self) -> None: ...
+    def close(self) -> None:
+        """Leave the last state on the screen; may be called twice."""
+
+
+def choose(console: Console, mode: str, title: str, clock: Clock = time.monotonic) -> Progress:
+    """The display for --progress auto|tty|plain|quiet."""
+    if mode == "quiet":
+        return QuietProgress(clock)
+    if mode == "tty" or (mode == "auto" and console.can_redraw):
+        return LiveProgress(console, title, clock)
+    return PlainProgress(console, clock)
+
+
+class QuietProgress:
+    """Keeps the board, shows nothing."""
+
+    pace: float | None = None
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self.board = Board()
+        self._clock = clock
+
+    def show(self, message: Message) -> None:
+        self.board.apply(message, self._clock())
+
+    def above(self, write: Callable[[], None]) -> None:
+        write()
+
+    def tick(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class PlainProgress:
+    """`db-1        started (0.03 s)`: a line for each thing that is done."""
+
+    pace: float | None = None
+
+    def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
+        self.board = Board()
+        self._console = console
+        self._clock = clock
+
+    def show(self, message: Message) -> None:
+        milestone = self.board.apply(message, self._clock())
+        if milestone is not None:
+            self._console.flush()
+            self._console.err(self._line(milestone))
+
+    def _line(self, milestone: Milestone) -> str:
+        # Wide enough for the names of a usual stack, so that the lines of several commands align.
+        name = pad(milestone.label, max(self.board.label_width, 10))
+        text = milestone.text
+        match milestone.phase:
+            case Phase.FAILED:
+                text = self._console.paint_err(text, RED)
+            case Phase.SKIPPED:
+                text = self._console.paint_err(text, YELLOW)
+        return f"{name}  {text}"
+
+    def above(self, write: Callable[[], None]) -> None:
+        write()
+
+    def tick(self) -> None: ...
+    def close(self) -> None: ...
+
+
+_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_MARKS = {Phase.DONE: "✔", Phase.FAILED: "✘", Phase.SKIPPED: "-", Phase.PENDING: "·"}
+_SPINNER_ASCII = "|/-\\"
+_MARKS_ASCII = {Phase.DONE: "+", Phase.FAILED: "x", Phase.SKIPPED: "-", Phase.PENDING: "."}
+_COLOURS = {
+    Phase.DONE: GREEN,
+    Phase.FAILED: RED,
+    Phase.SKIPPED: YELLOW,
+    Phase.PENDING: DIM,
+    Phase.RUNNING: YELLOW,
+}
+
+
+class LiveProgress:
+    """Rows that are redrawn in place on standard error.
+
+    A frame is written in one go. Before the next one the cursor goes back to the
+    frame's first line, counted with the width the terminal has by then: a
+    terminal that was made narrower has wrapped what we wrote.
+    """
+
+    pace: float | None = FRAME
+
+    def __init__(self, console: Console, title: str, clock: Clock = time.monotonic) -> None:
+        self.board = Board()
+        self._console = console
+        self._title = title
+        self._clock = clock
+        self._began = clock()
+        self._drawn: list[int] = []  # widths of the lines of the last frame
+        self._last = -1.0
+        self._closed = False
+
+    def show(self, message: Message) -> None:
+        self.board.apply(message, self._clock())
+        if message.get("type") == "plan" or self._due():
+            self.tick()
+
+    def _due(self) -> bool:
+        # A burst of messages must not become a burst of frames.
+        return self._clock() - self._last >= FRAME / 3
+
+    def tick(self) -> None:
+        if self._closed or not self.board.rows:
+            return
+        self._draw(final=False)
+
+    def above(self, write: Callable[[], None]) -> None:
+        if self._closed or not self._drawn:
+            write()
+            return
+        self._console.stderr.write(self._erase())
+        self._console.stderr.flush()
+        self._drawn = []
+        write()
+        self._console.flush()
+        self._draw(final=False)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self.board.rows:
+            self._draw(final=True)
+        if self._last >= 0:
+            self._console.stderr.write("\x1b[?25h")
+            self._console.stderr.flush()
+
+    # -- drawing
+
+    def _draw(self, *, final: bool) -> None:
+        width, height = self._console.err_size()
+        lines = self.frame(width, None if final else height)
+        first = "\x1b[?25l" if self._last < 0 else ""
+        body = "".join(f"{line}\x1b[K\n" for line, _ in lines)
+        self._console.stderr.write(f"{first}{self._erase(width)}{body}")
+        self._console.stderr.flush()
+        self._drawn = [used for _, used in lines]
+        self._last = self._clock()
+
+    def _erase(self, width: int | None = None) -> str:
+        """Back to the first line of the last frame, everything below it gone."""
+        if not self._drawn:
+            return ""
+        width = width or self._console.err_size()[0]
+        rows = sum(max(1, -(-used // width)) for used in self._drawn)
+        return f"\r\x1b[{rows}A\x1b[J"
+
+    def frame(self, width: int, height: int | None) -> list[tuple[str, int]]:
+        """Lines (with escapes) and the columns each takes; at most `height` - 1 of them."""
+        now = self._clock()
+        done, total = self.board.counts()
+        head = cut(f"{self._title} {done}/{total}  {seconds(now - self._began)}", width)
+        lines = [(self._console.paint_err(head, BOLD), display_width(head))]
+        rows = list(self.board.rows.values())
+        hidden = 0
+        if height is not None and len(rows) > (room := max(height - 3, 1)):
+            rows, hidden = _most_interesting(rows, room)
+        lines += [self._row(row, width, now) for row in rows]
+        if hidden:
+            more = cut(f"   ... and {hidden} more", width)
+            lines.append((self._console.paint_err(more, DIM), display_width(more)))
+        return lines
+
+    def _row(self, row: Row, width: int, now: float) -> tuple[str, int]:
+        mark, colour = self._mark(row, now), _COLOURS[row.phase]
+        # A third of a narrow terminal belongs to what is happening.
+        name_width = min(self.board.label_width, max(width * 2 // 3 - 4, 6))
+        name = pad(cut(row.label, name_width), name_width)
+        text = self.board.summary_text(row)
+        clock = self._clock_of(row, now, text)
+        room = width - 3 - name_width - 2
+        if clock and room - len(clock) - 2 < 8:
+            clock = ""
+        text = cut(text, room - (len(clock) + 2 if clock else 0))
+        used = 3 + name_width + 2 + display_width(text) + (len(clock) + 2 if clock else 0)
+        if not self._console.colour_err:
+            return f" {mark} {name}  {text}{'  ' + clock if clock else ''}".rstrip(), used
+        tail = "  " + paint(clock, DIM) if clock else ""
+        shown = paint(text, DIM) if row.phase is Phase.PENDING else paint(text, colour)
+        return f" {paint(mark, colour)} {name}  {shown}{tail}", used
+
+    def _clock_of(self, row: Row, now: float, text: str) -> str:
+        if text.endswith(" s") or row.since is None:
+            return ""
+        return seconds(row.elapsed if row.phase.is_final else now - row.since)
+
+    def _mark(self, row: Row, now: float) -> str:
+        if row.phase is Phase.RUNNING:
+            glyphs = _SPINNER if self._console.unicode else _SPINNER_ASCII
+            return glyphs[int((now - self._began) / FRAME) % len(glyphs)]
+        return (_MARKS if self._console.unicode else _MARKS_ASCII)[row.phase]
+
+
+def _most_interesting(rows: list[Row], room: int) -> tuple[list[Row], int]:
+    """The rows to show when not all fit: trouble, then work, then what waits, in plan order."""
+    rank = {
+        Phase.FAILED: 0,
+        Phase.RUNNING: 1,
+        Phase.SKIPPED: 2,
+        Phase.PENDING: 3,
+        Phase.DONE: 4,
+    }
+    best = sorted(range(len(rows)), key=lambda i: (rank[rows[i].phase], i))[:room]
+    return [rows[i] for i in sorted(best)], len(rows) - len(best)

@@ -1,0 +1,45 @@
+"""The "project" part of a request: which files, which name, which environment.
+
+The daemon reads the files; it gets paths as they were given, the directory they
+are relative to, and the caller's environment for interpolation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stackctl.errors import MachineError, UsageError
+
+
+def project_part(
+    *,
+    files: Sequence[str],
+    project_directory: str,
+    name: str,
+    profiles: Sequence[str],
+    env_files: Sequence[str],
+    environment: Mapping[str, str],
+) -> dict[str, Any]:
+    """The JSON object. Raises UsageError for `-f -`, MachineError when the directory is gone."""
+    if "-" in files:
+        raise UsageError(
+            "a stack file cannot be read from standard input yet",
+            hint="write it to a file and name it with -f",
+        )
+    try:
+        cwd = str(Path.cwd())
+    except FileNotFoundError:
+        raise MachineError(
+            "the current directory does not exist any more", hint="cd somewhere else"
+        ) from None
+    return {
+        "files": list(files),
+        "project_dir": project_directory or None,
+        "name": name or None,
+        "profiles": list(profiles),
+        "env_files": list(env_files),
+        "environment": dict(environment),
+        "cwd": cwd,
+    }

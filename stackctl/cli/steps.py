@@ -1,0 +1,77 @@
+"""Carry out a verb that works through a plan, showing its progress; and the summary after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from stackctl.cli.connection import Message
+from stackctl.cli.invocation import Invocation
+from stackctl.cli.output.board import Board
+from stackctl.cli.output.errors import place_text, print_warning
+from stackctl.cli.output.progress import Progress, choose
+
+
+def carry_out(run: Invocation, verb: str, body: Message, title: str) -> tuple[Message, Board]:
+    """Send the verb, show what happens, give back the result. Raises what the engine raised."""
+    progress = choose(run.console, run.progress, title)
+    try:
+        result = watch(run, run.client.stream(verb, body), progress)
+    finally:
+        progress.close()
+    return result, progress.board
+
+
+def watch(run: Invocation, stream: Iterable[Message], progress: Progress) -> Message:
+    """Show every message until the result."""
+    result: Message = {}
+    for message in _paced(stream, progress):
+        if message["type"] == "result":
+            result = message
+        else:
+            show(run, progress, message)
+    return result
+
+
+def show(run: Invocation, progress: Progress, message: Message) -> None:
+    """A plan, step, status or warning on the display; others are no business of a display."""
+    if message["type"] == "warning":
+        text, place = str(message.get("text", "")), place_text(message.get("place"))
+        progress.above(lambda: print_warning(run.console, text, place))
+    else:
+        progress.show(message)
+
+
+def _paced(stream: Iterable[Message], progress: Progress) -> Iterable[Message]:
+    """The messages; the display ticks in between if it moves by itself."""
+    if progress.pace is None:
+        yield from stream
+        return
+    # Threads only for a live view: a log needs none.
+    from stackctl.cli.feed import Ended, Feed, Said
+
+    feed = Feed()
+    feed.add("", stream)
+    while True:
+        match feed.next(progress.pace):
+            case None:
+                progress.tick()
+            case Said(message=message):
+                yield message
+            case Ended(error=error):
+                if error is not None:
+                    raise error
+                return
+
+
+def rows(run: Invocation, verb: str, body: Message) -> list[dict[str, Any]]:
+    """All `row` messages of a verb; warnings are printed."""
+    found = []
+    for message in run.client.stream(verb, body):
+        if message["type"] == "row":
+            found.append({k: v for k, v in message.items() if k != "type"})
+        elif message["type"] == "warning":
+            print_warning(
+                run.console, str(message.get("text", "")), place_text(message.get("place"))
+            )
+    return found
