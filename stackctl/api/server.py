@@ -1,0 +1,214 @@
+"""The REST server: a unix socket, who may use it, and the connections on it.
+
+Translation only: what a request means is in `routes`, what it does is behind
+`Handlers`. The socket is root's (and a group's, when one is configured): whoever
+can talk to it is root.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import resource
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+from stackctl.api.handlers import Handlers, Session
+from stackctl.api.hangups import Hangups
+from stackctl.api.http import Connection, Exchange, Limits, Peer
+from stackctl.api.routes import Routes
+from stackctl.errors import MachineError
+
+__all__ = ["LEAVING", "Handlers", "Limits", "Server", "Session", "only_root"]
+
+log = logging.getLogger(__name__)
+
+#: sun_path of unix(7) without its final zero.
+_LONGEST_PATH = 107
+_BACKLOG = 1024
+#: How long a connection that was made before we left may take to send its request.
+_LATE_SECONDS = 0.2
+#: Header of a 503: the request was not begun, another engine may take it.
+LEAVING = "X-Stackctl-Leaving"
+
+
+def only_root(peer: Peer) -> bool:
+    """Root, and the user that runs the engine (tests)."""
+    return peer.uid in (0, os.geteuid())
+
+
+class Server:
+    """Accepts, authorises, counts, and ends connections. Implements http.Host."""
+
+    def __init__(
+        self,
+        routes: Callable[[Exchange], Awaitable[None]],
+        *,
+        allow: Callable[[Peer], bool] = only_root,
+        limits: Limits | None = None,
+        busy_changed: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        """`busy_changed` hears how many requests are being answered, at every change."""
+        self.limits = limits or _affordable(Limits())
+        self._routes = routes
+        self._allow = allow
+        self._busy_changed = busy_changed
+        self._connections: set[Connection] = set()
+        #: Without a request, the longest waiting first.
+        self._waiting: dict[Connection, None] = {}
+        self._busy = 0
+        self._leaving = False
+        self._emptied = asyncio.Event()
+        self._listeners: list[tuple[asyncio.Server, Path]] = []
+        self._hangups = Hangups()
+
+    @classmethod
+    def of(cls, handlers: Handlers, *, on_shutdown: Callable[[], None] = lambda: None) -> Server:
+        """A server with all routes and the usual limits."""
+        return cls(Routes(handlers, on_shutdown=on_shutdown))
+
+    # -- life
+
+    async def listen(self, path: Path, *, group: int | None = None) -> None:
+        """Serves a unix socket at `path`, replacing one that is there: call it under the lock.
+
+        `group` (a gid) may use it too. Raises MachineError.
+        """
+        sock = _bind(path, group)
+        loop = asyncio.get_running_loop()
+        server = await loop.create_unix_server(
+            lambda: Connection(self), sock=sock, backlog=_BACKLOG
+        )
+        self._listeners.append((server, path))
+
+    async def close(self, grace: float = 5.0) -> None:
+        """Takes no more requests, ends those under way, then returns.
+
+        Who connected a moment too late is told to try again (503, LEAVING), not reset:
+        nobody can connect once the path is gone, and the listener stays until all are told.
+        `grace` seconds are for handlers to clean up.
+        """
+        for _, path in self._listeners:
+            path.unlink(missing_ok=True)
+        self._leaving = True
+        self.limits = replace(self.limits, idle_seconds=_LATE_SECONDS)
+        for connection in tuple(self._waiting):
+            if connection.fresh:
+                connection.hurry(_LATE_SECONDS)
+            else:
+                connection.close()
+        for connection in tuple(self._connections):
+            if connection.task is not None:
+                connection.task.cancel()
+        try:
+            async with asyncio.timeout(grace):
+                # Accepting what has queued takes the loop a few turns.
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                while self._connections:
+                    self._emptied.clear()
+                    await self._emptied.wait()
+        except TimeoutError:
+            pass
+        for server, _ in self._listeners:
+            server.close()
+        for connection in tuple(self._connections):
+            connection.abort()
+        await asyncio.sleep(0)
+        self._hangups.close()
+
+    @property
+    def busy(self) -> int:
+        """Requests that are being answered."""
+        return self._busy
+
+    # -- http.Host
+
+    def peer_of(self, transport: asyncio.Transport) -> Peer | None:
+        sock = transport.get_extra_info("socket")
+        size = struct.calcsize("3i")
+        pid, uid, gid = struct.unpack(
+            "3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+        )
+        # uid_t is unsigned; -1 and the overflow user come from namespaces we do not know.
+        peer = Peer(pid, uid & 0xFFFFFFFF, gid & 0xFFFFFFFF)
+        if not self._allow(peer):
+            log.warning("refused a client", extra={"uid": peer.uid, "pid": peer.pid})
+            return None
+        return peer
+
+    def waiting(self, connection: Connection) -> None:
+        self._connections.add(connection)
+        self._waiting[connection] = None
+        while len(self._waiting) > self.limits.waiting:
+            oldest = next(iter(self._waiting))
+            del self._waiting[oldest]
+            oldest.abort()
+
+    def began(self, connection: Connection) -> None:
+        self._waiting.pop(connection, None)
+        self._count(+1)
+
+    def ended(self, connection: Connection) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._hangups.forget(connection.fileno())
+        self._count(-1)
+
+    def lost(self, connection: Connection) -> None:
+        self._waiting.pop(connection, None)
+        self._connections.discard(connection)
+        self._emptied.set()
+        with contextlib.suppress(OSError, ValueError):
+            self._hangups.forget(connection.fileno())
+
+    def half_closed(self, connection: Connection) -> None:
+        self._hangups.watch(connection.fileno(), connection.abort)
+
+    async def answer(self, exchange: Exchange) -> None:
+        if self._leaving:
+            message = "the engine is leaving"
+            headers = [(LEAVING, "1"), ("Connection", "close")]
+            await exchange.respond_json(503, {"message": message}, headers)
+            return
+        await self._routes(exchange)
+
+    def _count(self, change: int) -> None:
+        self._busy += change
+        self._busy_changed(self._busy)
+
+
+def _bind(path: Path, group: int | None) -> socket.socket:
+    if len(os.fsencode(path)) > _LONGEST_PATH:
+        raise MachineError(
+            f"{path} is too long for a socket ({_LONGEST_PATH} bytes at most)",
+            hint="set STACKCTL_RUN to a shorter directory",
+        )
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    # The mode must be right from the first moment, not after a chmod.
+    umask = os.umask(0o117)
+    try:
+        path.unlink(missing_ok=True)
+        sock.bind(os.fspath(path))
+        if group is not None:
+            os.chown(path, -1, group)
+    except OSError as error:
+        sock.close()
+        hint = "is STACKCTL_RUN on a file system that is full or read-only?"
+        if error.errno == errno.ENAMETOOLONG:
+            hint = "set STACKCTL_RUN to a shorter directory"
+        raise MachineError(f"cannot listen on {path}: {error.strerror}", hint=hint) from error
+    finally:
+        os.umask(umask)
+    return sock
+
+
+def _affordable(limits: Limits) -> Limits:
+    """Half-open connections must not use up the descriptors that the engine itself needs."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return replace(limits, waiting=max(16, min(limits.waiting, soft // 2)))
