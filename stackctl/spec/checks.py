@@ -1,0 +1,265 @@
+"""What no single attribute shows: references, circles, conflicts between attributes.
+
+Works on the validated models and adds to `mistakes`, each at its place.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+
+from stackctl.spec.mistakes import Mistakes, did_you_mean
+from stackctl.spec.model import Network, Service, StackFile, Volume
+from stackctl.spec.nodes import Mapping as MappingNode
+from stackctl.spec.nodes import Mark, Node, mark_at
+
+
+class Checks:
+    """All checks of one file.
+
+    `root` is the tree that the models came from, `written` the whole one: a
+    name whose definition had a mistake counts as defined.
+    """
+
+    def __init__(
+        self, file: StackFile, root: MappingNode, written: Node, mistakes: Mistakes
+    ) -> None:
+        self._file = file
+        self._root = root
+        self._written = written
+        self._mistakes = mistakes
+
+    def run(self) -> None:
+        if "version" in self._root.entries:
+            self._mistakes.warn('"version" has no meaning any more', self._at("version", key=True))
+        for key, network in self._file.networks.items():
+            self._external(("networks", key), network)
+        for key, volume in self._file.volumes.items():
+            self._external(("volumes", key), volume)
+        for name, service in self._file.services.items():
+            self._service(name, service)
+        self._container_names()
+        self._circles()
+
+    def _names(self, section: str) -> list[str]:
+        """Names that a top-level section defines, rightly or not."""
+        node = self._written.get(section) if isinstance(self._written, MappingNode) else None
+        return list(node.entries) if isinstance(node, MappingNode) else []
+
+    def _has(self, name: str, *keys: str) -> bool:
+        """Whether a service's definition has one of the keys, rightly or not."""
+        services = self._written.get("services") if isinstance(self._written, MappingNode) else None
+        service = services.get(name) if isinstance(services, MappingNode) else None
+        return isinstance(service, MappingNode) and not service.entries.keys().isdisjoint(keys)
+
+    def _at(self, *path: str | int, key: bool = False) -> Mark:
+        return mark_at(self._root, path, key=key)
+
+    def _external(self, path: tuple[str, str], resource: Network | Volume) -> None:
+        if not resource.external:
+            return
+        conflicting = sorted(resource.model_fields_set - {"external", "name"})
+        for field in conflicting:
+            self._mistakes.add(
+                f'"{field}" says how to make {path[0][:-1]} "{path[1]}", but it is external',
+                self._at(*path, field, key=True),
+                hint="remove one of the two",
+            )
+
+    def _service(self, name: str, service: Service) -> None:
+        if service.image is None and not self._has(name, "image", "build", "provider", "extends"):
+            self._mistakes.add(
+                f'service "{name}" has no image',
+                self._at("services", name, key=True),
+                hint='give it one, e.g. image: "stackctl/host"',
+            )
+        self._dependencies(name, service)
+        self._networks(name, service)
+        self._mounts(name, service)
+        self._health(name, service)
+        self._replicas(name, service)
+        self._same_limits(name, service)
+
+    def _dependencies(self, name: str, service: Service) -> None:
+        others = self._names("services")
+        for other, dependency in service.depends_on.items():
+            if other in others or not dependency.required:
+                continue
+            self._mistakes.add(
+                f'service "{name}" depends on "{other}", which no service is called',
+                self._at("services", name, "depends_on", other, key=True),
+                hint=did_you_mean(other, [n for n in others if n != name]),
+            )
+
+    def _networks(self, name: str, service: Service) -> None:
+        where = ("services", name, "networks")
+        networks = self._names("networks")
+        if service.network_mode is not None and service.networks:
+            self._mistakes.add(
+                f'service "{name}" has both networks and network_mode',
+                self._at("services", name, "network_mode", key=True),
+                hint="remove one of the two",
+            )
+        for key, membership in service.networks.items():
+            network = self._file.networks.get(key)
+            if key not in (*networks, "default"):
+                self._mistakes.add(
+                    f'service "{name}" joins network "{key}", which is not defined',
+                    self._at(*where, key, key=True),
+                    hint=did_you_mean(key, [*networks, "default"])
+                    or "define it under the top-level networks:",
+                )
+                continue
+            for field in ("ipv4_address", "ipv6_address"):
+                address = getattr(membership, field)
+                if address and not (network and network.external):
+                    self._address(name, key, network, field, address)
+
+    def _address(
+        self, name: str, key: str, network: Network | None, field: str, address: str
+    ) -> None:
+        pools = (network.ipam.config or ()) if network and network.ipam else ()
+        subnets = [ipaddress.ip_network(p.subnet, strict=False) for p in pools if p.subnet]
+        if any(ipaddress.ip_address(address) in subnet for subnet in subnets):
+            return
+        where = self._at("services", name, "networks", key, field)
+        if any(subnet.version == ipaddress.ip_address(address).version for subnet in subnets):
+            known = ", ".join(map(str, subnets))
+            self._mistakes.add(f'{address} is not in network "{key}" ({known})', where)
+        else:
+            self._mistakes.add(
+                f'network "{key}" needs a subnet for the fixed address {address}',
+                where,
+                hint="give it one under networks: ipam: config:",
+            )
+
+    def _mounts(self, name: str, service: Service) -> None:
+        volumes = self._names("volumes")
+        for i, mount in enumerate(service.volumes):
+            where = self._at("services", name, "volumes", i)
+            for other in ("bind", "volume", "tmpfs"):
+                if other != mount.type and getattr(mount, other) is not None:
+                    self._mistakes.add(f'"{other}" options on a mount of type {mount.type}', where)
+            if mount.bind is not None and mount.bind.selinux is not None:
+                self._mistakes.warn("SELinux labels are not changed", where)
+            match mount.type:
+                case "bind" if not mount.source:
+                    self._mistakes.add(f"the bind mount on {mount.target} has no source", where)
+                case "tmpfs" if mount.source:
+                    self._mistakes.add(f"the tmpfs on {mount.target} cannot have a source", where)
+                case "volume" if mount.source and mount.source not in volumes:
+                    self._mistakes.add(
+                        f'service "{name}" uses volume "{mount.source}", which is not defined',
+                        where,
+                        hint=did_you_mean(mount.source, volumes)
+                        or "define it under the top-level volumes:, "
+                        f'or write "./{mount.source}" for a host path',
+                    )
+
+    def _health(self, name: str, service: Service) -> None:
+        check = service.healthcheck
+        if check is None or check.test is None:
+            return
+        where = self._at("services", name, "healthcheck", "test")
+        match check.test:
+            case ["NONE"] | []:
+                pass
+            case ["CMD", _, *_] | ["CMD-SHELL", _]:
+                pass
+            case ["CMD-SHELL", *_]:
+                self._mistakes.add("CMD-SHELL takes one text", where)
+            case ["CMD"]:
+                self._mistakes.add("CMD is followed by a program", where)
+            case [first, *_]:
+                self._mistakes.add(
+                    f'a health check starts with CMD, CMD-SHELL or NONE, not "{first}"',
+                    where,
+                    hint=f'["CMD", "{first}", ...], or one text for the shell',
+                )
+
+    def _replicas(self, name: str, service: Service) -> None:
+        in_deploy = service.deploy.replicas if service.deploy else None
+        if service.scale is not None and in_deploy is not None and service.scale != in_deploy:
+            self._mistakes.add(
+                f'service "{name}" has scale {service.scale} and deploy.replicas {in_deploy}',
+                self._at("services", name, "scale"),
+                hint="remove one of the two",
+            )
+        if service.container_name and service.replicas > 1:
+            self._mistakes.add(
+                f'service "{name}" has {service.replicas} replicas, which cannot all be called '
+                f'"{service.container_name}"',
+                self._at("services", name, "container_name"),
+                hint="remove container_name",
+            )
+
+    def _same_limits(self, name: str, service: Service) -> None:
+        resources = service.deploy.resources if service.deploy else None
+        if resources is None:
+            return
+        limits, reservations = resources.limits, resources.reservations
+        pairs = (
+            ("mem_limit", service.mem_limit, "limits.memory", limits and limits.memory),
+            ("cpus", service.cpus, "limits.cpus", limits and limits.cpus),
+            ("pids_limit", service.pids_limit, "limits.pids", limits and limits.pids),
+            (
+                "mem_reservation",
+                service.mem_reservation,
+                "reservations.memory",
+                reservations and reservations.memory,
+            ),
+        )
+        for field, value, other, other_value in pairs:
+            if value is not None and other_value is not None and value != other_value:
+                self._mistakes.add(
+                    f'service "{name}" has two values for {field}: the other one is '
+                    f"deploy.resources.{other}",
+                    self._at("services", name, field),
+                    hint="remove one of the two",
+                )
+
+    def _container_names(self) -> None:
+        holders: dict[str, str] = {}
+        for name, service in self._file.services.items():
+            fixed = service.container_name
+            if fixed is None:
+                continue
+            if fixed in holders:
+                self._mistakes.add(
+                    f'services "{holders[fixed]}" and "{name}" are both called "{fixed}"',
+                    self._at("services", name, "container_name"),
+                )
+            holders[fixed] = name
+
+    def _circles(self) -> None:
+        graph = {
+            name: [other for other in service.depends_on if other in self._file.services]
+            for name, service in self._file.services.items()
+        }
+        for circle in circles(graph):
+            self._mistakes.add(
+                f"services depend on each other in a circle: {' -> '.join(circle)}",
+                self._at("services", circle[0], "depends_on", circle[1], key=True),
+                hint="remove one of these dependencies",
+            )
+
+
+def circles(graph: Mapping[str, list[str]]) -> Iterator[list[str]]:
+    """Circles of a graph, each closed (first name again at the end); every one that a
+    depth-first walk meets, so that a graph without any yields nothing."""
+    finished: set[str] = set()
+    for start in graph:
+        if start in finished:
+            continue
+        trail: dict[str, Iterator[str]] = {start: iter(graph[start])}
+        while trail:
+            name, edges = next(reversed(trail.items()))
+            other = next(edges, None)
+            if other is None:
+                finished.add(name)
+                del trail[name]
+            elif other in trail:
+                names = list(trail)
+                yield [*names[names.index(other) :], other]
+            elif other not in finished:
+                trail[other] = iter(graph[other])

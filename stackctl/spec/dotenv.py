@@ -1,0 +1,171 @@
+"""Environment files as compose reads them: `.env` and a service's `env_file`.
+
+    [export ]KEY=VALUE    KEY: VALUE    KEY (inherits)    # comment
+
+Single quotes keep text as it is, double quotes interpolate and know escapes,
+both may span lines; without quotes the value ends at the line's end or at
+` #`, and is interpolated. Later definitions see earlier ones.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from stackctl.errors import Place, StackFileError
+from stackctl.spec.interpolate import Lookup, TemplateError, substitute
+
+# \r belongs to the line end; the others are Go's idea of a space that is not one.
+_SPACE = " \t\v\f\r\x85\xa0"
+_ESCAPE = re.compile(r"\\(?:[abfnrtv$\"\\]|0[0-7]{0,3})")
+_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+
+
+def parse(
+    text: str, file: str, lookup: Lookup, unset: Callable[[str], None] | None = None
+) -> dict[str, str]:
+    """Variables of an environment file, in order. `lookup` is asked before the file itself.
+
+    Raises StackFileError with the line.
+    """
+    return _Reader(text.removeprefix("\ufeff").replace("\r\n", "\n"), file, lookup, unset).read()
+
+
+def parse_raw(text: str, file: str, lookup: Lookup) -> dict[str, str]:
+    """`format: raw`: KEY=VALUE lines taken literally, as `docker run --env-file` does."""
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+        stripped = line.removesuffix("\r").lstrip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        key, equals, value = stripped.partition("=")
+        if not key or any(c.isspace() for c in key):
+            raise StackFileError(
+                f'"{key[:40]}" is not a variable name', place=Place(file, number, 1)
+            )
+        if equals:
+            found[key] = value
+        elif (inherited := lookup(key)) is not None:
+            found[key] = inherited
+    return found
+
+
+class _Reader:
+    def __init__(
+        self, text: str, file: str, lookup: Lookup, unset: Callable[[str], None] | None
+    ) -> None:
+        self._text = text
+        self._file = file
+        self._lookup = lookup
+        self._unset = unset
+        self._found: dict[str, str] = {}
+        self._at = 0
+
+    def read(self) -> dict[str, str]:
+        while self._skip_to_statement():
+            self._statement()
+        return self._found
+
+    def _skip_to_statement(self) -> bool:
+        text = self._text
+        while self._at < len(text):
+            if text[self._at].isspace():
+                self._at += 1
+            elif text[self._at] == "#":
+                self._at = self._line_end()
+            else:
+                return True
+        return False
+
+    def _line_end(self) -> int:
+        end = self._text.find("\n", self._at)
+        return len(self._text) if end < 0 else end
+
+    def _statement(self) -> None:
+        text = self._text
+        if text.startswith("export", self._at) and text[self._at + 6 : self._at + 7] in " \t":
+            self._at += 6
+            while self._at < len(text) and text[self._at] in _SPACE:
+                self._at += 1
+        start = self._at
+        key, separator = self._key()
+        if separator == "\n":
+            inherited = self._lookup(key)
+            if inherited is not None:
+                self._found[key] = inherited
+            return
+        while self._at < len(text) and text[self._at] in _SPACE:
+            self._at += 1
+        self._found[key] = self._value(start)
+
+    def _key(self) -> tuple[str, str]:
+        text, start = self._text, self._at
+        while self._at < len(text):
+            char = text[self._at]
+            self._at += 1
+            if char in "=:\n":
+                break
+            if char not in _SPACE and char not in "_.-[]" and not char.isalnum():
+                raise self._fail(
+                    f'unexpected "{char}" in a variable name', self._at - 1, "KEY=VALUE is expected"
+                )
+        else:
+            char = "\n"
+        end = self._at - 1 if char != "\n" or text[self._at - 1 : self._at] == "\n" else self._at
+        key = text[start:end].rstrip()
+        if not key:
+            raise self._fail("a variable has no name", start)
+        if any(c in _SPACE for c in key):
+            raise self._fail(f'the name "{key[:40]}" holds a space', start, "KEY=VALUE is expected")
+        return key, char
+
+    def _value(self, statement: int) -> str:
+        quote = self._text[self._at : self._at + 1]
+        if quote not in ("'", '"'):
+            end = self._line_end()
+            value = self._text[self._at : end].split(" #")[0].rstrip()
+            self._at = end
+            return self._expand(value, statement)
+        value = self._quoted(quote)
+        if quote == "'":
+            return value
+        return self._expand(_ESCAPE.sub(_escape, value), statement)
+
+    def _quoted(self, quote: str) -> str:
+        """Up to the closing quote; a backslash keeps the quote, and stays before all else."""
+        text, start = self._text, self._at
+        end = re.compile(rf"[^{quote}\\]*(?:\\.[^{quote}\\]*)*{quote}", re.DOTALL).match(
+            text, start + 1
+        )
+        if end is None:
+            raise self._fail("a quoted value is never closed", start, f"add the missing {quote}")
+        self._at = end.end()
+        rest = text[self._at : self._line_end()].strip()
+        if rest and not rest.startswith("#"):
+            raise self._fail("text follows the closing quote", self._at)
+        return text[start + 1 : end.end() - 1].replace("\\" + quote, quote)
+
+    def _expand(self, value: str, statement: int) -> str:
+        try:
+            return substitute(value, self._variable, self._unset)
+        except TemplateError as error:
+            raise self._fail(error.brief, statement, error.hint) from None
+
+    def _variable(self, name: str) -> str | None:
+        known = self._lookup(name)
+        return self._found.get(name) if known is None else known
+
+    def _fail(self, brief: str, offset: int, hint: str = "") -> StackFileError:
+        line = self._text.count("\n", 0, offset) + 1
+        column = offset - self._text.rfind("\n", 0, offset)
+        return StackFileError(brief, place=Place(self._file, line, column), hint=hint)
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = found[0][1:]
+    if code == "$":
+        # Interpolation reads $$ as a literal $.
+        return "$$"
+    if code[0] == "0":
+        return chr(int(code, 8) & 0xFF)
+    return _ESCAPES.get(code, code)

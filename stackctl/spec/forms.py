@@ -1,0 +1,313 @@
+"""How attributes may be written and merged: short forms, list or map, one or many.
+
+A `Form` is hung on a field of the model (`Annotated[..., KEYED]`); the shape of
+the model carries it to where files are merged and made canonical. Canonical
+means that each attribute has one way to be written, so that validation and all
+later steps know only that one. Sources: Compose Specification, merge rules of
+compose-go.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stackctl.spec import ports, volumes
+from stackctl.spec.mistakes import Mistakes
+from stackctl.spec.nodes import Entry, Mapping, Mark, Node, Scalar, Sequence, as_text, kind
+
+Canonical = Callable[[Node, Mistakes], Node]
+
+
+def _unchanged(node: Node, mistakes: Mistakes) -> Node:
+    return node
+
+
+def _no_key(node: Node) -> str | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Rules of one attribute.
+
+    `canonical` brings any accepted way of writing into the one that is merged
+    and validated. `replace`: a later file's value takes the whole place.
+    `key`: list items with equal keys are one item, the last one; None never
+    equals.
+    """
+
+    name: str
+    canonical: Canonical = _unchanged
+    replace: bool = False
+    key: Callable[[Node], str | None] = _no_key
+
+
+PLAIN = Form("plain")
+
+
+def text(node: Node | None) -> str:
+    return as_text(node.value) if isinstance(node, Scalar) else ""
+
+
+def _itself(node: Node) -> str | None:
+    return text(node) if isinstance(node, Scalar) else None
+
+
+def _scalar(value: str | int | bool | None, mark: Mark) -> Scalar:
+    return Scalar(value, mark)
+
+
+def _mapping(values: dict[str, object], mark: Mark) -> Mapping:
+    """Plain values as a tree in which everything stands at `mark`."""
+    entries = {}
+    for key, value in values.items():
+        inner: Node
+        if isinstance(value, dict):
+            inner = _mapping(value, mark)
+        else:
+            assert value is None or isinstance(value, str | int | bool)
+            inner = _scalar(value, mark)
+        entries[key] = Entry(mark, inner)
+    return Mapping(entries, mark)
+
+
+def _keyed(node: Node, mistakes: Mistakes) -> Node:
+    """List of K=V, or a mapping -> a mapping of text; a key without value is null."""
+    if isinstance(node, Mapping):
+        entries: dict[str, Entry] = {}
+        for key, entry in node.entries.items():
+            value = entry.node
+            if isinstance(value, Scalar) and not isinstance(value.value, str | None):
+                value = Scalar(as_text(value.value), value.mark, tag=value.tag)
+            entries[key] = Entry(entry.key_mark, value)
+        return Mapping(entries, node.mark, tag=node.tag)
+    if not isinstance(node, Sequence):
+        return node
+    entries = {}
+    for item in node.items:
+        if not isinstance(item, Scalar) or item.value is None:
+            mistakes.add(
+                f"an item is {kind(item)}", item.mark, hint="items of this list are KEY=VALUE"
+            )
+            continue
+        key, equals, value_text = as_text(item.value).partition("=")
+        if not key:
+            mistakes.add("an item has no name before its =", item.mark)
+            continue
+        # The last one wins, in the first one's position.
+        entries[key] = Entry(item.mark, Scalar(value_text if equals else None, item.mark))
+    return Mapping(entries, node.mark, tag=node.tag)
+
+
+def _named(defaults: dict[str, object] | None) -> Canonical:
+    """List of names -> a mapping from each name to `defaults` (None: to nothing)."""
+
+    def canonical(node: Node, mistakes: Mistakes) -> Node:
+        if not isinstance(node, Sequence):
+            return node
+        entries: dict[str, Entry] = {}
+        for item in node.items:
+            if not isinstance(item, Scalar) or item.value is None:
+                mistakes.add(f"an item is {kind(item)}, a name is expected", item.mark)
+                continue
+            inner: Node = Scalar(None, item.mark)
+            if defaults is not None:
+                inner = _mapping(defaults, item.mark)
+            entries[as_text(item.value)] = Entry(item.mark, inner)
+        return Mapping(entries, node.mark, tag=node.tag)
+
+    return canonical
+
+
+def _texts(node: Node, mistakes: Mistakes) -> Node:
+    """One text or a list of them -> a list."""
+    if isinstance(node, Scalar) and node.value is not None:
+        return Sequence([Scalar(node.value, node.mark)], node.mark, tag=node.tag)
+    return node
+
+
+def _numbers_as_texts(node: Node, mistakes: Mistakes) -> Node:
+    """A list whose numbers (ports of `expose`) count as text."""
+    if not isinstance(node, Sequence):
+        return node
+    items: list[Node] = []
+    for item in node.items:
+        is_number = isinstance(item, Scalar) and type(item.value) is int
+        items.append(Scalar(text(item), item.mark) if is_number else item)
+    return Sequence(items, node.mark, tag=node.tag)
+
+
+def _command(node: Node, mistakes: Mistakes) -> Node:
+    """A text is split as a shell would split it; nothing stays nothing."""
+    if not isinstance(node, Scalar) or not isinstance(node.value, str):
+        return node
+    try:
+        words = shlex.split(node.value)
+    except ValueError as error:
+        mistakes.add(
+            f"the command cannot be split into words: {str(error).lower()}",
+            node.mark,
+            hint="close the quote, or write the command as a list",
+        )
+        words = []
+    return Sequence([Scalar(word, node.mark) for word in words], node.mark, tag=node.tag)
+
+
+def _health_test(node: Node, mistakes: Mistakes) -> Node:
+    """A text is run by the image's shell."""
+    if isinstance(node, Scalar) and isinstance(node.value, str):
+        words = ["CMD-SHELL", node.value]
+        return Sequence([Scalar(word, node.mark) for word in words], node.mark, tag=node.tag)
+    return node
+
+
+def _ports(node: Node, mistakes: Mistakes) -> Node:
+    if not isinstance(node, Sequence):
+        return node
+    items: list[Node] = []
+    for item in node.items:
+        if not isinstance(item, Scalar) or isinstance(item.value, bool | float | None):
+            items.append(_port_mapping(item) if isinstance(item, Mapping) else item)
+            continue
+        try:
+            found = ports.parse(as_text(item.value))
+        except ValueError as error:
+            mistakes.add(str(error), item.mark, hint='a port is written like "8080:80"')
+            continue
+        for port in found:
+            values: dict[str, object] = {"mode": "ingress", "target": port.target}
+            if port.published:
+                values["published"] = port.published
+            if port.host_ip:
+                values["host_ip"] = port.host_ip
+            items.append(_mapping({**values, "protocol": port.protocol}, item.mark))
+    return Sequence(items, node.mark, tag=node.tag)
+
+
+def _port_mapping(node: Mapping) -> Mapping:
+    """`published` may be a number: it is text, as ranges are."""
+    published = node.get("published")
+    if isinstance(published, Scalar) and type(published.value) is int:
+        entries = dict(node.entries)
+        entry = entries["published"]
+        entries["published"] = Entry(entry.key_mark, Scalar(str(published.value), published.mark))
+        return Mapping(entries, node.mark, tag=node.tag)
+    return node
+
+
+def _port_key(node: Node) -> str | None:
+    if not isinstance(node, Mapping):
+        return _itself(node)
+    host_ip = text(node.get("host_ip")) or "0.0.0.0"
+    protocol = text(node.get("protocol")) or "tcp"
+    return f"{host_ip}:{text(node.get('published'))}:{text(node.get('target'))}/{protocol}"
+
+
+def _mounts(node: Node, mistakes: Mistakes) -> Node:
+    if not isinstance(node, Sequence):
+        return node
+    items: list[Node] = []
+    for item in node.items:
+        if not isinstance(item, Scalar) or not isinstance(item.value, str):
+            items.append(item)
+            continue
+        try:
+            items.append(_mapping(volumes.parse(item.value), item.mark))
+        except ValueError as error:
+            mistakes.add(str(error), item.mark, hint='a mount is written like "data:/data:ro"')
+    return Sequence(items, node.mark, tag=node.tag)
+
+
+def _mount_key(node: Node) -> str | None:
+    target = node.get("target") if isinstance(node, Mapping) else None
+    return text(target).rstrip("/") or None
+
+
+def _tmpfs_key(node: Node) -> str | None:
+    return text(node).split(":")[0] or None
+
+
+def _env_files(node: Node, mistakes: Mistakes) -> Node:
+    listed = _texts(node, mistakes)
+    if not isinstance(listed, Sequence):
+        return listed
+    items: list[Node] = []
+    for item in listed.items:
+        if isinstance(item, Scalar) and isinstance(item.value, str):
+            items.append(_mapping({"path": item.value, "required": True}, item.mark))
+        else:
+            items.append(item)
+    return Sequence(items, listed.mark, tag=listed.tag)
+
+
+def _path_key(node: Node) -> str | None:
+    return text(node.get("path")) or None if isinstance(node, Mapping) else None
+
+
+def _resource(node: Node, mistakes: Mistakes) -> Node:
+    """A top-level network or volume; the old `external: {name: x}` becomes two keys."""
+    external = node.get("external") if isinstance(node, Mapping) else None
+    if not isinstance(node, Mapping) or not isinstance(external, Mapping):
+        return node
+    entries = dict(node.entries)
+    key_mark = entries["external"].key_mark
+    entries["external"] = Entry(key_mark, Scalar(True, key_mark))
+    for key, entry in external.entries.items():
+        if key != "name":
+            mistakes.add(f'unknown key "{key}" in external', entry.key_mark)
+        elif "name" not in entries:
+            entries["name"] = entry
+    return Mapping(entries, node.mark, tag=node.tag)
+
+
+def _subnet_key(node: Node) -> str | None:
+    return text(node.get("subnet")) or None if isinstance(node, Mapping) else None
+
+
+def _octal_mode(node: Node, mistakes: Mistakes) -> Node:
+    """A file mode as text is octal whatever its prefix."""
+    if isinstance(node, Scalar) and isinstance(node.value, str):
+        try:
+            return Scalar(int(node.value.removeprefix("0o"), 8), node.mark)
+        except ValueError:
+            mistakes.add(f'"{node.value[:40]}" is not an octal file mode', node.mark)
+            return Scalar(None, node.mark)
+    return node
+
+
+KEYED = Form("keyed", canonical=_keyed)
+DEPENDENCIES = Form(
+    "dependencies", canonical=_named({"condition": "service_started", "required": True})
+)
+NAMES = Form("names", canonical=_named(None))
+COMMAND = Form("command", canonical=_command, replace=True)
+HEALTH_TEST = Form("health test", canonical=_health_test, replace=True)
+TEXTS = Form("texts", canonical=_texts, key=_itself)
+UNIQUE = Form("unique", key=_itself)
+EXPOSED = Form("exposed", canonical=_numbers_as_texts, key=_itself)
+PORTS = Form("ports", canonical=_ports, key=_port_key)
+MOUNTS = Form("mounts", canonical=_mounts, key=_mount_key)
+TMPFS = Form("tmpfs", canonical=_texts, key=_tmpfs_key)
+ENV_FILES = Form("environment files", canonical=_env_files, key=_path_key)
+RESOURCE = Form("resource", canonical=_resource)
+POOLS = Form("pools", key=_subnet_key)
+OCTAL = Form("octal", canonical=_octal_mode)
+
+
+def unique(node: Node, form: Form) -> Node:
+    """A list in which later items replace earlier ones of the same key, in place."""
+    if not isinstance(node, Sequence) or form.key is _no_key:
+        return node
+    kept: list[Node] = []
+    positions: dict[str, int] = {}
+    for item in node.items:
+        key = form.key(item)
+        if key is not None and key in positions:
+            kept[positions[key]] = item
+            continue
+        if key is not None:
+            positions[key] = len(kept)
+        kept.append(item)
+    return node if len(kept) == len(node.items) else Sequence(kept, node.mark, tag=node.tag)

@@ -1,0 +1,225 @@
+"""Stack files -> Stack. The only module of this room that opens files.
+
+    find -> read -> compose -> interpolate -> canonical -> merge -> validate -> check -> resolve
+
+Every step adds its mistakes to one list, and goes on as long as the next step
+can make sense of what there is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping as Variables
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stackctl.errors import Place, StackFileError
+from stackctl.spec import dotenv, project, yaml
+from stackctl.spec.interpolate import Interpolation, TemplateError, substitute
+from stackctl.spec.mistakes import Mistakes
+from stackctl.spec.nodes import Mapping, Node, Scalar, is_null, kind
+from stackctl.spec.project import LoadRequest
+
+if TYPE_CHECKING:
+    # Models need pydantic, which the project's name alone does not.
+    from stackctl.spec.model import Stack
+
+__all__ = ["LoadRequest", "Loaded", "Notice", "load", "project_name"]
+
+# A name can only be given where a line of the text starts with it, or in a flow mapping.
+_MAY_HAVE_NAME = re.compile(r"""^[ \t]*(["']?name\b|\{|<<|---|[&!])""", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something worth telling that is no mistake."""
+
+    text: str
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """`variables`: what the files were interpolated with (environment over .env)."""
+
+    stack: Stack
+    warnings: tuple[Notice, ...] = ()
+    variables: Variables[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Project:
+    files: tuple[str, ...]
+    directory: str
+    variables: dict[str, str]
+
+
+def load(request: LoadRequest) -> Loaded:
+    """The project that `request` names, resolved.
+
+    Services of inactive profiles are in `stack.disabled`; whether a dependency
+    is among them is for stackctl.spec.profiles.activate, which knows what the
+    command names. Raises StackFileErrors with all mistakes of all files.
+    """
+    from stackctl.spec import checks, merge, resolve, shape, validate
+
+    mistakes = Mistakes()
+    found = _find(request, mistakes)
+    documents = _documents(found.files, mistakes)
+    mistakes.raise_any()
+    name = _name(request, found, documents)
+    variables = {**found.variables, "COMPOSE_PROJECT_NAME": name}
+    interpolation = Interpolation(variables.get, mistakes)
+    rules = shape.stack_shape()
+    root: Node | None = None
+    for document in documents:
+        if is_null(document):
+            continue
+        tree = merge.canonical(interpolation.tree(document), rules, mistakes)
+        root = merge.cleaned(tree) if root is None else merge.merge(root, tree, rules, mistakes)
+    if root is None:
+        raise StackFileError(
+            "the file is empty", place=Place(found.files[0]), hint='it starts with "services:"'
+        )
+    validated = validate.validate(root, mistakes)
+    if validated is not None:
+        checks.Checks(*validated, root, mistakes).run()
+    mistakes.raise_any()
+    assert validated is not None
+    file, tree = validated
+    stack = resolve.resolve(
+        file,
+        tree,
+        resolve.Surroundings(
+            name=name,
+            directory=found.directory,
+            files=found.files,
+            profiles=project.active_profiles(request, variables),
+            variables=variables,
+            read_env_file=read_env_file,
+        ),
+        mistakes,
+    )
+    mistakes.raise_any()
+    warnings = tuple(Notice(text=w.brief, place=w.place) for w in mistakes.warnings)
+    return Loaded(stack=stack, warnings=warnings, variables=variables)
+
+
+def project_name(request: LoadRequest) -> str:
+    """Only the project's name, without models: files are read when nothing else names it.
+
+    Raises StackFileError.
+    """
+    if request.name:
+        return project.given_name(request, {})
+    mistakes = Mistakes()
+    found = _find(request, mistakes)
+    if name := project.given_name(request, found.variables):
+        return name
+    texts = [(path, read_text(path)) for path in found.files]
+    documents: list[Node] = []
+    if any(_MAY_HAVE_NAME.search(text) for _, text in texts):
+        documents = [d for path, text in texts for d in yaml.compose(text, path)]
+    return _name(request, found, documents)
+
+
+def _find(request: LoadRequest, mistakes: Mistakes) -> _Project:
+    """Files, directory and variables; `.env` may itself say which files."""
+    environment = dict(request.environment)
+    named = project.env_files(request)
+    first = project.default_env_file(request, request.base) if not named else None
+    variables = _with_env_files(environment, named or ((first,) if first else ()), mistakes)
+    files = project.stack_files(request, variables)
+    directory = project.project_dir(request, files)
+    if not named and first is None:
+        second = project.default_env_file(request, directory)
+        if second is not None:
+            variables = _with_env_files(environment, (second,), mistakes)
+    return _Project(files=files, directory=directory, variables=variables)
+
+
+def _with_env_files(
+    environment: dict[str, str], paths: tuple[str, ...], mistakes: Mistakes
+) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for path in paths:
+
+        def lookup(name: str) -> str | None:
+            return environment.get(name, found.get(name))
+
+        def unset(name: str, path: str = path) -> None:
+            mistakes.warn(
+                f'the variable "{name}" is not set: an empty string takes its place', (path, 0, 0)
+            )
+
+        found.update(dotenv.parse(read_text(path), path, lookup, unset))
+    return {**found, **environment}
+
+
+def _documents(files: tuple[str, ...], mistakes: Mistakes) -> list[Node]:
+    """All documents of all files, in the order in which they merge."""
+    documents: list[Node] = []
+    for path in files:
+        try:
+            documents.extend(yaml.compose(read_text(path), path))
+        except StackFileError as error:
+            mistakes.collect(error)
+    return documents
+
+
+def _name(request: LoadRequest, found: _Project, documents: list[Node]) -> str:
+    """-p, environment, the last file's `name:`, the directory, in this order."""
+    if name := project.given_name(request, found.variables):
+        return name
+    for document in reversed(documents):
+        node = document.get("name") if isinstance(document, Mapping) else None
+        if node is not None and not is_null(node) and node.tag != "!reset":
+            return _file_name(node, found)
+    return project.directory_name(found.directory)
+
+
+def _file_name(node: Node, found: _Project) -> str:
+    where = Place(*node.mark)
+    if not isinstance(node, Scalar) or not isinstance(node.value, str):
+        raise StackFileError(f"name must be text, not {kind(node)}", place=where)
+    try:
+        name = substitute(node.value, found.variables.get)
+    except TemplateError as error:
+        raise StackFileError(error.brief, place=where, hint=error.hint) from None
+    if not project.is_name(name):
+        raise StackFileError(
+            f'"{name[:60]}" is no project name', place=where, hint=project.NAME_RULE
+        )
+    return name
+
+
+def read_text(path: str) -> str:
+    """A file as text, within the size budget. Raises StackFileError."""
+    limit = yaml.BUDGET.size
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(limit + 1)
+    except FileNotFoundError:
+        raise StackFileError(f"there is no file {path}") from None
+    except IsADirectoryError:
+        raise StackFileError(f"{path} is a directory", hint="name the file in it") from None
+    except OSError as error:
+        raise StackFileError(f"{path} cannot be read: {error.strerror}") from None
+    if len(content) > limit:
+        raise yaml.too_large(path)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise StackFileError("the file is not UTF-8 text", place=Place(path, line)) from None
+
+
+def read_env_file(path: str, raw: bool, variables: Variables[str, str]) -> dict[str, str] | None:
+    """A service's environment file; None when it does not exist. Raises StackFileError."""
+    if not Path(path).exists():
+        return None
+    text = read_text(path)
+    if raw:
+        return dotenv.parse_raw(text, path, variables.get)
+    return dotenv.parse(text, path, variables.get)

@@ -1,0 +1,110 @@
+"""Several documents -> one: later ones over earlier ones, as compose merges.
+
+Mappings merge, lists append (items with the same key become one), scalars and
+the attributes whose form says so are replaced. `!reset` drops what was there,
+`!override` takes its place without merging. All documents are brought to
+canonical form first, so that a list and a mapping of the same attribute merge.
+"""
+
+from __future__ import annotations
+
+from stackctl.spec import forms
+from stackctl.spec.mistakes import Mistakes
+from stackctl.spec.nodes import (
+    OVERRIDE,
+    RESET,
+    Entry,
+    Mapping,
+    Node,
+    Scalar,
+    Sequence,
+    is_null,
+    kind,
+    place,
+)
+from stackctl.spec.shape import Shape
+
+
+def canonical(node: Node, shape: Shape, mistakes: Mistakes) -> Node:
+    """The tree with every attribute in its one form; reset tags stay where they are."""
+    if node.tag == RESET:
+        return node
+    node = shape.form.canonical(node, mistakes)
+    match node:
+        case Mapping():
+            if shape.fields is None and shape.values is None:
+                return node
+            entries: dict[str, Entry] = {}
+            for key, (key_mark, value) in node.entries.items():
+                below = shape.below(key)
+                entries[key] = Entry(key_mark, canonical(value, below, mistakes))
+            return Mapping(entries, node.mark, tag=node.tag)
+        case Sequence():
+            if shape.items is None:
+                return node
+            items = [canonical(item, shape.items, mistakes) for item in node.items]
+            return forms.unique(Sequence(items, node.mark, tag=node.tag), shape.form)
+        case Scalar():
+            return node
+
+
+def merge(base: Node, over: Node, shape: Shape, mistakes: Mistakes) -> Node:
+    """Two canonical trees -> one."""
+    if over.tag == OVERRIDE or shape.form.replace:
+        return cleaned(over)
+    match base, over:
+        case _, Scalar(value=None) if isinstance(base, Mapping | Sequence):
+            # `networks:` with nothing below it says nothing, and takes nothing away.
+            return base
+        case Mapping(), Mapping():
+            return _merge_mappings(base, over, shape, mistakes)
+        case Sequence(), Sequence():
+            items = [*base.items, *(cleaned(i) for i in over.items if i.tag != RESET)]
+            return forms.unique(Sequence(items, base.mark), shape.form)
+        case Scalar(), _ if is_null(base) or isinstance(over, Scalar):
+            return cleaned(over)
+    mistakes.add(
+        f"{kind(over)} cannot be merged with {kind(base)}",
+        over.mark,
+        hint=f"the other one is at {place(base.mark)}; !override replaces it",
+    )
+    return base
+
+
+def _merge_mappings(base: Mapping, over: Mapping, shape: Shape, mistakes: Mistakes) -> Mapping:
+    entries = dict(base.entries)
+    for key, entry in over.entries.items():
+        known = entries.get(key)
+        if entry.node.tag == RESET:
+            entries.pop(key, None)
+        elif known is None or key.startswith("x-"):
+            entries[key] = Entry(entry.key_mark, cleaned(entry.node))
+        else:
+            merged = merge(known.node, entry.node, shape.below(key), mistakes)
+            entries[key] = Entry(
+                entry.key_mark if merged is not known.node else known.key_mark, merged
+            )
+    return Mapping(entries, base.mark)
+
+
+def cleaned(node: Node) -> Node:
+    """The tree without what `!reset` drops; unchanged branches stay shared."""
+    match node:
+        case Mapping():
+            entries: dict[str, Entry] = {}
+            same = not node.tag
+            for key, entry in node.entries.items():
+                if entry.node.tag == RESET:
+                    same = False
+                    continue
+                value = cleaned(entry.node)
+                same = same and value is entry.node
+                entries[key] = Entry(entry.key_mark, value)
+            return node if same else Mapping(entries, node.mark)
+        case Sequence():
+            items = [cleaned(item) for item in node.items if item.tag != RESET]
+            same = not node.tag and len(items) == len(node.items)
+            same = same and all(a is b for a, b in zip(items, node.items, strict=True))
+            return node if same else Sequence(items, node.mark)
+        case Scalar():
+            return node

@@ -1,0 +1,53 @@
+"""Collects every mistake of a load, so that the user sees all of them at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from stackctl.errors import Place, StackFileError, StackFileErrors
+from stackctl.spec.nodes import Mark
+
+
+class Mistakes:
+    """Mistakes and warnings of one load, in the order in which they were found."""
+
+    def __init__(self) -> None:
+        self.errors: list[StackFileError] = []
+        self.warnings: list[StackFileError] = []
+
+    def add(self, brief: str, mark: Mark | None = None, *, hint: str = "") -> None:
+        self.errors.append(_error(brief, mark, hint))
+
+    def warn(self, brief: str, mark: Mark | None = None, *, hint: str = "") -> None:
+        self.warnings.append(_error(brief, mark, hint))
+
+    def collect(self, error: StackFileError) -> None:
+        """Takes over an error that was raised below, or all of a bundle."""
+        self.errors.extend(error.errors if isinstance(error, StackFileErrors) else (error,))
+
+    def raise_any(self) -> None:
+        """Raises StackFileErrors in file order when there is anything to tell."""
+        if not self.errors:
+            return
+        files = list(dict.fromkeys(e.place.file for e in self.errors if e.place))
+        unique = {(str(e), e.hint): e for e in self.errors}
+
+        def order(error: StackFileError) -> tuple[int, int, int]:
+            where = error.place
+            return (files.index(where.file), where.line, where.column) if where else (-1, 0, 0)
+
+        raise StackFileErrors(tuple(sorted(unique.values(), key=order)))
+
+
+def _error(brief: str, mark: Mark | None, hint: str) -> StackFileError:
+    return StackFileError(brief, place=Place(*mark) if mark else None, hint=hint)
+
+
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """A hint that names the closest candidate, or "" when none is close."""
+    near = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)
+    if not near:
+        near = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.5)
+        near = near if len(word) <= 3 else []
+    return f'did you mean "{near[0]}"?' if near else ""

@@ -1,0 +1,155 @@
+"""The stack as the user wrote it: resolved, canonical, validated, immutable.
+
+What one container needs is another model (stackctl.model.container), what was
+saved a third (stackctl.model.record); they never merge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from stackctl.errors import Place
+from stackctl.spec import forms
+from stackctl.spec.nodes import Mapping, Path, mark_at
+from stackctl.spec.scalars import Address, Flag, Subnet
+from stackctl.spec.service import Attributes, HealthCheck, Labels, Service
+
+#: Rules of a project's name, shared with stackctl.spec.project.
+ProjectName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+
+__all__ = [
+    "HealthCheck",
+    "Ipam",
+    "IpamConfig",
+    "Network",
+    "Places",
+    "Service",
+    "Stack",
+    "StackFile",
+    "Volume",
+]
+
+
+def _nothing_is_empty(value: Any) -> Any:
+    return {} if value is None else value
+
+
+class IpamConfig(Attributes):
+    """One pool of addresses."""
+
+    subnet: Subnet | None = Field(None, description="The pool, e.g. `10.5.0.0/24`.")
+    ip_range: Subnet | None = Field(
+        None, description="Part of the subnet that containers get addresses from."
+    )
+    gateway: Address | None = Field(None, description="The host's own address on the network.")
+    aux_addresses: dict[str, Address] | None = Field(
+        None, description="Names and addresses that are never given to a container."
+    )
+
+
+class Ipam(Attributes):
+    """Where a network's addresses come from."""
+
+    driver: Literal["default"] | None = Field(None, description="Only `default`.")
+    config: Annotated[list[IpamConfig] | None, forms.POOLS] = Field(
+        None, description="Pools of addresses; absent: the engine chooses a free one."
+    )
+
+
+class Network(Attributes):
+    """A network that services join."""
+
+    name: str | None = Field(
+        None, description="Its name on the engine; absent: project_key.", min_length=1
+    )
+    driver: Literal["bridge"] | None = Field(None, description="Only `bridge`.")
+    internal: Flag | None = Field(None, description="true: no way out of the network.")
+    attachable: Flag | None = Field(
+        None, description="Accepted for other engines' sake; any container may join."
+    )
+    enable_ipv4: Flag | None = Field(None, description="false: no IPv4 on this network.")
+    enable_ipv6: Flag | None = Field(None, description="true: IPv6 on this network.")
+    ipam: Ipam | None = Field(None, description="Where its addresses come from.")
+    external: Flag | None = Field(
+        None, description="true: it exists already and is neither made nor removed."
+    )
+    labels: Labels = Field(default_factory=dict, description="Labels of the network.")
+
+
+class Volume(Attributes):
+    """A named volume: data that outlives containers."""
+
+    name: str | None = Field(
+        None, description="Its name on the engine; absent: project_key.", min_length=1
+    )
+    driver: Literal["local"] | None = Field(None, description="Only `local`.")
+    external: Flag | None = Field(
+        None, description="true: it exists already and is neither made nor removed."
+    )
+    labels: Labels = Field(default_factory=dict, description="Labels of the volume.")
+
+
+class Places:
+    """Where the parts of a stack stand in its files. No part of what a stack is."""
+
+    def __init__(self, root: Mapping | None = None) -> None:
+        self._root = root
+
+    def __call__(self, *path: str | int, key: bool = False) -> Place | None:
+        """The place of the deepest part of `path` that was written."""
+        if self._root is None:
+            return None
+        reached: Path = path
+        return Place(*mark_at(self._root, reached, key=key))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Places)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+class StackFile(Attributes):
+    """The top level of a stack file."""
+
+    version: Any = Field(None, description="Of no meaning any more; accepted with a warning.")
+    name: ProjectName | None = Field(
+        None, description="The project's name: lower case letters, digits, `-` and `_`."
+    )
+    services: dict[str, Service] = Field(default_factory=dict, description="The services, by name.")
+    networks: Annotated[
+        dict[str, Annotated[Network, forms.RESOURCE, BeforeValidator(_nothing_is_empty)]],
+        BeforeValidator(_nothing_is_empty),
+    ] = Field(
+        default_factory=dict,
+        description="The networks, by key. `default` exists for services that name none.",
+    )
+    volumes: Annotated[
+        dict[str, Annotated[Volume, forms.RESOURCE, BeforeValidator(_nothing_is_empty)]],
+        BeforeValidator(_nothing_is_empty),
+    ] = Field(default_factory=dict, description="The named volumes, by key.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """One project: what its files say together, resolved against its environment.
+
+    Networks and volumes carry their full names. `disabled` holds the services
+    whose profiles are not active. Host paths of binds are absolute.
+    """
+
+    name: str
+    services: dict[str, Service]
+    disabled: dict[str, Service] = field(default_factory=dict)
+    networks: dict[str, Network] = field(default_factory=dict)
+    volumes: dict[str, Volume] = field(default_factory=dict)
+    #: Top-level `x-` keys.
+    extensions: dict[str, Any] = field(default_factory=dict)
+    profiles: tuple[str, ...] = ()
+    #: Absolute.
+    project_dir: str = "/"
+    files: tuple[str, ...] = ()
+    places: Places = field(default_factory=Places)

@@ -1,0 +1,175 @@
+"""The tree a stack file becomes before it is a model: values that know where they stand.
+
+Trees are never changed in place: anchors make them share branches. Every step
+(interpolation, merging, canonical form) returns new nodes that keep the marks
+of what they were made from, so that a mistake found at the end still points
+into the user's file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from stackctl.errors import Place
+
+#: File, line, column; lines and columns count from 1.
+Mark = tuple[str, int, int]
+Value = str | int | float | bool | None
+#: Keys and indices from the root of a tree.
+Path = tuple[str | int, ...]
+
+RESET = "!reset"
+OVERRIDE = "!override"
+
+
+class Scalar:
+    """One value. `plain`: written without quotes, so that its type was resolved."""
+
+    __slots__ = ("mark", "plain", "tag", "value")
+
+    def __init__(self, value: Value, mark: Mark, *, tag: str = "", plain: bool = False) -> None:
+        self.value = value
+        self.mark = mark
+        self.tag = tag
+        self.plain = plain
+
+
+class Sequence:
+    __slots__ = ("items", "mark", "tag")
+
+    def __init__(self, items: list[Node], mark: Mark, *, tag: str = "") -> None:
+        self.items = items
+        self.mark = mark
+        self.tag = tag
+
+
+class Entry(NamedTuple):
+    """A mapping's value, and where its key stands."""
+
+    key_mark: Mark
+    node: Node
+
+
+class Mapping:
+    __slots__ = ("entries", "mark", "tag")
+
+    def __init__(self, entries: dict[str, Entry], mark: Mark, *, tag: str = "") -> None:
+        self.entries = entries
+        self.mark = mark
+        self.tag = tag
+
+    def get(self, key: str) -> Node | None:
+        entry = self.entries.get(key)
+        return entry.node if entry else None
+
+
+Node = Scalar | Sequence | Mapping
+
+
+def place(mark: Mark) -> Place:
+    return Place(*mark)
+
+
+def is_null(node: Node | None) -> bool:
+    """Absent, or written as nothing (`key:`, `~`, `null`)."""
+    return node is None or (isinstance(node, Scalar) and node.value is None)
+
+
+def kind(node: Node) -> str:
+    """What the user would call it."""
+    match node:
+        case Mapping():
+            return "a mapping"
+        case Sequence():
+            return "a list"
+        case Scalar(value=bool()):
+            return "true or false"
+        case Scalar(value=int() | float()):
+            return "a number"
+        case Scalar(value=None):
+            return "nothing"
+        case Scalar():
+            return "text"
+
+
+def plain(node: Node) -> Any:
+    """The tree as dicts, lists and scalars."""
+    match node:
+        case Scalar():
+            return node.value
+        case Sequence():
+            return [plain(item) for item in node.items]
+        case Mapping():
+            return {key: plain(entry.node) for key, entry in node.entries.items()}
+
+
+def as_text(value: Value) -> str:
+    """A scalar as compose writes it where text is wanted (environment, labels).
+
+    Whole floats lose their point and large ones get an exponent, as Go's %v
+    prints them: 1.0 becomes "1" and 1000000.0 becomes "1e+06".
+    """
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return _go_float(value)
+        case _:
+            return str(value)
+
+
+def _go_float(value: float) -> str:
+    if value != value:
+        return "NaN"
+    if value in (float("inf"), float("-inf")):
+        return "+Inf" if value > 0 else "-Inf"
+    if value == 0:
+        return "-0" if str(value).startswith("-") else "0"
+    mantissa = f"{value!r}".split("e")[0]
+    digits = mantissa.replace(".", "").replace("-", "").strip("0") or "0"
+    power = int(f"{value:.16e}".split("e")[1])
+    if -4 <= power < 6:
+        return format(value, f".{max(len(digits) - 1 - power, 0)}f")
+    sign = "-" if value < 0 else ""
+    fraction = f".{digits[1:]}" if len(digits) > 1 else ""
+    return f"{sign}{digits[0]}{fraction}e{'-' if power < 0 else '+'}{abs(power):02d}"
+
+
+def mark_at(root: Node, path: Path, *, key: bool = False) -> Mark:
+    """The mark of the deepest node that `path` reaches; with `key`, of the last key itself."""
+    node = root
+    mark = root.mark
+    for step in path:
+        if isinstance(node, Mapping) and isinstance(step, str) and step in node.entries:
+            entry = node.entries[step]
+            node = entry.node
+            # Nothing after the key: its place is all there is to point at.
+            mark = entry.key_mark if key or is_null(node) else node.mark
+        elif isinstance(node, Sequence) and isinstance(step, int) and step < len(node.items):
+            node = node.items[step]
+            mark = node.mark
+        else:
+            break
+    return mark
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """Every node, parents first; shared branches are visited once each."""
+    seen: set[int] = set()
+    todo = [node]
+    while todo:
+        current = todo.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        match current:
+            case Sequence():
+                todo.extend(current.items)
+            case Mapping():
+                todo.extend(entry.node for entry in current.entries.values())
+            case Scalar():
+                pass

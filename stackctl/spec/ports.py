@@ -1,0 +1,87 @@
+"""The short form of a published port -> its long forms, one a container port.
+
+    [[HOST_IP:][HOST_PORT[-END]]:]CONTAINER_PORT[-END][/PROTOCOL]
+
+An IPv6 host address stands in brackets. Ranges must be equally long, but many
+host ports for one container port mean "any free one of these".
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+PROTOCOLS = ("tcp", "udp", "sctp")
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """`published` is "", a port, or a range as text, as the long form has it."""
+
+    target: int
+    published: str = ""
+    host_ip: str = ""
+    protocol: str = "tcp"
+
+
+def parse(spec: str) -> list[Port]:
+    """All ports that `spec` names. Raises ValueError."""
+    text, slash, protocol = spec.partition("/")
+    protocol = protocol.lower() if slash else "tcp"
+    if protocol not in PROTOCOLS:
+        raise ValueError(f'"{protocol}" is not a protocol: use one of {", ".join(PROTOCOLS)}')
+    host_ip, published, target = _split(text)
+    if not target:
+        raise ValueError(f'"{spec}" names no container port')
+    first, last = port_range(target)
+    count = last - first + 1
+    if not published:
+        return [Port(first + i, "", host_ip, protocol) for i in range(count)]
+    host_first, host_last = port_range(published, lowest=0)
+    if host_last - host_first + 1 == count:
+        return [Port(first + i, str(host_first + i), host_ip, protocol) for i in range(count)]
+    if count == 1:
+        return [Port(first, f"{host_first}-{host_last}", host_ip, protocol)]
+    raise ValueError(f'the ranges "{published}" and "{target}" are not equally long')
+
+
+def _split(text: str) -> tuple[str, str, str]:
+    if text.startswith("["):
+        address, bracket, rest = text[1:].partition("]")
+        if not bracket or not rest.startswith(":") or rest.count(":") > 2:
+            raise ValueError(f'"{text}" is not [ADDRESS]:HOST_PORT:CONTAINER_PORT')
+        published, _, target = rest[1:].rpartition(":")
+        return host_address(address), published, target
+    parts = text.rsplit(":", 2)
+    match parts:
+        case [target]:
+            return "", "", target
+        case [published, target]:
+            return "", published, target
+        case [address, published, target]:
+            if ":" in address:
+                raise ValueError(f'an IPv6 address stands in brackets: "[{address}]"')
+            return (host_address(address) if address else ""), published, target
+        case _:
+            raise ValueError(f'"{text}" is not a port')
+
+
+def host_address(text: str) -> str:
+    """`text` when it is an IP address. Raises ValueError."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        raise ValueError(f'"{text}" is not an IP address') from None
+    return text
+
+
+def port_range(text: str, *, lowest: int = 1) -> tuple[int, int]:
+    """ "80" or "80-90" -> first and last. Raises ValueError."""
+    first, dash, last = text.strip().partition("-")
+    numbers = [first, last] if dash else [first, first]
+    if not all(n.isascii() and n.isdigit() and len(n) <= 5 for n in numbers):
+        raise ValueError(f'"{text}" is not a port or a range of ports')
+    low, high = (int(n) for n in numbers)
+    if not lowest <= low <= high <= 65535:
+        raise ValueError(f'"{text}" is not within {lowest} to 65535, in order')
+    return low, high

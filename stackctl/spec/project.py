@@ -1,0 +1,150 @@
+"""Which files make a project, what its environment is, and what it is called.
+
+Looks at names and existence only; the loader opens what is found here. Each
+setting has a STACKCTL_ name, and compose's own, in this order.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stackctl.errors import StackFileError
+
+_STEMS = ("stack", "compose", "docker-compose")
+#: compose prefers docker-compose.yml to docker-compose.yaml.
+FILE_NAMES = (
+    "stack.yaml",
+    "stack.yml",
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yml",
+    "docker-compose.yaml",
+)
+_PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadRequest:
+    """What the caller said; everything may be empty. Relative paths start at `cwd`.
+
+    `environment` is the caller's whole environment, `profiles` those of
+    --profile, `env_files` those of --env-file (in place of `.env`).
+    """
+
+    cwd: str
+    files: tuple[str, ...] = ()
+    project_dir: str | None = None
+    name: str | None = None
+    profiles: tuple[str, ...] = ()
+    env_files: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def base(self) -> str:
+        """Where the search starts: the project directory, or the caller's."""
+        return str(Path(self.cwd, self.project_dir or "").absolute())
+
+
+def setting(variables: Mapping[str, str], name: str) -> str:
+    """STACKCTL_<name>, else COMPOSE_<name>, else ""."""
+    return variables.get(f"STACKCTL_{name}") or variables.get(f"COMPOSE_{name}") or ""
+
+
+def is_true(text: str) -> bool:
+    return text.lower() in ("1", "true", "t", "yes", "y", "on")
+
+
+def env_files(request: LoadRequest) -> tuple[str, ...]:
+    """Environment files that were named, absolute; they must exist."""
+    named = request.env_files or tuple(
+        filter(None, setting(request.environment, "ENV_FILES").split(","))
+    )
+    return tuple(_absolute(request.cwd, name) for name in named)
+
+
+def default_env_file(request: LoadRequest, directory: str) -> str | None:
+    """`.env` of a directory, when it is there and not switched off."""
+    if is_true(setting(request.environment, "DISABLE_ENV_FILE")):
+        return None
+    path = Path(directory, ".env")
+    return str(path) if path.is_file() else None
+
+
+def stack_files(request: LoadRequest, variables: Mapping[str, str]) -> tuple[str, ...]:
+    """The stack files, absolute: -f, else COMPOSE_FILE, else searched upwards from the base.
+
+    Raises StackFileError when there is none.
+    """
+    if request.files:
+        return tuple(_absolute(request.cwd, name) for name in request.files)
+    if named := setting(variables, "FILE"):
+        separator = setting(variables, "PATH_SEPARATOR") or os.pathsep
+        names = [name for name in named.split(separator) if name]
+        return tuple(_absolute(request.base, name) for name in names)
+    start = Path(request.base)
+    for directory in (start, *start.parents):
+        for name in FILE_NAMES:
+            path = directory / name
+            if path.is_file():
+                return (str(path), *_override(path))
+    raise StackFileError(
+        f"no stack file in {request.base} or a directory above it",
+        hint=f"it is called {FILE_NAMES[0]} or {FILE_NAMES[2]}; or name one with -f FILE",
+    )
+
+
+def _override(path: Path) -> tuple[str, ...]:
+    stem = path.name.partition(".")[0]
+    stems = (stem,) if stem == _STEMS[0] else _STEMS[1:]
+    for candidate in stems:
+        for suffix in ("yml", "yaml"):
+            found = path.with_name(f"{candidate}.override.{suffix}")
+            if found.is_file():
+                return (str(found),)
+    return ()
+
+
+def project_dir(request: LoadRequest, files: tuple[str, ...]) -> str:
+    """Absolute: --project-directory, else the first file's directory."""
+    return request.base if request.project_dir else str(Path(files[0]).parent)
+
+
+def active_profiles(request: LoadRequest, variables: Mapping[str, str]) -> tuple[str, ...]:
+    named = request.profiles or tuple(setting(variables, "PROFILES").split(","))
+    return tuple(dict.fromkeys(name.strip() for name in named if name.strip()))
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` can be a project's name."""
+    return bool(_PROJECT_NAME.match(text))
+
+
+def given_name(request: LoadRequest, variables: Mapping[str, str]) -> str:
+    """-p, or the environment's name, checked; "" when neither says. Raises StackFileError."""
+    name = request.name or setting(variables, "PROJECT_NAME")
+    if name and not is_name(name):
+        raise StackFileError(f'"{name[:60]}" is no project name', hint=NAME_RULE)
+    return name
+
+
+NAME_RULE = "lower case letters, digits, - and _ make one, starting with a letter or a digit"
+
+
+def directory_name(directory: str) -> str:
+    """A project name made of the directory's. Raises StackFileError when nothing is left of it."""
+    base = Path(directory).name.lower()
+    name = re.sub(r"[^a-z0-9_-]", "", base).lstrip("_-")
+    if not name:
+        raise StackFileError(
+            f'the directory "{directory}" gives no project name',
+            hint="give one with -p NAME, or with name: in the file",
+        )
+    return name
+
+
+def _absolute(base: str, name: str) -> str:
+    return os.path.normpath(Path(base, name))

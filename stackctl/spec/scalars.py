@@ -1,0 +1,205 @@
+"""Leaf types of the model: what a single value may be, and how it is written back.
+
+Values arrive canonical (see forms.py). Numbers, flags and sizes may also be
+text, because an interpolated value is text.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer
+
+from stackctl.spec import ports, units
+
+_TRUE = ("true", "y", "yes", "on", "1")
+_FALSE = ("false", "n", "no", "off", "0")
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in _TRUE + _FALSE:
+        return value.lower() in _TRUE
+    raise ValueError("must be true or false")
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
+        value = int(value)
+    if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]{1,18}", value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("must be a whole number")
+    if not -(2**63) <= value < 2**63:
+        raise ValueError("is too large")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str):
+        try:
+            value = float(value) if len(value) < 40 else value
+        except ValueError:
+            pass
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("must be a number")
+    if not -1e15 < value < 1e15:
+        raise ValueError("is too large")
+    return float(value)
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("must be a size such as 64m")
+    return units.size(value)
+
+
+def _duration(value: Any) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError(f"needs a unit, e.g. {value}s")
+    if not isinstance(value, str):
+        raise ValueError("must be a duration such as 1m30s")
+    return units.duration(value)
+
+
+def _port_number(value: Any) -> int:
+    number = _integer(value)
+    if not 1 <= number <= 65535:
+        raise ValueError("must be within 1 to 65535")
+    return number
+
+
+def _published(value: Any) -> str:
+    if type(value) is int:
+        value = str(value)
+    if not isinstance(value, str):
+        raise ValueError("must be a port or a range of ports")
+    if value:
+        ports.port_range(value, lowest=0)
+    return value
+
+
+def _not_negative(value: Any) -> Any:
+    if value < 0:
+        raise ValueError("must not be negative")
+    return value
+
+
+def _limit(value: int) -> int:
+    """A pids limit: -1 is unlimited, and compose takes 0 for that too."""
+    if value < -1:
+        raise ValueError("must be -1 (unlimited) or more")
+    return value
+
+
+def _ipv4(value: str) -> str:
+    try:
+        ipaddress.IPv4Address(value)
+    except ValueError:
+        raise ValueError(f'"{value}" is not an IPv4 address') from None
+    return value
+
+
+def _ipv6(value: str) -> str:
+    try:
+        ipaddress.IPv6Address(value)
+    except ValueError:
+        raise ValueError(f'"{value}" is not an IPv6 address') from None
+    return value
+
+
+def _address(value: str) -> str:
+    return ports.host_address(value) if value else value
+
+
+def _subnet(value: str) -> str:
+    try:
+        ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError(f'"{value}" is not a subnet such as 10.5.0.0/24') from None
+    return value
+
+
+def _mac(value: str) -> str:
+    if not re.fullmatch(r"([0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}", value):
+        raise ValueError(f'"{value}" is not a MAC address such as 02:42:ac:11:00:02')
+    return value.lower().replace("-", ":")
+
+
+def _protocol(value: str) -> str:
+    if value.lower() not in ports.PROTOCOLS:
+        raise ValueError(f"must be one of {', '.join(ports.PROTOCOLS)}")
+    return value.lower()
+
+
+def _target(value: str) -> str:
+    if not value.startswith("/"):
+        raise ValueError(f'"{value}" is not an absolute path in the container')
+    if "\0" in value or len(value) > 4095:
+        raise ValueError("is not a path")
+    return value
+
+
+def _capability(value: str) -> str:
+    name = value.upper().removeprefix("CAP_")
+    if not re.fullmatch(r"[A-Z_]{3,32}", name):
+        raise ValueError(f'"{value}" is not a capability such as NET_ADMIN')
+    return name
+
+
+_SIGNAL_NAME = re.compile(r"(SIG)?[A-Z]{2,8}[0-9]{0,2}([+-][0-9]{1,2})?\Z")
+
+
+def _signal(value: Any) -> str:
+    text = str(value) if type(value) is int else value
+    if not isinstance(text, str):
+        raise ValueError("must be a signal such as SIGTERM")
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= 64:
+        return text
+    if not _SIGNAL_NAME.match(text.upper()):
+        raise ValueError(f'"{text[:40]}" is not a signal such as SIGTERM')
+    name = text.upper()
+    return name if name.startswith("SIG") else f"SIG{name}"
+
+
+def whole_or_number(value: float) -> int | float:
+    return int(value) if float(value).is_integer() else value
+
+
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Integer = Annotated[int, BeforeValidator(_integer)]
+Count = Annotated[int, BeforeValidator(_integer), AfterValidator(_not_negative)]
+Limit = Annotated[int, BeforeValidator(_integer), AfterValidator(_limit)]
+Number = Annotated[
+    float,
+    BeforeValidator(_number),
+    AfterValidator(_not_negative),
+    PlainSerializer(whole_or_number),
+]
+#: Bytes; written back as text, as compose does.
+Size = Annotated[int, BeforeValidator(_size), AfterValidator(_not_negative), PlainSerializer(str)]
+#: Bytes, or -1 for unlimited.
+SizeOrUnlimited = Annotated[
+    int, BeforeValidator(_size), AfterValidator(_limit), PlainSerializer(str)
+]
+#: Seconds; written back as "1m30s".
+Duration = Annotated[
+    float,
+    BeforeValidator(_duration),
+    AfterValidator(_not_negative),
+    PlainSerializer(units.duration_text),
+]
+PortNumber = Annotated[int, BeforeValidator(_port_number)]
+Published = Annotated[str, BeforeValidator(_published)]
+Protocol = Annotated[str, AfterValidator(_protocol)]
+IPv4 = Annotated[str, AfterValidator(_ipv4)]
+IPv6 = Annotated[str, AfterValidator(_ipv6)]
+Address = Annotated[str, AfterValidator(_address)]
+Subnet = Annotated[str, AfterValidator(_subnet)]
+MacAddress = Annotated[str, AfterValidator(_mac)]
+ContainerPath = Annotated[str, AfterValidator(_target)]
+Capability = Annotated[str, AfterValidator(_capability)]
+Signal = Annotated[str, BeforeValidator(_signal)]

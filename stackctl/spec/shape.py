@@ -1,0 +1,83 @@
+"""The shape of the models: which form each attribute has, and what lies below it.
+
+Read off the pydantic models once, so that an attribute is declared in one place
+only. Merging, canonical form and the reference page walk along it.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from stackctl.spec.forms import PLAIN, Form
+from stackctl.spec.model import StackFile
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One place in a stack file: a leaf, a model, a mapping of names, or a list."""
+
+    form: Form = PLAIN
+    #: Of a model: its attributes by key.
+    fields: dict[str, Shape] | None = None
+    #: Of a mapping with free keys: the shape of its values.
+    values: Shape | None = None
+    #: Of a list: the shape of its items.
+    items: Shape | None = None
+    model: type[BaseModel] | None = None
+
+    def below(self, key: str) -> Shape:
+        """The shape of a mapping's entry; leaves where nothing is declared."""
+        if self.fields is not None:
+            return self.fields.get(key, LEAF)
+        return self.values or LEAF
+
+    @property
+    def item(self) -> Shape:
+        return self.items or LEAF
+
+
+LEAF = Shape()
+
+
+@cache
+def stack_shape() -> Shape:
+    return _of_model(StackFile, PLAIN)
+
+
+@cache
+def _of_model(model: type[BaseModel], form: Form) -> Shape:
+    fields = {name: _of_field(info) for name, info in model.model_fields.items()}
+    return Shape(form=form, fields=fields, model=model)
+
+
+def _of_field(info: FieldInfo) -> Shape:
+    return _of_type(info.annotation, _form(info.metadata))
+
+
+def _form(metadata: Sequence[Any]) -> Form:
+    return next((item for item in metadata if isinstance(item, Form)), PLAIN)
+
+
+def _of_type(annotation: Any, form: Form) -> Shape:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        inner, *metadata = get_args(annotation)
+        own = _form(metadata)
+        return _of_type(inner, form if own is PLAIN else own)
+    if origin in (Union, types.UnionType):
+        present = [arg for arg in get_args(annotation) if arg is not type(None)]
+        return _of_type(present[0], form)
+    if origin is dict:
+        return Shape(form=form, values=_of_type(get_args(annotation)[1], PLAIN))
+    if origin is list:
+        return Shape(form=form, items=_of_type(get_args(annotation)[0], PLAIN))
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return _of_model(annotation, form)
+    return LEAF if form is PLAIN else Shape(form=form)

@@ -1,0 +1,269 @@
+"""A canonical tree -> the models, or every mistake in it with its place.
+
+Unknown keys are found here, on the tree (a typo gets the nearest key, an
+attribute of the specification that is not done yet says so); types are
+pydantic's work, whose error paths are mapped back to marks.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from stackctl.spec.known import KNOWN
+from stackctl.spec.mistakes import Mistakes, did_you_mean
+from stackctl.spec.model import StackFile
+from stackctl.spec.nodes import (
+    Entry,
+    Mapping,
+    Mark,
+    Node,
+    Path,
+    Scalar,
+    Sequence,
+    is_null,
+    kind,
+    mark_at,
+    plain,
+)
+from stackctl.spec.shape import Shape, stack_shape
+
+_NAME = re.compile(r"[a-zA-Z0-9._-]+\Z")
+# A mistake may hide another one in the same place; more passes than this are not worth it.
+_MAX_PASSES = 5
+#: Attributes that engines on one machine cannot carry out, ever, with what to do.
+_NEVER = {
+    "credential_spec": "it exists for Windows only",
+    "isolation": "it exists for Windows only",
+}
+
+
+def validate(root: Node, mistakes: Mistakes) -> tuple[StackFile, Mapping] | None:
+    """The models, and the tree they came from.
+
+    What is wrong is added to `mistakes` and left out, so that later checks can
+    look at the rest; None when nothing sensible remains.
+    """
+    if not isinstance(root, Mapping):
+        mistakes.add(
+            f"a stack file is a mapping, this is {kind(root)}",
+            root.mark,
+            hint='it starts with "services:"',
+        )
+        return None
+    known = _known_keys(root, stack_shape(), "", mistakes)
+    for _ in range(_MAX_PASSES):
+        assert isinstance(known, Mapping)
+        try:
+            return StackFile.model_validate(plain(known)), known
+        except ValidationError as found:
+            wrong = [_explain(error, known, mistakes) for error in found.errors(include_url=False)]
+            # Backwards: items that go do not move those that are still to go.
+            for path in sorted({_removable(path) for path in wrong}, key=_last_first):
+                known = _without(known, path)
+    return None
+
+
+def _removable(path: Path) -> Path:
+    """A list's item goes as a whole: what is left of it would only seem incomplete."""
+    for i, step in enumerate(path):
+        if isinstance(step, int):
+            return path[: i + 1]
+    return path
+
+
+def _last_first(path: Path) -> tuple[int, ...]:
+    return tuple(-step for step in path if isinstance(step, int))
+
+
+def _without(node: Node, path: Path) -> Node:
+    """The tree without what stands at `path`."""
+    if not path:
+        return node
+    step, *rest = path
+    match node:
+        case Mapping() if isinstance(step, str) and step in node.entries:
+            entries = dict(node.entries)
+            if rest:
+                entry = entries[step]
+                entries[step] = Entry(entry.key_mark, _without(entry.node, tuple(rest)))
+            else:
+                del entries[step]
+            return Mapping(entries, node.mark)
+        case Sequence() if isinstance(step, int) and step < len(node.items):
+            items = list(node.items)
+            if rest:
+                items[step] = _without(items[step], tuple(rest))
+            else:
+                del items[step]
+            return Sequence(items, node.mark)
+        case _:
+            return node
+
+
+def _known_keys(node: Node, shape: Shape, path: str, mistakes: Mistakes) -> Node:
+    """The tree without keys that no model has; each is a mistake."""
+    match node:
+        case Mapping() if shape.fields is not None:
+            entries: dict[str, Entry] = {}
+            for key, entry in node.entries.items():
+                where = f"{path}.{key}" if path else key
+                if key in shape.fields:
+                    if is_null(entry.node):
+                        # `key:` with nothing after it leaves the attribute at its default.
+                        continue
+                    below = _known_keys(entry.node, shape.fields[key], where, mistakes)
+                    entries[key] = Entry(entry.key_mark, below)
+                elif key.startswith("x-"):
+                    entries[key] = entry
+                else:
+                    _unknown_key(key, entry.key_mark, shape, path, mistakes)
+            return Mapping(entries, node.mark)
+        case Mapping() if shape.values is not None:
+            entries = {}
+            for key, entry in node.entries.items():
+                if shape.values.fields is not None:
+                    if path == "services" and key.startswith("x-"):
+                        continue
+                    _check_name(key, entry.key_mark, path, mistakes)
+                below = _known_keys(entry.node, shape.values, f"{path}.{key}", mistakes)
+                entries[key] = Entry(entry.key_mark, below)
+            return Mapping(entries, node.mark)
+        case Sequence() if shape.items is not None:
+            items = [
+                _known_keys(item, shape.items, f"{path}[{i}]", mistakes)
+                for i, item in enumerate(node.items)
+            ]
+            return Sequence(items, node.mark)
+        case _:
+            return node
+
+
+def _check_name(key: str, mark: Mark, path: str, mistakes: Mistakes) -> None:
+    if not _NAME.match(key):
+        what = path.rpartition(".")[2].rstrip("s") or "key"
+        mistakes.add(
+            f'"{key[:60]}" is not a name for a {what}',
+            mark,
+            hint="letters, digits, dots, dashes and underscores make a name",
+        )
+
+
+def _unknown_key(key: str, mark: Mark, shape: Shape, path: str, mistakes: Mistakes) -> None:
+    assert shape.model is not None and shape.fields is not None
+    where = path or "the top level"
+    specified = KNOWN.get(shape.model.__name__, frozenset())
+    if key in _NEVER and key in specified:
+        mistakes.add(f'"{key}" ({where}) is not supported: {_NEVER[key]}', mark)
+    elif key in specified:
+        mistakes.add(f'"{key}" ({where}) is not supported yet', mark, hint="remove it for now")
+    else:
+        hint = did_you_mean(key, sorted(specified | set(shape.fields)))
+        mistakes.add(f'unknown key "{key}" in {where}', mark, hint=hint)
+
+
+#: pydantic's error types in the words of the user.
+_WANTED = {
+    "string_type": "text",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "list_type": "a list",
+}
+
+
+def _explain(error: ErrorDetails, root: Node, mistakes: Mistakes) -> Path:
+    """Adds one of pydantic's errors in the user's words; gives the path of what is wrong."""
+    # Keys of mappings are reported with a marker behind them; ours are always text.
+    path: Path = tuple(step for step in error["loc"] if step != "[key]")
+    node = _node_at(root, path)
+    label = _label(path)
+    context = error.get("ctx") or {}
+    match error["type"]:
+        case "missing":
+            mistakes.add(f"{_label(path[:-1])} has no {path[-1]}", mark_at(root, path[:-1]))
+            return path[:-1]
+        case "literal_error":
+            choices = re.findall(r"'([^']*)'", str(context.get("expected", "")))
+            hint = did_you_mean(str(error["input"]), choices) if node else ""
+            brief = f"{label} must be {_either(choices)}"
+            mistakes.add(f"{brief}, not {_shown(node)}", mark_at(root, path), hint=hint)
+            return path
+        case "value_error":
+            brief = _sentence(label, str(context.get("error", error["msg"])))
+            mistakes.add(brief, mark_at(root, path))
+            return path
+        case "string_pattern_mismatch":
+            brief, hint = f"{label} cannot be {_shown(node)}", _pattern_hint(path)
+        case "string_too_short":
+            brief, hint = f"{label} is empty", ""
+        case wrong if wrong in _WANTED:
+            brief = f"{label} must be {_WANTED[wrong]}, not {kind(node) if node else 'this'}"
+            hint = _quote_hint(node, _WANTED[wrong])
+        case _:
+            message = error["msg"]
+            brief, hint = f"{label}: {message[:1].lower()}{message[1:]}", ""
+    mistakes.add(brief, mark_at(root, path), hint=hint)
+    return path
+
+
+def _sentence(label: str, message: str) -> str:
+    """A validator's words after the attribute's name."""
+    verbs = ("must", "is ", "needs")
+    return f"{label} {message}" if message.startswith(verbs) else f"{label}: {message}"
+
+
+def _label(path: Path) -> str:
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text or "the file"
+
+
+def _node_at(root: Node, path: Path) -> Node | None:
+    node: Node | None = root
+    for step in path:
+        if isinstance(node, Mapping) and isinstance(step, str):
+            node = node.get(step)
+        elif isinstance(node, Sequence) and isinstance(step, int) and step < len(node.items):
+            node = node.items[step]
+        else:
+            return None
+    return node
+
+
+def _shown(node: Node | None) -> str:
+    if isinstance(node, Scalar):
+        value: Any = node.value
+        return f'"{value[:60]}"' if isinstance(value, str) else str(value)
+    return kind(node) if node else "this"
+
+
+def _either(choices: list[str]) -> str:
+    quoted = [f'"{choice}"' for choice in choices]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+
+
+def _quote_hint(node: Node | None, wanted: str) -> str:
+    if wanted == "text" and isinstance(node, Scalar) and node.value is not None:
+        shown = str(node.value).lower() if isinstance(node.value, bool) else str(node.value)
+        return f'write it in quotes: "{shown}"'
+    return ""
+
+
+_PATTERN_HINTS = {
+    "name": "lower case letters, digits, - and _, starting with a letter or digit",
+    "restart": "no, always, unless-stopped, on-failure or on-failure:5",
+    "pull_policy": "always, never, missing, build, daily, weekly or every_12h",
+    "container_name": "letters, digits, - _ and ., starting with a letter or digit",
+    "hostname": "letters, digits, - and ., at most 64 characters",
+    "network_mode": "none, host or bridge; service:NAME and container:NAME are not supported yet",
+    "cpuset": "numbers and ranges such as 0-1,3",
+}
+
+
+def _pattern_hint(path: Path) -> str:
+    return _PATTERN_HINTS.get(str(path[-1]), "") if path else ""

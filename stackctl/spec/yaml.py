@@ -1,0 +1,382 @@
+"""YAML text -> nodes with marks, by YAML 1.2's core schema, within budgets; and back to text.
+
+The only file that imports a YAML library, and only its event stream: PyYAML's
+own loaders recurse (a C stack overflow on deep nesting), resolve YAML 1.1
+(22:22 is 1342) and expand merge keys without limit. Events are read one by
+one, so hostile input is refused when it passes a budget, not after it has been
+read. Refuses: recursive aliases, unknown tags, duplicate keys, keys that are
+not scalars.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from stackctl.errors import Place, StackFileError
+from stackctl.spec.mistakes import Mistakes
+from stackctl.spec.nodes import OVERRIDE, RESET, Entry, Mapping, Mark, Node, Scalar, Sequence, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one file may cost. Aliases count as often as they are used."""
+
+    size: int = 10 * 1024 * 1024
+    nodes: int = 200_000
+    depth: int = 100
+
+
+BUDGET = Budget()
+
+_CORE = "tag:yaml.org,2002:"
+_MERGE = "<<"
+_NULL = frozenset(("", "~", "null", "Null", "NULL"))
+_TRUE = frozenset(("true", "True", "TRUE"))
+_FALSE = frozenset(("false", "False", "FALSE"))
+_FIRST = frozenset("0123456789+-.~nNtTfF")
+_INT = re.compile(r"[-+]?[0-9]+\Z")
+# A leading 0 is octal as well: file modes are written 0440, and Go's reader takes them so.
+_OCTAL = re.compile(r"([-+]?)0o?([0-7]+)\Z")
+_HEX = re.compile(r"([-+]?)0x([0-9a-fA-F]+)\Z")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
+_INFINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)\Z")
+_NAN = frozenset((".nan", ".NaN", ".NAN"))
+# Python refuses to convert longer digit strings; nothing in a stack file needs them.
+_MAX_DIGITS = 300
+
+
+def resolve(text: str) -> Value:
+    """The value of a plain scalar (YAML 1.2.2, section 10.3.2, plus 0440 as octal)."""
+    if text and (text[0] not in _FIRST or len(text) > _MAX_DIGITS):
+        return text
+    if text in _NULL:
+        return None
+    if text in _TRUE:
+        return True
+    if text in _FALSE:
+        return False
+    if found := _OCTAL.match(text):
+        return int(found[1] + found[2], 8)
+    if _INT.match(text):
+        return int(text)
+    if found := _HEX.match(text):
+        return int(found[1] + found[2], 16)
+    if _FLOAT.match(text):
+        return float(text)
+    if found := _INFINITE.match(text):
+        return float(f"{found[1]}inf")
+    return float("nan") if text in _NAN else text
+
+
+def compose(text: str, file: str, budget: Budget = BUDGET) -> list[Node]:
+    """All documents of `text`; `file` is the name that marks carry.
+
+    An empty document is a null scalar. Raises StackFileErrors.
+    """
+    if len(text) > budget.size:
+        raise too_large(file, budget)
+    if (nul := text.find("\0")) >= 0:
+        raise StackFileError("the file holds a NUL byte", place=Place(*_position(text, nul, file)))
+    try:
+        return _Composer(text, file, budget).documents()
+    except yaml.MarkedYAMLError as error:
+        raise _syntax_error(error, file) from None
+    except yaml.reader.ReaderError as error:
+        where = Place(*_position(text, error.position, file))
+        raise StackFileError("not valid YAML: a special character", place=where) from None
+    except UnicodeError:
+        raise StackFileError("the file is not valid Unicode text", place=Place(file)) from None
+
+
+def too_large(file: str, budget: Budget = BUDGET) -> StackFileError:
+    return StackFileError(
+        f"the file is larger than {budget.size // 1024 // 1024} MiB", place=Place(file)
+    )
+
+
+def _position(text: str, offset: int, file: str) -> Mark:
+    line = text.count("\n", 0, offset) + 1
+    return file, line, offset - (text.rfind("\n", 0, offset) + 1) + 1
+
+
+def _syntax_error(error: yaml.MarkedYAMLError, file: str) -> StackFileError:
+    mark = error.problem_mark or error.context_mark
+    where = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file)
+    problem = str(error.problem or error.context or "unreadable")
+    hint = ""
+    if "\\t" in problem or "\t" in problem or "tab" in problem:
+        hint = "YAML is indented with spaces, never with tabs"
+    elif "mapping values are not allowed" in problem:
+        hint = "a value that contains ': ' needs quotes; or the line is indented too far"
+    elif "alias" in problem or "anchor" in problem:
+        hint = "text that starts with * or & needs quotes"
+    elif error.context and error.context_mark:
+        hint = f"{error.context}, which starts at line {error.context_mark.line + 1}"
+    return StackFileError(f"not valid YAML: {problem}", place=where, hint=hint)
+
+
+def _parser(text: str) -> Any:
+    """PyYAML's event source: libyaml's when it was built in, else the one in Python."""
+    if yaml.__with_libyaml__:
+        return yaml.CLoader(text)
+    return yaml.Loader(text)
+
+
+@dataclass(slots=True)
+class _Anchor:
+    node: Node
+    nodes: int
+    height: int
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A collection that is still open."""
+
+    mark: Mark
+    tag: str
+    anchor: str | None
+    is_mapping: bool
+    #: Expanded nodes counted when it was opened.
+    before: int
+    height: int = 0
+    items: list[Node] = field(default_factory=list)
+    entries: dict[str, Entry] = field(default_factory=dict)
+    key: str | None = None
+    key_mark: Mark = ("", 0, 0)
+    merges: list[Node] = field(default_factory=list)
+
+
+class _Composer:
+    def __init__(self, text: str, file: str, budget: Budget) -> None:
+        self._parser = _parser(text)
+        self._file = file
+        self._budget = budget
+        self._mistakes = Mistakes()
+        self._anchors: dict[str, _Anchor] = {}
+        self._open_anchors: set[str] = set()
+        self._nodes = 0
+        self._frames: list[_Frame] = []
+        self._root: Node | None = None
+
+    def documents(self) -> list[Node]:
+        found: list[Node] = []
+        next_event = self._parser.get_event
+        try:
+            while True:
+                event = next_event()
+                kind = type(event)
+                if kind is yaml.ScalarEvent:
+                    self._scalar(event)
+                elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
+                    self._open(event, kind is yaml.MappingStartEvent)
+                elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+                    self._close()
+                elif kind is yaml.AliasEvent:
+                    self._alias(event)
+                elif kind is yaml.DocumentEndEvent:
+                    if self._root is not None:
+                        found.append(self._root)
+                    self._root = None
+                    self._anchors.clear()
+                elif kind is yaml.StreamEndEvent or event is None:
+                    break
+        finally:
+            self._parser.dispose()
+        self._mistakes.raise_any()
+        return found
+
+    def _mark(self, event: Any) -> Mark:
+        mark = event.start_mark
+        return self._file, mark.line + 1, mark.column + 1
+
+    def _fail(self, brief: str, mark: Mark, hint: str = "") -> StackFileError:
+        return StackFileError(brief, place=Place(*mark), hint=hint)
+
+    def _count(self, nodes: int, mark: Mark) -> None:
+        self._nodes += nodes
+        if self._nodes > self._budget.nodes:
+            raise self._fail(
+                f"the file holds more than {self._budget.nodes} values, aliases expanded", mark
+            )
+
+    def _check_depth(self, height: int, mark: Mark) -> None:
+        if len(self._frames) + height > self._budget.depth:
+            raise self._fail(f"nested deeper than {self._budget.depth} levels", mark)
+
+    def _open(self, event: Any, is_mapping: bool) -> None:
+        mark = self._mark(event)
+        self._check_depth(1, mark)
+        self._count(1, mark)
+        tag = self._collection_tag(event.tag, is_mapping, mark)
+        self._key_must_be_scalar(mark)
+        anchor = event.anchor
+        if anchor is not None:
+            self._open_anchors.add(anchor)
+        self._frames.append(_Frame(mark, tag, anchor, is_mapping, self._nodes - 1))
+
+    def _key_must_be_scalar(self, mark: Mark) -> None:
+        if self._frames and self._frames[-1].is_mapping and self._frames[-1].key is None:
+            raise self._fail(
+                "a key must be text", mark, "an unquoted { or [ starts a mapping or a list"
+            )
+
+    def _close(self) -> None:
+        frame = self._frames.pop()
+        node: Node
+        if frame.is_mapping:
+            node = Mapping(_merged(frame, self._mistakes), frame.mark, tag=frame.tag)
+        else:
+            node = Sequence(frame.items, frame.mark, tag=frame.tag)
+        if frame.anchor is not None:
+            self._open_anchors.discard(frame.anchor)
+            counted = self._nodes - frame.before
+            self._anchors[frame.anchor] = _Anchor(node, counted, frame.height + 1)
+        self._add(node, frame.height + 1)
+
+    def _alias(self, event: Any) -> None:
+        mark = self._mark(event)
+        name = event.anchor
+        if name in self._open_anchors:
+            raise self._fail(f"*{name} contains itself", mark)
+        anchor = self._anchors.get(name)
+        if anchor is None:
+            raise self._fail(
+                f"*{name} refers to no anchor before it", mark, f"write &{name} where it is defined"
+            )
+        self._count(anchor.nodes, mark)
+        self._check_depth(anchor.height, mark)
+        if not isinstance(anchor.node, Scalar):
+            self._key_must_be_scalar(mark)
+        self._add(anchor.node, anchor.height, key_mark=mark)
+
+    def _scalar(self, event: Any) -> None:
+        start = event.start_mark
+        mark = (self._file, start.line + 1, start.column + 1)
+        self._count(1, mark)
+        text = event.value
+        tag = event.tag
+        frames = self._frames
+        if frames and frames[-1].is_mapping and frames[-1].key is None and event.anchor is None:
+            # A key keeps its text, whatever it would resolve to.
+            self._begin_entry(frames[-1], text, mark, is_merge=text == _MERGE and event.implicit[0])
+            return
+        node: Scalar
+        if tag is None:
+            is_plain = event.implicit[0]
+            node = Scalar(resolve(text) if is_plain else text, mark, plain=is_plain)
+        else:
+            node = self._tagged(text, tag, mark, event.implicit[0])
+        if event.anchor is not None:
+            self._anchors[event.anchor] = _Anchor(node, 1, 0)
+        self._add(node, 0, key_text=text)
+
+    def _begin_entry(self, frame: _Frame, key: str, mark: Mark, *, is_merge: bool) -> None:
+        frame.key = _MERGE if is_merge else key
+        frame.key_mark = mark
+        if is_merge:
+            # Told apart from a quoted "<<", which is an ordinary key.
+            frame.key = "\0<<"
+        elif key in frame.entries:
+            first = Place(*frame.entries[key].key_mark)
+            self._mistakes.add(f'the key "{key}" is given twice', mark, hint=f"first at {first}")
+
+    def _tagged(self, text: str, tag: str, mark: Mark, is_plain: bool) -> Scalar:
+        if tag in (RESET, OVERRIDE):
+            return Scalar(resolve(text) if is_plain or not text else text, mark, tag=tag)
+        if tag in ("!", _CORE + "str"):
+            return Scalar(text, mark)
+        if tag == _CORE + "null" and text in _NULL:
+            return Scalar(None, mark, plain=True)
+        value = resolve(text)
+        match tag.removeprefix(_CORE), value:
+            case ("bool", bool()):
+                return Scalar(value, mark, plain=True)
+            case ("int", int()) if not isinstance(value, bool):
+                return Scalar(value, mark, plain=True)
+            case ("float", int() | float()) if not isinstance(value, bool):
+                return Scalar(float(value) if abs(value) < 1e300 else value, mark, plain=True)
+            case ("bool" | "int" | "float" | "null" as wanted, _):
+                raise self._fail(f'"{_short(text)}" is not what its tag !!{wanted} says', mark)
+        raise self._unknown_tag(tag, mark)
+
+    def _collection_tag(self, tag: str | None, is_mapping: bool, mark: Mark) -> str:
+        if tag is None or tag == "!" or tag == _CORE + ("map" if is_mapping else "seq"):
+            return ""
+        if tag in (RESET, OVERRIDE):
+            return tag
+        raise self._unknown_tag(tag, mark)
+
+    def _unknown_tag(self, tag: str, mark: Mark) -> StackFileError:
+        shown = "!!" + tag.removeprefix(_CORE) if tag.startswith(_CORE) else tag
+        return self._fail(
+            f"the tag {_short(shown)} has no meaning here", mark, "!reset and !override have one"
+        )
+
+    def _add(
+        self, node: Node, height: int, *, key_text: str = "", key_mark: Mark | None = None
+    ) -> None:
+        if not self._frames:
+            self._root = node
+            return
+        frame = self._frames[-1]
+        frame.height = max(frame.height, height)
+        if not frame.is_mapping:
+            frame.items.append(node)
+        elif frame.key is None:
+            # An anchored or aliased key.
+            assert isinstance(node, Scalar)
+            text = key_text if node.plain and key_text else str(node.value)
+            self._begin_entry(frame, text, key_mark or node.mark, is_merge=False)
+        elif frame.key == "\0<<":
+            frame.key = None
+            frame.merges.append(node)
+        else:
+            frame.entries[frame.key] = Entry(frame.key_mark, node)
+            frame.key = None
+
+
+def _merged(frame: _Frame, mistakes: Mistakes) -> dict[str, Entry]:
+    """A mapping's entries with its merge keys applied: its own win, then the first source."""
+    if not frame.merges:
+        return frame.entries
+    inherited: dict[str, Entry] = {}
+    for merge in frame.merges:
+        for source in merge.items if isinstance(merge, Sequence) else [merge]:
+            if not isinstance(source, Mapping):
+                mistakes.add("<< merges a mapping, or a list of mappings", source.mark)
+                continue
+            inherited = {**source.entries, **inherited}
+    return {**inherited, **frame.entries}
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what this module's reader would not read back as text; indents lists."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = None
+    if not isinstance(resolve(value), str):
+        style = '"'
+    elif "\n" in value:
+        style = "|"
+    return dumper.represent_scalar(_CORE + "str", value, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def emit(document: Any) -> str:
+    """Plain values as YAML text that `compose` reads back to the same values."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1_000_000)
