@@ -1,0 +1,121 @@
+"""Images as the daemon uses them: look up by reference, make a container's root.
+
+Blocking work (reading /etc, making directories, removing what a container wrote)
+runs in threads. OSErrors become errors that a user understands here, and only
+here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from stackctl.errors import MachineError, NotFound, NotPermitted, OutOfSpace, StackctlError
+from stackctl.image.drivers import Overlay, StorageDriver
+from stackctl.image.host import HostImage
+from stackctl.image.reference import Reference, parse
+from stackctl.model.image import Image, Snapshot
+from stackctl.state.paths import Paths
+
+T = TypeVar("T")
+
+#: Seconds for which a look at the host's files is good.
+_FRESH = 0.5
+
+
+class Images:
+    """The engine's images. Today: the built-in one; registries come with a later version."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        driver: StorageDriver | None = None,
+        host: HostImage | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._paths = paths
+        self._driver = driver or Overlay()
+        self._host = host or HostImage(paths.images)
+        self._looking = asyncio.Lock()
+        self._looked: tuple[float, Image] | None = None
+
+    async def resolve(self, reference: str) -> Image:
+        """Raises ImageError for what is no reference, NotFound for what is not here."""
+        parsed = parse(reference)
+        if not parsed.is_host:
+            raise _absent(parsed)
+        async with self._looking:
+            # Fifty services that start together share one look at the host.
+            if self._looked and self._clock() - self._looked[0] < _FRESH:
+                return self._looked[1]
+            began = self._clock()
+            image = await _run(self._host.current, "make the built-in image")
+            self._looked = (began, image)
+            return image
+
+    async def get(self, image_id: str) -> Image:
+        """The image that a container was made from, by id ("sha256:..."). Raises NotFound."""
+        found = await _run(lambda: self._host.get(image_id), "read the image")
+        if found is None:
+            raise NotFound(
+                f"image {image_id[:19]} is not here any more",
+                hint="recreate the container: stackctl up --force-recreate",
+            )
+        return found
+
+    def exists(self, reference: str) -> bool:
+        """Whether `resolve` would find it. Raises ImageError for what is no reference."""
+        return parse(reference).is_host
+
+    async def prepare(self, container_id: str, image: Image) -> Snapshot:
+        """The mounts of a container's root, its writable directories made (or kept)."""
+        return await _run(
+            lambda: self._driver.prepare(self._writable(container_id), self._host.parts(image)),
+            "make a container's writable layer",
+        )
+
+    async def release(self, container_id: str) -> None:
+        """Removes what the container wrote; the container must not run. Idempotent."""
+        await _run(
+            lambda: self._driver.release(self._writable(container_id)),
+            "remove a container's writable layer",
+        )
+
+    async def sweep(self, image_ids: Iterable[str]) -> None:
+        """At start: removes what a crash left half made, and images that no container uses."""
+        keep = frozenset(image_ids)
+        await _run(lambda: self._host.sweep(keep), "sweep the images")
+
+    def _writable(self, container_id: str) -> Path:
+        return self._paths.container(container_id) / "rw"
+
+
+async def _run(work: Callable[[], T], doing: str) -> T:
+    try:
+        return await asyncio.to_thread(work)
+    except OSError as e:
+        raise _translated(e, doing) from e
+
+
+def _translated(e: OSError, doing: str) -> StackctlError:
+    text = f"could not {doing}: {e.strerror or e}" + (f" ({e.filename})" if e.filename else "")
+    if e.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutOfSpace(
+            text, hint="free some space or inodes, or move STACKCTL_ROOT to a larger file system"
+        )
+    if e.errno in (errno.EPERM, errno.EACCES):
+        return NotPermitted(text, hint="the engine has to run as root, on a disk it may write to")
+    return MachineError(text, hint="is STACKCTL_ROOT on a healthy, writable file system?")
+
+
+def _absent(reference: Reference) -> NotFound:
+    return NotFound(
+        f"image {reference.familiar!r} is not on this machine",
+        hint="pulling from registries comes with a later version; today `image: stackctl/host`"
+        " runs whatever is installed on this machine (e.g. what apt install put there)",
+    )
