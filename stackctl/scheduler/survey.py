@@ -115,7 +115,7 @@ def check_names(names: Iterable[str], known: Collection[str]) -> None:
     """Raises NotFound with the nearest known name as hint."""
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
+            near = difflib.get_close_matches(name, known, 1, 0.5)
             hint = f'did you mean "{near[0]}"?' if near else f"services: {', '.join(known)}"
             raise NotFound(f'no such service: "{name}"', hint=hint)
 

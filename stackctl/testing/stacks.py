@@ -1,0 +1,133 @@
+"""Small desired states, made by hand where a stack file would be too much."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+from stackctl.model.container import (
+    ContainerConfig,
+    HealthCheck,
+    Mount,
+    NetworkAttachment,
+    PortBinding,
+    RestartPolicy,
+    VolumeMount,
+)
+from stackctl.model.network import NetworkConfig, VolumeConfig
+from stackctl.scheduler.desired import Condition, Dependency, Desired, DesiredService
+from stackctl.scheduler.recorded import LABEL, render
+
+RUNS = ("sleep", "1000")
+HEALTHY = HealthCheck(test=("true",), interval=0.1, retries=1)
+UNHEALTHY = HealthCheck(test=("false",), interval=0.1, retries=1)
+
+
+def ends(code: int) -> tuple[str, ...]:
+    """The command of a job that ends at once."""
+    return ("sh", "-c", f"exit {code}")
+
+
+def depends(
+    service: str, condition: str = "started", *, required: bool = True, restart: bool = False
+) -> Dependency:
+    """`condition` without its prefix: started, healthy, completed_successfully."""
+    return Dependency(
+        service=service,
+        condition=Condition(f"service_{condition}"),
+        required=required,
+        restart=restart,
+    )
+
+
+def service(
+    name: str,
+    *needs: Dependency,
+    project: str = "p",
+    scale: int = 1,
+    argv: Sequence[str] = RUNS,
+    image: str = "stackctl/host",
+    image_id: str = "sha256:host",
+    health: HealthCheck | None = None,
+    networks: Iterable[str] = ("default",),
+    volumes: Iterable[str] = (),
+    anonymous: Iterable[str] = (),
+    ports: Iterable[int] = (),
+    restart: RestartPolicy = RestartPolicy(),
+    pull_policy: str = "missing",
+    version: str = "",
+) -> DesiredService:
+    """A service; `version` is anything that makes its configuration another one.
+
+    `networks` and `volumes` are keys; a volume is mounted at /KEY. `anonymous`:
+    targets of anonymous volumes. `ports`: fixed host ports, to the same inside.
+    """
+    joins = tuple(NetworkAttachment(network=f"{project}_{k}", aliases=(name,)) for k in networks)
+    mounts: tuple[Mount, ...] = (
+        *(VolumeMount(volume=f"{project}_{key}", target=f"/{key}") for key in volumes),
+        *(VolumeMount(volume="", target=target, anonymous=True) for target in anonymous),
+    )
+    bindings = tuple(PortBinding(container_port=n, host_port=(n, n)) for n in ports)
+    what = repr((tuple(argv), image, health, joins, mounts, bindings, restart, version))
+    return DesiredService(
+        name=name,
+        image=image,
+        pull_policy=pull_policy,
+        depends_on=needs,
+        has_healthcheck=health is not None,
+        replicas=tuple(
+            ContainerConfig(
+                name=f"{project}-{name}-{number}",
+                image=image,
+                image_id=image_id,
+                argv=tuple(argv),
+                labels={LABEL: render(needs)},
+                mounts=mounts,
+                ports=bindings,
+                networks=joins,
+                health=health,
+                restart=restart,
+                project=project,
+                service=name,
+                number=number,
+                config_hash=hashlib.sha256(what.encode()).hexdigest(),
+            )
+            for number in range(1, scale + 1)
+        ),
+    )
+
+
+def stack(
+    *services: DesiredService,
+    project: str = "p",
+    network_version: str = "",
+    **others: frozenset[str],
+) -> Desired:
+    """A stack of these services, with the networks and volumes that they mention."""
+    networks = {
+        join.network: NetworkConfig(
+            name=join.network,
+            key=join.network.removeprefix(f"{project}_"),
+            project=project,
+            config_hash=network_version,
+        )
+        for one in services
+        for config in one.replicas
+        for join in config.networks
+    }
+    volumes = {
+        mount.volume: VolumeConfig(
+            name=mount.volume, key=mount.volume.removeprefix(f"{project}_"), project=project
+        )
+        for one in services
+        for config in one.replicas
+        for mount in config.mounts
+        if isinstance(mount, VolumeMount) and not mount.anonymous
+    }
+    return Desired(
+        project=project,
+        services=services,
+        networks=tuple(networks.values()),
+        volumes=tuple(volumes.values()),
+        **others,
+    )

@@ -1,0 +1,544 @@
+"""Plans of `up`, compared as they print; each is executed, and the next one is empty."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from stackctl.errors import Conflict, NotFound, StackFileError
+from stackctl.model.container import Health, Status
+from stackctl.scheduler.desired import Desired, DownPolicy, Recreate, UpPolicy
+from stackctl.scheduler.executor import Report, execute
+from stackctl.scheduler.plan import down_plan, notices, orphans, pull_plan, up_plan
+from stackctl.scheduler.show import render
+from stackctl.testing.engine import MemoryEngine
+from stackctl.testing.stacks import HEALTHY, UNHEALTHY, depends, ends, service, stack
+
+UP = UpPolicy()
+
+
+def up(engine: MemoryEngine, desired: Desired, policy: UpPolicy = UP) -> Report:
+    plan = up_plan(desired, engine.observed("p"), policy)
+    return asyncio.run(execute(plan, engine))
+
+
+def shown(engine: MemoryEngine, desired: Desired, policy: UpPolicy = UP) -> list[str]:
+    """The plan's lines."""
+    return render(up_plan(desired, engine.observed("p"), policy)).splitlines()
+
+
+def running(desired: Desired) -> MemoryEngine:
+    """An engine on which the stack is up."""
+    engine = MemoryEngine()
+    report = up(engine, desired)
+    assert report.ok, report.failure
+    assert shown(engine, desired) == []
+    return engine
+
+
+def settles(engine: MemoryEngine, desired: Desired, policy: UpPolicy = UP) -> None:
+    """The plan can be carried out, and after it there is nothing left to do."""
+    report = up(engine, desired, policy)
+    assert report.ok, report.failure
+    assert shown(engine, desired) == []
+
+
+def test_a_first_up_creates_everything_at_once_and_starts_in_order():
+    desired = stack(
+        service("web", depends("db", "healthy"), depends("migrate", "completed_successfully")),
+        service("migrate", depends("db", "healthy"), argv=ends(0)),
+        service("db", health=HEALTHY, volumes=["data"]),
+    )
+    engine = MemoryEngine()
+    assert shown(engine, desired) == [
+        "[] -> #1 create volume p_data: not found",
+        "[] -> #2 create network p_default: not found",
+        "[1,2] -> #3 create container p-db-1: not found",
+        "[2] -> #4 create container p-migrate-1: not found",
+        "[2] -> #5 create container p-web-1: not found",
+        "[3] -> #6 start container p-db-1: not found",
+        "[6] -> #7 wait until p-db-1 is healthy: migrate, web depend on db: healthy",
+        "[4,7] -> #8 start container p-migrate-1: not found",
+        "[8] -> #9 wait until p-migrate-1 has completed: "
+        "web depends on migrate: completed successfully",
+        "[5,7,9] -> #10 start container p-web-1: not found",
+    ]
+    settles(engine, desired)
+
+
+def test_a_missing_image_is_pulled_once_and_only_its_users_wait():
+    desired = stack(
+        service("a", image="nginx"), service("b", image="nginx"), service("c", image="redis")
+    )
+    engine = MemoryEngine(images=frozenset({"redis"}))
+    assert shown(engine, desired)[:5] == [
+        "[] -> #1 pull image nginx: not found",
+        "[] -> #2 create network p_default: not found",
+        "[1,2] -> #3 create container p-a-1: not found",
+        "[1,2] -> #4 create container p-b-1: not found",
+        "[2] -> #5 create container p-c-1: not found",
+    ]
+    settles(engine, desired)
+
+
+def test_pull_policies():
+    always = stack(service("a", pull_policy="always"))
+    engine = running_once(always)
+    assert shown(engine, always) == ["[] -> #1 pull image stackctl/host: pull_policy: always"]
+    assert shown(engine, always, UpPolicy(pulled=frozenset({"stackctl/host"}))) == []
+    assert render(pull_plan(always, engine.observed("p"), UP)).count("pull image") == 1
+    never = stack(service("a", image="nginx", pull_policy="never"))
+    with pytest.raises(NotFound, match="pull_policy is never"):
+        shown(MemoryEngine(), never)
+
+
+def running_once(desired: Desired) -> MemoryEngine:
+    engine = MemoryEngine()
+    assert up(engine, desired).ok
+    return engine
+
+
+def test_an_image_that_is_gone_does_not_disturb_a_container_that_has_it():
+    desired = stack(service("a"))
+    engine = running(desired)
+    engine.images.clear()
+    assert shown(engine, desired) == []
+
+
+def test_a_changed_service_runs_on_until_its_successor_is_made():
+    engine = running(stack(service("a"), service("b")))
+    desired = stack(service("a", version="2"), service("b"))
+    assert shown(engine, desired) == [
+        "[] -> #1 create container p-a-1 anew: configuration changed",
+        "[1] -> #2 stop container p-a-1: configuration changed",
+        "[2] -> #3 remove container p-a-1: configuration changed",
+        "[3] -> #4 give container p-a-1 its name: configuration changed",
+        "[4] -> #5 start container p-a-1: configuration changed",
+    ]
+    settles(engine, desired)
+
+
+def test_a_changed_service_waits_for_its_conditions_before_the_old_one_is_stopped():
+    engine = running(stack(service("db", health=HEALTHY), service("web", depends("db", "healthy"))))
+    desired = stack(
+        service("db", health=HEALTHY, version="2"),
+        service("web", depends("db", "healthy"), version="2"),
+    )
+    assert shown(engine, desired)[2:] == [
+        "[1] -> #3 stop container p-db-1: configuration changed",
+        "[3] -> #4 remove container p-db-1: configuration changed",
+        "[4] -> #5 give container p-db-1 its name: configuration changed",
+        "[5] -> #6 start container p-db-1: configuration changed",
+        "[6] -> #7 wait until p-db-1 is healthy: web depends on db: healthy",
+        "[2,7] -> #8 stop container p-web-1: configuration changed",
+        "[8] -> #9 remove container p-web-1: configuration changed",
+        "[9] -> #10 give container p-web-1 its name: configuration changed",
+        "[7,10] -> #11 start container p-web-1: configuration changed",
+    ]
+    settles(engine, desired)
+
+
+def test_causes_of_recreation():
+    base = service("a", image="nginx", image_id="sha256:1")
+    engine = MemoryEngine(images=frozenset({"nginx"}))
+    assert up(engine, stack(base)).ok
+    newer = stack(service("a", image="nginx", image_id="sha256:2"))
+    assert shown(engine, newer)[0].endswith("anew: image changed")
+    unknown = stack(service("a", image="nginx", image_id=""))
+    assert shown(engine, unknown) == []
+    forced = UpPolicy(recreate=Recreate.FORCE)
+    assert shown(engine, stack(base), forced)[0].endswith("anew: --force-recreate")
+    assert shown(engine, newer, UpPolicy(recreate=Recreate.NEVER)) == []
+
+
+def test_force_recreate_leaves_dependencies_of_the_named_alone():
+    desired = stack(service("db"), service("web", depends("db")))
+    engine = running(desired)
+    policy = UpPolicy(services=("web",), recreate=Recreate.FORCE)
+    assert not [line for line in shown(engine, desired, policy) if "p-db-1" in line]
+    settles(engine, desired, policy)
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"status": Status.EXITED, "exit_code": 137}, "exited (137)"),
+        ({"status": Status.EXITED, "exit_code": None}, "exited (unknown)"),
+        (
+            {"status": Status.EXITED, "exit_code": 137, "oom_killed": True},
+            "exited (137, out of memory)",
+        ),
+        ({"status": Status.CREATED}, "created, but never started"),
+        ({"status": Status.DEAD, "exit_code": 1}, "exited (1)"),
+    ],
+)
+def test_what_does_not_run_is_started_again(changes, cause):
+    desired = stack(service("a"))
+    engine = running(desired)
+    engine.update("p-a-1", **changes)
+    assert shown(engine, desired) == [f"[] -> #1 start container p-a-1: {cause}"]
+    settles(engine, desired)
+
+
+@pytest.mark.parametrize("status", [Status.PAUSED, Status.RESTARTING, Status.STARTING])
+def test_what_is_in_hand_is_left_alone(status):
+    desired = stack(service("a"))
+    engine = running(desired)
+    engine.update("p-a-1", status=status)
+    assert shown(engine, desired) == []
+
+
+def test_a_job_that_ended_well_is_not_run_again_and_opens_its_gate():
+    desired = stack(
+        service("migrate", argv=ends(0)),
+        service("web", depends("migrate", "completed_successfully")),
+    )
+    engine = running(desired)
+    engine.end("p-web-1", 1)
+    assert shown(engine, desired) == ["[] -> #1 start container p-web-1: exited (1)"]
+    assert notices(desired, engine.observed("p"), UP) == (
+        "p-migrate-1 ended with 0 and is unchanged: not run again",
+    )
+
+
+def test_a_job_that_failed_is_run_again_and_waited_for():
+    engine = MemoryEngine()
+    failing = stack(
+        service("migrate", argv=ends(3)),
+        service("web", depends("migrate", "completed_successfully")),
+    )
+    report = up(engine, failing)
+    assert not report.ok
+    assert shown(engine, failing) == [
+        "[] -> #1 start container p-migrate-1: exited (3)",
+        "[1] -> #2 wait until p-migrate-1 has completed: "
+        "web depends on migrate: completed successfully",
+        "[2] -> #3 start container p-web-1: created, but never started",
+    ]
+
+
+def test_a_changed_job_is_run_again():
+    web = service("web", depends("migrate", "completed_successfully"))
+    engine = running(stack(service("migrate", argv=ends(0)), web))
+    changed = stack(service("migrate", argv=ends(0), version="2"), web)
+    assert [line.split(" -> ")[1] for line in shown(engine, changed)] == [
+        "#1 create container p-migrate-1 anew: configuration changed",
+        "#2 remove container p-migrate-1: configuration changed",
+        "#3 give container p-migrate-1 its name: configuration changed",
+        "#4 start container p-migrate-1: configuration changed",
+    ]
+
+
+def test_scaling_down_removes_the_highest_numbers_first():
+    engine = running(stack(service("a", scale=3)))
+    desired = stack(service("a", scale=1))
+    assert shown(engine, desired) == [
+        "[] -> #1 stop container p-a-3: scale: 1 wanted",
+        "[1] -> #2 remove container p-a-3: scale: 1 wanted",
+        "[] -> #3 stop container p-a-2: scale: 1 wanted",
+        "[3] -> #4 remove container p-a-2: scale: 1 wanted",
+    ]
+    settles(engine, desired)
+    settles(engine, stack(service("a", scale=0)))
+    assert not engine.containers
+
+
+def test_scaling_up_fills_gaps():
+    desired = stack(service("a", scale=3))
+    engine = running(desired)
+    record = engine._named("p-a-2")
+    engine.containers.pop(record.id)
+    assert [line.split(" -> ")[1] for line in shown(engine, desired)] == [
+        "#1 create container p-a-2: not found",
+        "#2 start container p-a-2: not found",
+    ]
+
+
+def test_orphans_are_told_and_removed_only_when_asked():
+    engine = running(stack(service("a"), service("old"), service("dev")))
+    desired = stack(service("a"), disabled=frozenset({"dev"}))
+    seen = engine.observed("p")
+    assert [record.name for record in orphans(desired, seen)] == ["p-old-1"]
+    assert shown(engine, desired) == []
+    assert "p-old-1" in notices(desired, seen, UP)[0]
+    policy = UpPolicy(remove_orphans=True)
+    assert shown(engine, desired, policy) == [
+        "[] -> #1 stop container p-old-1: orphan: the stack file does not describe it",
+        "[1] -> #2 remove container p-old-1: orphan: the stack file does not describe it",
+    ]
+    settles(engine, desired, policy)
+    assert notices(desired, engine.observed("p"), policy) == ()
+
+
+def test_an_ended_one_off_is_an_orphan_a_running_one_is_not():
+    desired = stack(service("a"))
+    engine = running(desired)
+    record = next(iter(engine.containers.values()))
+    for name, status in (("p-a-run-1", Status.EXITED), ("p-a-run-2", Status.RUNNING)):
+        config = replace(record.config, name=name, oneoff=True, number=0)
+        engine.containers[name] = replace(record, id=name, config=config, status=status)
+    assert [r.name for r in orphans(desired, engine.observed("p"))] == ["p-a-run-1"]
+    assert shown(engine, desired) == []
+
+
+def test_a_dependent_that_wants_it_restarts_with_its_dependency():
+    def of(version: str) -> Desired:
+        return stack(
+            service("db", health=HEALTHY, version=version),
+            service("web", depends("db", "healthy", restart=True)),
+            service("proxy", depends("web", restart=True)),
+            service("log", depends("db")),
+        )
+
+    engine = running(of("1"))
+    assert shown(engine, of("2")) == [
+        "[] -> #1 create container p-db-1 anew: configuration changed",
+        "[] -> #2 stop container p-proxy-1: web is restarted (restart: true)",
+        "[1,2] -> #3 stop container p-web-1: db is recreated (restart: true)",
+        "[1,3] -> #4 stop container p-db-1: configuration changed",
+        "[4] -> #5 remove container p-db-1: configuration changed",
+        "[5] -> #6 give container p-db-1 its name: configuration changed",
+        "[6] -> #7 start container p-db-1: configuration changed",
+        "[7] -> #8 wait until p-db-1 is healthy: web depends on db: healthy",
+        "[3,8] -> #9 start container p-web-1: db is recreated (restart: true)",
+        "[2,9] -> #10 start container p-proxy-1: web is restarted (restart: true)",
+    ]
+    settles(engine, of("2"))
+
+
+def test_a_dependent_outside_the_named_services_restarts_too_unless_no_deps():
+    web = service("web", depends("db", restart=True))
+    engine = running(stack(service("db"), web))
+    changed = stack(service("db", version="2"), web)
+    assert any(
+        "start container p-web-1" in s for s in shown(engine, changed, UpPolicy(services=("db",)))
+    )
+    policy = UpPolicy(services=("db",), no_deps=True)
+    assert not any("p-web-1" in line for line in shown(engine, changed, policy))
+
+
+def test_a_changed_network_is_made_anew_with_all_that_is_in_it():
+    db, web = service("db", networks=["back"]), service("web", depends("db"), networks=["back"])
+    engine = running(stack(db, web, network_version="1"))
+    desired = stack(db, web, network_version="2")
+    assert shown(engine, desired) == [
+        "[] -> #1 stop container p-web-1: network back is recreated",
+        "[1] -> #2 stop container p-db-1: network back is recreated",
+        "[1,2] -> #3 remove network p_back: configuration changed",
+        "[3] -> #4 create network p_back: configuration changed",
+        "[4] -> #5 create container p-db-1 anew: network back is recreated",
+        "[4] -> #6 create container p-web-1 anew: network back is recreated",
+        "[2,5] -> #7 remove container p-db-1: network back is recreated",
+        "[7] -> #8 give container p-db-1 its name: network back is recreated",
+        "[8] -> #9 start container p-db-1: network back is recreated",
+        "[1,6] -> #10 remove container p-web-1: network back is recreated",
+        "[10] -> #11 give container p-web-1 its name: network back is recreated",
+        "[9,11] -> #12 start container p-web-1: network back is recreated",
+    ]
+    settles(engine, desired)
+
+
+def test_a_changed_network_takes_services_along_that_nobody_named():
+    db, web = service("db"), service("web")
+    engine = running(stack(db, web, network_version="1"))
+    desired = stack(db, web, network_version="2")
+    settles(engine, desired, UpPolicy(services=("db",)))
+
+
+def test_a_stranger_in_a_changed_network_is_a_conflict():
+    old = service("old")
+    engine = running(stack(service("db"), old, network_version="1"))
+    desired = stack(service("db"), network_version="2")
+    with pytest.raises(Conflict, match="p-old-1"):
+        shown(engine, desired)
+    settles(engine, desired, UpPolicy(remove_orphans=True))
+
+
+def test_a_restart_that_hangs_on_a_changed_network_makes_no_circle():
+    def of(version: str) -> Desired:
+        return stack(
+            service("db", networks=["back"]),
+            service("web", depends("db", restart=True), networks=[]),
+            network_version=version,
+        )
+
+    engine = running(of("1"))
+    settles(engine, of("2"))
+
+
+def test_an_interrupted_network_change_is_carried_on():
+    db = service("db", networks=["back"])
+    engine = running(stack(db, network_version="1"))
+    desired = stack(db, network_version="2")
+    engine.fail("create-container", "p-db-1")
+    assert not up(engine, desired).ok
+    engine.mend()
+    assert shown(engine, desired)[0].endswith("anew: network back was recreated")
+    settles(engine, desired)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "create-container",
+        "stop-container",
+        "remove-container",
+        "rename-container",
+        "start-container",
+    ],
+)
+def test_an_interrupted_recreation_is_carried_on(broken):
+    engine = running(stack(service("a", anonymous=["/data"])))
+    desired = stack(service("a", anonymous=["/data"], version="2"))
+    volume = next(iter(engine.volumes))
+    engine.fail(broken, "p-a-1")
+    assert not up(engine, desired).ok
+    engine.mend()
+    settles(engine, desired)
+    (record,) = engine.containers.values()
+    assert (record.name, record.status) == ("p-a-1", Status.RUNNING)
+    assert list(engine.volumes) == [volume]
+
+
+def test_anonymous_volumes_are_kept_or_renewed():
+    engine = running(stack(service("a", anonymous=["/data"])))
+    before = set(engine.volumes)
+    desired = stack(service("a", anonymous=["/data"], version="2"))
+    settles(engine, desired)
+    assert set(engine.volumes) == before
+    policy = UpPolicy(recreate=Recreate.FORCE, renew_anonymous_volumes=True)
+    settles(engine, desired, policy)
+    assert len(engine.volumes) == 1 and set(engine.volumes) != before
+
+
+def test_a_port_moves_from_one_service_to_another():
+    engine = running(stack(service("a", ports=[80]), service("b", depends("a"), ports=[81])))
+    desired = stack(
+        service("a", ports=[81], health=HEALTHY), service("b", depends("a", "healthy"), ports=[80])
+    )
+    settles(engine, desired)
+
+
+def test_a_port_of_an_orphan_is_free_before_another_takes_it():
+    engine = running(stack(service("old", ports=[80])))
+    desired = stack(service("new", ports=[80]))
+    settles(engine, desired, UpPolicy(remove_orphans=True))
+
+
+def test_naming_a_service_brings_its_dependencies_unless_no_deps():
+    desired = stack(service("db"), service("web", depends("db")), service("other", networks=["x"]))
+    engine = MemoryEngine()
+    named = UpPolicy(services=("web",))
+    assert up(engine, desired, named).ok
+    assert {r.name for r in engine.containers.values()} == {"p-db-1", "p-web-1"}
+    assert set(engine.networks) == {"p_default"}
+    assert shown(engine, desired, named) == []
+    engine = MemoryEngine()
+    assert up(engine, desired, UpPolicy(services=("web",), no_deps=True)).ok
+    assert {r.name for r in engine.containers.values()} == {"p-web-1"}
+
+
+def test_an_optional_dependency_may_fail_or_be_missing():
+    desired = stack(
+        service("db", health=UNHEALTHY),
+        service("web", depends("db", "healthy", required=False), depends("gone", required=False)),
+    )
+    engine = MemoryEngine()
+    assert "[3,5?] -> #6 start container p-web-1: not found" in shown(engine, desired)
+    report = up(engine, desired)
+    assert report.ok
+    assert engine._named("p-web-1").status is Status.RUNNING
+
+
+def test_a_required_dependency_that_is_unhealthy_blocks():
+    desired = stack(
+        service("db", health=UNHEALTHY), service("web", depends("db", "healthy")), service("x")
+    )
+    engine = MemoryEngine()
+    report = up(engine, desired)
+    assert not report.ok
+    assert engine._named("p-web-1").status is Status.CREATED
+    assert engine._named("p-x-1").status is Status.RUNNING
+
+
+def test_wait_adds_a_gate_for_everything_and_is_empty_when_all_is_well():
+    desired = stack(
+        service("db", health=HEALTHY),
+        service("job", argv=ends(0)),
+        service("init", argv=ends(0)),
+        service("web", depends("db", "healthy"), depends("init", "completed_successfully")),
+    )
+    policy = UpPolicy(wait=True)
+    engine = MemoryEngine()
+    waits = [line.partition("wait until ")[2] for line in shown(engine, desired, policy)]
+    assert [text for text in waits if text] == [
+        "p-db-1 is healthy: web depends on db: healthy",
+        "p-job-1 runs or has ended well: --wait",
+        "p-init-1 has completed: web depends on init: completed successfully",
+        "p-web-1 runs or has ended well: --wait",
+    ]
+    assert up(engine, desired, policy).ok
+    engine.update("p-db-1", health=Health.STARTING)
+    # The job that nobody waits for is run again, as compose does.
+    assert shown(engine, desired, policy) == [
+        "[] -> #1 wait until p-db-1 is healthy: --wait",
+        "[] -> #2 start container p-job-1: exited (0)",
+        "[2] -> #3 wait until p-job-1 runs or has ended well: --wait",
+    ]
+
+
+def test_no_start_creates_only():
+    desired = stack(service("db", health=HEALTHY), service("web", depends("db", "healthy")))
+    engine = MemoryEngine()
+    policy = UpPolicy(start=False)
+    assert up(engine, desired, policy).ok
+    assert {r.status for r in engine.containers.values()} == {Status.CREATED}
+    assert shown(engine, desired, policy) == []
+
+
+def test_external_networks_and_volumes_must_exist():
+    desired = replace(stack(service("a", networks=["x"])), networks=(), external_networks=("p_x",))
+    with pytest.raises(NotFound, match='network "p_x" is declared external'):
+        shown(MemoryEngine(), desired)
+    seen = replace(MemoryEngine().observed("p"), other_networks=frozenset({"p_x"}))
+    assert "create network" not in render(up_plan(desired, seen, UP))
+    volumes = replace(stack(service("a", volumes=["v"])), volumes=(), external_volumes=("p_v",))
+    with pytest.raises(NotFound, match='volume "p_v" is declared external'):
+        shown(MemoryEngine(), volumes)
+
+
+def test_a_network_of_another_project_is_a_conflict():
+    seen = replace(MemoryEngine().observed("p"), other_networks=frozenset({"p_default"}))
+    with pytest.raises(Conflict, match="does not belong"):
+        up_plan(stack(service("a")), seen, UP)
+
+
+def test_unknown_names_and_circles_are_told():
+    desired = stack(service("web"), service("db"))
+    with pytest.raises(NotFound, match='no such service: "bd"') as failure:
+        shown(MemoryEngine(), desired, UpPolicy(services=("bd",)))
+    assert failure.value.hint == 'did you mean "db"?'
+    circle = stack(
+        service("a", depends("b")), service("b", depends("c")), service("c", depends("a"))
+    )
+    with pytest.raises(StackFileError, match="a -> b -> c -> a"):
+        shown(MemoryEngine(), circle)
+    with pytest.raises(NotFound, match="not among the services"):
+        shown(MemoryEngine(), stack(service("a", depends("gone"))))
+
+
+def test_a_network_that_vanished_makes_its_containers_anew():
+    desired = stack(service("a"))
+    engine = running(desired)
+    engine.networks.clear()
+    assert shown(engine, desired)[1].endswith("anew: network default not found")
+    settles(engine, desired)
+
+
+def test_down_after_up_leaves_nothing():
+    engine = running(stack(service("a", volumes=["v"], anonymous=["/x"]), service("b")))
+    plan = down_plan(engine.observed("p"), DownPolicy(volumes=True))
+    assert asyncio.run(execute(plan, engine)).ok
+    assert engine.is_empty
