@@ -22,6 +22,7 @@ help:
 	@echo "make build   the wheel and the source archive, under dist/"
 
 setup: .venv/ready-dev
+	@:
 
 # The stamps are younger than what they were made from: a second run costs nothing.
 .venv/ready-run: pyproject.toml scripts/setup.sh
