@@ -64,6 +64,8 @@ class Endpoint:
     gateway4: str = ""
     gateway6: str = ""
     aliases: tuple[str, ...] = ()
+    #: The default route leads through the endpoint with the highest one.
+    gw_priority: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,3 +77,5 @@ class PublishedPort:
     container_port: int
     protocol: str
     container_id: str
+    #: The container's address that it is forwarded to, without prefix length.
+    address: str = ""

@@ -60,7 +60,7 @@ class NetlinkError(OSError):
         self.what = what
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.strerror} ({_errno.errorcode.get(self.errno, self.errno)})"
+        return f"{self.what}: {self.strerror} ({_errno.errorcode.get(self.errno or 0, self.errno)})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,8 @@ class DataType:
 
     number: int
     length: int
+    #: The host's byte order; else network order. Only the nft tool's print depends on it.
+    is_host_order: bool = False
 
     def __add__(self, other: DataType) -> DataType:
         """Concatenation: each part fills whole 32-bit registers."""
@@ -84,7 +86,7 @@ IPV4_ADDR = DataType(7, 4)
 IPV6_ADDR = DataType(8, 16)
 INET_PROTO = DataType(12, 1)
 INET_SERVICE = DataType(13, 2)
-IFNAME = DataType(41, 16)
+IFNAME = DataType(41, 16, True)
 
 
 def _padded(length: int) -> int:
@@ -166,6 +168,9 @@ class Table:
         if data:
             parts += [be32(6, data.number), be32(7, data.length)]
         parts.append(be32(10, number or 1))
+        # User data as the nft tool writes it: without it names print as garbage.
+        order = struct.pack("=BBI", 0, 4, 1 if key.is_host_order else 2)
+        parts.append(attr(13, order))
         return self.request(NEWSET, NLM_F_CREATE, f"add set {name}", *parts)
 
     def elements(

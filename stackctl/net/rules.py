@@ -211,6 +211,8 @@ def _nat_rules(table: Table) -> list[Request]:
     by_address = (*x.daddr_is_local(), *at, x.from_map("at"), target[1])
     loopback_target = (x.daddr4(), x.masked(_LOOPBACK[1]), x.equal(_LOOPBACK[0]))
     loopback_source = (x.saddr4(), x.masked(_LOOPBACK[1]), x.equal(_LOOPBACK[0]))
+    from_inside = (x.saddr4(), x.in_set("subnets"))
+    translated = x.ct_status(x.CT_STATUS_DNAT)
     return [
         # A neighbour may address a frame for 127.0.0.1 to us: translated before the
         # kernel's check for martians it would reach what is published on loopback.
@@ -222,15 +224,6 @@ def _nat_rules(table: Table) -> list[Request]:
         table.rule("leaving", [*to_us, *loopback_source, x.masquerade()]),
         # From a container to a published port, maybe its own: the answer must come
         # back through us, not straight over the bridge.
-        table.rule(
-            "leaving",
-            [
-                *to_us,
-                x.saddr4(),
-                x.in_set("subnets"),
-                *x.ct_status(x.CT_STATUS_DNAT),
-                x.masquerade(),
-            ],
-        ),
+        table.rule("leaving", [*to_us, *from_inside, *translated, x.masquerade()]),
         table.rule("leaving", [*elsewhere, x.saddr4(), x.in_set("outgoing"), x.masquerade()]),
     ]

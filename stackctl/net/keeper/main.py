@@ -1,0 +1,72 @@
+"""Start of the keeper: `main(run directory, descriptor to say "ready" on)`.
+
+It leaves its starter's session, working directory and control groups, so that a
+finished CI step or a closed terminal does not take it along.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+
+from stackctl.net.keeper.loop import Loop
+from stackctl.net.keeper.server import Server
+
+#: What the client waits for on the descriptor it handed over.
+READY = b"ready\n"
+
+
+def main(arguments: list[str]) -> None:
+    """arguments: run directory, ready descriptor, resolv.conf."""
+    run, ready, resolv_conf = arguments[0], int(arguments[1]), arguments[2]
+    if os.fork():
+        os._exit(0)  # the starter waits for this one only
+    os.setsid()
+    os.chdir("/")
+    _leave_cgroups()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    os.umask(0o077)
+    lock = os.open(f"{run}/keeper.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.write(ready, READY)  # another keeper serves this engine: all is well
+        return
+    loop = Loop()
+    server = Server(loop, f"{run}/keeper.json", resolv_conf)
+    server.load()
+    path = f"{run}/keeper.sock"
+    server.listen(path)
+    os.write(ready, READY)
+    os.close(ready)
+    loop.run()
+    for left in (path, f"{run}/keeper.json", f"{run}/keeper.lock"):
+        try:
+            os.unlink(left)
+        except OSError:
+            pass
+    sys.exit(0)
+
+
+def _leave_cgroups() -> None:
+    """Moves to the root of every hierarchy; where that is refused it stays."""
+    try:
+        with open("/proc/self/cgroup") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        name = controllers.removeprefix("name=")
+        unified = "unified" if os.path.exists("/sys/fs/cgroup/unified/cgroup.procs") else ""
+        if path == "/":
+            continue
+        try:
+            with open(f"/sys/fs/cgroup/{name or unified}/cgroup.procs", "w") as file:
+                file.write("0")
+        except OSError:
+            continue
