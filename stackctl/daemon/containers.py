@@ -11,10 +11,11 @@ import asyncio
 import secrets
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from stackctl.daemon import names
 from stackctl.daemon.events import Events
@@ -22,7 +23,14 @@ from stackctl.daemon.registry import Registry
 from stackctl.daemon.volumes import Volumes
 from stackctl.errors import Conflict, ContainerError, MachineError, NotFound, StackctlError
 from stackctl.image.service import Images
-from stackctl.model.container import BindMount, ContainerConfig, Health, Status, VolumeMount
+from stackctl.model.container import (
+    BindMount,
+    ContainerConfig,
+    Health,
+    Mount,
+    Status,
+    VolumeMount,
+)
 from stackctl.model.network import Endpoint, PublishedPort
 from stackctl.model.record import ContainerRecord, ProcessRef
 from stackctl.net.service import Net
@@ -56,20 +64,25 @@ class Parts:
     machine: Machine
 
 
-class Containers:
-    """Effects on single containers. `started` and `ended` tell the supervisor."""
+class Watcher(Protocol):
+    """Who is told what happens to a container (the supervisor)."""
 
-    def __init__(
-        self,
-        parts: Parts,
-        *,
-        started: Callable[[ContainerRecord], None],
-        ending: Callable[[str], None],
-    ) -> None:
+    def started(self, record: ContainerRecord) -> None: ...
+
+    def ending(self, container_id: str) -> None: ...
+
+    def paused(self, container_id: str) -> None: ...
+
+    def resumed(self, container_id: str) -> None: ...
+
+
+class Containers:
+    """Effects on single containers."""
+
+    def __init__(self, parts: Parts, watcher: Watcher) -> None:
         self._parts = parts
         self._registry = parts.registry
-        self._started = started
-        self._ending = ending
+        self._watcher = watcher
         self._locks: dict[str, asyncio.Lock] = {}
 
     def lock(self, container_id: str) -> asyncio.Lock:
@@ -87,7 +100,7 @@ class Containers:
                 f'the container name "{config.name}" is in use',
                 hint="remove or rename that container, or choose another name",
             )
-        image = await self._parts.images.resolve(config.image)
+        image = await self._parts.images.get(config.image_id)
         mounts = self._inherit_volumes(config, "" if renew_volumes else replaces)
         store = self._registry.store
         async with AsyncExitStack() as undo:
@@ -140,7 +153,7 @@ class Containers:
                     f"container {record.name} is running",
                     hint="stop it first",
                 )
-            self._ending(container_id)
+            self._watcher.ending(container_id)
             record = self._registry.update(container_id, status=Status.REMOVING)
             await self.finish_removal(record)
             if anonymous_volumes:
@@ -176,7 +189,7 @@ class Containers:
             record = self._registry.get(container_id)
             if not record.status.can_start:
                 return record
-            self._ending(container_id)
+            self._watcher.ending(container_id)
             record = self._registry.put(
                 replace(
                     record,
@@ -195,7 +208,7 @@ class Containers:
                 self._failed(record, error)
                 raise
         self._publish_event(record, "start")
-        self._started(record)
+        self._watcher.started(record)
         return record
 
     async def _run(self, record: ContainerRecord) -> ContainerRecord:
@@ -221,7 +234,7 @@ class Containers:
 
             undo.push_async_callback(parts.net.detach, record.id)
             undo.push_async_callback(parts.net.drop_names, record.id)
-            image = await parts.images.resolve(record.config.image)
+            image = await parts.images.get(record.config.image_id)
             request = StartRequest(
                 record=record,
                 snapshot=await parts.images.prepare(record.id, image),
@@ -295,7 +308,7 @@ class Containers:
         """
         record = self._registry.get(container_id)
         if record.status is Status.RESTARTING:
-            self._ending(container_id)
+            self._watcher.ending(container_id)
             async with self.lock(container_id):
                 record = self._registry.get(container_id)
                 if record.status is Status.RESTARTING:
@@ -311,7 +324,7 @@ class Containers:
         if not record.status.is_alive:
             return
         self._registry.update(container_id, stopped_by_user=True)
-        self._ending(container_id)
+        self._watcher.ending(container_id)
         if record.status is Status.PAUSED:
             await self.unpause(container_id)
         grace = record.config.stop_grace if timeout is None else timeout
@@ -342,7 +355,7 @@ class Containers:
             raise Conflict(f"container {record.name} is not running")
         if signum == signal.SIGKILL:
             self._registry.update(container_id, stopped_by_user=True)
-            self._ending(container_id)
+            self._watcher.ending(container_id)
             await self._parts.runtime.kill(record)
         else:
             await self._parts.runtime.signal(record, signum)
@@ -354,6 +367,7 @@ class Containers:
             raise Conflict(f"container {record.name} is not running")
         await self._parts.runtime.pause(record)
         self._registry.update(container_id, status=Status.PAUSED)
+        self._watcher.paused(container_id)
         self._publish_event(record, "pause")
 
     async def unpause(self, container_id: str) -> None:
@@ -362,11 +376,12 @@ class Containers:
             raise Conflict(f"container {record.name} is not paused")
         await self._parts.runtime.unpause(record)
         self._registry.update(container_id, status=Status.RUNNING)
+        self._watcher.resumed(container_id)
         self._publish_event(record, "unpause")
 
     # -- volumes of a container
 
-    def _inherit_volumes(self, config: ContainerConfig, replaces: str) -> tuple[object, ...]:
+    def _inherit_volumes(self, config: ContainerConfig, replaces: str) -> tuple[Mount, ...]:
         """A replaced container hands its anonymous volumes on, by target (as compose does)."""
         old = self._registry.find(replaces) if replaces else None
         if old is None:

@@ -63,6 +63,7 @@ class Service:
             "start": lifecycle.start,
             "stop": lifecycle.stop,
             "restart": lifecycle.restart,
+            "rm": lifecycle.rm,
             "kill": lifecycle.kill,
             "pause": lifecycle.pause,
             "unpause": lifecycle.unpause,
@@ -143,7 +144,7 @@ async def build(paths: Paths, environment: Mapping[str, str] | None = None) -> S
             publish_address=env.get("STACKCTL_PUBLISH_ADDR") or "0.0.0.0",
         ),
     )
-    containers = Containers(parts, started=supervisor.started, ending=supervisor.ending)
+    containers = Containers(parts, supervisor)
     supervisor.connect(parts, containers)
     await recover(parts, containers, supervisor)
     return Service(parts, containers, supervisor)
