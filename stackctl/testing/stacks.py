@@ -101,7 +101,7 @@ def stack(
     *services: DesiredService,
     project: str = "p",
     network_version: str = "",
-    **others: frozenset[str],
+    disabled: frozenset[str] = frozenset(),
 ) -> Desired:
     """A stack of these services, with the networks and volumes that they mention."""
     networks = {
@@ -129,5 +129,5 @@ def stack(
         services=services,
         networks=tuple(networks.values()),
         volumes=tuple(volumes.values()),
-        **others,
+        disabled=disabled,
     )
