@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stackctl.daemon.containers import Parts
 from stackctl.errors import NotFound, StackctlError, UsageError
@@ -18,18 +18,26 @@ from stackctl.model.image import Image
 from stackctl.model.record import ContainerRecord
 from stackctl.scheduler.desired import Desired, Observed
 
+if TYPE_CHECKING:
+    # Models take a while to import; they load in a thread, once the socket answers.
+    from stackctl.spec.loader import LoadRequest, Notice
+    from stackctl.spec.model import Stack
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """A loaded project: what its files say, with the warnings of reading them."""
+    """A project as its files say, with the warnings of reading them."""
 
-    name: str
-    loaded: Any  # spec.loader.Loaded; imported lazily, so not named here
-    warnings: tuple[tuple[str, str], ...]
+    stack: Stack
+    warnings: tuple[Notice, ...]
+
+    @property
+    def name(self) -> str:
+        return self.stack.name
 
 
-def load_request(body: Mapping[str, Any]) -> Any:
-    """The spec.loader.LoadRequest of a request's "project" part."""
+def load_request(body: Mapping[str, Any]) -> LoadRequest:
+    """The request to the loader in a body's "project" part."""
     from stackctl.spec.loader import LoadRequest
 
     raw = body.get("project")
@@ -53,29 +61,32 @@ class Projects:
         self._parts = parts
 
     async def load(self, body: Mapping[str, Any], *, activate: Sequence[str] = ()) -> Project:
-        """Read and validate the stack file; `activate` names services whose profiles count."""
-        from stackctl.spec.loader import load
+        """Read and validate the stack file; `activate` names services whose profiles count.
 
+        Raises StackFileErrors with all mistakes, NotFound for an unknown service.
+        """
         request = load_request(body)
-        loaded = await asyncio.to_thread(load, request, services=tuple(activate))
-        return Project(
-            name=loaded.stack.name,
-            loaded=loaded,
-            warnings=tuple((w.text, str(w.place or "")) for w in loaded.warnings),
-        )
+
+        def read() -> Project:
+            from stackctl.spec import loader, profiles
+
+            loaded = loader.load(request)
+            return Project(
+                stack=profiles.activate(loaded.stack, activate), warnings=loaded.warnings
+            )
+
+        return await asyncio.to_thread(read)
 
     async def name(self, body: Mapping[str, Any]) -> str:
         """Only the project's name: a stack that runs needs no file to be listed or stopped."""
-        from stackctl.spec.loader import project_name
+        request = load_request(body)
 
-        return await asyncio.to_thread(project_name, load_request(body))
+        def read() -> str:
+            from stackctl.spec import loader
 
-    async def try_load(self, body: Mapping[str, Any]) -> Project | None:
-        """The project if its file is there; None when there is none (not when it is wrong)."""
-        try:
-            return await self.load(body)
-        except NotFound:
-            return None
+            return loader.project_name(request)
+
+        return await asyncio.to_thread(read)
 
     async def desired(
         self, project: Project, *, scale: Mapping[str, int], services: Sequence[str]
@@ -91,10 +102,10 @@ class Projects:
                 raise NotFound(f'image "{reference}" is not here')
             return image
 
-        return desired(project.loaded.stack, image_of, scale=scale, services=tuple(services))
+        return desired(project.stack, image_of, scale=scale, services=tuple(services))
 
     async def _images(self, project: Project) -> dict[str, Image]:
-        references = {s.image for s in project.loaded.stack.services.values() if s.image}
+        references = {s.image for s in project.stack.services.values() if s.image}
         images: dict[str, Image] = {}
         problems: list[StackctlError] = []
         for reference in sorted(references):

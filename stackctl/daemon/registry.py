@@ -48,9 +48,9 @@ class Registry:
     def by_name(self, name: str, *, successor: bool = False) -> ContainerRecord:
         """The container of this name; with `successor` rather the one about to get it."""
         if successor:
-            for record in self.store.containers():
-                if record.replaces and record.config.name == name:
-                    return record
+            for candidate in self.store.containers():
+                if candidate.replaces and candidate.config.name == name:
+                    return candidate
         record = self.find_name(name)
         if record is None:
             raise NotFound(f"no such container: {name}")

@@ -56,7 +56,7 @@ class RunVerb:
     ) -> ContainerConfig:
         from stackctl.daemon.desired import one_off
 
-        stack = project.loaded.stack
+        stack = project.stack
         if service not in stack.services:
             raise NotFound(
                 f'no such service: "{service}"',

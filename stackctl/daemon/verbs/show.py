@@ -13,6 +13,7 @@ import stackctl
 from stackctl.daemon.containers import Parts
 from stackctl.daemon.jobs import Message
 from stackctl.daemon.projects import Projects
+from stackctl.daemon.verbs.stack import warning_messages
 from stackctl.errors import NotFound
 from stackctl.model.container import Health, Status
 from stackctl.model.record import ContainerRecord
@@ -126,9 +127,9 @@ class ShowVerbs:
         from stackctl.spec.dump import as_data, as_text
 
         project = await self._projects.load(body)
-        for text, place in project.warnings:
-            yield {"type": "warning", "text": text, "place": place}
-        stack = project.loaded.stack
+        for message in warning_messages(project):
+            yield message
+        stack = project.stack
         data = as_data(stack)
         listed = {
             "services": sorted(data.get("services", {})),

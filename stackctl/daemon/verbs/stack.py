@@ -172,13 +172,13 @@ class StackVerbs:
         return [record for record in found if record is not None]
 
     def _remember(self, project: Project) -> None:
-        store, loaded = self._parts.registry.store, project.loaded
+        store, stack = self._parts.registry.store, project.stack
         known = store.stack(project.name)
         now = time.time()
         record = StackRecord(
             name=project.name,
-            files=tuple(str(f) for f in loaded.files),
-            project_dir=str(loaded.project_dir),
+            files=stack.files,
+            project_dir=stack.project_dir,
             created_at=known.created_at if known else now,
             updated_at=now,
         )
@@ -232,7 +232,10 @@ def _down_plan(observed: Observed, policy: DownPolicy) -> Plan:
 
 
 def warning_messages(project: Project) -> list[Message]:
-    return [{"type": "warning", "text": text, "place": place} for text, place in project.warnings]
+    return [
+        {"type": "warning", "text": notice.text, "place": str(notice.place or "")}
+        for notice in project.warnings
+    ]
 
 
 def target(step: Step) -> str:
