@@ -62,7 +62,7 @@ class RunVerb:
                 f'no such service: "{service}"',
                 hint=f"the stack has: {', '.join(sorted(stack.services))}",
             )
-        image = await self._parts.images.resolve(stack.services[service].image)
+        image = await self._parts.images.resolve(stack.services[service].image or "")
         config = one_off(
             stack,
             service,

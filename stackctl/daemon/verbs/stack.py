@@ -187,7 +187,14 @@ class StackVerbs:
 
     async def _down_policy(self, body: Mapping[str, Any]) -> DownPolicy:
         timeout = body.get("timeout")
+        try:
+            stack = (await self._projects.load(body)).stack
+            known = frozenset(stack.services) | frozenset(stack.disabled)
+        except StackctlError:
+            # Without a file, or with one that is wrong, all that the project has goes.
+            known = None
         return DownPolicy(
+            known=known,
             services=tuple(body.get("services") or ()),
             volumes=bool(body.get("volumes")),
             remove_orphans=bool(body.get("remove_orphans")),
