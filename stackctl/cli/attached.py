@@ -146,6 +146,7 @@ class AttachedUp:
             if (not self._flags.attach or row.get("Service") in self._flags.attach)
             and row.get("Service") not in self._flags.no_attach
         ]
+        self._logs.project = self._progress.board.project
         names, services = replicas(found, wanted or ["-"])
         self._logs.expect(names, services)
         if names:

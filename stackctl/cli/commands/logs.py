@@ -45,7 +45,9 @@ def logs(
     )
     if not no_log_prefix:
         # So that the first line is as far indented as the last.
-        printer.expect(*replicas(rows(run, "ps", run.body(services=services or [], all=True))))
+        known = rows(run, "ps", run.body(services=services or [], all=True))
+        printer.project = str(known[0].get("Project", "")) if known else ""
+        printer.expect(*replicas(known))
     for message in run.client.stream("logs", body):
         match message["type"]:
             case "log":

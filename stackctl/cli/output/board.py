@@ -90,6 +90,8 @@ class Row:
     #: When its first step began; None before.
     since: float | None = None
     elapsed: float = 0.0
+    #: A step of it is being carried out.
+    busy: bool = False
     unfinished: set[int] = field(default_factory=set)
 
 
@@ -139,9 +141,11 @@ class Board:
         """Finished rows, and all rows."""
         return sum(row.phase.is_final for row in self.rows.values()), len(self.rows)
 
-    def summary_text(self, row: Row) -> str:
-        """What the row's line says: its own words, or what it waits for."""
-        return row.text or self._waiting(row)
+    def text(self, row: Row) -> str:
+        """What the row's line says: its own words, or between two steps what it waits for."""
+        if row.phase is Phase.PENDING or (row.phase is Phase.RUNNING and not row.busy):
+            return self._waiting(row) or row.text or "waiting"
+        return row.text
 
     # -- messages
 
@@ -171,7 +175,7 @@ class Board:
             row.since = now
         match step.get("state"):
             case "running":
-                row.phase, row.text = Phase.RUNNING, text or words.doing
+                row.phase, row.text, row.busy = Phase.RUNNING, text or words.doing, True
                 return None
             case "done":
                 return self._done(row, step, number, text or words.done)
@@ -200,6 +204,7 @@ class Board:
 
     def _finish(self, row: Row, number: int) -> None:
         row.unfinished.discard(number)
+        row.busy = False
         self._finished.add(number)
 
     def _is_prelude(self, row: Row, op: str) -> bool:
@@ -217,26 +222,24 @@ class Board:
             )
             return Milestone(name, text, Phase.DONE)
         if not row.phase.is_final:
-            row.text = text
+            row.text, row.busy = text, True
         return None
 
     def _waiting(self, row: Row) -> str:
-        """`waiting for db-1 to be healthy`: the first thing that its next step still needs."""
-        numbers = sorted(row.unfinished)
-        if not numbers:
-            return ""
-        for other in self._needs(self.steps[numbers[0]]):
-            step = self.steps[other]
-            name = label(str(step["op"]), str(step["target"]), self.project)
-            if name == row.label:
-                continue
-            match step["op"]:
-                case "WaitHealthy":
-                    return f"waiting for {name} to be healthy"
-                case "WaitCompleted":
-                    return f"waiting for {name} to complete"
-            return f"waiting for {name}"
-        return "waiting"
+        """`waiting for db-1 to be healthy`: the first thing of others that it still needs."""
+        for number in sorted(row.unfinished):
+            for other in self._needs(self.steps[number]):
+                step = self.steps[other]
+                if self._row(step) is row:
+                    continue
+                name = self._row(step).label
+                match step["op"]:
+                    case "WaitHealthy":
+                        return f"waiting for {name} to be healthy"
+                    case "WaitCompleted":
+                        return f"waiting for {name} to complete"
+                return f"waiting for {name}"
+        return ""
 
     def _needs(self, step: Message) -> Iterable[int]:
         after = (int(n) for n in step.get("after") or ())

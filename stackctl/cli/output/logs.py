@@ -36,7 +36,7 @@ class LogPrinter:
         self._timestamps = timestamps
         self._colour = colour
         self._split = split
-        self._project = project
+        self.project = project
         self._width = 0
         self._colours: dict[str, str] = {}
         self.expect(names, services)
@@ -51,7 +51,7 @@ class LogPrinter:
         return replica_name(
             str(message.get("container", "")),
             str(message.get("service", "")),
-            self._project,
+            self.project,
         )
 
     def line(self, message: dict[str, Any]) -> tuple[str, bool]:

@@ -209,7 +209,7 @@ class LiveProgress:
         # A third of a narrow terminal belongs to what is happening.
         name_width = min(self.board.label_width, max(width * 2 // 3 - 4, 6))
         name = pad(cut(row.label, name_width), name_width)
-        text = self.board.summary_text(row)
+        text = self.board.text(row)
         clock = self._clock_of(row, now, text)
         room = width - 3 - name_width - 2
         if clock and room - len(clock) - 2 < 8:
