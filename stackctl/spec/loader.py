@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping as Variables
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,14 +56,15 @@ class _Project:
     variables: dict[str, str]
 
 
-def load(request: LoadRequest) -> Loaded:
-    """The project that `request` names, resolved.
+def load(request: LoadRequest, *, services: Sequence[str] = ()) -> Loaded:
+    """The project that `request` names, resolved; naming `services` activates their profiles.
 
-    Services of inactive profiles are in `stack.disabled`; whether a dependency
-    is among them is for stackctl.spec.profiles.activate, which knows what the
-    command names. Raises StackFileErrors with all mistakes of all files.
+    Services of inactive profiles are in `stack.disabled`; that none of them is
+    needed is checked where containers are wanted (profiles.check), so that a
+    `down` never fails for it. Raises NotFound when there is no file or no such
+    service, StackFileErrors with all mistakes of all files.
     """
-    from stackctl.spec import checks, merge, resolve, shape, validate
+    from stackctl.spec import checks, merge, profiles, resolve, shape, validate
 
     mistakes = Mistakes()
     found = _find(request, mistakes)
@@ -101,6 +103,9 @@ def load(request: LoadRequest) -> Loaded:
         ),
         mistakes,
     )
+    stack = profiles.enable(stack, services)
+    for error in profiles.port_clashes(stack):
+        mistakes.collect(error)
     mistakes.raise_any()
     warnings = tuple(Notice(text=w.brief, place=w.place) for w in mistakes.warnings)
     return Loaded(stack=stack, warnings=warnings, variables=variables)

@@ -37,6 +37,10 @@ def _nothing_is_empty(value: Any) -> Any:
     return {} if value is None else value
 
 
+def _empty_is_nothing(value: Any) -> Any:
+    return None if value == {} else value
+
+
 class IpamConfig(Attributes):
     """One pool of addresses."""
 
@@ -72,7 +76,9 @@ class Network(Attributes):
     )
     enable_ipv4: Flag | None = Field(None, description="false: no IPv4 on this network.")
     enable_ipv6: Flag | None = Field(None, description="true: IPv6 on this network.")
-    ipam: Ipam | None = Field(None, description="Where its addresses come from.")
+    ipam: Annotated[Ipam | None, BeforeValidator(_empty_is_nothing)] = Field(
+        None, description="Where its addresses come from."
+    )
     external: Flag | None = Field(
         None, description="true: it exists already and is neither made nor removed."
     )

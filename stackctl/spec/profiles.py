@@ -24,11 +24,10 @@ def is_enabled(service: Service, profiles: Sequence[str]) -> bool:
     )
 
 
-def activate(stack: Stack, services: Sequence[str] = ()) -> Stack:
-    """The stack with the named services' profiles active, and checked.
+def enable(stack: Stack, services: Sequence[str]) -> Stack:
+    """The stack with the named services' profiles active too.
 
-    Raises NotFound for a name that no service has, StackFileErrors when an
-    enabled service needs a disabled one or two publish the same port.
+    Raises NotFound for a name that no service has.
     """
     every = {**stack.services, **stack.disabled}
     for name in services:
@@ -37,21 +36,22 @@ def activate(stack: Stack, services: Sequence[str] = ()) -> Stack:
                 f'no service is called "{name}"',
                 hint=did_you_mean(name, every) or f"there are: {', '.join(sorted(every))}",
             )
-    named = [
-        profile for name in services if name in stack.disabled for profile in every[name].profiles
-    ]
+    named = [p for name in services if name in stack.disabled for p in every[name].profiles]
+    if not named:
+        return stack
     profiles = tuple(dict.fromkeys((*stack.profiles, *named)))
-    enabled = {n: s for n, s in every.items() if is_enabled(s, profiles)}
-    active = dataclasses.replace(
+    return dataclasses.replace(
         stack,
-        services=enabled,
-        disabled={n: s for n, s in every.items() if n not in enabled},
+        services={n: s for n, s in every.items() if is_enabled(s, profiles)},
+        disabled={n: s for n, s in every.items() if not is_enabled(s, profiles)},
         profiles=profiles,
     )
-    errors = (*_disabled_dependencies(active), *port_clashes(active))
-    if errors:
-        raise StackFileErrors(errors)
-    return active
+
+
+def check(stack: Stack) -> None:
+    """Raises StackFileErrors when an enabled service needs one that is disabled."""
+    if errors := _disabled_dependencies(stack):
+        raise StackFileErrors(tuple(errors))
 
 
 def _disabled_dependencies(stack: Stack) -> list[StackFileError]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stackctl.errors import StackFileError
+from stackctl.errors import NotFound, StackFileError
 
 _STEMS = ("stack", "compose", "docker-compose")
 #: compose prefers docker-compose.yml to docker-compose.yaml.
@@ -77,7 +77,7 @@ def default_env_file(request: LoadRequest, directory: str) -> str | None:
 def stack_files(request: LoadRequest, variables: Mapping[str, str]) -> tuple[str, ...]:
     """The stack files, absolute: -f, else COMPOSE_FILE, else searched upwards from the base.
 
-    Raises StackFileError when there is none.
+    Raises NotFound when there is none.
     """
     if request.files:
         return tuple(_absolute(request.cwd, name) for name in request.files)
@@ -91,7 +91,7 @@ def stack_files(request: LoadRequest, variables: Mapping[str, str]) -> tuple[str
             path = directory / name
             if path.is_file():
                 return (str(path), *_override(path))
-    raise StackFileError(
+    raise NotFound(
         f"no stack file in {request.base} or a directory above it",
         hint=f"it is called {FILE_NAMES[0]} or {FILE_NAMES[2]}; or name one with -f FILE",
     )

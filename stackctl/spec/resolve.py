@@ -16,7 +16,7 @@ from stackctl.errors import StackFileError
 from stackctl.spec.mistakes import Mistakes
 from stackctl.spec.model import Network, Places, Service, Stack, StackFile, Volume
 from stackctl.spec.nodes import Mapping, mark_at
-from stackctl.spec.profiles import is_enabled, port_clashes
+from stackctl.spec.profiles import is_enabled
 from stackctl.spec.service import EnvFile, ServiceNetwork, ServiceVolume
 
 _Resource = TypeVar("_Resource", Network, Volume)
@@ -45,7 +45,7 @@ def resolve(
     resolver = _Resolver(root, surroundings, mistakes)
     services = {name: resolver.service(name, s) for name, s in file.services.items()}
     profiles = surroundings.profiles
-    stack = Stack(
+    return Stack(
         name=surroundings.name,
         services={n: s for n, s in services.items() if is_enabled(s, profiles)},
         disabled={n: s for n, s in services.items() if not is_enabled(s, profiles)},
@@ -57,9 +57,6 @@ def resolve(
         files=surroundings.files,
         places=Places(root),
     )
-    for error in port_clashes(stack):
-        mistakes.collect(error)
-    return stack
 
 
 def host_path(source: str, directory: str, variables: Variables[str, str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import signal as signals
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
@@ -150,19 +151,21 @@ def _capability(value: str) -> str:
     return name
 
 
-_SIGNAL_NAME = re.compile(r"(SIG)?[A-Z]{2,8}[0-9]{0,2}([+-][0-9]{1,2})?\Z")
+_SIGNALS = {signal.name: signal.value for signal in signals.Signals}
+_REALTIME = re.compile(r"SIGRTM(IN\+|AX-)[0-9]{1,2}\Z")
 
 
 def _signal(value: Any) -> str:
+    """A signal's name; numbers become names where they have one."""
     text = str(value) if type(value) is int else value
     if not isinstance(text, str):
         raise ValueError("must be a signal such as SIGTERM")
-    if text.isascii() and text.isdigit() and 1 <= int(text) <= 64:
-        return text
-    if not _SIGNAL_NAME.match(text.upper()):
+    if text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= 64:
+        return next((n for n, number in _SIGNALS.items() if number == int(text)), text)
+    name = text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}"
+    if name not in _SIGNALS and not _REALTIME.match(name):
         raise ValueError(f'"{text[:40]}" is not a signal such as SIGTERM')
-    name = text.upper()
-    return name if name.startswith("SIG") else f"SIG{name}"
+    return name
 
 
 def whole_or_number(value: float) -> int | float:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from stackctl.spec import forms
+from stackctl.spec import forms, volumes
 from stackctl.spec.scalars import (
     Address,
     Capability,
@@ -242,7 +242,7 @@ PullPolicy = Annotated[
 ]
 Restart = Annotated[str, Field(pattern=r"^(no|always|unless-stopped|on-failure(:[0-9]{1,9})?)$")]
 ContainerName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}$")]
-NetworkMode = Annotated[str, Field(pattern=r"^(none|host|bridge)$")]
+NetworkMode = Annotated[str, Field(pattern=r"^(none|host)$")]
 Hostname = Annotated[str, Field(pattern=r"^[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,62}[a-zA-Z0-9])?$")]
 
 
@@ -256,6 +256,11 @@ def _security_option(value: str) -> str:
     if name in ("seccomp", "apparmor", "label", "systempaths", "mask", "unmask"):
         raise ValueError(f'"{value[:60]}" is not supported yet')
     raise ValueError(f'"{value[:60]}" is not a security option such as no-new-privileges')
+
+
+def _tmpfs(value: str) -> str:
+    volumes.parse_tmpfs(value)
+    return value
 
 
 SecurityOption = Annotated[str, AfterValidator(_security_option)]
@@ -310,7 +315,7 @@ class Service(Attributes):
         default_factory=list,
         description="Mounts: `data:/data`, `./src:/src:ro`, `/cache` (anonymous), or long forms.",
     )
-    tmpfs: Annotated[list[str], forms.TMPFS] = Field(
+    tmpfs: Annotated[list[Annotated[str, AfterValidator(_tmpfs)]], forms.TMPFS] = Field(
         default_factory=list,
         description="Memory-backed directories: `/run`, `/tmp:size=64m,mode=1777`.",
     )
@@ -323,7 +328,7 @@ class Service(Attributes):
     )
     network_mode: NetworkMode | None = Field(
         None,
-        description="`none` (only a loopback), `host` (the machine's own network) or `bridge`.",
+        description="`none` (only a loopback) or `host` (the machine's own network).",
     )
     depends_on: Annotated[dict[str, ServiceDependency], forms.DEPENDENCIES] = Field(
         default_factory=dict,

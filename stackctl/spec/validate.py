@@ -260,7 +260,7 @@ _PATTERN_HINTS = {
     "pull_policy": "always, never, missing, build, daily, weekly or every_12h",
     "container_name": "letters, digits, - _ and ., starting with a letter or digit",
     "hostname": "letters, digits, - and ., at most 64 characters",
-    "network_mode": "none, host or bridge; service:NAME and container:NAME are not supported yet",
+    "network_mode": "none or host; bridge, service:NAME and container:NAME are not supported yet",
     "cpuset": "numbers and ranges such as 0-1,3",
 }
 

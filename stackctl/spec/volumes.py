@@ -7,7 +7,11 @@ was meant to be read-only.
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import Any
+
+from stackctl.spec import units
 
 PROPAGATIONS = ("rprivate", "private", "rshared", "shared", "rslave", "slave")
 
@@ -53,6 +57,40 @@ def parse(spec: str) -> dict[str, Any]:
     if volume:
         mount["volume"] = volume
     return mount
+
+
+@dataclass(frozen=True, slots=True)
+class Tmpfs:
+    """A memory-backed directory; sizes in bytes."""
+
+    target: str
+    size: int | None = None
+    mode: int | None = None
+    read_only: bool = False
+
+
+def parse_tmpfs(spec: str) -> Tmpfs:
+    """TARGET[:size=64m,mode=1777,ro]. Raises ValueError."""
+    target, _, options = spec.partition(":")
+    if not target.startswith("/"):
+        raise ValueError(f'"{target}" is not an absolute path in the container')
+    size: int | None = None
+    mode: int | None = None
+    read_only = False
+    for option in filter(None, options.split(",")):
+        name, equals, value = option.partition("=")
+        match name:
+            case "size" if equals:
+                size = units.size(value)
+            case "mode" if equals and re.fullmatch("[0-7]{1,5}", value):
+                mode = int(value, 8)
+            case "ro" | "rw" if not equals:
+                read_only = name == "ro"
+            case "nosuid" | "nodev" | "noexec" if not equals:
+                pass  # every tmpfs of a container is mounted so
+            case _:
+                raise ValueError(f'"{option}" is not an option of a tmpfs such as size=64m')
+    return Tmpfs(target, size, mode, read_only)
 
 
 def is_host_path(source: str) -> bool:

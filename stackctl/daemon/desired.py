@@ -1,0 +1,373 @@
+"""Stack and images -> what the planner compares, and the container of a `run`.
+
+Three models never merge: here the user's (Stack) becomes what containers need
+(ContainerConfig). Pure, but for the names of new anonymous volumes, which the
+caller may choose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from stackctl.daemon.replica import Identity, container_config
+from stackctl.errors import NotFound, StackFileError, UsageError
+from stackctl.model.container import ContainerConfig
+from stackctl.model.image import Image
+from stackctl.model.network import IpamPool, NetworkConfig, VolumeConfig
+from stackctl.scheduler.desired import Condition, Dependency, Desired, DesiredService
+from stackctl.scheduler.recorded import render
+from stackctl.spec import ports, profiles, volumes
+from stackctl.spec.dump import service_data
+from stackctl.spec.mistakes import did_you_mean
+from stackctl.spec.model import Network, Service, Stack
+from stackctl.spec.resolve import host_path
+from stackctl.spec.service import ServicePort, ServiceVolume
+
+ImageOf = Callable[[str], Image]
+#: Container name and target -> the name of a new anonymous volume.
+NameVolume = Callable[[str, str], str]
+
+#: What may change without the containers having to be made anew (as compose has it).
+_NOT_HASHED = ("build", "pull_policy", "scale", "depends_on", "profiles")
+
+
+def random_volume_name(container: str, target: str) -> str:
+    """As Docker names them. A recreated container inherits the old one's volume by target, so
+    that only a first or a renewed one ever bears this name."""
+    return secrets.token_hex(32)
+
+
+def desired(
+    stack: Stack,
+    image_of: ImageOf,
+    *,
+    scale: Mapping[str, int] | None = None,
+    services: Sequence[str] = (),
+    name_volume: NameVolume = random_volume_name,
+) -> Desired:
+    """All that the stack wants, with one ContainerConfig a replica.
+
+    `scale` overrides replicas by service; naming `services` activates their
+    profiles. Raises NotFound (no such service; what `image_of` raises), and
+    StackFileError when a needed service is disabled or replicas cannot share
+    what only one can have.
+    """
+    stack = profiles.enable(stack, [*services, *(scale or ())])
+    profiles.check(stack)
+    counts = {name: service.replicas for name, service in stack.services.items()}
+    for name, count in (scale or {}).items():
+        if count < 0:
+            raise UsageError(f'"{name}" cannot have {count} containers')
+        counts[name] = count
+    for name, service in stack.services.items():
+        _check_sharing(stack, name, service, counts[name])
+    return Desired(
+        project=stack.name,
+        services=tuple(
+            _desired_service(stack, name, service, image_of, counts[name], name_volume)
+            for name, service in stack.services.items()
+        ),
+        networks=tuple(
+            _network(stack, key, network)
+            for key, network in _used_networks(stack).items()
+            if not network.external
+        ),
+        volumes=tuple(
+            _volume(stack, key) for key, volume in stack.volumes.items() if not volume.external
+        ),
+        external_networks=tuple(
+            network.name or key
+            for key, network in _used_networks(stack).items()
+            if network.external
+        ),
+        external_volumes=tuple(
+            volume.name or key for key, volume in stack.volumes.items() if volume.external
+        ),
+        disabled=frozenset(stack.disabled),
+    )
+
+
+def one_off(
+    stack: Stack,
+    service: str,
+    image: Image,
+    *,
+    name: str,
+    options: Mapping[str, Any],
+    name_volume: NameVolume = random_volume_name,
+) -> ContainerConfig:
+    """The container of `run SERVICE`: the service with the caller's changes.
+
+    `options` are those of the `run` request: command (list), entrypoint, env
+    (list of K=V), volumes, ports (short forms), service_ports, user, workdir,
+    tty, stdin, labels (list of K=V). Without service_ports the service's own
+    ports are not published. Raises NotFound, UsageError.
+    """
+    written = {**stack.services, **stack.disabled}.get(service)
+    if written is None:
+        raise NotFound(
+            f'no service is called "{service}"', hint=did_you_mean(service, stack.services)
+        )
+    changed = written.model_copy(update=_changes(stack, written, options))
+    identity = Identity(
+        name=name,
+        service=service,
+        number=0,
+        oneoff=True,
+        config_hash=config_hash(stack, changed, image),
+        labels={
+            **_labels(stack, service, changed, config_hash(stack, changed, image), oneoff=True),
+            "com.docker.compose.slug": name.rpartition("-run-")[2] or name,
+        },
+    )
+    return container_config(
+        stack, changed, image, identity, lambda target: name_volume(name, target)
+    )
+
+
+def config_hash(stack: Stack, service: Service, image: Image) -> str:
+    """What decides recreation: the service's own attributes, the full names of what it joins
+    and mounts, and the image that the reference resolves to."""
+    attributes = service_data(service)
+    for key in _NOT_HASHED:
+        attributes.pop(key, None)
+    attributes.get("deploy", {}).pop("replicas", None)
+    attributes = {k: v for k, v in attributes.items() if not k.startswith("x-")}
+    used = {
+        "service": attributes,
+        "image": image.id,
+        "networks": {key: stack.networks[key].name for key in service.networks},
+        "volumes": {
+            mount.source: stack.volumes[mount.source].name
+            for mount in service.volumes
+            if mount.type == "volume" and mount.source
+        },
+    }
+    return _hash(used)
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _desired_service(
+    stack: Stack,
+    name: str,
+    service: Service,
+    image_of: ImageOf,
+    count: int,
+    name_volume: NameVolume,
+) -> DesiredService:
+    image = image_of(service.image or "")
+    digest = config_hash(stack, service, image)
+    labels = _labels(stack, name, service, digest, oneoff=False)
+    replicas = []
+    for number in range(1, count + 1):
+        full_name = service.container_name or f"{stack.name}-{name}-{number}"
+        identity = Identity(
+            name=full_name,
+            service=name,
+            number=number,
+            oneoff=False,
+            config_hash=digest,
+            labels={**labels, "com.docker.compose.container-number": str(number)},
+        )
+
+        def volume_of(target: str, container: str = full_name) -> str:
+            return name_volume(container, target)
+
+        replicas.append(container_config(stack, service, image, identity, volume_of))
+    return DesiredService(
+        name=name,
+        image=service.image or "",
+        pull_policy=service.pull_policy or "missing",
+        replicas=tuple(replicas),
+        depends_on=dependencies(service),
+        has_healthcheck=bool(replicas and replicas[0].health),
+    )
+
+
+def dependencies(service: Service) -> tuple[Dependency, ...]:
+    return tuple(
+        Dependency(
+            service=name,
+            condition=Condition(needed.condition),
+            required=needed.required,
+            restart=bool(needed.restart),
+        )
+        for name, needed in service.depends_on.items()
+    )
+
+
+def _labels(
+    stack: Stack, name: str, service: Service, digest: str, *, oneoff: bool
+) -> dict[str, str]:
+    """The labels by which compose's users and tools find a project's containers."""
+    prefix = "com.docker.compose"
+    return {
+        f"{prefix}.project": stack.name,
+        f"{prefix}.service": name,
+        f"{prefix}.oneoff": "True" if oneoff else "False",
+        f"{prefix}.config-hash": digest,
+        f"{prefix}.depends_on": render(dependencies(service)),
+        f"{prefix}.project.working_dir": stack.project_dir,
+        f"{prefix}.project.config_files": ",".join(stack.files),
+    }
+
+
+def _used_networks(stack: Stack) -> dict[str, Network]:
+    """Networks that an enabled service joins; others are not made (as compose does)."""
+    used = {key for service in stack.services.values() for key in service.networks}
+    return {key: network for key, network in stack.networks.items() if key in used}
+
+
+def _network(stack: Stack, key: str, network: Network) -> NetworkConfig:
+    pools = (network.ipam.config or ()) if network.ipam else ()
+    return NetworkConfig(
+        name=network.name or key,
+        driver=network.driver or "bridge",
+        internal=bool(network.internal),
+        attachable=bool(network.attachable),
+        enable_ipv4=network.enable_ipv4 is not False,
+        enable_ipv6=bool(network.enable_ipv6),
+        ipam=tuple(
+            IpamPool(
+                subnet=pool.subnet or "",
+                ip_range=pool.ip_range or "",
+                gateway=pool.gateway or "",
+                aux_addresses=dict(pool.aux_addresses or {}),
+            )
+            for pool in pools
+        ),
+        labels={**network.labels, **_resource_labels(stack, "network", key)},
+        project=stack.name,
+        key=key,
+        config_hash=_hash(network.model_dump(mode="json", exclude_none=True)),
+    )
+
+
+def _volume(stack: Stack, key: str) -> VolumeConfig:
+    volume = stack.volumes[key]
+    return VolumeConfig(
+        name=volume.name or key,
+        driver=volume.driver or "local",
+        labels={**volume.labels, **_resource_labels(stack, "volume", key)},
+        project=stack.name,
+        key=key,
+        config_hash=_hash(volume.model_dump(mode="json", exclude_none=True)),
+    )
+
+
+def _resource_labels(stack: Stack, kind: str, key: str) -> dict[str, str]:
+    return {f"com.docker.compose.{kind}": key, "com.docker.compose.project": stack.name}
+
+
+def _check_sharing(stack: Stack, name: str, service: Service, count: int) -> None:
+    """Raises StackFileError when `count` replicas want what only one container can have."""
+    if count < 2:
+        return
+    if service.container_name:
+        raise StackFileError(
+            f'{count} replicas of service "{name}" cannot all be called "{service.container_name}"',
+            place=stack.places("services", name, "container_name"),
+            hint="remove container_name",
+        )
+    for i, port in enumerate(service.ports):
+        first, last = ports.port_range(port.published or "0", lowest=0)
+        if first and last - first + 1 < count:
+            raise StackFileError(
+                f'{count} replicas of service "{name}" cannot share host port {port.published}',
+                place=stack.places("services", name, "ports", i),
+                hint=f'publish any free port ("{port.target}") or a range of {count}',
+            )
+    for key, membership in service.networks.items():
+        for field in ("ipv4_address", "ipv6_address", "mac_address"):
+            if getattr(membership, field):
+                raise StackFileError(
+                    f'{count} replicas of service "{name}" cannot share one {field}',
+                    place=stack.places("services", name, "networks", key, field),
+                )
+
+
+def _changes(stack: Stack, service: Service, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What the flags of `run` change in the service."""
+    changes: dict[str, Any] = {
+        "container_name": None,
+        "restart": None,
+        "ports": [*(service.ports if options.get("service_ports") else ())],
+        "tty": bool(options.get("tty")),
+        "stdin_open": bool(options.get("stdin")),
+        "environment": {**service.environment, **_pairs("--env", options.get("env"))},
+        "labels": {**service.labels, **_pairs("--label", options.get("labels"))},
+    }
+    if options.get("command") is not None:
+        changes["command"] = list(options["command"])
+    if options.get("entrypoint") is not None:
+        changes["entrypoint"] = _words(options["entrypoint"])
+        # The service's command was meant for its own entrypoint.
+        changes.setdefault("command", [])
+    if options.get("user"):
+        changes["user"] = str(options["user"])
+    if options.get("workdir"):
+        changes["working_dir"] = str(options["workdir"])
+    changes["ports"].extend(p for text in options.get("ports") or () for p in _ports(str(text)))
+    if options.get("volumes"):
+        changes["volumes"] = _with_mounts(stack, service, options["volumes"])
+    return changes
+
+
+def _pairs(flag: str, items: Sequence[str] | None) -> dict[str, str]:
+    pairs = {}
+    for item in items or ():
+        key, _, value = str(item).partition("=")
+        if not key:
+            raise UsageError(f'{flag} "{item}" has no name', hint="write KEY=VALUE")
+        pairs[key] = value
+    return pairs
+
+
+def _words(entrypoint: Any) -> list[str]:
+    if isinstance(entrypoint, str):
+        try:
+            return shlex.split(entrypoint)
+        except ValueError as error:
+            raise UsageError(f"--entrypoint cannot be split: {str(error).lower()}") from None
+    return [str(word) for word in entrypoint]
+
+
+def _ports(text: str) -> list[ServicePort]:
+    try:
+        found = ports.parse(text)
+    except ValueError as error:
+        raise UsageError(f"--publish: {error}") from None
+    return [
+        ServicePort.model_validate(
+            {
+                "target": port.target,
+                "published": port.published or None,
+                "host_ip": port.host_ip or None,
+                "protocol": port.protocol,
+            }
+        )
+        for port in found
+    ]
+
+
+def _with_mounts(stack: Stack, service: Service, specs: Sequence[str]) -> list[ServiceVolume]:
+    """The service's mounts with the caller's over them, by target."""
+    found = {mount.target.rstrip("/"): mount for mount in service.volumes}
+    for spec in specs:
+        try:
+            mount = ServiceVolume.model_validate(volumes.parse(str(spec)))
+        except ValueError as error:
+            raise UsageError(f'--volume "{spec}": {error}') from None
+        if mount.type == "bind" and mount.source:
+            source = host_path(mount.source, stack.project_dir, {})
+            mount = mount.model_copy(update={"source": source})
+        found[mount.target.rstrip("/")] = mount
+    return list(found.values())

@@ -1,0 +1,77 @@
+"""The resolved stack as plain data and as text, in compose's canonical shape.
+
+What is printed loads back to the same stack: a literal $ is written $$.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from stackctl.spec import yaml
+from stackctl.spec.model import Network, Service, Stack, Volume
+
+#: Printed also when they say nothing, as compose prints them.
+_ALWAYS = ("command", "entrypoint")
+
+
+def as_data(stack: Stack) -> dict[str, Any]:
+    """Dicts, lists and scalars; enabled services only."""
+    data: dict[str, Any] = {"name": stack.name}
+    data["services"] = {
+        name: service_data(service) for name, service in sorted(stack.services.items())
+    }
+    if stack.networks:
+        data["networks"] = {
+            key: _network(network) for key, network in sorted(stack.networks.items())
+        }
+    if stack.volumes:
+        data["volumes"] = {key: _resource(volume) for key, volume in sorted(stack.volumes.items())}
+    data.update(stack.extensions)
+    return data
+
+
+def as_text(stack: Stack, format: str = "yaml") -> str:
+    """YAML or JSON text that loads back to the same stack."""
+    data = _escaped(as_data(stack))
+    if format == "json":
+        return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    return yaml.emit(data)
+
+
+def service_data(service: Service) -> dict[str, Any]:
+    """One service; attributes in alphabetical order, without those that say nothing."""
+    written = service.model_dump(mode="json", exclude_none=True)
+    data = {key: value for key, value in written.items() if value not in ([], {})}
+    if service.networks:
+        data["networks"] = {key: value or None for key, value in written["networks"].items()}
+    # Empty is not absent: it clears what the image has.
+    for key in _ALWAYS:
+        data[key] = getattr(service, key)
+    if service.environment:
+        data["environment"] = dict(sorted(service.environment.items()))
+    return dict(sorted(data.items()))
+
+
+def _network(network: Network) -> dict[str, Any]:
+    data = _resource(network)
+    if not network.external:
+        data.setdefault("ipam", {})
+    return data
+
+
+def _resource(resource: Network | Volume) -> dict[str, Any]:
+    data = resource.model_dump(mode="json", exclude_none=True)
+    return {key: value for key, value in data.items() if value not in ([], {}) or key == "ipam"}
+
+
+def _escaped(value: Any) -> Any:
+    match value:
+        case str():
+            return value.replace("$", "$$")
+        case list():
+            return [_escaped(item) for item in value]
+        case dict():
+            return {key: _escaped(item) for key, item in value.items()}
+        case _:
+            return value
