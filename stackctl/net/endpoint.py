@@ -141,3 +141,9 @@ def _inside(wires: Sequence[Wire], home: int) -> None:
             if wire.gateway:
                 requests.append(_default_route(wire, index))
         link.request(requests)
+
+
+def plug(link: NetlinkSocket, host_name: str, bridge: str) -> None:
+    """Makes our end of an existing wire a port of a bridge (again)."""
+    master = u32(_IFLA_MASTER, socket.if_nametoindex(bridge))
+    link.request([link_up(host_name, 0, master), _hairpin(host_name)])

@@ -15,7 +15,7 @@ One JSON object a line each way, answered in order:
 
     CONTAINER: {"id":C,"networks":{id:[name,internal]},
                 "members":[[network,address4,address6,[names]],...],
-                "resolver":null or [pid,start_time,port],"servers":[address,...]}
+                "resolver":null or [pid,start_time (0: as found),port],"servers":[address,...]}
 
 The table is saved before an answer is sent, so that a keeper that was killed
 comes back as it was. A container's process is watched: when it ends and no
@@ -233,8 +233,10 @@ class Server:
         pidfd = -1
         try:
             pidfd = os.pidfd_open(pid)
-            if start_time and start_time_of(pid) != start_time:
+            found = start_time_of(pid)
+            if start_time and start_time != found:
                 raise ProcessLookupError(errno.ESRCH, "another process has this pid")
+            container.raw = {**container.raw, "resolver": [pid, found, port]}
             resolver = container.resolver
             if not (resolver.is_open and resolver.port == port and resolver.netns == _netns(pid)):
                 resolver.open(pid, port, self._home)
