@@ -1,0 +1,136 @@
+"""Opening files inside a directory that somebody else may have filled (man 2 openat2).
+
+Every path is resolved below a directory's descriptor, so that neither ".." nor
+an absolute or magic link leads out of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+
+from stackctl.linux.libc import c_char_p, c_int, c_size_t, check, syscall
+
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+
+O_PATH = os.O_PATH
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    )
+
+
+_openat2 = syscall(437, c_int, c_char_p, ctypes.POINTER(_OpenHow), c_size_t)
+
+
+def openat2(directory: int, path: str, flags: int, mode: int = 0, resolve: int = 0) -> int:
+    """Open `path` relative to `directory`; always close-on-exec.
+
+    EAGAIN (a rename raced with the walk) is tried again: the kernel cannot
+    tell a swap from an attack, and the next walk is as safe as the first.
+    """
+    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
+    name = os.fsencode(path)
+    for _ in range(64):
+        result = _openat2(directory, name, how, ctypes.sizeof(how))
+        if result != -1 or ctypes.get_errno() != errno.EAGAIN:
+            break
+    return check(result, path)
+
+
+def open_in_root(root: int, path: str, flags: int = O_PATH, mode: int = 0) -> int:
+    """Open `path` as a process whose root directory is `root` would; no magic links."""
+    return openat2(root, path, flags, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+
+
+def make_directories(root: int, path: str, mode: int = 0o755) -> int:
+    """Make `path` below `root` with its parents; a descriptor (O_PATH) of it.
+
+    Links in the path are followed inside `root`. A component that exists but is
+    no directory is ENOTDIR.
+    """
+    try:
+        return open_in_root(root, path, O_PATH | os.O_DIRECTORY)
+    except FileNotFoundError:
+        pass
+    walked = ""
+    current = open_in_root(root, "/", O_PATH | os.O_DIRECTORY)
+    for part in _parts(path):
+        walked += f"/{part}"
+        try:
+            following = open_in_root(root, walked, O_PATH | os.O_DIRECTORY)
+        except FileNotFoundError:
+            try:
+                os.mkdir(part, mode, dir_fd=current)
+            except FileExistsError:
+                pass  # a dangling link, or somebody was quicker: the next open tells
+            following = open_in_root(root, walked, O_PATH | os.O_DIRECTORY)
+        os.close(current)
+        current = following
+    return current
+
+
+def make_file(root: int, path: str, mode: int = 0o644) -> int:
+    """Make an empty file at `path` below `root` unless something is there; O_PATH of it."""
+    try:
+        return open_in_root(root, path)
+    except FileNotFoundError:
+        pass
+    parent, _, name = path.rstrip("/").rpartition("/")
+    directory = make_directories(root, parent or "/")
+    try:
+        os.close(
+            os.open(
+                name,
+                os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC,
+                mode,
+                dir_fd=directory,
+            )
+        )
+    except FileExistsError:
+        pass
+    finally:
+        os.close(directory)
+    return open_in_root(root, path)
+
+
+def read_in_root(root: int, path: str, limit: int) -> bytes:
+    """Contents of a regular file below `root`; EFBIG beyond `limit`, EINVAL for other kinds."""
+    fd = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        status = os.fstat(fd)
+        if status.st_mode & 0o170000 != 0o100000:
+            raise OSError(errno.EINVAL, "is not a regular file", path)
+        if status.st_size > limit:
+            raise OSError(errno.EFBIG, f"is larger than {limit} bytes", path)
+        content = b""
+        while len(content) <= limit:
+            piece = os.read(fd, 65536)
+            if not piece:
+                return content
+            content += piece
+        raise OSError(errno.EFBIG, f"is larger than {limit} bytes", path)
+    finally:
+        os.close(fd)
+
+
+def _parts(path: str) -> list[str]:
+    """Components of `path`, with "." and ".." taken away as the root sees them."""
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part in ("", "."):
+            continue
+        if part == "..":
+            del parts[-1:]
+        else:
+            parts.append(part)
+    return parts

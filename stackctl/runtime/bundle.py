@@ -1,0 +1,141 @@
+"""StartRequest -> bundle: everything that the shim's child has to know, resolved. Pure.
+
+The child decides nothing: it reads the bundle and walks its steps. It stays in
+the container's run-time directory while it runs, for exec to read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from stackctl.errors import ContainerError
+from stackctl.linux.process import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWUTS,
+)
+from stackctl.model.container import ContainerConfig
+from stackctl.model.image import Snapshot
+from stackctl.model.record import ContainerRecord
+from stackctl.runtime import rootfs
+from stackctl.state.paths import Paths
+
+#: Ids that a container's user namespace maps.
+ID_COUNT = 65536
+#: Directory of a container's run-time directory that its child mounts a staging tmpfs on.
+STAGING = "stage"
+GENERATED = {"/etc/hosts": "hosts", "/etc/resolv.conf": "resolv.conf", "/etc/hostname": "hostname"}
+#: Docker's: whoever runs may bind low ports and ping, both within the container's own namespace.
+SYSCTLS = (
+    ("net.ipv4.ip_unprivileged_port_start", "0"),
+    ("net.ipv4.ping_group_range", "0 65535"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRequest:
+    """What the engine knows when it starts a container.
+
+    `volumes` maps volume names to host directories; `hosts`, `resolv_conf`,
+    `hostname` are the texts of the generated files; `netns_blobs` are netlink
+    messages for NETLINK_NETFILTER to send in the new network namespace.
+    """
+
+    record: ContainerRecord
+    snapshot: Snapshot
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    hosts: str = ""
+    resolv_conf: str = ""
+    hostname: str = ""
+    netns_blobs: tuple[bytes, ...] = ()
+
+
+class Plan(Protocol):
+    """A control group plan (runtime.cgroups)."""
+
+    @property
+    def dirs(self) -> tuple[str, ...]: ...
+    @property
+    def writes(self) -> tuple[tuple[str, str], ...]: ...
+    @property
+    def procs(self) -> tuple[str, ...]: ...
+
+
+def bundle(
+    request: StartRequest, paths: Paths, plan: Plan, capabilities: int, seccomp: bytes
+) -> dict[str, Any]:
+    """The bundle of one start: numbers, texts, bytes, lists and dicts only.
+
+    Raises ContainerError for a configuration that cannot be started.
+    """
+    record, config = request.record, request.record.config
+    if not config.argv:
+        raise ContainerError(
+            f'"{config.name}" has no command to run',
+            hint="give the service a `command`, or use an image that has one",
+        )
+    host_ids = shares_host_ids(config)
+    host_network = config.network_mode == "host"
+    directory = paths.container(record.id)
+    generated = {target: str(directory / name) for target, name in GENERATED.items()}
+    namespaces = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWPID
+    mounts = rootfs.rootfs(
+        request.snapshot,
+        config,
+        volumes=request.volumes,
+        generated=generated,
+        host_network=host_network,
+    )
+    id_map = f"0 {record.id_base} {ID_COUNT}\n"
+    return {
+        "id": record.id,
+        "argv": list(config.argv),
+        "env": list(config.env),
+        "cwd": config.working_dir or "/",
+        "user": config.user,
+        "hostname": config.hostname or record.id[:12],
+        "tty": config.tty,
+        "size": None,
+        "stdin": config.stdin_open,
+        "init": config.init,
+        "first": True,
+        "userns": None if host_ids else [id_map, id_map],
+        "id_base": 0 if host_ids else record.id_base,
+        "id_count": ID_COUNT,
+        "namespaces": namespaces | (0 if host_network else CLONE_NEWNET),
+        "cgroup": {
+            "dirs": list(plan.dirs),
+            "writes": [list(write) for write in plan.writes],
+            "procs": list(plan.procs),
+        },
+        "files": [
+            [generated["/etc/hosts"], request.hosts],
+            [generated["/etc/resolv.conf"], request.resolv_conf],
+            [generated["/etc/hostname"], request.hostname],
+        ],
+        "mounts": rootfs.lowered(mounts),
+        "staging": str(paths.container_run(record.id) / STAGING),
+        "read_only": config.read_only,
+        "sysctls": [list(pair) for pair in SYSCTLS],
+        "netns_blobs": list(request.netns_blobs),
+        "capabilities": capabilities,
+        "seccomp": seccomp,
+        "no_new_privileges": config.security.no_new_privileges,
+        "rlimits": [],
+        "oom_score_adj": None,
+    }
+
+
+def shares_host_ids(config: ContainerConfig) -> bool:
+    """No user namespace of its own: root in the container is the host's root."""
+    return config.security.userns == "host" or config.security.privileged
+
+
+def shim_name(record: ContainerRecord) -> str:
+    """Which shim holds a container: one a stack; a single container has one of its own."""
+    return record.config.project or record.id

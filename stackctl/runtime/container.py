@@ -1,0 +1,559 @@
+"""Runtime: starts, ends and watches containers through their shims.
+
+Nothing here blocks the loop: the work of a start is the shim's child's, slow
+file work goes to threads. What is true is what shims and kernel say; records
+are compared with it in `adopt`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from stackctl.errors import Conflict, ContainerError, MachineError
+from stackctl.linux import process
+from stackctl.model.container import Status
+from stackctl.model.record import ContainerRecord, ProcessRef
+from stackctl.runtime import bundle as bundles
+from stackctl.runtime import capabilities, exits, seccomp, shims
+from stackctl.runtime.bundle import StartRequest, shim_name
+from stackctl.runtime.cgroups.driver import CgroupDriver, driver
+from stackctl.runtime.exits import Alive, ExitInfo, Lost
+from stackctl.runtime.procfs import ProcessRow, rows
+from stackctl.runtime.session import STDERR, STDOUT, AttachSession, Session
+from stackctl.runtime.shim import protocol
+from stackctl.runtime.shims import Shim, ShimGone
+from stackctl.state.paths import Paths
+
+__all__ = [
+    "Alive",
+    "ExecRequest",
+    "ExitInfo",
+    "Lost",
+    "ProcessRow",
+    "Runtime",
+    "Session",
+    "StartRequest",
+]
+
+LOG_SIZE = 20 * 1024 * 1024
+LOG_FILES = 5
+
+Attach = Callable[[ProcessRef], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecRequest:
+    """A process beside a container's own. Empty texts: as the container has them."""
+
+    argv: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    working_dir: str = ""
+    user: str = ""
+    tty: bool = False
+    stdin: bool = False
+    width: int = 0
+    height: int = 0
+    privileged: bool = False
+
+
+class Runtime:
+    """All containers of one engine. `on_exit` is called on the loop, once an end."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        on_exit: Callable[[ExitInfo], None],
+        *,
+        cgroups: CgroupDriver | None = None,
+    ) -> None:
+        self._paths = paths
+        self._on_exit = on_exit
+        self._cgroups = cgroups
+        self._shims: dict[str, Shim] = {}
+        self._starting_shims: dict[str, asyncio.Lock] = {}
+        self._shim_pids: dict[int, int] = {}
+        self._ready: dict[str, asyncio.Future[ProcessRef]] = {}
+        self._started: dict[str, ProcessRef] = {}
+        self._attached: dict[str, list[AttachSession]] = {}
+        #: Attached before the start, with the shim's end of their socket.
+        self._waiting: dict[str, list[tuple[AttachSession, int]]] = {}
+        self._execs: dict[int, Session] = {}
+        self._next_exec = 0
+        #: Name of the shim that holds a container.
+        self._homes: dict[str, str] = {}
+        #: Ends that were told before the start was.
+        self._early: dict[str, ExitInfo] = {}
+        self._closing = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -- life of the engine
+
+    async def open(self) -> None:
+        """Get ready: the engine's directories and control group."""
+        if self._cgroups is None:
+            self._cgroups = driver()
+        self._cgroups.prepare_engine_group(self._paths.cgroup)
+        for directory in (self._paths.run / "c", self._paths.run / "shim"):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    async def close(self) -> None:
+        """Leave; shims and containers go on."""
+        self._closing = True
+        for shim in list(self._shims.values()):
+            shim.close()
+        for fd in self._shim_pids.values():
+            asyncio.get_running_loop().remove_reader(fd)
+            os.close(fd)
+        self._shim_pids.clear()
+        for session in [
+            *self._execs.values(),
+            *(s for held in self._attached.values() for s in held),
+        ]:
+            session.end_streams()
+            session.fail("the engine is leaving")
+        for task in self._tasks:
+            task.cancel()
+
+    async def adopt(self, records: Iterable[ContainerRecord]) -> dict[str, Alive | ExitInfo | Lost]:
+        """What is true of `records` now: reconnect to shims, end what has lost its own.
+
+        Only containers that are, or were when the last engine looked, alive appear.
+        """
+        by_shim: dict[str, list[ContainerRecord]] = {}
+        for record in records:
+            by_shim.setdefault(shim_name(record), []).append(record)
+        answers = await asyncio.gather(*(self._adopt(n, r) for n, r in by_shim.items()))
+        found: dict[str, Alive | ExitInfo | Lost] = {}
+        for answer in answers:
+            found.update(answer)
+        known = {record.id for group in by_shim.values() for record in group}
+        for container_id in self.cgroups.containers(self._paths.cgroup) - known:
+            await asyncio.to_thread(self._sweep, container_id)
+        return found
+
+    async def _adopt(
+        self, name: str, records: list[ContainerRecord]
+    ) -> dict[str, Alive | ExitInfo | Lost]:
+        held: dict[str, dict[str, Any]] = {}
+        with contextlib.suppress(OSError, ShimGone):
+            shim = self._connect(name)
+            reply = await shim.call({"op": "list"})
+            self._watch_shim(reply["pid"])
+            held = {c["id"]: c for c in reply["containers"]}
+        found: dict[str, Alive | ExitInfo | Lost] = {}
+        for record in records:
+            state = held.get(record.id)
+            if state is not None and state["state"] == "running":
+                ref = ProcessRef(pid=state["pid"], start_time=state["start_time"])
+                self._started[record.id] = ref
+                self._homes[record.id] = name
+                paused = record.status is Status.PAUSED  # the freezer keeps what was asked for
+                found[record.id] = Alive(process=ref, paused=paused)
+            elif not record.status.is_alive:
+                continue
+            elif state is not None and state["exit"]:
+                found[record.id] = self._exit_info(state["exit"])
+            else:
+                found[record.id] = await self._lost(record)
+        return found
+
+    async def _lost(self, record: ContainerRecord) -> ExitInfo | Lost:
+        """No shim knows it: perhaps it ended before its shim did; if not, it ends now."""
+        await asyncio.to_thread(self._end, record)
+        raw = exits.read(self._paths.container_run(record.id) / protocol.EXIT)
+        return self._exit_info(raw) if raw else Lost(container_id=record.id)
+
+    @property
+    def cgroups(self) -> CgroupDriver:
+        assert self._cgroups is not None, "open() comes first"
+        return self._cgroups
+
+    # -- shims
+
+    async def ensure_shim(self, name: str) -> Shim:
+        """The shim of a stack, started when there is none. Returns before it is up."""
+        async with self._starting_shims.setdefault(name, asyncio.Lock()):
+            shim = self._shims.get(name)
+            if shim is not None and shim.is_alive:
+                return shim
+            try:
+                return self._connect(name)
+            except OSError:
+                pass
+            log = self._paths.root / "shim.log"
+            self._watch_shim(shims.start_shim(self._paths.shim_socket(name), log))
+            return self._connect(name)
+
+    def _connect(self, name: str) -> Shim:
+        shim = shims.connect(name, self._paths.shim_socket(name), self._event)
+        self._shims[name] = shim
+        shim.gone.add_done_callback(lambda _: self._shim_gone(shim))
+        return shim
+
+    def _watch_shim(self, pid: int) -> None:
+        """Reap it when it ends, if it is our child."""
+        with contextlib.suppress(OSError):
+            fd = os.pidfd_open(pid)
+
+            def ended() -> None:
+                asyncio.get_running_loop().remove_reader(fd)
+                os.close(fd)
+                self._shim_pids.pop(pid, None)
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+
+            if pid in self._shim_pids:
+                os.close(fd)
+                return
+            self._shim_pids[pid] = fd
+            asyncio.get_running_loop().add_reader(fd, ended)
+
+    def _shim_gone(self, shim: Shim) -> None:
+        """Killed, or it left because it had nothing: containers of a dead shim are ended."""
+        if self._shims.get(shim.name) is shim:
+            del self._shims[shim.name]
+        if self._closing:
+            return
+        task = asyncio.get_running_loop().create_task(self._end_orphans(shim.name))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _end_orphans(self, name: str) -> None:
+        for container_id in [i for i, n in self._homes.items() if n == name]:
+            ref = self._started.get(container_id)
+            if ref is None:
+                continue
+            await asyncio.to_thread(self._end_process, container_id, ref)
+            if container_id not in self._started:
+                continue
+            raw = exits.read(self._paths.container_run(container_id) / protocol.EXIT)
+            info = self._exit_info(raw) if raw else exits.unknown(container_id)
+            self._ended(info)
+
+    async def close_stack(self, name: str) -> None:
+        """The last container of a stack has gone: its shim leaves."""
+        shim = self._shims.get(name)
+        if shim is None:
+            return
+        with contextlib.suppress(ShimGone, ContainerError):
+            reply = await shim.call({"op": "stop"})
+            if reply["stopped"]:
+                await asyncio.shield(shim.gone)
+
+    # -- start
+
+    async def start(self, request: StartRequest, attach: Attach) -> ProcessRef:
+        """Start a container; returns once its program has been executed.
+
+        `attach(process)` is awaited when its network namespace exists, while the
+        child goes on. Raises ContainerError naming the step (exit_code 126 or
+        127 when the program cannot be executed), or what `attach` raised.
+        """
+        record = request.record
+        shim = await self.ensure_shim(shim_name(record))
+        self._prepare(request)
+        self._homes[record.id] = shim.name
+        loop = asyncio.get_running_loop()
+        ready = self._ready[record.id] = loop.create_future()
+        sessions = self._waiting.pop(record.id, [])
+        message = self._start_message(record)
+        reply = shim.post(message)
+        attaching = [
+            asyncio.ensure_future(self._attach_to(shim, record, session, theirs))
+            for session, theirs in sessions
+        ]
+        try:
+            await asyncio.wait((ready, reply), return_when=asyncio.FIRST_COMPLETED)
+            if ready.done():
+                try:
+                    await attach(ready.result())
+                except BaseException:
+                    shim.tell({"op": "abort", "id": record.id})
+                    await asyncio.wait((reply,))
+                    reply.exception()
+                    raise
+                shim.tell({"op": "go", "id": record.id})
+            started = await reply
+        except ShimGone as error:
+            await asyncio.to_thread(self._end, record)
+            raise ContainerError(
+                "the shim ended while the container was starting",
+                hint=f"see {self._paths.root / 'shim.log'}",
+            ) from error
+        finally:
+            self._ready.pop(record.id, None)
+            ready.cancel()
+            await asyncio.gather(*attaching, return_exceptions=True)
+        ref = ProcessRef(pid=started["pid"], start_time=started["start_time"])
+        self._started[record.id] = ref
+        if early := self._early.pop(record.id, None):
+            self._ended(early)
+        return ref
+
+    def _prepare(self, request: StartRequest) -> None:
+        """Write the bundle; a few small files on the run-time file system."""
+        record = request.record
+        security = record.config.security
+        names = capabilities.effective(security)
+        plan = self.cgroups.plan(self._paths.cgroup, record.id, record.config.limits, security)
+        program = seccomp.program(seccomp.profile_of(security), names)
+        lowered = bundles.bundle(request, self._paths, plan, capabilities.mask(names), program)
+        directory = self._paths.container_run(record.id)
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            staging = directory / bundles.STAGING
+            staging.mkdir(exist_ok=True)
+            # The container's root stands in it, and is nobody on the host.
+            staging.chmod(0o755)
+            (directory / protocol.EXIT).unlink(missing_ok=True)
+            (directory / protocol.BUNDLE).write_bytes(protocol.encode(lowered))
+            self._paths.container(record.id).mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise MachineError(f"cannot write {error.filename}: {error.strerror}") from error
+
+    def _start_message(self, record: ContainerRecord) -> dict[str, Any]:
+        return {
+            "op": "start",
+            "id": record.id,
+            "run": str(self._paths.container_run(record.id)),
+            "log": str(self._paths.container_log(record.id)),
+            "log_size": LOG_SIZE,
+            "log_files": LOG_FILES,
+            "tty": record.config.tty,
+            "stdin": record.config.stdin_open,
+        }
+
+    # -- events
+
+    def _event(self, shim: Shim, message: dict[str, Any], fds: list[int]) -> None:
+        match message["event"]:
+            case "ready":
+                future = self._ready.get(message["id"])
+                if future is not None and not future.done():
+                    future.set_result(
+                        ProcessRef(pid=message["pid"], start_time=message["start_time"])
+                    )
+            case "exit":
+                info = self._exit_info(message)
+                if message["started"]:
+                    if message["id"] in self._ready:
+                        self._early[message["id"]] = info
+                    else:
+                        self._ended(info)
+                else:
+                    self._end_sessions(info)
+            case "terminal":
+                session = self._execs.get(message["session"])
+                if session is not None and fds:
+                    session.add(STDOUT, os.dup(fds[0]))
+                    session.stdin.give(fds.pop(0))
+            case "exec-exit":
+                session = self._execs.pop(message["session"], None)
+                if session is not None:
+                    session.finish(message["exit_code"])
+        for fd in fds:
+            os.close(fd)
+
+    def _ended(self, info: ExitInfo) -> None:
+        self._started.pop(info.container_id, None)
+        self._end_sessions(info)
+        self._on_exit(info)
+
+    def _end_sessions(self, info: ExitInfo) -> None:
+        for session in self._attached.pop(info.container_id, []):
+            if info.exit_code is None:
+                session.fail(info.error)
+            else:
+                session.finish(info.exit_code)
+
+    def _exit_info(self, raw: dict[str, Any]) -> ExitInfo:
+        oom = self.cgroups.oom_killed(self._paths.cgroup, raw["id"])
+        return exits.from_message(raw, oom_killed=oom)
+
+    # -- while it runs
+
+    async def signal(self, record: ContainerRecord, signum: int) -> None:
+        """Send a signal to the container's first process. Conflict when it is not running."""
+        try:
+            with _pidfd(self._ref(record)) as pidfd:
+                process.pidfd_send_signal(pidfd, signum)
+        except ProcessLookupError:
+            raise Conflict(f"container {record.config.name} is not running") from None
+
+    async def kill(self, record: ContainerRecord) -> None:
+        """End all of its processes; its exit is told as any other."""
+        with contextlib.suppress(ProcessLookupError), _pidfd(self._ref(record)) as pidfd:
+            process.pidfd_send_signal(pidfd, signal.SIGKILL)
+        await asyncio.to_thread(self.cgroups.kill, self._paths.cgroup, record.id)
+
+    async def pause(self, record: ContainerRecord) -> None:
+        await asyncio.to_thread(self.cgroups.freeze, self._paths.cgroup, record.id)
+
+    async def unpause(self, record: ContainerRecord) -> None:
+        await asyncio.to_thread(self.cgroups.thaw, self._paths.cgroup, record.id)
+
+    async def processes(self, record: ContainerRecord) -> list[ProcessRow]:
+        """What runs in it now, for `top`."""
+        pids = self.cgroups.processes(self._paths.cgroup, record.id)
+        base = 0 if bundles.shares_host_ids(record.config) else record.id_base
+        return await asyncio.to_thread(rows, pids, base)
+
+    async def forget(self, record: ContainerRecord) -> None:
+        """After its end: the shim drops it, its run-time files and control groups go."""
+        self._started.pop(record.id, None)
+        name = self._homes.pop(record.id, shim_name(record))
+        shim = self._shims.get(name)
+        if shim is not None:
+            with contextlib.suppress(ShimGone, ContainerError):
+                await shim.call({"op": "forget", "id": record.id})
+        await asyncio.to_thread(self._sweep, record.id)
+        if shim is not None and name == record.id:
+            await self.close_stack(name)  # a single container's shim has no other
+
+    def _ref(self, record: ContainerRecord) -> ProcessRef:
+        ref = self._started.get(record.id) or record.process
+        if ref is None:
+            raise Conflict(f"container {record.config.name} is not running")
+        return ref
+
+    # -- exec and attach
+
+    async def exec(self, record: ContainerRecord, request: ExecRequest) -> Session:
+        """Run another process in the container; returns once it has been executed.
+
+        Raises Conflict when the container is not running or paused, ContainerError
+        as `start` does.
+        """
+        shim = self._shims.get(self._homes.get(record.id, ""))
+        if shim is None or record.id not in self._started:
+            raise Conflict(f"container {record.config.name} is not running")
+        message, session, theirs = self._exec_session(record, request)
+        try:
+            await shim.call(message, theirs)
+        except BaseException as error:
+            self._execs.pop(message["session"], None)
+            session.end_streams()
+            if isinstance(error, ShimGone):
+                raise Conflict(f"container {record.config.name} has lost its shim") from error
+            raise
+        finally:
+            for fd in theirs:
+                os.close(fd)
+        return session
+
+    def _exec_session(
+        self, record: ContainerRecord, request: ExecRequest
+    ) -> tuple[dict[str, Any], Session, tuple[int, ...]]:
+        """The message, our side of the streams, and the descriptors for the process."""
+        session = Session(tty=request.tty)
+        theirs: tuple[int, ...] = ()
+        if not request.tty:
+            if request.stdin:
+                stdin, writer = os.pipe2(os.O_CLOEXEC)
+            else:
+                stdin, writer = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1
+            session.stdin.give(writer)
+            reader_out, stdout = os.pipe2(os.O_CLOEXEC)
+            reader_err, stderr = os.pipe2(os.O_CLOEXEC)
+            session.add(STDOUT, reader_out)
+            session.add(STDERR, reader_err)
+            theirs = (stdin, stdout, stderr)
+        self._next_exec += 1
+        number = self._next_exec
+        self._execs[number] = session
+        wanted: dict[str, Any] = {
+            "argv": list(request.argv),
+            "env": list(request.env),
+            "tty": request.tty,
+            "size": [request.width, request.height] if request.width else None,
+            "init": False,
+            "first": False,
+        }
+        if request.working_dir:
+            wanted["cwd"] = request.working_dir
+        if request.user:
+            wanted["user"] = request.user
+        if request.privileged:
+            wanted["capabilities"] = capabilities.mask(capabilities.ALL)
+            wanted["seccomp"] = b""
+        message = {"op": "exec", "id": record.id, "session": number, "request": wanted}
+        return message, session, theirs
+
+    async def attach(self, record: ContainerRecord) -> Session:
+        """The main process's streams from now on.
+
+        Before the start it waits for the first byte: nothing of the output is lost.
+        """
+        session, theirs = self._attach_pair(record)
+        shim = self._shims.get(self._homes.get(record.id, ""))
+        if shim is None or record.id not in self._started:
+            self._waiting.setdefault(record.id, []).append((session, theirs))
+            return session
+        await self._attach_to(shim, record, session, theirs)
+        return session
+
+    def _attach_pair(self, record: ContainerRecord) -> tuple[AttachSession, int]:
+        ours, theirs = socket.socketpair()
+        session = AttachSession(ours.detach(), tty=record.config.tty)
+        return session, theirs.detach()
+
+    async def _attach_to(
+        self, shim: Shim, record: ContainerRecord, session: AttachSession, theirs: int
+    ) -> None:
+        """Hook a session up; its stdin comes when the process has one."""
+        self._attached.setdefault(record.id, []).append(session)
+        try:
+            reply = shim.post({"op": "attach", "id": record.id}, (theirs,))
+        finally:
+            os.close(theirs)
+        try:
+            fds = (await reply)["fds"]
+        except BaseException:
+            session.end_streams()
+            raise
+        session.stdin.give(fds[0] if fds else -1)
+        session.on_stdin_closed = lambda: shim.tell({"op": "close-stdin", "id": record.id})
+
+    # -- ends
+
+    def _end(self, record: ContainerRecord) -> None:
+        """Whatever of it is alive dies now. Blocking."""
+        if record.process is not None:
+            self._end_process(record.id, record.process)
+        else:
+            self.cgroups.kill(self._paths.cgroup, record.id)
+
+    def _end_process(self, container_id: str, ref: ProcessRef) -> None:
+        with contextlib.suppress(ProcessLookupError), _pidfd(ref) as pidfd:
+            process.pidfd_send_signal(pidfd, signal.SIGKILL)
+        self.cgroups.kill(self._paths.cgroup, container_id)
+
+    def _sweep(self, container_id: str) -> None:
+        """Control groups and run-time files of a container that has ended. Blocking."""
+        self.cgroups.kill(self._paths.cgroup, container_id)
+        self.cgroups.remove(self._paths.cgroup, container_id)
+        shutil.rmtree(self._paths.container_run(container_id), ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _pidfd(ref: ProcessRef) -> Iterator[int]:
+    """A descriptor of exactly this process; ProcessLookupError when it has gone."""
+    fd = os.pidfd_open(ref.pid)
+    try:
+        try:
+            same = process.start_time(ref.pid) == ref.start_time
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise ProcessLookupError(ref.pid)
+        yield fd
+    finally:
+        os.close(fd)

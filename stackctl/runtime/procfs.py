@@ -1,0 +1,57 @@
+"""Processes of a container as /proc shows them, for `top`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessRow:
+    """One process. `pid` and `ppid` as the host sees them, `uid` as the container does,
+    `time` CPU seconds, `start_time` clock ticks since boot."""
+
+    uid: int
+    pid: int
+    ppid: int
+    time: float
+    start_time: int
+    command: str
+
+
+def rows(pids: Iterable[int], id_base: int) -> list[ProcessRow]:
+    """Rows of those `pids` that still exist, zombies left out, in order of start."""
+    found = [row for pid in pids if (row := _row(pid, id_base)) is not None]
+    return sorted(found, key=lambda row: (row.start_time, row.pid))
+
+
+def _row(pid: int, id_base: int) -> ProcessRow | None:
+    directory = f"/proc/{pid}"
+    try:
+        uid = os.stat(directory).st_uid
+        with open(f"{directory}/stat", "rb") as file:
+            stat = file.read()
+        with open(f"{directory}/cmdline", "rb") as file:
+            words = file.read()
+        with open(f"{directory}/status", "rb") as file:
+            for line in file:
+                if line.startswith(b"Uid:"):
+                    uid = int(line.split()[2])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    name = stat[stat.index(b"(") + 1 : stat.rindex(b")")]
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    if fields[0] in (b"Z", b"X"):
+        return None
+    command = words.rstrip(b"\0").replace(b"\0", b" ") or b"[" + name + b"]"
+    return ProcessRow(
+        uid=uid - id_base if id_base and uid >= id_base else uid,
+        pid=pid,
+        ppid=int(fields[1]),
+        time=(int(fields[11]) + int(fields[12])) / _TICKS,
+        start_time=int(fields[19]),
+        command=command.decode("utf-8", "replace"),
+    )

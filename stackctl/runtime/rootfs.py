@@ -1,0 +1,273 @@
+"""The list of mounts that makes a container's root: pure data, performed by shim/mounts.py.
+
+Order matters: later mounts lie on earlier ones. Nothing here looks at the
+machine; targets are paths as the container sees them, sources as the host does.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from stackctl.errors import ContainerError
+from stackctl.linux.mount import (
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+)
+from stackctl.model.container import BindMount, ContainerConfig, TmpfsMount, VolumeMount
+from stackctl.model.image import DirectoryMount, OverlayMount, Snapshot
+
+Options = tuple[tuple[str, str | None], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlay:
+    """An overlay of host directories, id-mapped; `lower` top first."""
+
+    target: str
+    lower: tuple[str, ...]
+    upper: str
+    work: str
+    kind: str = "overlay"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directory:
+    """A host directory, id-mapped, as a part of the root."""
+
+    target: str
+    source: str
+    kind: str = "directory"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bind:
+    """A host file or directory, id-mapped where its file system can."""
+
+    target: str
+    source: str
+    read_only: bool = False
+    recursive: bool = True
+    create: bool = False
+    propagation: str = "rprivate"
+    kind: str = "bind"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """A volume's directory; `copy` fills an empty one with what the root has at `target`."""
+
+    target: str
+    source: str
+    read_only: bool = False
+    copy: bool = True
+    subpath: str = ""
+    kind: str = "volume"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSystem:
+    """A new instance of a file system. `kernel`: its target must be no link of the image's."""
+
+    target: str
+    fstype: str
+    options: Options = ()
+    attributes: int = 0
+    kernel: bool = False
+    kind: str = "fs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A device node of the host, bound into the container's /dev."""
+
+    target: str
+    source: str
+    kind: str = "node"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    target: str
+    to: str
+    kind: str = "symlink"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mask:
+    """Hides `target`; nothing happens when it is not there."""
+
+    target: str
+    kind: str = "mask"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOnly:
+    """Makes `target` and what lies below read-only; nothing happens when it is not there."""
+
+    target: str
+    kind: str = "readonly"
+
+
+RootfsMount = Overlay | Directory | Bind | Volume | FileSystem | Node | Link | Mask | ReadOnly
+
+_NO = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NODEV
+#: Group "tty", as glibc's grantpt and Docker expect.
+_TTY = "5"
+
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+LINKS = (
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+    ("/dev/ptmx", "pts/ptmx"),
+    ("/dev/core", "/proc/kcore"),
+)
+#: Docker's present lists.
+MASKED = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)
+READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+def rootfs(
+    snapshot: Snapshot,
+    config: ContainerConfig,
+    *,
+    volumes: Mapping[str, str],
+    generated: Mapping[str, str],
+    host_network: bool,
+) -> tuple[RootfsMount, ...]:
+    """All mounts of a container in order.
+
+    `volumes` are host directories by volume name, `generated` host files by
+    target (/etc/hosts ...). Raises ContainerError for an unknown volume.
+    """
+    privileged = config.security.privileged
+    return (
+        *_layers(snapshot),
+        *_kernel(config, host_network=host_network),
+        *_devices(config),
+        *(Bind(target=t, source=s, recursive=False) for t, s in generated.items()),
+        *_user(config, volumes),
+        *(() if privileged else _protections()),
+    )
+
+
+def lowered(mounts: tuple[RootfsMount, ...]) -> list[dict[str, Any]]:
+    """As the bundle carries them."""
+    return [asdict(mount) for mount in mounts]
+
+
+def _layers(snapshot: Snapshot) -> Iterator[RootfsMount]:
+    for mount in snapshot.mounts:
+        match mount:
+            case OverlayMount():
+                yield Overlay(
+                    target=mount.target, lower=mount.lower, upper=mount.upper, work=mount.work
+                )
+            case DirectoryMount():
+                yield Directory(target=mount.target, source=mount.source)
+
+
+def _kernel(config: ContainerConfig, *, host_network: bool) -> Iterator[RootfsMount]:
+    yield FileSystem(target="/proc", fstype="proc", attributes=_NO, kernel=True)
+    read_only = 0 if config.security.privileged else MOUNT_ATTR_RDONLY
+    if host_network and config.security.userns != "host" and not config.security.privileged:
+        # The network namespace is not ours: the kernel gives no new sysfs for it.
+        yield Bind(target="/sys", source="/sys", read_only=True)
+    else:
+        yield FileSystem(target="/sys", fstype="sysfs", attributes=_NO | read_only, kernel=True)
+
+
+def _devices(config: ContainerConfig) -> Iterator[RootfsMount]:
+    yield FileSystem(
+        target="/dev",
+        fstype="tmpfs",
+        options=(("mode", "0755"), ("size", "64k")),
+        attributes=MOUNT_ATTR_NOSUID,
+        kernel=True,
+    )
+    yield FileSystem(
+        target="/dev/pts",
+        fstype="devpts",
+        options=(("mode", "0620"), ("ptmxmode", "0666"), ("gid", _TTY)),
+        attributes=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+    )
+    yield FileSystem(
+        target="/dev/shm",
+        fstype="tmpfs",
+        options=(("mode", "1777"), ("size", str(config.shm_size))),
+        attributes=_NO,
+    )
+    yield FileSystem(target="/dev/mqueue", fstype="mqueue", attributes=_NO)
+    for name in DEVICES:
+        yield Node(target=f"/dev/{name}", source=f"/dev/{name}")
+    for target, to in LINKS:
+        yield Link(target=target, to=to)
+
+
+def _user(config: ContainerConfig, volumes: Mapping[str, str]) -> Iterator[RootfsMount]:
+    """Shallow targets first, so that a mount below another one is not hidden by it."""
+    for mount in sorted(config.mounts, key=lambda m: _depth(m.target)):
+        match mount:
+            case BindMount():
+                yield Bind(
+                    target=mount.target,
+                    source=mount.source,
+                    read_only=mount.read_only,
+                    create=mount.create_host_path,
+                    propagation=mount.propagation,
+                )
+            case VolumeMount():
+                source = volumes.get(mount.volume)
+                if source is None:
+                    raise ContainerError(f'volume "{mount.volume}" has no directory')
+                yield Volume(
+                    target=mount.target,
+                    source=source,
+                    read_only=mount.read_only,
+                    copy=not mount.nocopy and not mount.subpath,
+                    subpath=mount.subpath,
+                )
+            case TmpfsMount():
+                yield _tmpfs(mount)
+
+
+def _tmpfs(mount: TmpfsMount) -> FileSystem:
+    options: list[tuple[str, str | None]] = [("mode", f"{mount.mode or 0o1777:04o}")]
+    if mount.size is not None:
+        options.append(("size", str(mount.size)))
+    return FileSystem(
+        target=mount.target,
+        fstype="tmpfs",
+        options=tuple(options),
+        attributes=_NO | (MOUNT_ATTR_RDONLY if mount.read_only else 0),
+    )
+
+
+def _protections() -> Iterator[RootfsMount]:
+    for target in MASKED:
+        yield Mask(target=target)
+    for target in READ_ONLY:
+        yield ReadOnly(target=target)
+
+
+def _depth(target: str) -> int:
+    return posixpath.normpath(target).count("/")

@@ -1,0 +1,430 @@
+"""From the shim's fork to the container's exec: one straight line, each step named.
+
+The shim forks `container_process`. It still is the host's root in the host's
+namespaces; it joins the control groups, makes the user namespace, takes hold
+of everything on the host that the container is to see, then enters the new
+namespaces and forks pid 1, which builds the root, waits for `go` and executes.
+
+After entering the root nothing is imported and the C library looks nothing
+up: both would run the image's files as root. A failure is sent to the shim
+with the name of its step.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import gc
+import os
+import stat
+import sys
+
+from stackctl.linux import files, link, mount, process, signals, terminal
+from stackctl.runtime.shim import identity, mounts, protocol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    Bundle = dict[str, Any]
+
+#: Where the control socket sits in the child, above stdio.
+CONTROL = 3
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_CAP_SYS_ADMIN = 1 << 21
+_ALL_CAPABILITIES = (1 << 64) - 1
+#: Signals that the interpreter or the shim ignores: an executed program would inherit that.
+_IGNORED = (
+    signals.SIGPIPE,
+    signals.SIGXFSZ,
+    signals.SIGINT,
+    signals.SIGHUP,
+    signals.SIGTERM,
+)
+
+# Encodings are loaded by importing; these are the ones that steps after the root use.
+"".encode("utf-8", "surrogateescape")
+b"".decode("utf-8", "replace")
+
+
+def container_process(control: int, stdio: tuple[int, int, int], bundle_path: str) -> NoReturn:
+    """The forked child of a start. `stdio` -1 means /dev/null or the terminal to come."""
+    stage = mounts.Stage()
+    try:
+        _keep_only(control, stdio)
+        stage.step = "read the bundle"
+        bundle = read_bundle(bundle_path)
+        _prepare(bundle, stage)
+    except BaseException as error:
+        _fail(stage, error)
+    os._exit(0)
+
+
+def exec_process(
+    control: int, stdio: tuple[int, int, int], bundle_path: str, pid: int, request: Bundle
+) -> NoReturn:
+    """The forked child of an exec into the container whose first process is `pid`."""
+    stage = mounts.Stage()
+    try:
+        _keep_only(control, stdio)
+        stage.step = "read the bundle"
+        bundle = {**read_bundle(bundle_path), **request}
+        stage.step = "join the control groups"
+        for path in bundle["cgroup"]["procs"]:
+            process.write_file(path, "0")
+        _own_stdio(bundle["id_base"], bundle["id_base"])
+        stage.step = "join the namespaces"
+        pidfd = os.pidfd_open(pid)
+        process.prctl(process.PR_SET_DUMPABLE, 0)
+        flags = bundle["namespaces"] | (process.CLONE_NEWUSER if bundle["userns"] else 0)
+        process.setns(pidfd, flags)
+        os.close(pidfd)
+        _become_root()
+        inner = os.fork()
+        if inner == 0:
+            _exec_inside(bundle, stage)
+        _report({"message": "spawned", "pid": inner})
+    except BaseException as error:
+        _fail(stage, error)
+    os._exit(0)
+
+
+def read_bundle(path: str) -> Bundle:
+    with open(path, "rb") as file:
+        return protocol.decode(file.read())
+
+
+def _keep_only(control: int, stdio: tuple[int, int, int]) -> None:
+    """Descriptors 0-3 and nothing else; signals as a fresh process has them."""
+    for signum in _IGNORED:
+        signals.default(signum)
+    for number, fd in enumerate(stdio):
+        if fd >= 0:
+            os.dup2(fd, number)
+    os.dup2(control, CONTROL, inheritable=False)
+    process.close_range(CONTROL + 1)
+    os.setsid()
+    os.umask(0o022)
+
+
+def _prepare(bundle: Bundle, stage: mounts.Stage) -> None:
+    """As the host's root: everything that only it may do, then the namespaces and pid 1."""
+    stage.step = "join the control groups"
+    _join_cgroups(bundle["cgroup"])
+    stage.step = "set oom_score_adj"
+    if bundle["oom_score_adj"] is not None:
+        process.write_file("/proc/self/oom_score_adj", str(bundle["oom_score_adj"]))
+    stage.step = "write the generated files"
+    for path, text in bundle["files"]:
+        _write(path, text)
+    stage.step = "make the user namespace"
+    userns = -1
+    if bundle["userns"]:
+        userns = process.new_user_namespace(*bundle["userns"])
+    trees = mounts.open_sources(bundle["mounts"], userns, stage)
+    _own_stdio(bundle["id_base"], bundle["id_base"])
+    os.chdir(bundle["staging"])
+    process.prctl(process.PR_SET_DUMPABLE, 0)
+    stage.step = "enter the namespaces"
+    if userns >= 0:
+        process.setns(userns, process.CLONE_NEWUSER)
+        os.close(userns)
+        _become_root()
+    process.unshare(bundle["namespaces"])
+    stage.step = "fork"
+    pid = os.fork()
+    if pid == 0:
+        _first_process(bundle, trees, stage)
+    _report({"message": "spawned", "pid": pid})
+
+
+def _join_cgroups(plan: Bundle) -> None:
+    for path in plan["dirs"]:
+        try:
+            os.mkdir(path, 0o755)
+        except FileExistsError:
+            pass
+    for path, text in plan["writes"]:
+        process.write_file(path, text)
+    for path in plan["procs"]:
+        process.write_file(path, "0")
+
+
+def _write(path: str, text: str) -> None:
+    """Overwrite in place: a bind mount of the file keeps showing its new content."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    os.write(fd, text.encode())
+    os.close(fd)
+
+
+def _become_root() -> None:
+    os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+def _own_stdio(uid: int, gid: int) -> None:
+    """Pipes on stdio belong to the container's user, so that it can open /dev/stdout again."""
+    for fd in (0, 1, 2):
+        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+            os.fchown(fd, uid, gid)
+
+
+def _first_process(bundle: Bundle, trees: dict[str, int], stage: mounts.Stage) -> NoReturn:
+    """Pid 1: build the root, wait for `go`, execute."""
+    try:
+        os.setsid()
+        _forget_imports()
+        stage.step = "set the hostname"
+        if bundle["namespaces"] & process.CLONE_NEWUTS:
+            process.sethostname(bundle["hostname"])
+        root = mounts.perform(bundle["mounts"], trees, stage)
+        slave = -1
+        if bundle["tty"]:
+            stage.step = "open the terminal"
+            slave = _terminal(root, bundle["size"], console=True)
+        _network(bundle, stage)
+        stage.step = "resolve the user"
+        who = identity.resolve(root, bundle["user"])
+        stage.step = f"make the working directory {bundle['cwd']}"
+        os.close(files.make_directories(root, bundle["cwd"]))
+        mounts.enter(root, read_only=bundle["read_only"], stage=stage)
+        os.close(root)
+        stage.step = "wait for the network"
+        if not os.read(CONTROL, 16):
+            os._exit(1)  # the shim has gone, or told us to give up
+        _execute(bundle, who, slave, stage)
+    except BaseException as error:
+        _fail(stage, error)
+
+
+def _exec_inside(bundle: Bundle, stage: mounts.Stage) -> NoReturn:
+    """The process of an exec, in the container's namespaces already."""
+    try:
+        os.setsid()
+        _forget_imports()
+        root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        slave = -1
+        if bundle["tty"]:
+            stage.step = "open the terminal"
+            slave = _terminal(root, bundle["size"], console=False)
+        stage.step = "resolve the user"
+        who = identity.resolve(root, bundle["user"])
+        os.close(root)
+        _execute(bundle, who, slave, stage)
+    except BaseException as error:
+        _fail(stage, error)
+
+
+def _forget_imports() -> None:
+    """From here on an import would look into the container's files."""
+    sys.path.clear()
+    sys.meta_path.clear()
+    sys.path_hooks.clear()
+    gc.disable()
+
+
+def _network(bundle: Bundle, stage: mounts.Stage) -> None:
+    """What belongs to a fresh network namespace before anything runs in it."""
+    if not bundle["namespaces"] & process.CLONE_NEWNET:
+        return
+    stage.step = "bring up the loopback interface"
+    link.up("lo")
+    stage.step = "load the packet filter"
+    for blob in bundle["netns_blobs"]:
+        link.send_netfilter(blob)
+    for name, value in bundle["sysctls"]:
+        stage.step = f"set sysctl {name}"
+        process.write_file("/proc/sys/" + name.replace(".", "/"), value)
+
+
+def _terminal(root: int, size: tuple[int, int] | None, *, console: bool) -> int:
+    """A terminal of the container's own devpts: the master goes to the shim.
+
+    The slave is taken from the master, not by name: nothing in /dev/pts can be
+    swapped under us (CVE-2025-52565).
+    """
+    master = files.open_in_root(root, "/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
+    slave = terminal.slave_of(master)
+    if size:
+        terminal.resize(master, *size)
+    if console:
+        tree = mount.open_tree("", at=slave)
+        target = files.make_file(root, "/dev/console")
+        mount.move_mount(tree, target, "/dev/console")
+        os.close(target)
+        os.close(tree)
+    _report({"message": "terminal"}, (master,))
+    os.close(master)
+    return slave
+
+
+def _execute(bundle: Bundle, who: identity.Identity, slave: int, stage: mounts.Stage) -> NoReturn:
+    """Stdio, limits, rights; then the program. Shared by run and exec."""
+    if slave >= 0:
+        stage.step = "take the terminal"
+        terminal.make_controlling(slave)
+        os.fchown(slave, who.uid, 5 if bundle["userns"] or who.uid else who.gid)
+        for fd in (0, 1, 2):
+            os.dup2(slave, fd)
+        os.close(slave)
+    else:
+        _null_stdin()
+        _own_stdio(who.uid, who.gid)
+    if bundle["init"]:
+        _become_init(stage)
+    stage.step = "set resource limits"
+    for resource, soft, hard in bundle["rlimits"]:
+        _limit(resource, soft, hard)
+    env = _environment(bundle["env"], who.home, terminal_there=bool(bundle["tty"]))
+    stage.step = "drop rights"
+    _drop_rights(bundle, who)
+    stage.step = f"change to the working directory {bundle['cwd']}"
+    os.chdir(bundle["cwd"])
+    if not os.getcwd().startswith("/"):  # "(unreachable)": outside the root (CVE-2024-21626)
+        raise mounts.SetupError("it is outside the container")
+    # Without this word the end of the control socket means a death before the exec.
+    _report({"message": "executing"})
+    stage.step = "load seccomp"
+    capabilities = bundle["capabilities"]
+    final = capabilities if who.uid == 0 else 0
+    if bundle["no_new_privileges"]:
+        process.capset(final, final)
+    if bundle["seccomp"]:
+        process.load_seccomp(bundle["seccomp"])
+    if not bundle["no_new_privileges"]:
+        process.capset(final, final)
+    stage.step = "exec"
+    _exec(bundle["argv"], env)
+
+
+def _null_stdin() -> None:
+    """The host's /dev/null that the shim gave us is exchanged for the container's."""
+    if stat.S_ISCHR(os.fstat(0).st_mode):
+        fd = os.open("/dev/null", os.O_RDONLY | os.O_NOCTTY)
+        if os.fstat(fd).st_rdev != os.makedev(1, 3):
+            raise mounts.SetupError("/dev/null is not the null device")
+        os.dup2(fd, 0)
+        os.close(fd)
+
+
+def _limit(resource: int, soft: int, hard: int) -> None:
+    """Never above the present hard limit: raising it needs CAP_SYS_RESOURCE on the host."""
+    _, highest = process.getrlimit(resource)
+    hard = min(hard, highest)
+    process.setrlimit(resource, min(soft, hard), hard)
+
+
+def _environment(pairs: list[str], home: str, *, terminal_there: bool) -> dict[str, str]:
+    env = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if equals:  # without "=" it would stand for the host's value: nothing to give
+            env[name] = value
+    env.setdefault("PATH", _DEFAULT_PATH)
+    env.setdefault("HOME", home)
+    if terminal_there:
+        env.setdefault("TERM", "xterm")
+    return env
+
+
+def _drop_rights(bundle: Bundle, who: identity.Identity) -> None:
+    """Ids and capability sets; what loading seccomp still needs stays until after it."""
+    process.drop_bounding(bundle["capabilities"])
+    process.prctl(process.PR_CAP_AMBIENT, process.PR_CAP_AMBIENT_CLEAR_ALL)
+    process.prctl(process.PR_SET_KEEPCAPS, 1)
+    if bundle["userns"] and max(who.uid, who.gid, *who.groups, 0) >= bundle["id_count"]:
+        raise mounts.SetupError(
+            f"user {who.uid}:{who.gid} is beyond the container's {bundle['id_count']} ids"
+        )
+    os.setgroups(who.groups)
+    os.setresgid(who.gid, who.gid, who.gid)
+    os.setresuid(who.uid, who.uid, who.uid)
+    process.prctl(process.PR_SET_KEEPCAPS, 0)
+    # Entering the working directory is done with the user's own rights.
+    capabilities = bundle["capabilities"] if who.uid == 0 else 0
+    process.capset(capabilities | _CAP_SYS_ADMIN, capabilities | _CAP_SYS_ADMIN)
+    if bundle["no_new_privileges"]:
+        process.prctl(process.PR_SET_NO_NEW_PRIVS, 1)
+    if bundle["first"] and not bundle["init"]:
+        process.die_with_parent()
+
+
+def _exec(argv: list[str], env: dict[str, str]) -> NoReturn:
+    """Execute argv as a shell's PATH search does; OSError names what was tried."""
+    program = argv[0]
+    if "/" in program:
+        os.execve(program, argv, env)
+    refused: OSError | None = None
+    for directory in env["PATH"].split(":"):
+        try:
+            os.execve(f"{directory or '.'}/{program}", argv, env)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            refused = refused or error
+    raise refused or OSError(errno.ENOENT, "executable file not found in $PATH", program)
+
+
+def _become_init(stage: mounts.Stage) -> None:
+    """Stay behind as a small pid 1: forward signals, reap; return in the child that executes."""
+    stage.step = "fork under init"
+    signals.block(signals.ALL)
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        if os.isatty(0):
+            terminal.make_controlling(0, steal=True)
+        signals.unblock(signals.ALL)
+        return
+    process.set_name("stackctl-init")
+    process.die_with_parent()
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    process.close_range(3)
+    process.capset(1 << 5, 1 << 5)  # CAP_KILL, to forward to whatever user runs
+    while True:
+        signum = signals.wait(signals.ALL)
+        if signum != signals.SIGCHLD:
+            try:
+                os.kill(child, signum)
+            except OSError:
+                pass  # it has just ended
+            continue
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            if pid == child:
+                code = os.waitstatus_to_exitcode(status)
+                os._exit(code if code >= 0 else 128 - code)
+
+
+def _report(message: Bundle, fds: tuple[int, ...] = ()) -> None:
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, CONTROL)
+    try:
+        protocol.send(sock, message, fds)
+    finally:
+        sock.detach()
+
+
+def _fail(stage: mounts.Stage, error: BaseException) -> NoReturn:
+    """Tell the shim which step failed and why; end."""
+    code = error.errno if isinstance(error, OSError) else 0
+    text = str(error)
+    if isinstance(error, OSError):
+        text = error.strerror or text
+        name = error.filename
+        if isinstance(name, str) and name and name not in stage.step:
+            text = f"{name}: {text}"
+    elif not isinstance(error, (mounts.SetupError, identity.IdentityError)):
+        text = f"{type(error).__name__}: {text}"
+    message = {"message": "failed", "step": stage.step, "errno": code or 0, "text": text}
+    try:
+        _report(message)
+    finally:
+        os._exit(126)

@@ -1,0 +1,280 @@
+"""The shim: parent of a stack's containers. Standard library, one thread, one epoll loop.
+
+Started by the engine as a fresh interpreter with its listening socket on
+descriptor 3. It outlives daemons; it leaves when it is told to, or when it has
+neither a container nor a daemon for IDLE_SECONDS.
+"""
+
+from __future__ import annotations
+
+import _socket
+import gc
+import os
+import select
+
+from stackctl.linux import process, signals
+from stackctl.runtime.shim import protocol
+from stackctl.runtime.shim.container import Container, Exec
+from stackctl.runtime.shim.streams import EPOLLIN, EPOLLOUT, Poller
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Message = dict[str, Any]
+
+LISTENER = 3
+IDLE_SECONDS = 5.0
+#: Messages that wait for a daemon which does not read; then it is taken for dead.
+_MAX_BACKLOG = 10000
+
+
+class Loop(Poller):
+    """Descriptors and their callbacks."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._callbacks: dict[int, Callable[[int], object]] = {}
+
+    def watch(self, fd: int, events: int, callback: Callable[[int], object]) -> None:
+        self._callbacks[fd] = callback
+        self._epoll.register(fd, events)
+
+    def change(self, fd: int, events: int) -> None:
+        if fd in self._callbacks:
+            self._epoll.modify(fd, events)
+
+    def unwatch(self, fd: int) -> None:
+        if self._callbacks.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def run_once(self, timeout: float) -> bool:
+        """Handle what is ready; False when nothing was within `timeout` seconds (-1: endless)."""
+        ready = self._epoll.poll(timeout)
+        for fd, events in ready:
+            callback = self._callbacks.get(fd)
+            if callback is not None:  # an earlier callback of this round may have closed it
+                callback(events)
+        return bool(ready)
+
+
+class Connection:
+    """One daemon."""
+
+    def __init__(self, loop: Loop, sock: _socket.socket, shim: Shim) -> None:
+        self._loop = loop
+        self._sock = sock
+        self._shim = shim
+        self._backlog: list[tuple[Message, tuple[int, ...]]] = []
+        loop.watch(sock.fileno(), EPOLLIN, self._ready)
+
+    def tell(self, message: Message, fds: tuple[int, ...] = ()) -> None:
+        """Send, or keep for later; descriptors are duplicated as long as they wait."""
+        if self._sock.fileno() < 0:
+            return
+        if not self._backlog:
+            try:
+                protocol.send(self._sock, message, fds)
+                return
+            except BlockingIOError:
+                self._loop.change(self._sock.fileno(), EPOLLIN | EPOLLOUT)
+            except OSError:
+                self.close()
+                return
+        self._backlog.append((message, tuple(os.dup(fd) for fd in fds)))
+        if len(self._backlog) > _MAX_BACKLOG:
+            self.close()
+
+    def _ready(self, events: int) -> None:
+        if events & EPOLLOUT:
+            self._send_backlog()
+        if events & ~EPOLLOUT and self._sock.fileno() >= 0:
+            try:
+                received = protocol.receive(self._sock)
+            except BlockingIOError:
+                return
+            except (OSError, ValueError):
+                received = None
+            if received is None:
+                self.close()
+                return
+            self._shim.handle(self, *received)
+
+    def _send_backlog(self) -> None:
+        while self._backlog:
+            message, fds = self._backlog[0]
+            try:
+                protocol.send(self._sock, message, fds)
+            except BlockingIOError:
+                return
+            except OSError:
+                self.close()
+                return
+            del self._backlog[0]
+            for fd in fds:
+                os.close(fd)
+        self._loop.change(self._sock.fileno(), EPOLLIN)
+
+    def close(self) -> None:
+        if self._sock.fileno() < 0:
+            return
+        self._loop.unwatch(self._sock.fileno())
+        self._sock.close()
+        for _, fds in self._backlog:
+            for fd in fds:
+                os.close(fd)
+        self._backlog.clear()
+        self._shim.disconnected(self)
+
+
+class Shim:
+    """All containers of one stack."""
+
+    def __init__(self, listener: _socket.socket) -> None:
+        self._loop = Loop()
+        self._listener = listener
+        self._containers: dict[str, Container] = {}
+        self._starters: dict[str, Connection] = {}
+        self._execs: set[Exec] = set()
+        self._connections: list[Connection] = []
+        self._told_to_stop = False
+        listener.setblocking(False)
+        self._loop.watch(listener.fileno(), EPOLLIN, self._accept)
+
+    def run(self) -> None:
+        while not self._told_to_stop:
+            idle = not self._connections and all(
+                c.state == "exited" for c in self._containers.values()
+            )
+            if not self._loop.run_once(IDLE_SECONDS if idle else -1) and idle:
+                return
+
+    def _accept(self, _events: int) -> None:
+        try:
+            fd, _ = self._listener._accept()  # type: ignore[attr-defined]
+        except OSError:
+            return
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fd)
+        sock.setblocking(False)
+        self._connections.append(Connection(self._loop, sock, self))
+
+    def disconnected(self, connection: Connection) -> None:
+        """A daemon has gone: what it had not finished starting is given up."""
+        self._connections.remove(connection)
+        for container_id, starter in list(self._starters.items()):
+            if starter is connection:
+                self._containers[container_id].abort()
+
+    def broadcast(self, message: Message, fds: tuple[int, ...] = ()) -> None:
+        for connection in list(self._connections):
+            connection.tell(message, fds)
+
+    def handle(self, connection: Connection, message: Message, fds: list[int]) -> None:
+        """One request. Every one with a `seq` is answered, at once or by whoever it starts."""
+        try:
+            self._dispatch(connection, message, fds)
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            connection.tell(
+                {
+                    "seq": message.get("seq", 0),
+                    "error": {
+                        "step": str(message.get("op")),
+                        "errno": 0,
+                        "text": text,
+                        "message": text,
+                    },
+                }
+            )
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _dispatch(self, connection: Connection, message: Message, fds: list[int]) -> None:
+        match message["op"]:
+            case "start":
+                self._start(connection, message)
+            case "go":
+                if container := self._containers.get(message["id"]):
+                    self._starters.pop(container.id, None)
+                    container.go()
+            case "abort":
+                if container := self._containers.get(message["id"]):
+                    container.abort()
+            case "exec":
+                self._exec(connection, message, fds)
+            case "attach":
+                attached = self._containers[message["id"]]
+                sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, os.dup(fds[0]))
+                os.set_inheritable(sock.fileno(), False)
+                attached.outputs.attach(sock)
+                seq = message["seq"]
+                attached.when_running(
+                    lambda: connection.tell(
+                        {"seq": seq}, (attached.stdin,) if attached.stdin >= 0 else ()
+                    )
+                )
+            case "close-stdin":
+                if container := self._containers.get(message["id"]):
+                    container.close_stdin()
+            case "list":
+                found = [c.describe() for c in self._containers.values()]
+                connection.tell({"seq": message["seq"], "pid": os.getpid(), "containers": found})
+            case "forget":
+                container = self._containers.get(message["id"])
+                if container is not None and container.state == "exited":
+                    del self._containers[message["id"]]
+                connection.tell({"seq": message["seq"]})
+            case "stop":
+                alive = any(c.state != "exited" for c in self._containers.values())
+                self._told_to_stop = not alive
+                connection.tell({"seq": message["seq"], "stopped": not alive})
+            case op:
+                raise ValueError(f"unknown request {op}")
+
+    def _start(self, connection: Connection, message: Message) -> None:
+        container_id = message["id"]
+        known = self._containers.get(container_id)
+        if known is not None and known.state != "exited":
+            raise ValueError(f"container {container_id[:12]} is {known.state} already")
+        self._starters[container_id] = connection
+        gc.freeze()  # the child then shares the pages that a collection would touch
+
+        def ended() -> None:
+            self._starters.pop(container_id, None)
+
+        self._containers[container_id] = Container(self._loop, message, self.broadcast, ended)
+
+    def _exec(self, connection: Connection, message: Message, fds: list[int]) -> None:
+        container = self._containers[message["id"]]
+        if container.state != "running":
+            raise ValueError(f"container {container.id[:12]} is not running")
+
+        def ended() -> None:
+            self._execs.discard(run)
+
+        run = Exec(self._loop, container, message, fds, connection.tell, ended)
+        self._execs.add(run)
+
+
+def main() -> None:
+    """Entry of the shim's interpreter: LISTENER is the bound and listening socket."""
+    gc.disable()
+    os.umask(0o077)
+    for signum in (signals.SIGINT, signals.SIGHUP, signals.SIGTERM):
+        signals.ignore(signum)
+    process.prctl(process.PR_SET_CHILD_SUBREAPER, 1)
+    process.set_name("stackctl-shim")
+    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, LISTENER)
+    os.set_inheritable(LISTENER, False)
+    path = listener.getsockname()
+    Shim(listener).run()
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,330 @@
+"""Performs a bundle's list of mounts: the one place that mounts anything.
+
+Works in two halves. `open_sources` runs as the host's root: it takes detached,
+id-mapped copies of host directories. `perform` runs in the container's own
+user and mount namespace and attaches everything below the new root, by
+descriptors that were resolved inside it. Nothing that the image or a volume
+contains can lead a mount, a directory or a file out of the root.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+
+from stackctl.linux import files
+from stackctl.linux import mount as mounts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Mount = dict[str, Any]
+
+_CHUNK = 1 << 20
+#: Where the root is put together, inside the staging tmpfs.
+_ROOT = "root"
+
+
+class SetupError(Exception):
+    """A step failed for a reason that is not an errno."""
+
+
+class Stage:
+    """Names the step that is under way, for the report when it fails."""
+
+    step = "begin"
+
+
+def open_sources(items: list[Mount], userns: int, stage: Stage) -> dict[str, int]:
+    """Detached copies of all host directories and files that `items` name.
+
+    By target; an overlay's layers by "item.layer", the last being its writable directory.
+    `userns` -1 leaves ids as they are (userns: host).
+    """
+    trees: dict[str, int] = {}
+    for number, item in enumerate(items):
+        match item["kind"]:
+            case "overlay":
+                for layer, path in enumerate((*item["lower"], os.path.dirname(item["upper"]))):
+                    stage.step = f"open layer {path}"
+                    trees[f"{number}.{layer}"] = _mapped_tree(path, userns, required=True)
+            case "directory":
+                stage.step = f"open {item['source']}"
+                trees[item["target"]] = _mapped_tree(item["source"], userns, required=True)
+            case "bind" | "volume":
+                stage.step = f"mount {item['source']} at {item['target']}"
+                trees[item["target"]] = _host_tree(item, userns)
+            case "node":
+                stage.step = f"device {item['source']}"
+                trees[item["target"]] = mounts.open_tree(item["source"])
+    return trees
+
+
+def _mapped_tree(path: str, userns: int, *, required: bool, recursive: bool = False) -> int:
+    tree = mounts.open_tree(path, recursive=recursive)
+    if userns < 0:
+        return tree
+    try:
+        mounts.mount_setattr(tree, userns=userns, recursive=recursive, what=path)
+    except OSError as error:
+        # EINVAL: this file system (or, for all of them, a kernel before 5.12) has no id-mapped
+        # mounts. Issue 3's fallback for layers belongs here.
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM):
+            raise
+        if required:
+            raise SetupError(
+                f"this kernel or the file system of {path} has no id-mapped mounts"
+            ) from None
+    return tree
+
+
+def _host_tree(item: Mount, userns: int) -> int:
+    source = item["source"]
+    if item.get("create"):
+        os.makedirs(source, exist_ok=True)
+    tree = _mapped_tree(source, userns, required=False, recursive=item.get("recursive", False))
+    if item.get("read_only"):
+        mounts.mount_setattr(
+            tree,
+            set_attributes=mounts.MOUNT_ATTR_RDONLY,
+            recursive=item.get("recursive", False),
+            what=source,
+        )
+    if subpath := item.get("subpath"):
+        inner = files.openat2(
+            tree, subpath, os.O_PATH, 0, files.RESOLVE_IN_ROOT | files.RESOLVE_NO_MAGICLINKS
+        )
+        tree = mounts.open_tree("", at=inner)
+    return tree
+
+
+def perform(items: list[Mount], trees: dict[str, int], stage: Stage) -> int:
+    """Build the root below the working directory; a descriptor of it.
+
+    Expects to be alone in a mount namespace of its own, and in a directory that
+    may be mounted over (it was entered by the host's root: here its path may
+    not be searchable any more).
+    """
+    stage.step = "make mounts private"
+    mounts.mount("none", "/", "", mounts.MS_REC | mounts.MS_PRIVATE)
+    stage.step = "mount a staging area"
+    staging = mounts.new_mount("tmpfs", (("mode", "0700"), ("size", "1m")))
+    here = os.open(".", os.O_PATH | os.O_CLOEXEC)
+    mounts.move_mount(staging, here)
+    os.fchdir(staging)
+    os.close(staging)
+    os.close(here)
+    os.mkdir(_ROOT)
+    root = -1
+    for number, item in enumerate(items):
+        stage.step = f"mount {item.get('target', '')}"
+        match item["kind"]:
+            case "overlay":
+                target = _ROOT if root < 0 else _directory(root, item["target"])
+                _overlay(number, item, trees, target)
+            case "directory":
+                target = _ROOT if root < 0 else _directory(root, item["target"])
+                fd = os.open(target, os.O_PATH | os.O_CLOEXEC)
+                mounts.move_mount(trees[item["target"]], fd)
+            case "bind" | "node":
+                _attach(root, trees[item["target"]], item["target"])
+            case "volume":
+                _volume(root, trees[item["target"]], item)
+            case "fs":
+                _new(root, item)
+            case "symlink":
+                _symlink(root, item)
+            case "mask":
+                _mask(root, item["target"])
+            case "readonly":
+                _read_only(root, item["target"])
+            case kind:
+                raise SetupError(f"unknown mount {kind}")
+        if root < 0:
+            root = os.open(_ROOT, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    return root
+
+
+def enter(root: int, *, read_only: bool, stage: Stage) -> None:
+    """Make `root` the root directory and let go of the host's."""
+    stage.step = "enter the root"
+    if read_only:
+        mounts.mount_setattr(root, set_attributes=mounts.MOUNT_ATTR_RDONLY, what="/")
+    os.fchdir(root)
+    # Both on one directory: the old root ends up on top of the new one and is peeled off
+    # (man 2 pivot_root), so that the image needs no directory for it.
+    mounts.pivot_root(".", ".")
+    mounts.umount2(".", mounts.MNT_DETACH)
+    os.chdir("/")
+
+
+def _directory(root: int, target: str) -> str:
+    fd = files.make_directories(root, target)
+    return f"/proc/self/fd/{fd}"
+
+
+def _overlay(number: int, item: Mount, trees: dict[str, int], target: str) -> None:
+    """Mount one overlay from id-mapped layers.
+
+    The layers are attached in the staging area first: overlay refuses layers on
+    detached mounts before Linux 6.15, and names of the staging area keep the
+    option string short (mount(2) takes one page).
+    """
+    names = []
+    for layer, path in enumerate((*item["lower"], os.path.dirname(item["upper"]))):
+        name = f"{number}.{layer}"
+        os.mkdir(name)
+        fd = os.open(name, os.O_PATH | os.O_CLOEXEC)
+        mounts.move_mount(trees[name], fd, path)
+        os.close(fd)
+        os.close(trees[name])
+        names.append(name)
+    upper = f"{names[-1]}/{os.path.basename(item['upper'])}"
+    work = f"{names[-1]}/{os.path.basename(item['work'])}"
+    options = f"lowerdir={':'.join(names[:-1])},upperdir={upper},workdir={work},userxattr"
+    mounts.mount("overlay", target, "overlay", 0, options)
+
+
+def _attach(root: int, tree: int, target: str) -> None:
+    """Attach `tree` at `target`, making an empty file or directory to put it on."""
+    if stat.S_ISDIR(os.fstat(tree).st_mode):
+        fd = files.make_directories(root, target)
+    else:
+        fd = files.make_file(root, target)
+    mounts.move_mount(tree, fd, target)
+    os.close(fd)
+    os.close(tree)
+
+
+def _new(root: int, item: Mount) -> None:
+    fd = files.make_directories(root, item["target"])
+    if item.get("kernel"):
+        _expect_plain_directory(root, item["target"], fd)
+    tree = mounts.new_mount(item["fstype"], tuple(item["options"]), item.get("attributes", 0))
+    mounts.move_mount(tree, fd, item["target"])
+    os.close(fd)
+    os.close(tree)
+
+
+def _expect_plain_directory(root: int, target: str, fd: int) -> None:
+    """/proc, /sys and /dev must be what they seem: an image that links them elsewhere would
+    have our writes below them land there (CVE-2019-19921, CVE-2026-41579)."""
+    plain = files.openat2(
+        root,
+        target,
+        os.O_PATH | os.O_DIRECTORY,
+        0,
+        files.RESOLVE_IN_ROOT | files.RESOLVE_NO_SYMLINKS,
+    )
+    same = os.fstat(plain).st_ino == os.fstat(fd).st_ino
+    os.close(plain)
+    if not same:
+        raise SetupError(f"{target} is a symbolic link in the image")
+
+
+def _symlink(root: int, item: Mount) -> None:
+    parent, _, name = item["target"].rpartition("/")
+    fd = files.make_directories(root, parent or "/")
+    try:
+        os.symlink(item["to"], name, dir_fd=fd)
+    except FileExistsError:
+        pass
+    os.close(fd)
+
+
+def _mask(root: int, target: str) -> None:
+    """Hide `target`: an empty read-only directory, or the null device over a file."""
+    try:
+        fd = files.open_in_root(root, target)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        tree = mounts.new_mount("tmpfs", (("size", "0"),), mounts.MOUNT_ATTR_RDONLY)
+    else:
+        null = files.open_in_root(root, "/dev/null")
+        status = os.fstat(null)
+        # What the image calls /dev/null may be something else (CVE-2025-31133).
+        if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(1, 3):
+            raise SetupError("/dev/null is not the null device")
+        tree = mounts.open_tree("", at=null)
+        os.close(null)
+    mounts.move_mount(tree, fd, target)
+    os.close(tree)
+    os.close(fd)
+
+
+def _read_only(root: int, target: str) -> None:
+    try:
+        fd = files.open_in_root(root, target)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    tree = mounts.open_tree("", at=fd, recursive=True)
+    mounts.mount_setattr(tree, set_attributes=mounts.MOUNT_ATTR_RDONLY, recursive=True)
+    mounts.move_mount(tree, fd, target)
+    os.close(tree)
+    os.close(fd)
+
+
+def _volume(root: int, tree: int, item: Mount) -> None:
+    if item.get("copy"):
+        # Replicas that start together share a volume: the first one fills it.
+        lock = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.listdir(lock):
+            _fill(root, lock, item["target"])
+        os.close(lock)
+    _attach(root, tree, item["target"])
+
+
+def _fill(root: int, volume: int, target: str) -> None:
+    """Copy what the image has at `target` into the empty directory `volume`."""
+    try:
+        source = files.open_in_root(root, target, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    _copy_directory(source, volume)
+    os.close(source)
+
+
+def _copy_directory(source: int, target: int) -> None:
+    """Copy a tree by descriptors: modes, owners, times, links; no extended attributes."""
+    with os.scandir(source) as entries:
+        for entry in entries:
+            status = entry.stat(follow_symlinks=False)
+            name, mode = entry.name, status.st_mode
+            if stat.S_ISDIR(mode):
+                os.mkdir(name, 0o700, dir_fd=target)
+                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+                inner = os.open(name, flags, dir_fd=source)
+                copy = os.open(name, flags, dir_fd=target)
+                _copy_directory(inner, copy)
+                os.close(inner)
+                os.close(copy)
+            elif stat.S_ISLNK(mode):
+                os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+                os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
+            elif stat.S_ISREG(mode):
+                _copy_file(source, target, name, status)
+            elif stat.S_ISFIFO(mode):
+                os.mkfifo(name, stat.S_IMODE(mode), dir_fd=target)
+    _copy_status(target, os.fstat(source))
+
+
+def _copy_file(source: int, target: int, name: str, status: os.stat_result) -> None:
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC
+    reader = os.open(name, os.O_RDONLY | flags, dir_fd=source)
+    writer = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | flags, 0o600, dir_fd=target)
+    while os.sendfile(writer, reader, None, _CHUNK):
+        pass
+    _copy_status(writer, status)
+    os.close(reader)
+    os.close(writer)
+
+
+def _copy_status(fd: int, status: os.stat_result) -> None:
+    os.fchown(fd, status.st_uid, status.st_gid)
+    os.fchmod(fd, stat.S_IMODE(status.st_mode))
+    os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -1,0 +1,187 @@
+"""The engine's side of a shim: starting one, requests with replies, events.
+
+start_shim --spawn--> shim (listening socket inherited, so requests may be sent at once)
+Shim.call(message, fds) -> reply; events go to the callback
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stackctl.errors import ContainerError, MachineError, StackctlError
+from stackctl.runtime.shim import main as shim_main
+from stackctl.runtime.shim import protocol
+
+Message = dict[str, Any]
+#: Called with an event and its descriptors (to be closed by the receiver).
+OnEvent = Callable[["Shim", Message, list[int]], None]
+
+_SOURCE = Path(__file__).resolve().parents[2]
+_PROGRAM = (
+    "import sys; sys.path.insert(0, {source!r}); "
+    "from stackctl.runtime.shim.main import main; main()"
+)
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+
+
+class ShimGone(MachineError):
+    """The connection to a shim broke: it was killed, or it left."""
+
+
+class Shim:
+    """A connection to one shim."""
+
+    def __init__(self, name: str, sock: socket.socket, on_event: OnEvent) -> None:
+        self.name = name
+        self._sock = sock
+        self._on_event = on_event
+        self._replies: dict[int, asyncio.Future[Message]] = {}
+        self._sequence = 0
+        self._loop = asyncio.get_running_loop()
+        #: Done when the connection has ended, whoever ended it.
+        self.gone: asyncio.Future[None] = self._loop.create_future()
+        sock.setblocking(False)
+        self._loop.add_reader(sock.fileno(), self._readable)
+
+    @property
+    def is_alive(self) -> bool:
+        return not self.gone.done()
+
+    async def call(self, message: Message, fds: tuple[int, ...] = ()) -> Message:
+        """Send a request and wait for its reply.
+
+        Raises ShimGone, or ContainerError with the step that failed.
+        """
+        future = self.post(message, fds)
+        return await future
+
+    def post(self, message: Message, fds: tuple[int, ...] = ()) -> asyncio.Future[Message]:
+        """Send a request now; the future of its reply."""
+        self._sequence += 1
+        sequence = self._sequence
+        future: asyncio.Future[Message] = self._loop.create_future()
+        self._replies[sequence] = future
+        self.tell({**message, "seq": sequence}, fds)
+        return future
+
+    def tell(self, message: Message, fds: tuple[int, ...] = ()) -> None:
+        """Send without waiting; a shim that has gone is noticed by whoever waits."""
+        if not self.is_alive:
+            self._fail_waiting()
+            return
+        try:
+            protocol.send(self._sock, message, fds)
+        except BlockingIOError:
+            # It reads all day long: a full buffer means that it hangs or is stopped.
+            self.close()
+        except OSError:
+            self.close()
+
+    def _readable(self) -> None:
+        for _ in range(64):
+            try:
+                received = protocol.receive(self._sock)
+            except BlockingIOError:
+                return
+            except (OSError, ValueError):
+                received = None
+            if received is None:
+                self.close()
+                return
+            message, fds = received
+            sequence = message.pop("seq", None)
+            if sequence is None:
+                self._on_event(self, message, fds)
+                continue
+            future = self._replies.pop(sequence, None)
+            if future is None or future.done():
+                for fd in fds:
+                    os.close(fd)
+            elif error := message.get("error"):
+                future.set_exception(translated(error))
+            else:
+                message["fds"] = fds
+                future.set_result(message)
+
+    def close(self) -> None:
+        """End the connection; the shim and its containers go on."""
+        if not self.is_alive:
+            return
+        self._loop.remove_reader(self._sock.fileno())
+        self._sock.close()
+        self.gone.set_result(None)
+        self._fail_waiting()
+
+    def _fail_waiting(self) -> None:
+        waiting, self._replies = self._replies, {}
+        for future in waiting.values():
+            if not future.done():
+                future.set_exception(ShimGone(f'the shim of "{self.name}" has gone'))
+
+
+def translated(error: Message) -> StackctlError:
+    """A failed step as the user sees it, with the exit code that a shell would give."""
+    code, step, text = error["errno"], error["step"], error["message"]
+    if step != "exec":
+        return ContainerError(f"cannot start the container: {text}", hint=_hint(code, step))
+    failure = ContainerError(f"cannot execute {text.removeprefix('exec: ')}")
+    failure.exit_code = 127 if code == errno.ENOENT else 126
+    return failure
+
+
+def _hint(code: int, step: str) -> str:
+    if code == errno.ENOSPC:
+        return "the disk, or the memory of a tmpfs, is full"
+    if code == errno.EPERM:
+        return "`stackctl doctor` says what this machine does not allow"
+    if "id-mapped" in step:
+        return "id-mapped overlay layers need Linux 5.19; `userns_mode: host` does without"
+    return ""
+
+
+def start_shim(path: Path, log: Path) -> int:
+    """Start a shim that listens on `path`; its pid. Its complaints go to `log`.
+
+    The socket is bound here and handed over: it takes connections before the
+    interpreter is up.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        try:
+            listener.bind(str(path))
+        except OSError as error:
+            raise MachineError(f"cannot make the socket {path}: {error.strerror}") from error
+        listener.listen(16)
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        actions = [
+            (os.POSIX_SPAWN_DUP2, listener.fileno(), shim_main.LISTENER),
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 2, str(log), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600),
+        ]
+        program = _PROGRAM.format(source=str(_SOURCE))
+        arguments = [sys.executable, "-I", "-S", "-c", program, "stackctl-shim", path.name]
+        return os.posix_spawn(
+            sys.executable, arguments, _ENVIRONMENT, file_actions=actions, setsid=True
+        )
+
+
+def connect(name: str, path: Path, on_event: OnEvent) -> Shim:
+    """Connect to a shim that listens on `path`. OSError when none does."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        # A full backlog would block: better to fail and be told.
+        sock.setblocking(False)
+        sock.connect(str(path))
+    except BaseException:
+        sock.close()
+        raise
+    return Shim(name, sock, on_event)
