@@ -46,7 +46,7 @@ def dependencies(
     Without what would close a circle.
     """
     found = dict(known)
-    for record in records:
+    for record in sorted(records, key=lambda r: (r.config.service, -r.created_at)):
         service = record.config.service
         if service not in found:
             found[service] = parse(record.config.labels.get(LABEL, ""))

@@ -107,7 +107,7 @@ def replicas(observed: Observed) -> dict[str, tuple[ContainerRecord, ...]]:
             found.setdefault(record.config.service, []).append(record)
     return {
         name: tuple(sorted(records, key=lambda r: (r.config.number, r.created_at, r.id)))
-        for name, records in found.items()
+        for name, records in sorted(found.items())
     }
 
 
