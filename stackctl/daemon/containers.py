@@ -229,7 +229,7 @@ class Containers:
                     record.id,
                     record.endpoints,
                     names.names(record),
-                    (process, resolver_port),
+                    (process.pid, resolver_port),
                 )
 
             undo.push_async_callback(parts.net.detach, record.id)
@@ -272,6 +272,7 @@ class Containers:
             _published_endpoint(record),
             record.config.ports,
             self._parts.machine.publish_address,
+            title=_title(record),
         )
 
     def _volume_paths(self, config: ContainerConfig) -> Mapping[str, str]:
@@ -413,6 +414,12 @@ class Containers:
 
     def _publish_event(self, record: ContainerRecord, action: str) -> None:
         self._parts.events.publish("container", action, record.id, names.attributes(record.config))
+
+
+def _title(record: ContainerRecord) -> str:
+    """How somebody else's error calls it."""
+    project = record.config.project
+    return f"container {record.name}" + (f" of project {project}" if project else "")
 
 
 def _published_endpoint(record: ContainerRecord) -> Endpoint:

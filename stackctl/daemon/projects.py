@@ -72,7 +72,7 @@ class Projects:
 
             loaded = loader.load(request)
             return Project(
-                stack=profiles.activate(loaded.stack, activate), warnings=loaded.warnings
+                stack=profiles.enable(loaded.stack, activate), warnings=loaded.warnings
             )
 
         return await asyncio.to_thread(read)
