@@ -1,0 +1,65 @@
+"""A plan as lines, as a tree, as JSON."""
+
+from __future__ import annotations
+
+import json
+
+from stackctl.scheduler.desired import Observed, UpPolicy
+from stackctl.scheduler.ops import Plan
+from stackctl.scheduler.plan import up_plan
+from stackctl.scheduler.show import KINDS, render, summary, to_json, tree
+from stackctl.testing.stacks import HEALTHY, depends, service, stack
+
+
+def plan() -> Plan:
+    desired = stack(
+        service("db", health=HEALTHY, volumes=["data"]),
+        service("web", depends("db", "healthy"), image="nginx"),
+        project="p",
+    )
+    return up_plan(desired, Observed(project="p", images=frozenset({"stackctl/host"})), UpPolicy())
+
+
+def test_a_tree_groups_by_service():
+    assert tree(plan()).splitlines() == [
+        "project p",
+        "  image nginx        pull: not found",
+        "  volume p_data      create: not found",
+        "  network p_default  create: not found",
+        "  db",
+        "    p-db-1             create, start: not found",
+        "                       wait until healthy: web depends on db: healthy",
+        "  web",
+        "    p-web-1            create, start: not found",
+    ]
+
+
+def test_an_empty_plan_has_no_lines():
+    empty = Plan(project="p")
+    assert render(empty) == ""
+    assert tree(empty) == "project p: nothing to do"
+    assert summary(empty) == "nothing to do"
+
+
+def test_a_summary_counts():
+    assert summary(plan()) == "4 to create, 2 to start"
+
+
+def test_json_is_json_and_complete():
+    shown = json.loads(json.dumps(to_json(plan())))
+    assert shown["project"] == "p"
+    assert shown["steps"][-1] == {
+        "number": 8,
+        "op": "start-container",
+        "target": "p-web-1",
+        "service": "web",
+        "cause": "not found",
+        "text": "start container p-web-1",
+        "after": [5, 7],
+        "tolerates": [],
+        "optional": False,
+    }
+
+
+def test_every_operation_has_a_kind_of_its_own():
+    assert len(set(KINDS.values())) == len(KINDS) == 12
