@@ -267,7 +267,7 @@ def test_version_info_and_doctor(engine: Engine) -> None:
 
 
 def test_the_engine_leaves_by_itself_when_nobody_needs_it(stack: Stack) -> None:
-    stack.engine.extra["STACKCTL_IDLE"] = "1"
+    stack.engine.extra["STACKCTL_IDLE_SECONDS"] = "0.5"
     stack.write("services: {web: {image: stackctl/host, init: true, command: sleep infinity}}")
     stack.up()
     stack.down()

@@ -34,6 +34,8 @@ class Process:
 
     pid: int
     command: str
+    #: In a process namespace other than ours.
+    contained: bool = False
 
     def __str__(self) -> str:
         return f"{self.pid} {self.command}"
@@ -127,7 +129,7 @@ def processes(paths: Paths) -> list[Process]:
         if entry.name.isdigit() and int(entry.name) not in ours:
             command = _command_if_of(entry, paths.tag, needles)
             if command:
-                found.append(Process(int(entry.name), command))
+                found.append(Process(int(entry.name), command, _is_contained(entry)))
     return sorted(found, key=lambda p: p.pid)
 
 
@@ -175,7 +177,14 @@ def _command_if_of(entry: Path, tag: str, needles: tuple[bytes, bytes]) -> str:
         return ""  # a thread of the kernel
     words = cmdline.replace(b"\0", b" ").strip().decode(errors="replace")
     mine = f"stackctl-{tag}" in groups or any(n in cmdline or n in environ for n in needles)
-    return words[:160] if mine else ""
+    return words[:400] if mine else ""
+
+
+def _is_contained(entry: Path) -> bool:
+    try:
+        return os.readlink(entry / "ns" / "pid") != os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return False
 
 
 def _mounts(paths: Paths) -> Iterator[str]:

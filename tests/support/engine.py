@@ -250,14 +250,16 @@ def new_engine(name: str) -> Engine:
 
 
 def _role(process: Process) -> str:
-    """Which of the engine's own processes this is; "" for a container's or a client's."""
-    words = process.command
-    if "runtime.shim" in words or "runtime/shim" in words:
-        return "shim"
-    if "keeper" in words:
-        return "keeper"
-    if re.search(r"stackctl(\.cli\.main|\.daemon\S*)?\s.*\bdaemon\b|stackctl\.daemon", words):
-        return "daemon"
+    """Which of the engine's own processes this is; "" for a container's or a client's.
+
+    A container's init is a fork of its shim and looks like it, but lives in a
+    process namespace of its own.
+    """
+    if process.contained:
+        return ""
+    for word, role in (("shim", "shim"), ("keeper", "keeper"), ("api.serve", "daemon")):
+        if re.search(rf"stackctl\S*[.-]{re.escape(word)}", process.command):
+            return role
     return ""
 
 

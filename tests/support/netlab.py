@@ -1,0 +1,153 @@
+"""A laboratory for networks: machines that are network namespaces of the test's own.
+
+`run(scenario)` forks; the child is a machine by itself (network namespace, lo
+up) in which the scenario plays. In it, a `Box` is another machine: a container,
+a neighbour on the LAN. Sockets are made inside a box and used from outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import struct
+import sys
+import threading
+import traceback
+from collections.abc import Awaitable, Callable
+from contextlib import contextmanager
+from pathlib import Path
+
+from stackctl.linux import ns
+from stackctl.net import bridge
+from stackctl.net.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
+from stackctl.state.paths import Paths
+
+#: Seconds after which a scenario that hangs is killed.
+LIMIT = 60
+
+
+class Box:
+    """A process that does nothing in a network namespace of its own."""
+
+    def __init__(self) -> None:
+        self.home = ns.open_netns()
+        ready, done = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.close(ready)
+                ns.unshare(ns.CLONE_NEWNET)
+                os.write(done, b"x")
+                signal.pause()
+            finally:
+                os._exit(0)
+        os.close(done)
+        assert os.read(ready, 1) == b"x"
+        os.close(ready)
+        self.netns = ns.open_netns(self.pid)
+
+    @contextmanager
+    def inside(self):
+        with ns.in_netns(self.netns, self.home):
+            yield
+
+    def new_socket(
+        self, kind: int = socket.SOCK_STREAM, family: int = socket.AF_INET
+    ) -> socket.socket:
+        with self.inside():
+            made = socket.socket(family, kind)
+        made.settimeout(10)
+        return made
+
+    def load(self, blobs: tuple[bytes, ...]) -> None:
+        """Sends netlink blobs as a container's child does; no answer may be an error."""
+        with self.inside(), NetlinkSocket(NETLINK_NETFILTER) as link:
+            for blob in blobs:
+                link.send(blob)
+                for message in link.received():
+                    assert struct.unpack_from("=i", message.body)[0] == 0
+
+    def serve(self, port: int, kind: int = socket.SOCK_STREAM, text: str = "hello") -> None:
+        """A server that answers "text peer-address" to everybody, in a thread."""
+        link = self.new_socket(kind)
+        link.settimeout(None)
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        link.bind(("0.0.0.0", port))
+        if kind == socket.SOCK_STREAM:
+            link.listen(16)
+        threading.Thread(target=_serve, args=(link, kind, text), daemon=True).start()
+
+    def end(self) -> None:
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            os.close(self.netns)
+            os.close(self.home)
+            self.pid = 0
+
+
+def _serve(link: socket.socket, kind: int, text: str) -> None:
+    while True:
+        if kind == socket.SOCK_STREAM:
+            client, peer = link.accept()
+            client.sendall(f"{text} {peer[0]}".encode())
+            client.close()
+        else:
+            _, peer = link.recvfrom(100)
+            link.sendto(f"{text} {peer[0]}".encode(), peer)
+
+
+def ask(link: socket.socket, address: str, port: int, timeout: float = 5.0) -> str:
+    """What a server answers: its text, or the name of the error ("timeout", "ECONNREFUSED")."""
+    link.settimeout(timeout)
+    try:
+        link.connect((address, port))
+        if link.type == socket.SOCK_DGRAM:
+            link.send(b"?")
+        return link.recv(1000).decode()
+    except TimeoutError:
+        return "timeout"
+    except OSError as error:
+        return os.strerror(error.errno or 0)
+    finally:
+        link.close()
+
+
+async def fetch(box: Box | None, address: str, port: int, *, udp: bool = False, timeout: float = 5):
+    """`ask` from a box (None: from the machine itself) without stopping the loop."""
+    kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
+    link = box.new_socket(kind) if box else socket.socket(socket.AF_INET, kind)
+    return await asyncio.to_thread(ask, link, address, port, timeout)
+
+
+def bring_lo_up() -> None:
+    with NetlinkSocket(NETLINK_ROUTE) as link:
+        link.request([bridge.link_up("", 1)])
+
+
+def run(scenario: Callable[[Paths], Awaitable[None]], directory: Path) -> None:
+    """Plays a scenario on a machine of its own; its failure is this test's."""
+    ready, done = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(ready)
+        try:
+            signal.alarm(LIMIT)
+            ns.unshare(ns.CLONE_NEWNET)
+            bring_lo_up()
+            asyncio.run(scenario(Paths(directory / "root", directory / "run")))
+        except BaseException:
+            os.write(done, traceback.format_exc()[-8000:].encode())
+            sys.stdout.flush()
+            os._exit(1)
+        os._exit(0)
+    os.close(done)
+    text = b""
+    while part := os.read(ready, 65536):
+        text += part
+    os.close(ready)
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    assert code == 0, f"the scenario ended with {code}\n{text.decode(errors='replace')}"
