@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -60,7 +61,10 @@ class Kernel:
         self._requests: list[Request] = []
         self._udp_ports: set[int] = set()
         self._releases: list[list[Any]] = []
+        self._owners: dict[tuple[str, str, int], str] = {}
         self._names: dict[str, dict[str, Any] | None] = {}
+        #: What the keeper knows of each container, to tell the next keeper.
+        self._known: dict[str, dict[str, Any]] = {}
         self._doomed: list[str] = []
         self._home = -1
         self._route: NetlinkSocket | None = None
@@ -228,12 +232,16 @@ class Kernel:
         forwards = [forward(index, number) for index, number in enumerate(numbers)]
         self._requests += self.table.add_forwards(forwards)
         self._note_udp(forwards)
+        self._owners.update({(f.protocol, f.host_ip, f.host_port): owner for f in forwards})
         return numbers
 
     def unpublish(self, forwards: Sequence[Forward]) -> None:
         self._requests += self.table.remove_forwards(forwards)
         self._note_udp(forwards)
-        self._releases += [[f.protocol, f.host_ip, f.host_port] for f in forwards]
+        for forward in forwards:
+            key = (forward.protocol, forward.host_ip, forward.host_port)
+            self._owners.pop(key, None)
+            self._releases.append(list(key))
 
     def _note_udp(self, forwards: Iterable[Forward]) -> None:
         self._udp_ports.update(f.host_port for f in forwards if f.protocol == "udp")
@@ -241,10 +249,11 @@ class Kernel:
     # --- names --------------------------------------------------------------------
 
     def set_names(self, container: str, raw: dict[str, Any]) -> None:
-        self._names[container] = raw
+        self._names[container] = self._known[container] = raw
 
     def drop_names(self, container: str) -> None:
         self._names[container] = None
+        self._known.pop(container, None)
 
     # --- the whole ----------------------------------------------------------------
 
@@ -276,16 +285,20 @@ class Kernel:
         self._requests = []
         if not (networks or forwards or self.keeper.exists):
             return []
-        ports = [[f.protocol, f.host_ip, f.host_port, owner] for f, owner in forwards]
+        self._owners = {(f.protocol, f.host_ip, f.host_port): owner for f, owner in forwards}
+        ports = [[*key, owner] for key, owner in self._owners.items()]
         lost: list[list[Any]] = self.keeper.call("converge", keep=containers, ports=ports)["lost"]
         return lost
 
     def _converge_links(
         self, networks: Sequence[tuple[NetworkWalls, str, int]], veths: dict[str, str]
     ) -> None:
-        links = rtnl.links(self._links)
         ours = {walls.bridge for walls, _, _ in networks}
         tag = self._paths.tag
+        present = [name for _, name in socket.if_nameindex()]
+        if not networks and not any(n.startswith((f"sc{tag}", f"v{tag}")) for n in present):
+            return  # spares an idle engine the codecs
+        links = rtnl.links(self._links)
         for link in links:
             stray_bridge = link.kind == "bridge" and link.name.startswith(f"sc{tag}")
             stray_veth = link.kind == "veth" and link.name.startswith(f"v{tag}")
@@ -305,10 +318,13 @@ class Kernel:
             self._install()
 
     def revive_keeper(self) -> None:
-        """Starts a keeper that died, if there is anything to keep."""
+        """Starts a keeper that died, if there is anything to keep, and tells it all we know."""
         self.keeper.disconnect()
-        if self._is_installed:
-            self.keeper.call("show")
+        if not (self._known or self._owners):
+            return
+        ports = [[*key, owner] for key, owner in self._owners.items()]
+        self.keeper.call("converge", keep=list(self._known), ports=ports)
+        self.keeper.call("names", containers=list(self._known.values()))
 
     def remove_everything(self) -> None:
         """Table, openings, links, keeper."""
@@ -317,6 +333,9 @@ class Kernel:
             if name in nft.tables(self._rules):
                 nft.commit(self._rules, self.table.removal())
             self._is_installed = False
+            self.table.clear()
+            self._known.clear()
+            self._owners.clear()
             firewall.close_for(self._rules, self.table.table.name)
             self._converge_links((), {})
         except OSError as error:

@@ -136,6 +136,11 @@ class EngineTable:
             requests += self.table.elements(name, items, delete=delete)
         return requests
 
+    def clear(self) -> None:
+        """Nothing is wanted any more."""
+        self.networks.clear()
+        self.forwards.clear()
+
     def removal(self) -> list[Request]:
         """Takes the table away; right also when there is none."""
         return [self.table.create(), self.table.delete()]

@@ -17,10 +17,12 @@ One JSON object a line each way, answered in order:
                 "members":[[network,address4,address6,[names]],...],
                 "resolver":null or [pid,start_time (0: as found),port],"servers":[address,...]}
 
-The table is saved before an answer is sent, so that a keeper that was killed
-comes back as it was. A container's process is watched: when it ends and no
-other one is in its network namespace, its sockets are closed, or they would keep
-the namespace alive.
+The table is saved soon after each change (a living daemon tells it all to the
+next keeper anyway): a keeper that was killed comes back as it was.
+
+A container's process is watched: when it ends and no other one is in its network
+namespace, the sockets in there are closed: they would keep the namespace, and
+its interfaces, alive.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ _LINGER = 5.0
 #: Seconds between a process's end and the look for another one in its namespace:
 #: the process that made the namespace often ends after it started the container's.
 _SUCCESSION = 0.25
+_SAVE_AFTER = 0.05
 
 
 class Container:
@@ -68,7 +71,7 @@ class Server:
         self._containers: dict[str, Container] = {}
         self._controllers: set[_Controller] = set()
         self._leaving: Timer | None = None
-        self._is_changed = False
+        self._saving: Timer | None = None
 
     # --- control ------------------------------------------------------------------
 
@@ -131,7 +134,7 @@ class Server:
                 self._loop.stop()
             case other:
                 return {"ok": False, "text": f"unknown request {other!r}"}
-        self._is_changed = True
+        self.changed()
         return {"ok": True}
 
     def _hold(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -140,7 +143,7 @@ class Server:
             numbers = self._ports.hold(wishes, request["owner"])
         except Busy as busy:
             return {"ok": False, "busy": busy.index, "errno": busy.errno, "owner": busy.owner}
-        self._is_changed = True
+        self.changed()
         return {"ok": True, "numbers": numbers}
 
     # --- the table ----------------------------------------------------------------
@@ -155,11 +158,14 @@ class Server:
     def _open_resolvers(self) -> list[str]:
         return [name for name, c in self._containers.items() if c.resolver.is_open]
 
-    def save(self) -> None:
-        """Writes the table when it changed: whole or not at all."""
-        if not self._is_changed:
-            return
-        self._is_changed = False
+    def changed(self) -> None:
+        """The table is to be saved: once for many changes that come together."""
+        if self._saving is None:
+            self._saving = self._loop.after(_SAVE_AFTER, self._save)
+
+    def _save(self) -> None:
+        """Writes the table: whole or not at all."""
+        self._saving = None
         temporary = f"{self._path}.new"
         try:
             with open(temporary, "w") as file:
@@ -204,7 +210,7 @@ class Server:
                 self._ports.hold([wish], owner)
             except Busy:
                 lost.append(list(port))
-        self._is_changed = True
+        self.changed()
         return lost
 
     def _set(self, raw: dict[str, Any]) -> None:
@@ -268,9 +274,8 @@ class Server:
             container.resolver.close()
             return
         container.raw = {**container.raw, "resolver": [heir, start_time_of(heir), wanted[2]]}
-        self._is_changed = True
+        self.changed()
         self._place(container)
-        self.save()
 
     def _drop(self, name: str) -> None:
         container = self._containers.pop(name, None)
@@ -302,7 +307,6 @@ class _Controller:
         *lines, rest = bytes(self._buffer).split(b"\n")
         self._buffer = bytearray(rest)
         replies = [self._answer(line) for line in lines if line]
-        self._server.save()
         if replies:
             try:
                 # The controller waits for its answer: this does not block for long.
