@@ -117,12 +117,20 @@ class Service:
         self._sessions.close()
         await self._supervisor.close()
         self._parts.events.close()
-        await self._parts.runtime.close()
-        if not self._parts.registry.all() and not tuple(self._parts.registry.store.networks()):
+        store = self._parts.registry.store
+        if not store.containers() and not store.networks():
             # The engine is empty: the machine is left as it was found.
-            await self._parts.net.stop()
+            await self._leave_nothing()
+        await self._parts.runtime.close()
         await self._parts.net.close()
-        self._parts.registry.store.close()
+        store.close()
+
+    async def _leave_nothing(self) -> None:
+        """Firewall table, keeper, shims and control group of an engine without containers."""
+        runtime, paths = self._parts.runtime, self._parts.paths
+        await self._parts.net.stop()
+        await runtime.close_all()
+        await asyncio.to_thread(runtime.cgroups.remove_engine_group, paths.cgroup)
 
 
 async def build(paths: Paths, environment: Mapping[str, str] | None = None) -> Service:

@@ -248,6 +248,10 @@ class Runtime:
             if reply["stopped"]:
                 await asyncio.shield(shim.gone)
 
+    async def close_all(self) -> None:
+        """No container is left in the engine: every shim leaves."""
+        await asyncio.gather(*(self.close_stack(name) for name in tuple(self._shims)))
+
     # -- start
 
     async def start(self, request: StartRequest, attach: Attach) -> ProcessRef:
