@@ -72,19 +72,21 @@ def resolve(text: str) -> Value:
     return float("nan") if text in _NAN else text
 
 
-def compose(text: str, file: str, budget: Budget = BUDGET) -> list[Node]:
+def compose(text: str, file: str, budget: Budget = BUDGET, *, pure: bool = False) -> list[Node]:
     """All documents of `text`; `file` is the name that marks carry.
 
-    An empty document is a null scalar. Raises StackFileErrors.
+    An empty document is a null scalar. `pure` takes the parser that is written
+    in Python even where libyaml is there. Raises StackFileError, or
+    StackFileErrors for several duplicate keys.
     """
     if len(text) > budget.size:
         raise too_large(file, budget)
     if (nul := text.find("\0")) >= 0:
         raise StackFileError("the file holds a NUL byte", place=Place(*_position(text, nul, file)))
     try:
-        return _Composer(text, file, budget).documents()
+        return _Composer(_parser(text, pure), file, budget).documents()
     except yaml.MarkedYAMLError as error:
-        raise _syntax_error(error, file) from None
+        raise _syntax_error(error, text, file) from None
     except yaml.reader.ReaderError as error:
         where = Place(*_position(text, error.position, file))
         raise StackFileError("not valid YAML: a special character", place=where) from None
@@ -103,8 +105,11 @@ def _position(text: str, offset: int, file: str) -> Mark:
     return file, line, offset - (text.rfind("\n", 0, offset) + 1) + 1
 
 
-def _syntax_error(error: yaml.MarkedYAMLError, file: str) -> StackFileError:
+def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: str) -> StackFileError:
     mark = error.problem_mark or error.context_mark
+    if mark and error.context_mark and mark.line >= text.rstrip().count("\n") + 1:
+        # It was missed only at the end: what matters is where it began.
+        mark = error.context_mark
     where = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file)
     problem = str(error.problem or error.context or "unreadable")
     hint = ""
@@ -119,9 +124,9 @@ def _syntax_error(error: yaml.MarkedYAMLError, file: str) -> StackFileError:
     return StackFileError(f"not valid YAML: {problem}", place=where, hint=hint)
 
 
-def _parser(text: str) -> Any:
+def _parser(text: str, pure: bool) -> Any:
     """PyYAML's event source: libyaml's when it was built in, else the one in Python."""
-    if yaml.__with_libyaml__:
+    if yaml.__with_libyaml__ and not pure:
         return yaml.CLoader(text)
     return yaml.Loader(text)
 
@@ -152,8 +157,8 @@ class _Frame:
 
 
 class _Composer:
-    def __init__(self, text: str, file: str, budget: Budget) -> None:
-        self._parser = _parser(text)
+    def __init__(self, parser: Any, file: str, budget: Budget) -> None:
+        self._parser = parser
         self._file = file
         self._budget = budget
         self._mistakes = Mistakes()
@@ -358,25 +363,92 @@ def _short(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-class _Dumper(yaml.SafeDumper):
-    """Quotes what this module's reader would not read back as text; indents lists."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)
-
-
-def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    style = None
-    if not isinstance(resolve(value), str):
-        style = '"'
-    elif "\n" in value:
-        style = "|"
-    return dumper.represent_scalar(_CORE + "str", value, style=style)
-
-
-_Dumper.add_representer(str, _text)
+# Words that older readers take for booleans, though ours does not.
+_LEGACY = frozenset(("y", "n", "yes", "no", "on", "off"))
+_UNQUOTED = re.compile(r"[A-Za-z_/](?:[A-Za-z0-9_/.,@%+=~^$(){}\[\]|*?!&;<>'\"` -]|:(?=\S))*\Z")
 
 
 def emit(document: Any) -> str:
-    """Plain values as YAML text that `compose` reads back to the same values."""
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1_000_000)
+    """Dicts, lists and scalars as YAML text that `compose` reads back to the same values.
+
+    Written by hand: PyYAML's emitter takes ten times as long on a large stack.
+    """
+    lines: list[str] = []
+    _emit(document, "", lines)
+    return "\n".join(lines) + "\n"
+
+
+def _emit(value: Any, indent: str, lines: list[str]) -> None:
+    """The block form of a collection that is not empty, or a scalar on a line of its own."""
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            _emit_item(f"{indent}{_text(str(key), indent, block=False)}:", item, indent, lines)
+    elif isinstance(value, list | tuple) and value:
+        for item in value:
+            if isinstance(item, dict) and item:
+                start = len(lines)
+                _emit(item, f"{indent}  ", lines)
+                lines[start] = f"{indent}- {lines[start].lstrip()}"
+            else:
+                _emit_item(f"{indent}-", item, indent, lines)
+    else:
+        lines.append(f"{indent}{_flat(value, indent)}")
+
+
+def _emit_item(head: str, item: Any, indent: str, lines: list[str]) -> None:
+    if isinstance(item, dict | list | tuple) and item:
+        lines.append(head)
+        _emit(item, f"{indent}  ", lines)
+    else:
+        lines.append(f"{head} {_flat(item, indent)}")
+
+
+def _flat(value: Any, indent: str) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case float() if value != value:
+            return ".nan"
+        case float() if value in (float("inf"), float("-inf")):
+            return ".inf" if value > 0 else "-.inf"
+        case int() | float():
+            return repr(value)
+        case dict():
+            return "{}"
+        case list() | tuple():
+            return "[]"
+        case _:
+            return _text(str(value), indent, block=True)
+
+
+def _text(text: str, indent: str, *, block: bool) -> str:
+    if _UNQUOTED.match(text) and text[-1] != " " and text.lower() not in _LEGACY:
+        return text if isinstance(resolve(text), str) else f'"{text}"'
+    if block and _fits_block(text):
+        chomp = "" if text.endswith("\n") else "-"
+        body = "".join(f"\n{indent}  {line}" if line else "\n" for line in text.splitlines())
+        return f"|{chomp}{body}"
+    return '"' + "".join(map(_quoted_character, text)) + '"'
+
+
+def _fits_block(text: str) -> bool:
+    """Several printable lines, none of which a literal block would change."""
+    lines = text.removesuffix("\n").split("\n")
+    return (
+        len(lines) > 1
+        and bool(lines[0])
+        and bool(lines[-1])
+        and not lines[0][0].isspace()
+        and all(line.isprintable() for line in lines)
+    )
+
+
+def _quoted_character(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    named = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+    return named.get(character) or f"\\U{ord(character):08x}"
