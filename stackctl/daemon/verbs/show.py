@@ -132,9 +132,9 @@ class ShowVerbs:
         stack = project.stack
         data = as_data(stack)
         listed = {
-            "services": sorted(data.get("services", {})),
-            "volumes": sorted(data.get("volumes", {})),
-            "networks": sorted(data.get("networks", {})),
+            "services": list(stack.services),
+            "volumes": list(stack.volumes),
+            "networks": list(data.get("networks", {})),
             "images": sorted({s.image for s in stack.services.values() if s.image}),
             "profiles": sorted({p for s in stack.services.values() for p in s.profiles}),
         }

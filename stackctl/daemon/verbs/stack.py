@@ -131,7 +131,8 @@ class StackVerbs:
                 hint="see `stackctl ps`, or wait longer with --wait-timeout",
             ) from None
         records = self._wanted(desired)
-        if not body.get("no_start"):
+        if not body.get("no_start") and not body.get("attach"):
+            # Attached, the exit is seen as it happens.
             await self._settle(plan)
         return {
             "type": "result",
