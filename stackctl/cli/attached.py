@@ -20,7 +20,8 @@ from stackctl.cli.output.console import BOLD
 from stackctl.cli.output.containers import replicas
 from stackctl.cli.output.logs import LogPrinter
 from stackctl.cli.output.progress import PlainProgress, Progress, choose
-from stackctl.cli.steps import rows, show
+from stackctl.cli.rows import rows
+from stackctl.cli.steps import show
 
 _UP, _STOP, _KILL = "up", "stop", "kill"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,10 +61,13 @@ def _as_usage_error(error: typer.TyperException) -> UsageError:
     message = error.format_message().strip().rstrip(".")
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "stackctl"
-    return UsageError(
+    usage_error = UsageError(
         message[:1].lower() + message[1:] if message else "wrong usage",
         hint=f"see `{command} --help`",
     )
+    if getattr(context, "info_name", None) == "plan":
+        usage_error.exit_code = 1  # its 2 means: there is something to do
+    return usage_error
 
 
 def _silence() -> None:
@@ -83,6 +85,7 @@ def _unexpected(
     console: Console, environment: Mapping[str, str], arguments: Sequence[str], bug: Exception
 ) -> int:
     """A bug of ours: one line, and the trace where it can be found."""
+    import tempfile
     import traceback
 
     trace = "".join(traceback.format_exception(bug))

@@ -219,9 +219,10 @@ def run(
     session = Session(console=console, environment=environment, connect=connect)
     arguments = list(arguments) or ["--help"]
     with exit_code_of(console, environment, arguments) as outcome:
-        result = application().main(
-            args=arguments, prog_name=PROGRAM, standalone_mode=False, obj=session
-        )
+        root = application()
+        # Not root.main(): it has its own idea of a broken pipe and of Ctrl-C.
+        with root.make_context(PROGRAM, arguments, obj=session) as context:
+            result = root.invoke(context)
         outcome.code = result if isinstance(result, int) else 0
         console.flush()
     return outcome.code

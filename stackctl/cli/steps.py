@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from stackctl.cli.connection import Message
 from stackctl.cli.invocation import Invocation
@@ -62,16 +61,3 @@ def _paced(stream: Iterable[Message], progress: Progress) -> Iterable[Message]:
                 if error is not None:
                     raise error
                 return
-
-
-def rows(run: Invocation, verb: str, body: Message) -> list[dict[str, Any]]:
-    """All `row` messages of a verb; warnings are printed."""
-    found = []
-    for message in run.client.stream(verb, body):
-        if message["type"] == "row":
-            found.append({k: v for k, v in message.items() if k != "type"})
-        elif message["type"] == "warning":
-            print_warning(
-                run.console, str(message.get("text", "")), place_text(message.get("place"))
-            )
-    return found

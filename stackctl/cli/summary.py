@@ -9,7 +9,7 @@ from stackctl.cli.output.board import Board
 from stackctl.cli.output.console import BOLD, Console
 from stackctl.cli.output.containers import published
 from stackctl.cli.output.text import cut, pad, plural, seconds
-from stackctl.cli.steps import rows
+from stackctl.cli.rows import rows
 
 
 def print_summary(

@@ -8,7 +8,7 @@ import typer
 from stackctl.cli.connection import Message
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.options import Services
-from stackctl.cli.output.errors import place_text, print_warning
+from stackctl.cli.rows import warned
 from stackctl.cli.values import one_of
 from stackctl.errors import NotFound, UsageError
 
@@ -64,12 +64,8 @@ def _resolved(run: Invocation, body: Message) -> Message:
     """The daemon's answer; it has the reader of stack files loaded already."""
     result: Message = {}
     for message in run.client.stream("config", body):
-        match message["type"]:
-            case "warning":
-                place = place_text(message.get("place"))
-                print_warning(run.console, str(message.get("text", "")), place)
-            case "result":
-                result = message
+        if not warned(run, message) and message["type"] == "result":
+            result = message
     return result
 
 

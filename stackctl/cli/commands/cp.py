@@ -15,7 +15,7 @@ from stackctl.cli.connection import Readable
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.options import Index
 from stackctl.cli.output.errors import print_warning
-from stackctl.cli.steps import rows
+from stackctl.cli.rows import rows
 from stackctl.errors import MachineError, NotFound, RemoteError, UsageError
 
 _CHUNK = 1 << 18

@@ -12,6 +12,6 @@ def daemon(ctx: typer.Context) -> int:
     """
     run = invocation(ctx)
     run.console.flush()
-    from stackctl.daemon.main import main
+    from stackctl.api.serve import foreground
 
-    return int(main(run.paths) or 0)
+    return foreground(run.paths)

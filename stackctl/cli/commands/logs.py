@@ -7,9 +7,8 @@ import typer
 from stackctl.cli.invocation import invocation
 from stackctl.cli.options import NoColor, NoLogPrefix, Services
 from stackctl.cli.output.containers import replicas
-from stackctl.cli.output.errors import place_text, print_warning
 from stackctl.cli.output.logs import LogPrinter
-from stackctl.cli.steps import rows
+from stackctl.cli.rows import rows, warned
 from stackctl.cli.values import moment, tail
 
 
@@ -49,13 +48,8 @@ def logs(
         printer.project = str(known[0].get("Project", "")) if known else ""
         printer.expect(*replicas(known))
     for message in run.client.stream("logs", body):
-        match message["type"]:
-            case "log":
-                printer.print(message)
-                if follow:
-                    run.console.flush()
-            case "warning":
-                print_warning(
-                    run.console, str(message.get("text", "")), place_text(message.get("place"))
-                )
+        if not warned(run, message) and message["type"] == "log":
+            printer.print(message)
+            if follow:
+                run.console.flush()
     return 0

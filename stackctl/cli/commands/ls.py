@@ -7,7 +7,7 @@ import typer
 
 from stackctl.cli.invocation import invocation
 from stackctl.cli.output.table import Column, table
-from stackctl.cli.steps import rows
+from stackctl.cli.rows import rows
 from stackctl.cli.values import one_of
 
 _COLUMNS = (Column("NAME"), Column("STATUS"), Column("CONFIG FILES", yields=1))

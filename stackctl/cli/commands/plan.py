@@ -1,15 +1,16 @@
 """stackctl plan."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.options import Json, Services
-from stackctl.cli.output.errors import place_text, print_warning
 from stackctl.cli.output.plan import plan_json, print_plan
+from stackctl.cli.rows import warned
 from stackctl.cli.values import one_of, scales
-from stackctl.errors import UsageError
+from stackctl.errors import StackctlError, UsageError
 
 CHANGES = 2
 
@@ -47,20 +48,39 @@ def plan(
 
     Exit code 0: nothing to do; 2: there is something to do; 1: an error.
     """
+    try:
+        return _plan(
+            invocation(ctx),
+            direction,
+            json=json,
+            services=services or [],
+            scale=scale or (),
+            force_recreate=force_recreate,
+            no_recreate=no_recreate,
+            no_deps=no_deps,
+            wait=wait,
+            remove_orphans=remove_orphans,
+            volumes=volumes,
+        )
+    except StackctlError as error:
+        if error.exit_code == CHANGES:
+            error.exit_code = 1
+        raise
+
+
+def _plan(
+    run: Invocation,
+    direction: str,
+    *,
+    json: bool,
+    scale: Sequence[str],
+    volumes: bool,
+    **flags: object,
+) -> int:
     one_of("--for", direction, ("up", "down"))
     if volumes and direction == "up":
         raise UsageError("--volumes needs --for down")
-    run = invocation(ctx)
-    body = run.body(
-        services=services or [],
-        scale=scales(scale or ()),
-        force_recreate=force_recreate,
-        no_recreate=no_recreate,
-        no_deps=no_deps,
-        wait=wait,
-        remove_orphans=remove_orphans,
-        volumes=volumes,
-    )
+    body = run.body(scale=scales(scale), volumes=volumes, **flags)
     return CHANGES if show_plan(run, direction, body, json=json) else 0
 
 
@@ -70,13 +90,8 @@ def show_plan(
     """Ask for the plan and print it; True when it has steps."""
     found: dict[str, object] = {}
     for message in run.client.stream("plan", {**body, "for": direction}):
-        match message["type"]:
-            case "plan":
-                found = message
-            case "warning":
-                print_warning(
-                    run.console, str(message.get("text", "")), place_text(message.get("place"))
-                )
+        if not warned(run, message) and message["type"] == "plan":
+            found = message
     if json:
         run.console.out(plan_json(found))
     else:

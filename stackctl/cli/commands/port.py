@@ -6,7 +6,7 @@ import typer
 
 from stackctl.cli.invocation import invocation
 from stackctl.cli.options import Index, Service
-from stackctl.cli.steps import rows
+from stackctl.cli.rows import rows
 from stackctl.cli.values import container_port
 from stackctl.errors import NotFound
 

@@ -7,7 +7,7 @@ import typer
 from stackctl.cli.invocation import invocation
 from stackctl.cli.options import Services
 from stackctl.cli.output.containers import container_table, full_id, json_row
-from stackctl.cli.steps import rows
+from stackctl.cli.rows import rows
 from stackctl.cli.values import one_of
 from stackctl.errors import UsageError
 

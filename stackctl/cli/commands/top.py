@@ -7,7 +7,7 @@ import typer
 from stackctl.cli.invocation import invocation
 from stackctl.cli.options import Services
 from stackctl.cli.output.table import Column, table
-from stackctl.cli.steps import rows
+from stackctl.cli.rows import rows
 
 #: Columns that give way on a narrow terminal.
 _YIELDS = {"STIME": 5, "TIME": 4, "TTY": 3, "PPID": 2, "CMD": 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -44,6 +45,9 @@ def json_row(row: Row, *, full: bool = False) -> dict[str, Any]:
     """The object that `ps --format json` prints, with the short id unless `full`."""
     shown = {key: value for key, value in row.items() if key != "FullID"}
     shown["ID"] = full_id(row) if full else short_id(full_id(row))
+    created = row.get("CreatedAt")
+    if isinstance(created, int | float):
+        shown["CreatedAt"] = time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(created))
     return shown
 
 

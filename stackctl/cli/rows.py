@@ -1,0 +1,26 @@
+"""Verbs that answer with rows, for commands that show no progress (and load no display)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stackctl.cli.connection import Message
+from stackctl.cli.invocation import Invocation
+from stackctl.cli.output.errors import place_text, print_warning
+
+
+def rows(run: Invocation, verb: str, body: Message) -> list[dict[str, Any]]:
+    """All `row` messages of a verb; warnings are printed."""
+    found = []
+    for message in run.client.stream(verb, body):
+        if not warned(run, message) and message["type"] == "row":
+            found.append({k: v for k, v in message.items() if k != "type"})
+    return found
+
+
+def warned(run: Invocation, message: Message) -> bool:
+    """Print the message if it is a warning."""
+    if message["type"] != "warning":
+        return False
+    print_warning(run.console, str(message.get("text", "")), place_text(message.get("place")))
+    return True

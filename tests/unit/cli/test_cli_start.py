@@ -1,0 +1,203 @@
+"""What a command costs before it begins, and the global border: usage, errors, exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stackctl.cli.main import COMMANDS, load_command, run
+from stackctl.cli.output.console import Console
+from stackctl.cli.reference import reference
+from stackctl.errors import Place, RemoteError, StackFileError, StackFileErrors
+
+ROOT = Path(__file__).parents[3]
+
+#: Each costs more than the command that would import it.
+HEAVY = (
+    *("pydantic", "rich", "asyncio", "pyroute2", "networkx", "http.client", "yaml", "h11"),
+    *("sqlite3", "urllib.request", "email", "ctypes", "tarfile", "typer.rich_utils"),
+)
+
+
+def _modules_of(*arguments: str) -> set[str]:
+    """Modules that a command leaves loaded in a fresh interpreter, engine unreachable."""
+    probe = (
+        "import json, sys; from stackctl.cli.main import run; "
+        "run(sys.argv[1:]); print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", probe, "--host", "/nonexistent/engine.sock", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "no engine answers" in done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("ps",), ("logs", "web"), ("exec", "web", "true"), ("up", "-d"), ("down",)],
+    ids=lambda arguments: arguments[0],
+)
+def test_quick_commands_import_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    loaded = _modules_of(*arguments)
+    assert not loaded & set(HEAVY)
+    # The client was loaded, so this did measure a real command.
+    assert "stackctl.api.client" in loaded
+    own = {name for name in loaded if name.startswith("stackctl.cli.commands.")}
+    assert own == {f"stackctl.cli.commands.{COMMANDS[arguments[0]].module}"}
+
+
+def test_every_command_loads_and_has_help() -> None:
+    for name, entry in COMMANDS.items():
+        command = load_command(name, entry)
+        assert command.name == name
+        assert command.help, name
+        for parameter in command.params:
+            assert getattr(parameter, "help", "x"), (name, parameter.name)
+
+
+def test_the_reference_in_docs_is_current() -> None:
+    written = (ROOT / "docs" / "commands.md").read_text()
+    assert written == reference(), "python -m stackctl.cli.reference > docs/commands.md"
+
+
+def test_help_lists_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 0
+    shown = capsys.readouterr().out
+    for name in COMMANDS:
+        assert f"  {name} " in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "brief", "hint"),
+    [
+        (["psx"], 'there is no command "psx"', 'did you mean "ps"?'),
+        (["qqqq"], 'there is no command "qqqq"', "see `stackctl --help`"),
+        (["build"], '"stackctl build" is not supported yet', ""),
+        (["ps", "--foo"], "no such option: --foo", "see `stackctl ps --help`"),
+        (["--foo", "ps"], "no such option: --foo", "see `stackctl --help`"),
+        (["exec", "web"], "missing argument 'COMMAND [ARGS...]'", "see `stackctl exec --help`"),
+        (["--ansi", "red", "ps"], '--ansi "red" is not one of never, always, auto', ""),
+        (["-f", "-", "ps"], "a stack file cannot be read from standard input yet", "-f"),
+        (["--host", "tcp://x:1", "ps"], '--host "tcp://x:1" is not a unix socket', "unix://"),
+        (["logs", "--tail", "x"], '--tail "x" is neither a number nor "all"', ""),
+        (["logs", "--since", "noon"], '--since "noon" is not a time', "10m"),
+        (["up", "--scale", "web"], '--scale "web" is not SERVICE=NUMBER', "web=3"),
+        (["port", "web", "http"], '"http" is not a port', "65535"),
+        (["cp", "a", "b"], "one of the two has to be in a service's container", "SERVICE:PATH"),
+    ],
+)
+def test_wrong_usage_is_two_and_says_what_is_right(
+    cli: Any, arguments: list[str], brief: str, hint: str
+) -> None:
+    outcome = cli(*arguments)
+    first, *rest = outcome.err.splitlines()
+    assert first.startswith(f"error: {brief}")
+    assert hint in "".join(rest)
+    assert outcome.code == 2
+
+
+def test_an_engine_that_is_not_there_is_an_error_with_a_hint(cli: Any, engine: Any) -> None:
+    engine.unreachable = True
+    outcome = cli("ps")
+    assert outcome.err == "error: no engine answers\n  hint: start one\n"
+    assert outcome.code == 1
+
+
+def test_another_engine_is_never_started(cli: Any, engine: Any) -> None:
+    cli("ps")
+    cli("--host", "unix:///x/engine.sock", "ps")
+    cli("ps", environment={"STACKCTL_HOST": "/x/engine.sock"})
+    assert engine.starts == [True, False, True]
+
+
+def test_all_mistakes_of_a_stack_file_are_shown(cli: Any, engine: Any) -> None:
+    mistakes = StackFileErrors(
+        (
+            StackFileError("first", place=Place("stack.yaml", 3, 5), hint="do this"),
+            StackFileError("second", place=Place("stack.yaml", 9)),
+        )
+    )
+    engine.answers["ps"] = [{"type": "error", "error": mistakes.to_json()}]
+    outcome = cli("ps")
+    assert outcome.err.splitlines() == [
+        "error: stack.yaml:3:5: first",
+        "  hint: do this",
+        "error: stack.yaml:9: second",
+    ]
+
+
+def _raising(error: BaseException) -> Any:
+    def connect(paths: object, start: bool) -> Any:
+        raise error
+
+    return connect
+
+
+def test_the_exit_code_comes_from_the_error() -> None:
+    error = RemoteError({"message": "not found", "exit_code": 127})
+    err = io.StringIO()
+    console = Console(io.StringIO(), err, environment={})
+    assert run(["ps"], console=console, environment={}, connect=_raising(error)) == 127
+    assert err.getvalue() == "error: not found\n"
+
+
+def test_ctrl_c_is_130_and_silent() -> None:
+    err = io.StringIO()
+    console = Console(io.StringIO(), err, environment={})
+    connect = _raising(KeyboardInterrupt())
+    assert run(["ps"], console=console, environment={}, connect=connect) == 130
+    assert err.getvalue() == ""
+
+
+def test_a_bug_is_one_line_and_its_trace_is_in_a_file() -> None:
+    err = io.StringIO()
+    console = Console(io.StringIO(), err, environment={})
+    connect = _raising(RuntimeError("boom\nsecond line"))
+    assert run(["ps"], console=console, environment={}, connect=connect) == 1
+    brief, hint = err.getvalue().splitlines()
+    assert brief == "error: internal error: RuntimeError: boom second line"
+    path = Path(hint.split()[-1])
+    try:
+        assert "Traceback" in path.read_text()
+    finally:
+        path.unlink()
+
+
+def test_debug_shows_the_trace() -> None:
+    err = io.StringIO()
+    environment = {"STACKCTL_DEBUG": "1"}
+    console = Console(io.StringIO(), err, environment=environment)
+    connect = _raising(RuntimeError("boom"))
+    assert run(["ps"], console=console, environment=environment, connect=connect) == 1
+    assert err.getvalue().startswith("Traceback")
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    """`stackctl --help | true`, with a pipe whose reader is gone already."""
+    command = [sys.executable, "-m", "stackctl.cli.main", "--help"]
+    process = subprocess.Popen(
+        ["sh", "-c", 'exec 3>&1; { "$@"; echo $? >&2; } | :', "-", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    _, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    assert err.strip() in ("0", "141")
+
+
+def test_the_installed_script_exits_with_the_code() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "stackctl.cli.main", "nonsense"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: there is no command")
