@@ -121,7 +121,7 @@ def tree(plan: Plan) -> str:
         for name, rows in groups[service].items():
             shown = name
             for cause, verbs in rows:
-                lines.append(f"{indent}{shown:<{width}}  {', '.join(verbs)}: {cause}")
+                lines.append(f"{indent + shown:<{width + 4}}  {', '.join(verbs)}: {cause}")
                 shown = ""
     return "\n".join(lines)
 

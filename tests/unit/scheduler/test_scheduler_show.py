@@ -23,9 +23,9 @@ def plan() -> Plan:
 def test_a_tree_groups_by_service():
     assert tree(plan()).splitlines() == [
         "project p",
-        "  image nginx        pull: not found",
-        "  volume p_data      create: not found",
-        "  network p_default  create: not found",
+        "  image nginx          pull: not found",
+        "  volume p_data        create: not found",
+        "  network p_default    create: not found",
         "  db",
         "    p-db-1             create, start: not found",
         "                       wait until healthy: web depends on db: healthy",

@@ -365,6 +365,10 @@ def test_a_restart_that_hangs_on_a_changed_network_makes_no_circle():
         )
 
     engine = running(of("1"))
+    assert shown(engine, of("2"))[:2] == [
+        "[] -> #1 stop container p-web-1: db is recreated (restart: true)",
+        "[1] -> #2 stop container p-db-1: network back is recreated",
+    ]
     settles(engine, of("2"))
 
 
@@ -424,6 +428,10 @@ def test_a_port_moves_from_one_service_to_another():
 def test_a_port_of_an_orphan_is_free_before_another_takes_it():
     engine = running(stack(service("old", ports=[80])))
     desired = stack(service("new", ports=[80]))
+    assert shown(engine, desired, UpPolicy(remove_orphans=True))[2:] == [
+        "[] -> #3 create container p-new-1: not found",
+        "[1,3] -> #4 start container p-new-1: not found",
+    ]
     settles(engine, desired, UpPolicy(remove_orphans=True))
 
 
