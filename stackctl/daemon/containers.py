@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shutil
 import signal
 import time
 from collections.abc import Mapping
@@ -169,6 +170,8 @@ class Containers:
             await self._parts.net.unpublish(record.ports)
         await self._parts.runtime.forget(record)
         await self._parts.images.release(record.id)
+        home = self._parts.paths.container(record.id)
+        await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
         for endpoint in record.endpoints:
             self._parts.net.release(endpoint)
         self._registry.delete(record.id)

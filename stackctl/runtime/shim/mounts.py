@@ -83,7 +83,8 @@ def _mapped_tree(path: str, userns: int, *, required: bool, recursive: bool = Fa
 
 def _host_tree(item: Mount, userns: int) -> int:
     source = item["source"]
-    if item.get("create"):
+    # A file is as good a source as a directory: only what is missing is made.
+    if item.get("create") and not os.path.lexists(source):
         os.makedirs(source, exist_ok=True)
     tree = _mapped_tree(source, userns, required=False, recursive=item.get("recursive", False))
     if item.get("read_only"):
