@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from stackctl.net.keeperlink import MARK
+
 #: The states that hold a port: TCP_LISTEN; an unconnected UDP socket is in TCP_CLOSE.
 _STATES = {"tcp": ("0A",), "udp": ("07",)}
 
@@ -64,13 +66,14 @@ def _other_engine(pid: int, protocol: str, port: int) -> str:
     """What holds it when the process is the keeper of another engine."""
     try:
         arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if not any(b"stackctl.net.keeper" in a for a in arguments):
+        if MARK.encode() not in arguments:
             return ""
-        run = next(a for a in arguments if a.startswith(b"/") and os.path.isdir(a) and a != b"/")
+        # python -I -S -c CODE PACKAGE RUN ...
+        run = arguments[arguments.index(b"-c") + 3]
         table = json.loads((Path(os.fsdecode(run)) / "keeper.json").read_text())
-    except (OSError, ValueError, StopIteration):
-        return ""
+    except (OSError, ValueError, IndexError):
+        table = {}
     for held_protocol, _, number, owner in table.get("ports", ()):
         if (held_protocol, number) == (protocol, port):
             return f"container {owner[:12]} of another engine (keeper's pid {pid})"
-    return ""
+    return f"another engine of stackctl (keeper's pid {pid})"

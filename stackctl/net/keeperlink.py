@@ -23,6 +23,9 @@ from stackctl.state.paths import Paths
 _START_LIMIT = 20.0
 _REPLY_LIMIT = 30.0
 
+#: An argument that names the process for who looks at a list.
+MARK = "stackctl.net.keeper"
+
 _CODE = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "from stackctl.net.keeper.main import main; main(sys.argv[2:])"
@@ -59,7 +62,7 @@ class KeeperLink:
                 [
                     *(sys.executable, "-I", "-S", "-c", _CODE, str(package)),
                     *(str(self._paths.run), str(ours), self._resolv_conf),
-                    "stackctl.net.keeper",  # names the process for who looks at a list
+                    MARK,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

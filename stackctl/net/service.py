@@ -17,7 +17,7 @@ from stackctl.errors import StackctlError
 from stackctl.model.container import NetworkAttachment, PortBinding
 from stackctl.model.network import Endpoint, NetworkConfig, PublishedPort
 from stackctl.model.record import NetworkRecord
-from stackctl.net import redirect
+from stackctl.net import redirect, rtnl
 from stackctl.net.endpoint import Wire
 from stackctl.net.firewall import Finding
 from stackctl.net.kernel import Kernel
@@ -88,6 +88,8 @@ class Net:
             )
         if self._kernel.is_installed:
             await self._keep_watch()
+        # 11 ms of imports that the first network would wait for.
+        self._worker.call_soon(rtnl.load)
 
     async def close(self) -> None:
         """Leaves kernel and keeper as they are."""

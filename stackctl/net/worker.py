@@ -60,10 +60,20 @@ class Worker:
         """
         if self._loop is None or self._thread is None:
             raise RuntimeError("the net worker is not running")
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self._jobs.put(_Job(call, future, late))
-        result: T = await future
+        result: T = await self._put(self._loop, call, late)
         return result
+
+    def call_soon(self, call: Callable[[], object]) -> None:
+        """Calls on the thread when it is free; nobody is told how it went."""
+        if self._loop is not None and self._thread is not None:
+            self._put(self._loop, call, late=True).add_done_callback(_forget)
+
+    def _put(
+        self, loop: asyncio.AbstractEventLoop, call: Callable[[], Any], late: bool
+    ) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = loop.create_future()
+        self._jobs.put(_Job(call, future, late))
+        return future
 
     def _work(self) -> None:
         is_over = False
@@ -102,6 +112,12 @@ class Worker:
     def _answer(self, jobs: list[_Job]) -> None:
         if jobs and self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(_resolve, jobs)
+
+
+def _forget(future: asyncio.Future[Any]) -> None:
+    """Marks an error as seen: whoever needs the thing meets it again."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _resolve(jobs: list[_Job]) -> None:
