@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+
 import _signal  # type: ignore[import-not-found]
+
+from stackctl.linux.libc import c_int, c_size_t, c_void_p, syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGTERM, SIGCHLD, SIGXFSZ = 1, 2, 9, 13, 15, 17, 25
-ALL = frozenset(range(1, 65))
+#: All but the two that the C library keeps to itself.
+ALL = frozenset(range(1, 65)) - {32, 33}
+
+_rt_sigaction = syscall(
+    {"x86_64": 13}.get(os.uname().machine, 134), c_int, c_void_p, c_void_p, c_size_t
+)
 
 
 def ignore(signum: int) -> None:
@@ -18,6 +28,18 @@ def ignore(signum: int) -> None:
 
 def default(signum: int) -> None:
     _signal.signal(signum, _signal.SIG_DFL)
+
+
+def all_default() -> None:
+    """Every signal's default action, nothing blocked, as init starts a process.
+
+    By the bare system call: the C library keeps two signals to itself, which a
+    parent may nevertheless have ignored for us.
+    """
+    action = (ctypes.c_ulong * 4)()  # handler, flags, restorer, mask: all zero is SIG_DFL
+    for signum in range(1, 65):
+        _rt_sigaction(signum, action, None, 8)  # EINVAL for SIGKILL and SIGSTOP
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
 
 def block(signums: Iterable[int]) -> None:

@@ -168,7 +168,7 @@ def start_shim(path: Path, log: Path) -> int:
             (os.POSIX_SPAWN_OPEN, 2, str(log), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600),
         ]
         program = _PROGRAM.format(source=str(_SOURCE))
-        arguments = [sys.executable, "-I", "-S", "-c", program, "stackctl-shim", path.name]
+        arguments = [sys.executable, "-I", "-S", "-c", program, "stackctl-shim", str(path)]
         return os.posix_spawn(
             sys.executable, arguments, _ENVIRONMENT, file_actions=actions, setsid=True
         )

@@ -262,7 +262,8 @@ def main() -> None:
     """Entry of the shim's interpreter: LISTENER is the bound and listening socket."""
     gc.disable()
     os.umask(0o077)
-    for signum in (signals.SIGINT, signals.SIGHUP, signals.SIGTERM):
+    signals.all_default()
+    for signum in (signals.SIGPIPE, signals.SIGINT, signals.SIGHUP, signals.SIGTERM):
         signals.ignore(signum)
     process.prctl(process.PR_SET_CHILD_SUBREAPER, 1)
     process.set_name("stackctl-shim")
