@@ -6,10 +6,14 @@ What is printed loads back to the same stack: a literal $ is written $$.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from stackctl.spec import yaml
 from stackctl.spec.model import Network, Service, Stack, Volume
+
+# JSON may hold these as they are, YAML may not.
+_NOT_YAML = re.compile("[\x7f-\x9f\ufeff\ufffe\uffff]")
 
 #: Printed also when they say nothing, as compose prints them.
 _ALWAYS = ("command", "entrypoint")
@@ -35,7 +39,8 @@ def as_text(stack: Stack, format: str = "yaml") -> str:
     """YAML or JSON text that loads back to the same stack."""
     data = _escaped(as_data(stack))
     if format == "json":
-        return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(data, indent=2, ensure_ascii=False)
+        return _NOT_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
     return yaml.emit(data)
 
 

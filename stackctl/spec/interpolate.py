@@ -109,7 +109,7 @@ class _Reader:
                     f"set {name} in the environment or in .env",
                 )
             case "+":
-                return word, closing + 1
+                return word if present else "", closing + 1
             case _:
                 return (value or "") if present else word, closing + 1
 

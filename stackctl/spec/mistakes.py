@@ -31,13 +31,22 @@ class Mistakes:
         if not self.errors:
             return
         files = list(dict.fromkeys(e.place.file for e in self.errors if e.place))
-        unique = {(str(e), e.hint): e for e in self.errors}
+        unique = {(str(e), e.hint): self._with_warning(e) for e in self.errors}
 
         def order(error: StackFileError) -> tuple[int, int, int]:
             where = error.place
             return (files.index(where.file), where.line, where.column) if where else (-1, 0, 0)
 
         raise StackFileErrors(tuple(sorted(unique.values(), key=order)))
+
+    def _with_warning(self, error: StackFileError) -> StackFileError:
+        """A mistake where a warning stands too is explained by it: a variable was not set."""
+        if error.hint or error.place is None:
+            return error
+        same = next((w for w in self.warnings if w.place == error.place), None)
+        if same is not None:
+            error.hint = same.brief
+        return error
 
 
 def _error(brief: str, mark: Mark | None, hint: str) -> StackFileError:

@@ -275,7 +275,7 @@ class _Composer:
             is_plain = event.implicit[0]
             node = Scalar(resolve(text) if is_plain else text, mark, plain=is_plain)
         else:
-            node = self._tagged(text, tag, mark, event.implicit[0])
+            node = self._tagged(text, tag, mark, not event.style)
         if event.anchor is not None:
             self._anchors[event.anchor] = _Anchor(node, 1, 0)
         self._add(node, 0, key_text=text)

@@ -1,0 +1,544 @@
+"""Loading: which files, which variables, which name; the resolved stack; all mistakes at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stackctl.errors import NotFound, StackFileError, StackFileErrors
+from stackctl.spec import profiles
+from stackctl.spec.loader import LoadRequest, load, project_name
+
+ONE = "services: {web: {image: %s}}\n"
+
+
+def image(project: Any, **options: Any) -> str:
+    return str(load(project.request(**options)).stack.services["web"].image)
+
+
+# -- which files
+
+
+@pytest.mark.parametrize(
+    ("present", "chosen"),
+    [
+        (["docker-compose.yaml"], "docker-compose.yaml"),
+        (["docker-compose.yaml", "docker-compose.yml"], "docker-compose.yml"),
+        (["docker-compose.yml", "compose.yml"], "compose.yml"),
+        (["compose.yml", "compose.yaml"], "compose.yaml"),
+        (["compose.yaml", "stack.yml"], "stack.yml"),
+        (["stack.yml", "stack.yaml"], "stack.yaml"),
+    ],
+)
+def test_the_default_file(project: Any, present: list[str], chosen: str) -> None:
+    for name in present:
+        project.write(name, ONE % name)
+    assert image(project) == chosen
+
+
+def test_directories_above_are_searched_and_make_the_project(project: Any) -> None:
+    project.write("compose.yaml", ONE % "x")
+    project.write("a/b/other.txt", "")
+    request = LoadRequest(cwd=str(project.directory / "a/b"))
+    stack = load(request).stack
+    assert stack.project_dir == str(project.directory)
+    assert stack.files == (str(project.directory / "compose.yaml"),)
+
+
+@pytest.mark.parametrize(
+    ("base", "override", "applies"),
+    [
+        ("stack.yaml", "stack.override.yml", True),
+        ("stack.yaml", "compose.override.yaml", False),
+        ("compose.yaml", "compose.override.yaml", True),
+        ("compose.yaml", "docker-compose.override.yml", True),
+        ("docker-compose.yml", "docker-compose.override.yaml", True),
+    ],
+)
+def test_override_files(project: Any, base: str, override: str, applies: bool) -> None:
+    project.write(base, ONE % "base")
+    project.write(override, ONE % "override")
+    assert image(project) == ("override" if applies else "base")
+
+
+def test_named_files_take_no_override_along(project: Any) -> None:
+    project.write("compose.yaml", ONE % "base")
+    project.write("compose.override.yaml", ONE % "override")
+    assert image(project, files=("compose.yaml",)) == "base"
+
+
+def test_files_from_the_environment(project: Any) -> None:
+    project.write("a.yaml", ONE % "a")
+    project.write("b.yaml", ONE % "b")
+    assert image(project, environment={"COMPOSE_FILE": "a.yaml:b.yaml"}) == "b"
+    assert (
+        image(project, environment={"COMPOSE_FILE": "b.yaml,a.yaml", "COMPOSE_PATH_SEPARATOR": ","})
+        == "a"
+    )
+    assert image(project, environment={"COMPOSE_FILE": "a.yaml", "STACKCTL_FILE": "b.yaml"}) == "b"
+    project.write(".env", "COMPOSE_FILE=a.yaml\n")
+    assert image(project) == "a"
+
+
+def test_several_documents_in_one_file_merge(project: Any) -> None:
+    project.write("stack.yaml", ONE % "a" + "---\n" + ONE % "b" + "---\n")
+    assert image(project) == "b"
+
+
+def test_no_file_at_all(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no stack file in"):
+        load(LoadRequest(cwd=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "there is no file"),
+        (b"", "the file is empty"),
+        (b"\xff\xfe", "the file is not UTF-8 text"),
+        (b"a: b\nc: \xff", "the file is not UTF-8 text"),
+        (b"- a", "a stack file is a mapping, this is a list"),
+        (b"just text", "a stack file is a mapping, this is text"),
+        (b"a" * (11 * 1024 * 1024), "the file is larger than 10 MiB"),
+    ],
+)
+def test_files_that_cannot_be_read(project: Any, content: bytes | None, message: str) -> None:
+    if content is not None:
+        project.write("f.yaml", content)
+    with pytest.raises(StackFileError) as caught:
+        load(project.request(files=("f.yaml",), name="p"))
+    assert message in str(caught.value)
+
+
+def test_a_directory_is_no_file(project: Any) -> None:
+    with pytest.raises(StackFileError, match="is a directory"):
+        load(project.request(files=(".",), name="p"))
+
+
+# -- variables
+
+
+def test_the_environment_wins_over_env_files(project: Any) -> None:
+    project.write("stack.yaml", ONE % "$A-$B")
+    project.write(".env", "A=1\nB=2\n")
+    assert image(project) == "1-2"
+    assert image(project, environment={"A": "x"}) == "x-2"
+    assert image(project, environment={"COMPOSE_DISABLE_ENV_FILE": "1"}) == "-"
+    project.write("other", "A=o\n")
+    project.write("more", "B=m${A}\n")
+    assert image(project, env_files=("other", "more")) == "o-mo"
+    assert image(project, environment={"COMPOSE_ENV_FILES": "other,more"}) == "o-mo"
+
+
+def test_env_of_the_project_directory_counts(project: Any) -> None:
+    project.write("sub/stack.yaml", ONE % "x$A")
+    project.write("sub/.env", "A=1")
+    assert image(project, files=("sub/stack.yaml",)) == "x1"
+    assert image(project, files=("sub/stack.yaml",), project_dir=".") == "x"
+
+
+def test_the_projects_name_is_a_variable(project: Any) -> None:
+    project.write("stack.yaml", "name: p\n" + ONE % "x-$COMPOSE_PROJECT_NAME")
+    assert image(project) == "x-p"
+
+
+def test_an_unset_variable_warns_once_with_its_place(project: Any) -> None:
+    loaded = project.load("services:\n  web:\n    image: x$A\n    user: x$A\n")
+    (warning,) = loaded.warnings
+    assert warning.text == 'the variable "A" is not set: an empty string takes its place'
+    assert (warning.place.line, warning.place.column) == (3, 12)
+
+
+# -- which name
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "name"),
+    [
+        ({"name": "flag", "environment": {"COMPOSE_PROJECT_NAME": "env"}}, "name: file", "flag"),
+        ({"environment": {"COMPOSE_PROJECT_NAME": "env"}}, "name: file", "env"),
+        (
+            {"environment": {"COMPOSE_PROJECT_NAME": "env", "STACKCTL_PROJECT_NAME": "own"}},
+            "name: file",
+            "own",
+        ),
+        ({}, "name: file", "file"),
+        ({}, "name: file\n---\nname: last", "last"),
+        ({"environment": {"N": "x"}}, "name: a-${N:-y}", "a-x"),
+        ({}, '{"name": "flow"}', "flow"),
+        ({}, '"name": quoted', "quoted"),
+        ({}, "x: &a {name: merged}\n<<: *a", "merged"),
+        ({}, "services: {name: {}}", "mydir20"),
+        ({}, "services:\n  name: {}", "mydir20"),
+        ({}, "name:", "mydir20"),
+    ],
+)
+def test_the_projects_name(tmp_path: Path, options: Any, text: str, name: str) -> None:
+    directory = tmp_path / "_My.Dir 2.0"
+    directory.mkdir()
+    (directory / "stack.yaml").write_text(text)
+    assert project_name(LoadRequest(cwd=str(directory), **options)) == name
+
+
+def test_the_name_is_the_same_when_all_is_loaded(project: Any) -> None:
+    project.write("stack.yaml", "name: file\n" + ONE % "x")
+    assert load(project.request()).stack.name == project_name(project.request()) == "file"
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "message"),
+    [
+        ({"name": "Upper"}, "", '"Upper" is no project name'),
+        ({"environment": {"COMPOSE_PROJECT_NAME": "-x"}}, "", '"-x" is no project name'),
+        ({}, "name: A", '"A" is no project name'),
+        ({}, "name: 5", "name must be text, not a number"),
+        ({}, "name: ${A?no}", 'the required variable "A" is missing a value: no'),
+    ],
+)
+def test_bad_names(project: Any, options: Any, text: str, message: str) -> None:
+    project.write("stack.yaml", text)
+    with pytest.raises(StackFileError) as caught:
+        project_name(project.request(**options))
+    assert message in str(caught.value)
+
+
+def test_a_directory_without_a_name(tmp_path: Path) -> None:
+    directory = tmp_path / "___"
+    directory.mkdir()
+    (directory / "stack.yaml").write_text("services: {}")
+    with pytest.raises(StackFileError, match="gives no project name"):
+        project_name(LoadRequest(cwd=str(directory)))
+
+
+def test_the_name_alone_needs_no_models() -> None:
+    import subprocess
+    import sys
+
+    code = "import stackctl.spec.loader, sys; sys.exit('pydantic' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# -- the resolved stack
+
+
+def test_names_and_paths_are_resolved(project: Any) -> None:
+    stack = project.load(
+        """
+services:
+  web:
+    image: a
+    networks: [default, back]
+    volumes: [data:/d, ./x:/x, ~/h:/h, /abs/../abs:/abs, old:/old]
+networks: {back: {}, unused: {name: fixed}, ext: {external: true}}
+volumes: {data: , old: {external: {name: really}}}
+""",
+        environment={"HOME": "/home/u"},
+    ).stack
+    assert {k: n.name for k, n in stack.networks.items()} == {
+        "default": "demo_default",
+        "back": "demo_back",
+        "unused": "fixed",
+        "ext": "ext",
+    }
+    assert {k: v.name for k, v in stack.volumes.items()} == {"data": "demo_data", "old": "really"}
+    sources = [mount.source for mount in stack.services["web"].volumes]
+    directory = str(project.directory)
+    assert sources == ["data", f"{directory}/x", "/home/u/h", "/abs", "old"]
+
+
+def test_the_environment_of_a_service(project: Any) -> None:
+    project.write("one.env", "A=1\nB=1\nC=${A}$OUT\n")
+    project.write("two.env", "B=2\n")
+    project.write("raw.env", "R='$OUT'\n")
+    stack = project.load(
+        """
+services:
+  web:
+    image: a
+    env_file:
+      - one.env
+      - path: two.env
+      - {path: raw.env, format: raw}
+      - {path: none.env, required: false}
+    environment: {D: 4, E: true, OUT: , NOT: , A: 9}
+""",
+        environment={"OUT": "o"},
+    ).stack
+    service = stack.services["web"]
+    assert service.environment == {
+        "A": "9",
+        "B": "2",
+        "C": "1o",
+        "R": "'$OUT'",
+        "D": "4",
+        "E": "true",
+        "OUT": "o",
+        "NOT": None,
+    }
+    assert service.env_file == []
+
+
+def test_a_missing_or_wrong_env_file(project: Any) -> None:
+    project.write("bad.env", "A=1\nB%=1\n")
+    found = project.mistakes("services:\n  w:\n    image: a\n    env_file: [none.env, bad.env]\n")
+    assert len(found) == 2
+    assert found[0].startswith("4:16: the environment file ")
+    assert found[1].startswith('2:2: unexpected "%"')
+
+
+def test_profiles_enable_services(project: Any) -> None:
+    text = """
+services:
+  always: {image: a}
+  debug: {image: a, profiles: [debug]}
+  tools: {image: a, profiles: [tools, debug], depends_on: [debug]}
+"""
+
+    def enabled(**options: Any) -> list[str]:
+        return sorted(project.load(text, **options).stack.services)
+
+    assert enabled() == ["always"]
+    assert enabled(profiles=("debug",)) == ["always", "debug", "tools"]
+    assert enabled(profiles=("tools",)) == ["always", "tools"]
+    assert enabled(profiles=("*",)) == ["always", "debug", "tools"]
+    assert enabled(environment={"COMPOSE_PROFILES": "tools,other"}) == ["always", "tools"]
+    # Naming a service activates its profiles, and whatever else has them.
+    assert enabled(services=("debug",)) == ["always", "debug", "tools"]
+    assert project.load(text).stack.disabled.keys() == {"debug", "tools"}
+    with pytest.raises(NotFound, match='no service is called "debgu"') as caught:
+        enabled(services=("debgu",))
+    assert caught.value.hint == 'did you mean "debug"?'
+
+
+def test_a_dependency_in_a_disabled_profile(project: Any) -> None:
+    text = "services:\n  a: {image: x, depends_on: [b]}\n  b: {image: x, profiles: [p, q]}\n"
+    stack = project.load(text).stack
+    with pytest.raises(StackFileErrors) as caught:
+        profiles.check(stack)
+    (error,) = caught.value.errors
+    assert str(error).endswith(':2:30: service "a" depends on "b", which is disabled')
+    assert error.hint == "activate a profile of it (p, q) with --profile"
+    profiles.check(project.load(text, profiles=("p",)).stack)
+
+
+def test_extensions_are_kept_and_anchors_work(project: Any) -> None:
+    stack = project.load(
+        "x-base: &b {image: a, x-own: 1}\nservices: {web: {<<: *b, x-more: [1]}, x-no: 5}\n"
+    ).stack
+    assert stack.extensions == {"x-base": {"image": "a", "x-own": 1}}
+    assert stack.services["web"].model_extra == {"x-own": 1, "x-more": [1]}
+
+
+def test_flags_sizes_and_numbers_may_be_text(service: Callable[..., Any]) -> None:
+    found = service(
+        "tty: 'yes'\ninit: ${T}\nscale: '2'\ncpus: '0.5'\nmem_limit: 1048576\npids_limit: '10'\n"
+        "stop_grace_period: 1m30s\nstop_signal: quit",
+        environment={"T": "true"},
+    )
+    assert (found.tty, found.init, found.scale, found.cpus) == (True, True, 2, 0.5)
+    assert (found.mem_limit, found.pids_limit) == (1048576, 10)
+    assert (found.stop_grace_period, found.stop_signal) == (90.0, "SIGQUIT")
+
+
+def test_a_key_without_value_is_absent(service: Callable[..., Any]) -> None:
+    found = service("command:\nports:\ndepends_on:\nenvironment:\nhealthcheck:\n")
+    assert (found.command, found.ports, found.depends_on, found.environment) == (None, [], {}, {})
+    assert found.healthcheck is None
+
+
+def test_the_version_is_accepted_with_a_warning(project: Any) -> None:
+    loaded = project.load("version: '3.8'\n" + ONE % "x")
+    assert [w.text for w in loaded.warnings] == ['"version" has no meaning any more']
+
+
+# -- mistakes
+
+
+def test_all_mistakes_at_once_in_file_order(project: Any) -> None:
+    assert project.mistakes(
+        """services:
+  web:
+    imag: x
+    image: 5
+    build: .
+    ports: ["a:b", "80:80"]
+    depends_on: [bd]
+    restart: allways
+    healthcheck:
+      interval: 30
+      test: [curl, x]
+  db:
+    image: ""
+    tty: maybe
+    volumes:
+      - {type: bnd, target: x}
+      - data:/x
+    mem_limit: 64q
+    environment: {A: [1]}
+    networks: {n: {ipv4_address: foo}}
+  cache: []
+netwoks: {}
+"""
+    ) == [
+        '3:5: unknown key "imag" in services.web [did you mean "image"?]',
+        '4:12: services.web.image must be text, not a number [write it in quotes: "5"]',
+        '5:5: "build" (services.web) is not supported yet [remove it for now]',
+        '6:13: "b" is not a port or a range of ports [a port is written like "8080:80"]',
+        '7:18: service "web" depends on "bd", which no service is called [did you mean "db"?]',
+        '8:14: services.web.restart cannot be "allways" '
+        "[no, always, unless-stopped, on-failure or on-failure:5]",
+        "10:17: services.web.healthcheck.interval needs a unit, e.g. 30s",
+        '11:13: a health check starts with CMD, CMD-SHELL or NONE, not "curl" '
+        '[["CMD", "curl", ...], or one text for the shell]',
+        "13:12: services.db.image is empty",
+        "14:10: services.db.tty must be true or false",
+        '16:16: services.db.volumes[0].type must be "volume", "bind" or "tmpfs", not "bnd" '
+        '[did you mean "bind"?]',
+        '16:29: services.db.volumes[0].target: "x" is not an absolute path in the container',
+        '17:9: service "db" uses volume "data", which is not defined '
+        '[define it under the top-level volumes:, or write "./data" for a host path]',
+        '18:16: services.db.mem_limit: "64q" is not a size such as 64m, 512k or 1.5g',
+        "19:22: services.db.environment.A must be text, not a list",
+        '20:16: service "db" joins network "n", which is not defined '
+        "[define it under the top-level networks:]",
+        '20:34: services.db.networks.n.ipv4_address: "foo" is not an IPv4 address',
+        "21:10: services.cache must be a mapping, not a list",
+        '22:1: unknown key "netwoks" in the top level [did you mean "networks"?]',
+    ]
+
+
+def test_an_unset_variable_explains_the_mistake_it_makes(project: Any) -> None:
+    assert project.mistakes("services:\n  web:\n    image: $A\n") == [
+        "3:12: services.web.image is empty "
+        '[the variable "A" is not set: an empty string takes its place]'
+    ]
+
+
+def test_mistakes_of_several_files_name_each(project: Any) -> None:
+    with pytest.raises(StackFileErrors) as caught:
+        project.load("services: {a: {image: 1}}", "services: {b: {image: 2}}")
+    files = [os.path.basename(e.place.file) for e in caught.value.errors if e.place]
+    assert files == ["file0.yaml", "file1.yaml"]
+    with pytest.raises(StackFileErrors) as caught:
+        project.load("a: [", "b: ]")
+    assert len(caught.value.errors) == 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("depends_on: [web]", "depend on each other in a circle: web -> web"),
+        ("depends_on: {db: {condition: healthy}}", 'condition must be "service_started", "'),
+        ("networks: [none]", 'joins network "none", which is not defined'),
+        ("network_mode: host\nnetworks: [default]", "has both networks and network_mode"),
+        ("network_mode: service:x", 'network_mode cannot be "service:x"'),
+        ("scale: 2\ncontainer_name: x1", "has 2 replicas, which cannot all be called"),
+        ("scale: 2\ndeploy: {replicas: 3}", "has scale 2 and deploy.replicas 3"),
+        ("scale: -1", "scale must not be negative"),
+        ("mem_limit: 1m\ndeploy: {resources: {limits: {memory: 2m}}}", "two values for mem_limit"),
+        ("volumes: [{type: bind, target: /x}]", "the bind mount on /x has no source"),
+        ("volumes: [{type: tmpfs, source: a, target: /x}]", "cannot have a source"),
+        ("volumes: [{type: tmpfs, target: /x, bind: {}}]", '"bind" options on a mount of type'),
+        ("volumes: [{type: npipe, target: /x}]", 'type must be "volume", "bind" or "tmpfs"'),
+        ("volumes: ['/x:/y:rox']", '"rox" is not a mount option'),
+        ("volumes: [5]", "volumes[0] must be a mapping, not a number"),
+        ("tmpfs: /run:exec", '"exec" is not an option of a tmpfs'),
+        ("ports: [{published: 80}]", "ports[0] has no target"),
+        ("ports: [{target: 70000}]", "target must be within 1 to 65535"),
+        ("ports: [{target: 80, published: x}]", "is not a port or a range"),
+        ("ports: ['80:80', '127.0.0.1:80:81']", 'host port 80/tcp is published by "web" and'),
+        ('command: "a \'b"', "the command cannot be split into words: no closing quotation"),
+        ("healthcheck: {test: [CMD-SHELL, a, b]}", "CMD-SHELL takes one text"),
+        ("healthcheck: {test: [CMD]}", "CMD is followed by a program"),
+        ("environment: [=x]", "an item has no name before its ="),
+        ("environment: [[x]]", "an item is a list"),
+        ("environment: x", "environment must be a mapping, not text"),
+        ("security_opt: [apparmor=x]", '"apparmor=x" is not supported yet'),
+        ("security_opt: [what]", '"what" is not a security option'),
+        ("cap_add: ['a b']", '"a b" is not a capability'),
+        ("stop_signal: SIGWHAT", '"SIGWHAT" is not a signal'),
+        ("user: 1000", "user must be text, not a number"),
+        ("credential_spec: {}", "is not supported: it exists for Windows only"),
+        ("secrets: [a]", '"secrets" (services.web) is not supported yet'),
+        ("deploy: {placement: {}}", '"placement" (services.web.deploy) is not supported yet'),
+        ("deploy: {what: {}}", 'unknown key "what" in services.web.deploy'),
+        ("networks: {default: {ipv4_address: 10.0.0.2}}", "needs a subnet for the fixed address"),
+        ("hostname: -x", 'hostname cannot be "-x"'),
+        ("image: b", 'the key "image" is given twice'),
+    ],
+)
+def test_mistakes_in_a_service(project: Any, lines: str, message: str) -> None:
+    body = "".join(f"    {line}\n" for line in lines.splitlines())
+    found = project.mistakes(f"services:\n  web:\n    image: a\n{body}  db: {{image: a}}\n")
+    assert any(message in one for one in found), found
+    assert all(one[0].isdigit() for one in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("services: {a: {}}", '1:12: service "a" has no image'),
+        ("services: {'a b': {image: x}}", '1:12: "a b" is not a name for a service'),
+        ("services: [a]", "1:11: services must be a mapping, not a list"),
+        ("secrets: {}", '1:1: "secrets" (the top level) is not supported yet'),
+        ("include: [x]", '1:1: "include" (the top level) is not supported yet'),
+        ("networks: {n: {external: true, internal: true}}", '1:32: "internal" says how to make'),
+        ("networks: {n: {driver: macvlan}}", '1:24: networks.n.driver must be "bridge"'),
+        (
+            "services: {a: {image: x, networks: {n: {ipv4_address: 10.1.0.5}}}}\n"
+            "networks: {n: {ipam: {config: [{subnet: 10.2.0.0/24}]}}}",
+            '1:55: 10.1.0.5 is not in network "n" (10.2.0.0/24)',
+        ),
+        (
+            "services: {a: {image: x, container_name: cc}, b: {image: x, container_name: cc}}",
+            'services "a" and "b" are both called "cc"',
+        ),
+    ],
+)
+def test_mistakes_elsewhere(project: Any, text: str, message: str) -> None:
+    found = project.mistakes(text)
+    assert any(message in one for one in found), found
+
+
+def test_circles_name_their_services(project: Any) -> None:
+    text = """services:
+  a: {image: x, depends_on: [b]}
+  b: {image: x, depends_on: [c]}
+  c: {image: x, depends_on: [a]}
+  d: {image: x, depends_on: [a, e]}
+  e: {image: x, depends_on: {d: {condition: service_healthy}}}
+"""
+    assert project.mistakes(text) == [
+        "2:30: services depend on each other in a circle: a -> b -> c -> a "
+        "[remove one of these dependencies]",
+        "5:33: services depend on each other in a circle: d -> e -> d "
+        "[remove one of these dependencies]",
+    ]
+
+
+def test_ports_of_two_services(project: Any) -> None:
+    def clash(one: str, other: str) -> bool:
+        text = (
+            f"services: {{a: {{image: x, ports: ['{one}']}}, b: {{image: x, ports: ['{other}']}}}}"
+        )
+        try:
+            project.load(text)
+        except StackFileErrors as error:
+            assert "is published by" in str(error)
+            return True
+        return False
+
+    assert clash("80:80", "80:81")
+    assert clash("80:80", "127.0.0.1:80:80")
+    assert clash("0.0.0.0:80:80", "127.0.0.1:80:80")
+    assert not clash("127.0.0.1:80:80", "127.0.0.2:80:80")
+    assert not clash("80:80", "80:80/udp")
+    assert not clash("80:80", "81:80")
+    assert not clash("80", "80")
+    assert not clash("0:80", "0:80")
+    assert not clash("0.0.0.0:80:80", "[::]:80:80")
+    assert not clash("8000-8001:80", "8000-8001:80")

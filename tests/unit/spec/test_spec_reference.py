@@ -1,0 +1,43 @@
+"""The reference page, and that models and specification agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from stackctl.spec.known import KNOWN
+from stackctl.spec.reference import markdown
+from stackctl.spec.shape import Shape, stack_shape
+
+PAGE = Path(__file__).parents[3] / "docs" / "stack-file.md"
+
+
+def models(shape: Shape) -> Iterator[type[BaseModel]]:
+    if shape.model is not None:
+        yield shape.model
+    for below in (*(shape.fields or {}).values(), shape.values, shape.items):
+        if below is not None:
+            yield from models(below)
+
+
+MODELS = sorted(set(models(stack_shape())), key=lambda model: model.__name__)
+
+
+def test_the_page_is_up_to_date() -> None:
+    renew = "run: python -m stackctl.spec.reference > docs/stack-file.md"
+    assert PAGE.read_text() == markdown(), renew
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_every_field_is_described_and_in_the_specification(model: type[BaseModel]) -> None:
+    assert model.__name__ in KNOWN
+    assert model.model_fields.keys() <= KNOWN[model.__name__]
+    for name, info in model.model_fields.items():
+        assert info.description, name
+
+
+def test_no_specified_place_is_without_a_model() -> None:
+    assert {model.__name__ for model in MODELS} == KNOWN.keys()

@@ -1,0 +1,154 @@
+"""Short forms of ports and mounts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stackctl.spec import ports, volumes
+from stackctl.spec.ports import Port
+from stackctl.spec.volumes import Tmpfs
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("80", [Port(80)]),
+        ("8080:80", [Port(80, "8080")]),
+        ("8080:80/udp", [Port(80, "8080", protocol="udp")]),
+        ("80/UDP", [Port(80, protocol="udp")]),
+        ("127.0.0.1:8080:80", [Port(80, "8080", "127.0.0.1")]),
+        ("127.0.0.1::80", [Port(80, "", "127.0.0.1")]),
+        ("[::1]:8080:80", [Port(80, "8080", "::1")]),
+        ("[::]::80", [Port(80, "", "::")]),
+        (":80", [Port(80)]),
+        ("0:80", [Port(80, "0")]),
+        ("3000-3002", [Port(3000), Port(3001), Port(3002)]),
+        ("9090-9091:8080-8081", [Port(8080, "9090"), Port(8081, "9091")]),
+        ("8000-8010:80", [Port(80, "8000-8010")]),
+        (
+            "127.0.0.1:5000-5001:5000-5001/udp",
+            [Port(5000, "5000", "127.0.0.1", "udp"), Port(5001, "5001", "127.0.0.1", "udp")],
+        ),
+    ],
+)
+def test_ports(text: str, expected: list[Port]) -> None:
+    assert ports.parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "8080:",
+        "80/xyz",
+        "0",
+        "65536",
+        "1:2:3:4",
+        "::1:8080:80",
+        "host:8080:80",
+        "8000-8001:80-82",
+        "81-80",
+        "[::1]8080:80",
+        "-1",
+        "+80",
+        "٨٠",
+        "80:0",
+        "1.2.3:80:80",
+    ],
+)
+def test_what_is_no_port(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        ports.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/data", {"type": "volume", "target": "/data"}),
+        ("data:/data", {"type": "volume", "source": "data", "target": "/data"}),
+        (
+            "data:/data:ro",
+            {"type": "volume", "source": "data", "target": "/data", "read_only": True},
+        ),
+        (
+            "data:/data:rw,nocopy",
+            {
+                "type": "volume",
+                "source": "data",
+                "target": "/data",
+                "read_only": False,
+                "volume": {"nocopy": True},
+            },
+        ),
+        (
+            "./a:/b",
+            {
+                "type": "bind",
+                "source": "./a",
+                "target": "/b",
+                "bind": {"create_host_path": True},
+            },
+        ),
+        (
+            "~/a:/b:ro,z",
+            {
+                "type": "bind",
+                "source": "~/a",
+                "target": "/b",
+                "read_only": True,
+                "bind": {"create_host_path": True, "selinux": "z"},
+            },
+        ),
+        (
+            "/a:/b:rshared",
+            {
+                "type": "bind",
+                "source": "/a",
+                "target": "/b",
+                "bind": {"create_host_path": True, "propagation": "rshared"},
+            },
+        ),
+    ],
+)
+def test_mounts(text: str, expected: dict[str, Any]) -> None:
+    assert volumes.parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":", "a:", ":/b", "a:/b:ro:x", "a:/b:readonly", "./a:/b:nocopy", "a:/b:rshared"]
+)
+def test_what_is_no_mount(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        volumes.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/run", Tmpfs("/run")),
+        ("/run:size=64m", Tmpfs("/run", size=67108864)),
+        ("/run:mode=1777,ro,noexec,nosuid", Tmpfs("/run", mode=0o1777, read_only=True)),
+    ],
+)
+def test_tmpfs(text: str, expected: Tmpfs) -> None:
+    assert volumes.parse_tmpfs(text) == expected
+
+
+@pytest.mark.parametrize("text", ["run", "/run:size", "/run:size=x", "/run:exec", "/run:mode=9"])
+def test_what_is_no_tmpfs(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        volumes.parse_tmpfs(text)
+
+
+@given(st.text(alphabet="0123456789:-/[].abtcpud ", max_size=24) | st.text(max_size=12))
+def test_any_text_is_a_value_or_a_value_error(text: str) -> None:
+    for read in (ports.parse, volumes.parse, volumes.parse_tmpfs):
+        try:
+            read(text)
+        except ValueError:
+            pass
