@@ -22,25 +22,26 @@ from stackctl.scheduler.ops import (
     WaitHealthy,
 )
 
-#: An operation's kind, for programs: "create-container".
-KINDS: dict[type[Op], str] = {
-    PullImage: "pull-image",
-    CreateNetwork: "create-network",
-    RemoveNetwork: "remove-network",
-    CreateVolume: "create-volume",
-    RemoveVolume: "remove-volume",
-    CreateContainer: "create-container",
-    RenameContainer: "rename-container",
-    StartContainer: "start-container",
-    WaitHealthy: "wait-healthy",
-    WaitCompleted: "wait-completed",
-    StopContainer: "stop-container",
-    RemoveContainer: "remove-container",
+#: What an operation does, and to what.
+WORDS: dict[type[Op], tuple[str, str]] = {
+    PullImage: ("pull", "image"),
+    CreateNetwork: ("create", "network"),
+    RemoveNetwork: ("remove", "network"),
+    CreateVolume: ("create", "volume"),
+    RemoveVolume: ("remove", "volume"),
+    CreateContainer: ("create", "container"),
+    RenameContainer: ("rename", "container"),
+    StartContainer: ("start", "container"),
+    WaitHealthy: ("wait for", "container"),
+    WaitCompleted: ("wait for", "container"),
+    StopContainer: ("stop", "container"),
+    RemoveContainer: ("remove", "container"),
 }
 
 
 def kind(op: Op) -> str:
-    return KINDS[type(op)]
+    """An operation's name for programs, on the wire too: "CreateContainer"."""
+    return type(op).__name__
 
 
 def target(op: Op) -> str:
@@ -74,7 +75,7 @@ def sentence(op: Op) -> str:
         case RemoveContainer(name=name, anonymous_volumes=True):
             return f"remove container {name} and its anonymous volumes"
         case _:
-            return f"{kind(op).replace('-', ' ')} {target(op)}"
+            return f"{' '.join(WORDS[type(op)])} {target(op)}"
 
 
 def line(step: Step) -> str:
@@ -127,7 +128,7 @@ def tree(plan: Plan) -> str:
 
 
 def _title(op: Op) -> str:
-    return f"{kind(op).partition('-')[2]} {target(op)}"
+    return f"{WORDS[type(op)][1]} {target(op)}"
 
 
 def _verb(op: Op) -> str:
@@ -139,7 +140,7 @@ def _verb(op: Op) -> str:
         case WaitCompleted():
             return "wait until completed"
         case _:
-            return kind(op).partition("-")[0]
+            return WORDS[type(op)][0]
 
 
 def summary(plan: Plan) -> str:

@@ -188,21 +188,21 @@ def _network_cause(record: ContainerRecord, found: Survey) -> str:
     """Whether the networks are still those it was made for.
 
     A container is joined to a network when it is made, so it cannot move to the
-    network's successor: it must be made anew.
+    network's successor, nor join later: it must be made anew.
     """
     ours = {config.name: config.key or config.name for config in found.desired.networks}
+    joined = {endpoint.network: endpoint.network_id for endpoint in record.endpoints}
     for join in record.config.networks:
-        key = ours.get(join.network)
-        if key is None:
-            continue
-        if join.network in found.changed_networks:
+        name = join.network
+        key, current = ours.get(name, name), found.networks.get(name)
+        if name in found.changed_networks:
             return f"network {key} is recreated"
-        if join.network not in found.networks:
+        if current is None and name in ours:
             return f"network {key} not found"
-    for endpoint in record.endpoints:
-        current = found.networks.get(endpoint.network)
-        if current is not None and current.id != endpoint.network_id:
-            return f"network {ours.get(endpoint.network, endpoint.network)} was recreated"
+        if name not in joined:
+            return f"not in network {key}"
+        if current is not None and current.id != joined[name]:
+            return f"network {key} was recreated"
     return ""
 
 

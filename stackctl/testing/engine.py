@@ -33,10 +33,10 @@ from stackctl.scheduler.ops import (
     WaitCompleted,
     WaitHealthy,
 )
-from stackctl.scheduler.show import kind, target
+from stackctl.scheduler.show import target
 
-#: What a failure is about: an operation's kind and target ("start-container", "p-web-1").
-Key = tuple[str, str]
+#: What a failure is about: an operation and its target (StartContainer, "p-web-1").
+Key = tuple[type[Op], str]
 
 
 class MemoryEngine:
@@ -59,9 +59,9 @@ class MemoryEngine:
 
     # --- for tests
 
-    def fail(self, op_kind: str, name: str, error: StackctlError | None = None) -> None:
-        """Lets the operation fail from now on: `fail("start-container", "p-web-1")`."""
-        self._failures[op_kind, name] = error or ContainerError(f"{name} was told to fail")
+    def fail(self, op: type[Op], name: str, error: StackctlError | None = None) -> None:
+        """Lets the operation fail from now on: `fail(StartContainer, "p-web-1")`."""
+        self._failures[op, name] = error or ContainerError(f"{name} was told to fail")
 
     def mend(self) -> None:
         """Ends all ordered failures."""
@@ -105,7 +105,7 @@ class MemoryEngine:
         await asyncio.sleep(0)
         if self.pause is not None:
             await self.pause(op)
-        failure = self._failures.get((kind(op), target(op)))
+        failure = self._failures.get((type(op), target(op)))
         if failure is not None:
             raise failure
         text = self._perform(op)
@@ -161,6 +161,11 @@ class MemoryEngine:
             inside = any(join.network == name for join in record.config.networks)
             if inside and record.status.needs_stop:
                 raise Conflict(f'network "{name}" is in use by {record.name}')
+        # Ended members, about to be replaced, give up their leases.
+        for record in self.containers.values():
+            kept = tuple(e for e in record.endpoints if e.network != name)
+            if kept != record.endpoints:
+                self._update(record, endpoints=kept)
         del self.networks[name]
 
     def _create_volume(self, volume: VolumeConfig) -> None:

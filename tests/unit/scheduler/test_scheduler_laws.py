@@ -22,7 +22,7 @@ from stackctl.scheduler.desired import (
 from stackctl.scheduler.executor import Report, State, execute
 from stackctl.scheduler.ops import CreateContainer, Op, Plan, StartContainer, WaitCompleted
 from stackctl.scheduler.plan import down_plan, up_plan
-from stackctl.scheduler.show import kind, render, target
+from stackctl.scheduler.show import render, target
 from stackctl.testing.engine import MemoryEngine
 from stackctl.testing.stacks import HEALTHY, RUNS, ends, service, stack
 
@@ -149,7 +149,7 @@ def test_an_up_that_broke_anywhere_is_carried_on(before, after, policy, data):
     if not plan:
         return
     for step in data.draw(st.lists(st.sampled_from(plan.steps), min_size=1, max_size=3)):
-        engine.fail(kind(step.op), target(step.op))
+        engine.fail(type(step.op), target(step.op))
     carry_out(engine, plan)
     engine.mend()
     again = up_plan(after, engine.observed("p"), UpPolicy(remove_orphans=True))
@@ -165,7 +165,7 @@ def test_a_failing_step_never_unblocks_a_dependent(desired, data):
     if not plan:
         return
     broken = data.draw(st.sampled_from(plan.steps))
-    engine.fail(kind(broken.op), target(broken.op))
+    engine.fail(type(broken.op), target(broken.op))
     report = carry_out(engine, plan)
     assert not report.ok
     hit = {broken.number}

@@ -11,6 +11,13 @@ from stackctl.errors import Conflict, NotFound, StackFileError
 from stackctl.model.container import Health, Status
 from stackctl.scheduler.desired import Desired, DownPolicy, Recreate, UpPolicy
 from stackctl.scheduler.executor import Report, execute
+from stackctl.scheduler.ops import (
+    CreateContainer,
+    RemoveContainer,
+    RenameContainer,
+    StartContainer,
+    StopContainer,
+)
 from stackctl.scheduler.plan import down_plan, notices, orphans, pull_plan, up_plan
 from stackctl.scheduler.show import render
 from stackctl.testing.engine import MemoryEngine
@@ -376,22 +383,33 @@ def test_an_interrupted_network_change_is_carried_on():
     db = service("db", networks=["back"])
     engine = running(stack(db, network_version="1"))
     desired = stack(db, network_version="2")
-    engine.fail("create-container", "p-db-1")
+    engine.fail(CreateContainer, "p-db-1")
     assert not up(engine, desired).ok
     engine.mend()
+    assert shown(engine, desired)[0].endswith("anew: not in network back")
+    settles(engine, desired)
+
+
+def test_a_container_of_an_earlier_network_of_that_name_is_made_anew():
+    desired = stack(service("db", networks=["back"]))
+    engine = running(desired)
+    network = engine.networks["p_back"]
+    engine.networks["p_back"] = replace(network, id="another")
     assert shown(engine, desired)[0].endswith("anew: network back was recreated")
+    settles(engine, desired)
+
+
+def test_a_container_whose_creation_was_interrupted_is_made_anew():
+    desired = stack(service("db"))
+    engine = running(desired)
+    engine.update("p-db-1", endpoints=(), status=Status.CREATED)
+    assert shown(engine, desired)[0].endswith("anew: not in network default")
     settles(engine, desired)
 
 
 @pytest.mark.parametrize(
     "broken",
-    [
-        "create-container",
-        "stop-container",
-        "remove-container",
-        "rename-container",
-        "start-container",
-    ],
+    [CreateContainer, StopContainer, RemoveContainer, RenameContainer, StartContainer],
 )
 def test_an_interrupted_recreation_is_carried_on(broken):
     engine = running(stack(service("a", anonymous=["/data"])))
