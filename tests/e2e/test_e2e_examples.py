@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from support.stack import Stack, assert_nothing_of_a_stack, fetch, free_port, host_address
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.needs("root", "netns", "userns", "overlay", "cgroup", "nft", "bridge")
 
@@ -157,6 +158,6 @@ def test_the_shop_sells(example: Callable[..., Stack]) -> None:
     assert "already" in shop.ok("logs", "migrate").out
     # nginx asks the resolver anew: the application may come back with another address.
     shop.up("--force-recreate", "--no-deps", "app")
-    assert fetch(f"{base}/healthz")[0] == 200
+    wait_until(lambda: fetch(f"{base}/healthz")[0] == 200, what="nginx found the new application")
     shop.down()
     assert_nothing_of_a_stack(shop.engine)
