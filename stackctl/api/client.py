@@ -63,11 +63,11 @@ class Client:
 
     def call(self, verb: str, body: Message) -> Message:
         """The result of a verb; messages before it are dropped."""
-        last: Message = {}
+        result: Message = {}
         with self.stream(verb, body) as messages:
-            for last in messages:
-                pass
-        return last
+            for message in messages:
+                result = message
+        return result
 
     def open_session(self, verb: str, body: Message) -> SessionSocket:
         """An exec or attach: its socket carries the streams from the first byte on."""
@@ -192,7 +192,7 @@ class MessageStream:
             self._take(data)
             if not data:
                 break
-        messages = []
+        messages: list[Message] = []
         while self._ready:
             if messages and self._ready[0].get("type") == "error":
                 break
@@ -200,7 +200,7 @@ class MessageStream:
         return messages
 
     def fileno(self) -> int:
-        """Readable when something came. Poll before the first wait: messages may be here already."""
+        """Readable when something came; poll before the first wait, it may be here already."""
         return self._reply.fileno()
 
     def close(self) -> None:

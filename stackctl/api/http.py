@@ -16,6 +16,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote
 
@@ -101,6 +102,7 @@ class Connection(asyncio.Protocol):
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.head_bytes)
         self._transport: asyncio.Transport
         self._inbox = bytearray()
+        self._held = b""
         self._reading_paused = False
         self._writing_paused = False
         self._eof = False
@@ -196,7 +198,9 @@ class Connection(asyncio.Protocol):
         except h11.RemoteProtocolError as error:
             self._refuse(error.error_status_hint, str(error))
             return
-        if event is h11.NEED_DATA:
+        if event is h11.NEED_DATA and self._eof:
+            self.close()
+        elif event is h11.NEED_DATA:
             if not self._in_head and self._h11.trailing_data[0]:
                 self._in_head = True
                 self._arm(self._limits.head_seconds)
@@ -217,6 +221,8 @@ class Connection(asyncio.Protocol):
             self._refuse(400, "both Content-Length and Transfer-Encoding")
             return
         self._host.began(self)
+        if self._eof:
+            self._host.half_closed(self)
         self._task = self._loop.create_task(self._run(Exchange(self, event)))
 
     async def _run(self, exchange: Exchange) -> None:
@@ -248,7 +254,7 @@ class Connection(asyncio.Protocol):
             await self._discard(exchange)
         if self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE:
             self._h11.start_next_cycle()
-            return not self._eof
+            return not self._eof or self._has_more()
         return False
 
     async def _discard(self, exchange: Exchange) -> None:
@@ -264,8 +270,11 @@ class Connection(asyncio.Protocol):
     def _wait_again(self) -> None:
         self._host.waiting(self)
         self._arm(self._limits.idle_seconds)
-        if self._inbox or self._h11.trailing_data[0]:
+        if self._has_more():
             self._next_request()
+
+    def _has_more(self) -> bool:
+        return bool(self._inbox or self._h11.trailing_data[0])
 
     def _refuse(self, status: int, reason: str) -> None:
         """Answers what never became an exchange, and closes."""
@@ -339,10 +348,12 @@ class Connection(asyncio.Protocol):
             await self._arrival()
             self._feed()
 
-    def send(self, event: Any) -> None:
-        """Sends an event of h11's. Raises ClientGone."""
-        data = self._h11.send(event)
-        if data:
+    def send(self, *events: Any, hold: bool = False) -> None:
+        """Sends events of h11's in one piece; `hold` waits for the next. Raises ClientGone."""
+        for event in events:
+            self._held += self._h11.send(event) or b""
+        if self._held and not hold:
+            data, self._held = self._held, b""
             self.write(data)
 
     def write(self, data: bytes) -> None:
@@ -462,18 +473,23 @@ class Exchange:
         head = [*headers, ("Content-Length", str(len(body)))]
         if content_type:
             head.append(("Content-Type", content_type))
-        self.begin(status, head)
+        self.begin(status, head, hold=True)
         if body and self.method != "HEAD":
-            self.send(body)
+            self._connection.send(h11.Data(data=body), hold=True)
         await self.end()
 
     async def respond_json(self, status: int, value: Any, headers: Headers = ()) -> None:
         await self.respond(status, json.dumps(value).encode() + b"\n", "application/json", headers)
 
-    def begin(self, status: int, headers: Headers) -> None:
-        """Sends the head at once. Without a Content-Length the body goes in chunks."""
+    def begin(self, status: int, headers: Headers, *, hold: bool = False) -> None:
+        """Sends the head, with `hold` together with the first piece of the body.
+
+        Without a Content-Length the body goes in chunks.
+        """
         self.started = True
-        self._connection.send(h11.Response(status_code=status, headers=_encoded(headers)))
+        reason = HTTPStatus(status).phrase.encode()
+        response = h11.Response(status_code=status, reason=reason, headers=_encoded(headers))
+        self._connection.send(response, hold=hold)
 
     def send(self, data: bytes) -> None:
         """A piece of the body, now; `drain` afterwards keeps memory bounded."""

@@ -42,10 +42,13 @@ _ENTRY = (
 )
 
 
-def launch(paths: Paths, connect: Callable[[], socket.socket]) -> socket.socket:
+def launch(
+    paths: Paths, connect: Callable[[], socket.socket], *, entry: str = _ENTRY
+) -> socket.socket:
     """Starts a daemon, or finds the one that somebody else just started.
 
-    Raises NotPermitted, MachineError, EngineUnreachable, and what the daemon reports.
+    `entry` is the Python text that the daemon runs; its first argument is the directory of
+    our package. Raises NotPermitted, MachineError, EngineUnreachable, and what the daemon reports.
     """
     if os.geteuid() != 0:
         raise NotPermitted(
@@ -59,7 +62,7 @@ def launch(paths: Paths, connect: Callable[[], socket.socket]) -> socket.socket:
             return connect()
         except OSError:
             pass
-        _start(paths)
+        _start(paths, entry)
         try:
             return connect()
         except OSError as error:
@@ -69,11 +72,11 @@ def launch(paths: Paths, connect: Callable[[], socket.socket]) -> socket.socket:
             ) from error
 
 
-def _start(paths: Paths) -> None:
+def _start(paths: Paths, entry: str) -> None:
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
     try:
-        log_size = _spawn(paths, writer)
+        log_size = _spawn(paths, writer, entry)
         os.close(writer)
         writer = -1
         _await_ready(reader, paths, log_size)
@@ -83,7 +86,7 @@ def _start(paths: Paths) -> None:
             os.close(writer)
 
 
-def _spawn(paths: Paths, ready: int) -> int:
+def _spawn(paths: Paths, ready: int, entry: str) -> int:
     """Starts the process; gives the log's size before it."""
     try:
         log = os.open(
@@ -98,7 +101,7 @@ def _spawn(paths: Paths, ready: int) -> int:
         if child == 0:
             try:
                 os.chdir("/")
-                _spawn_detached(paths, ready, log)
+                _spawn_detached(paths, ready, log, entry)
                 os._exit(0)
             except BaseException:
                 os._exit(1)
@@ -112,7 +115,7 @@ def _spawn(paths: Paths, ready: int) -> int:
     return size
 
 
-def _spawn_detached(paths: Paths, ready: int, log: int) -> None:
+def _spawn_detached(paths: Paths, ready: int, log: int, entry: str) -> None:
     package = Path(__file__).resolve().parent.parent.parent
     os.posix_spawn(
         sys.executable,
@@ -121,7 +124,7 @@ def _spawn_detached(paths: Paths, ready: int, log: int) -> None:
             # Nothing of the caller's directory may be imported.
             "-P",
             "-c",
-            _ENTRY,
+            entry,
             str(package),
             "--auto-exit",
             f"--ready-fd={ready}",

@@ -94,9 +94,11 @@ class Server:
         nobody can connect once the path is gone, and the listener stays until all are told.
         `grace` seconds are for handlers to clean up.
         """
+        if self._leaving:
+            return
+        self._leaving = True
         for _, path in self._listeners:
             path.unlink(missing_ok=True)
-        self._leaving = True
         self.limits = replace(self.limits, idle_seconds=_LATE_SECONDS)
         for connection in tuple(self._waiting):
             if connection.fresh:

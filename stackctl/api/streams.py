@@ -78,7 +78,9 @@ async def serve(exchange: Exchange, messages: AsyncIterator[Message]) -> None:
     """
     try:
         first = await anext(messages, None)
-        exchange.begin(200, [("Content-Type", CONTENT_TYPE), ("Cache-Control", "no-cache")])
+        exchange.begin(
+            200, [("Content-Type", CONTENT_TYPE), ("Cache-Control", "no-cache")], hold=True
+        )
         lines = Lines(exchange)
         last = await _all(lines, first, messages)
         if last.get("type") not in ("result", "error"):

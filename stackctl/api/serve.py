@@ -1,0 +1,128 @@
+"""Brings the engine and its server together: what `python -m stackctl.api.serve` runs.
+
+    stackctl.daemon.main (process)  <-  this  ->  stackctl.daemon.service (engine)
+                                         `----->  stackctl.api.server (answers)
+
+The only place that knows all three; `stackctl daemon` calls `foreground`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from stackctl.api.handlers import Handlers
+from stackctl.api.routes import Routes
+from stackctl.api.server import Server
+from stackctl.daemon.main import Options, Wiring, run, tell
+from stackctl.errors import UsageError
+from stackctl.state.paths import Paths
+
+
+class Front:
+    """The server on the engine's socket. Implements daemon.lifetime.Front."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        handlers: Handlers,
+        leave: Callable[[], None],
+        busy_changed: Callable[[int], None],
+    ) -> None:
+        self._paths = paths
+        routes = Routes(handlers, on_shutdown=leave)
+        self._server = Server(routes, busy_changed=busy_changed)
+
+    async def start(self) -> None:
+        await self._server.listen(self._paths.socket)
+
+    async def close(self) -> None:
+        await self._server.close()
+
+
+def wiring(paths: Paths) -> Wiring[Any]:
+    """The real parts; the engine is imported when it is built, where its errors are told."""
+
+    async def build(paths: Paths) -> Any:
+        from stackctl.daemon import service
+
+        return await service.build(paths)
+
+    def warm_up() -> object:
+        from stackctl.daemon import service
+
+        return service.start_heavy_imports()
+
+    return Wiring(
+        build=build,
+        face=lambda service, leave, busy: Front(paths, service, leave, busy),
+        warm_up=warm_up,
+    )
+
+
+def foreground(paths: Paths) -> int:
+    """Runs the engine until SIGTERM or SIGINT. Raises StackctlError when it cannot start."""
+    return run(Options(paths=paths, log_level=_log_level()), wiring(paths))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """[--auto-exit] [--ready-fd=N]; everything else comes from the environment."""
+    return start(sys.argv[1:] if argv is None else argv, wiring)
+
+
+def start(argv: Sequence[str], wire: Callable[[Paths], Wiring[Any]]) -> int:
+    """`main` with other parts."""
+    auto_exit, ready_fd = False, None
+    for argument in argv:
+        name, _, value = argument.partition("=")
+        if name == "--auto-exit":
+            auto_exit = True
+        elif name == "--ready-fd" and value.isdigit():
+            ready_fd = int(value)
+            # Not for shims: a pipe they hold would never end.
+            os.set_inheritable(ready_fd, False)
+        else:
+            raise UsageError(f"unknown argument {argument}")
+    _name_process()
+    paths = Paths.from_environment()
+    try:
+        idle_seconds = _idle_seconds(os.environ.get("STACKCTL_IDLE_SECONDS", ""))
+    except UsageError as error:
+        if ready_fd is None:
+            raise
+        tell(ready_fd, {"error": error.to_json()})
+        return error.exit_code
+    options = Options(
+        paths=paths,
+        auto_exit=auto_exit,
+        ready_fd=ready_fd,
+        idle_seconds=idle_seconds,
+        log_level=_log_level(),
+    )
+    return run(options, wire(paths))
+
+
+def _idle_seconds(text: str) -> float:
+    try:
+        return max(0.0, float(text)) if text else 60.0
+    except ValueError:
+        raise UsageError(f"STACKCTL_IDLE_SECONDS is no number: {text!r}") from None
+
+
+def _log_level() -> str:
+    return os.environ.get("STACKCTL_LOG_LEVEL", "info").upper()
+
+
+def _name_process() -> None:
+    """What ps and top show; the kernel keeps 15 bytes (proc(5), comm)."""
+    try:
+        with open("/proc/self/comm", "w") as comm:
+            comm.write("stackctl-daemon")
+    except OSError:
+        pass
+
+
+if __name__ == "__main__":
+    sys.exit(main())
