@@ -211,7 +211,8 @@ def test_two_engines_side_by_side(tmp_path: Path) -> None:
             assert (await fetch(None, "127.0.0.1", 8080)).startswith("one ")
             assert (await fetch(None, "127.0.0.1", 8081)).startswith("two ")
             assert await fetch(one, second.address("two"), 80, timeout=0.3) == "timeout"
-            assert (await fetch(one, net2.gateway4, 8081)).startswith("two ")
+            first.boxes["lan"] = neighbour()
+            assert (await fetch(one, f"{LAN}.1", 8081)).startswith("two ")
             await first.net.stop()
             assert (await fetch(None, "127.0.0.1", 8081)).startswith("two ")
             assert (await fetch(two, net2.gateway4, 8081)).startswith("two ")
