@@ -108,7 +108,8 @@ def assert_nothing_of_a_stack(engine: Engine) -> None:
     places = ("root/containers/", "root/volumes/", "run/c/")
     assert engine.container_processes() == []
     assert not left.links | left.mounts
-    assert not [path for path in left.files if path.startswith(places)]
+    files = [path for path in left.files if path.startswith(places)]
+    assert not files, f"left on disk: {files}"
     held = {row for row in left.records if row.split(":")[0] in OF_A_STACK}
     assert not [row for row in held if not row.endswith(": 0")]
     assert not [item for item in left.nft if item.startswith("element")]

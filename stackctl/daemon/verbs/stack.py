@@ -13,7 +13,7 @@ from stackctl.daemon.engine import Engine
 from stackctl.daemon.jobs import Emit, Jobs, Message
 from stackctl.daemon.projects import Project, Projects
 from stackctl.daemon.verbs.logs import Logs
-from stackctl.errors import OperationFailed, StackctlError
+from stackctl.errors import ContainerError, OperationFailed, StackctlError
 from stackctl.model.container import Status
 from stackctl.model.record import ContainerRecord, StackRecord
 from stackctl.scheduler.desired import Desired, DownPolicy, Observed, Recreate, UpPolicy
@@ -211,6 +211,14 @@ async def carry_out(plan: Plan, engine: Engine, emit: Emit) -> None:
     if not plan:
         return
     report = await execute(plan, engine, lambda progress: emit(step_message(progress)))
+    if report.failure is not None and isinstance(report.failure.error, ContainerError):
+        # The process's own code (126, 127) is the container's, not the command's.
+        error, service = report.failure.error, report.failure.step.service
+        raise OperationFailed(
+            f'service "{service}": {error.brief}' if service else error.brief,
+            hint=error.hint,
+            details=error.details,
+        ) from error
     report.raise_failure()
 
 
