@@ -29,8 +29,8 @@ def prepare(paths: Paths) -> None:
 
 
 def _prepare(path: Path, variable: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(_MODE)
     except FileExistsError:
         pass
@@ -61,6 +61,8 @@ def translate(error: OSError, path: Path, variable: str) -> StackctlError:
         return NotPermitted(brief, hint="stackctl needs root (sudo stackctl ...), or " + hint)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutOfSpace(brief, hint="free some space, or " + hint)
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return MachineError(f"cannot use {path}: a file is in its way", hint=hint)
     if error.errno == errno.EROFS:
         return MachineError(brief, hint="the file system is mounted read-only; " + hint)
     return MachineError(brief, hint=hint)
