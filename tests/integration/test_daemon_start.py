@@ -212,7 +212,7 @@ def test_a_daemon_that_cannot_start_says_why(
     with pytest.raises((RemoteError, EngineUnreachable), match=message) as caught:
         started(paths)
     assert hint in caught.value.hint
-    assert holder(paths) == 0
+    wait_until(lambda: holder(paths) == 0)
 
 
 def test_a_setting_that_is_wrong_is_told(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
