@@ -33,7 +33,7 @@ ImageOf = Callable[[str], Image]
 NameVolume = Callable[[str, str], str]
 
 #: What may change without the containers having to be made anew (as compose has it).
-_NOT_HASHED = ("build", "pull_policy", "scale", "depends_on", "profiles")
+_NOT_HASHED = ("build", "pull_policy", "scale", "replicas", "depends_on", "profiles")
 
 
 def random_volume_name(container: str, target: str) -> str:
@@ -136,7 +136,9 @@ def config_hash(stack: Stack, service: Service, image: Image) -> str:
     attributes = service_data(service)
     for key in _NOT_HASHED:
         attributes.pop(key, None)
-    attributes.get("deploy", {}).pop("replicas", None)
+    deploy = {k: v for k, v in attributes.pop("deploy", {}).items() if k not in _NOT_HASHED}
+    if deploy:
+        attributes["deploy"] = deploy
     attributes = {k: v for k, v in attributes.items() if not k.startswith("x-")}
     used = {
         "service": attributes,

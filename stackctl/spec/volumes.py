@@ -25,9 +25,12 @@ def parse(spec: str) -> dict[str, Any]:
         raise ValueError(f'"{spec}" has an empty part between its colons')
     if len(parts) > 3:
         raise ValueError(f'"{spec}" has too many colons: SOURCE:TARGET:OPTIONS')
+    target = parts[0] if len(parts) == 1 else parts[1]
+    if not target.startswith("/"):
+        raise ValueError(f'"{target}" is not an absolute path in the container')
     if len(parts) == 1:
         return {"type": "volume", "target": spec}
-    mount: dict[str, Any] = {"source": parts[0], "target": parts[1]}
+    mount: dict[str, Any] = {"source": parts[0], "target": target}
     is_bind = is_host_path(parts[0])
     mount["type"] = "bind" if is_bind else "volume"
     bind: dict[str, Any] = {"create_host_path": True}

@@ -146,7 +146,7 @@ SERVICES = st.fixed_dictionaries(
         ),
         "deploy": st.sampled_from([{"replicas": 2}, {"resources": {"limits": {"memory": "64m"}}}]),
         "cpus": st.sampled_from([0.5, 2, "1.25"]),
-        "mem_limit": st.sampled_from(["64m", 1048576]),
+        "mem_limit": st.sampled_from(["64m", 67108864]),
         "stop_grace_period": st.sampled_from(["1m30s", "0s", "300ms"]),
         "tmpfs": st.sampled_from(["/run", ["/tmp:size=1m"]]),
         "restart": st.sampled_from(["no", "on-failure:3"]),

@@ -1,0 +1,446 @@
+"""From the user's stack to what containers need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stackctl.daemon.desired import config_hash, desired, one_off
+from stackctl.errors import NotFound, StackFileError, UsageError
+from stackctl.model.container import (
+    BindMount,
+    HealthCheck,
+    NetworkAttachment,
+    PortBinding,
+    RestartMode,
+    TmpfsMount,
+    VolumeMount,
+)
+from stackctl.model.image import Image, ImageConfig
+from stackctl.scheduler.desired import Condition, Desired
+from stackctl.spec.loader import LoadRequest, load
+from stackctl.spec.model import Stack
+
+PROBE = HealthCheck(test=("/probe",), interval=7.0, start_period=2.0)
+IMAGE = Image(
+    id="sha256:1",
+    reference="img",
+    config=ImageConfig(
+        entrypoint=("/entry",),
+        command=("serve", "--all"),
+        env=("PATH=/bin", "A=image", "BROKEN"),
+        working_dir="/srv",
+        user="app",
+        labels={"org": "x", "com.docker.compose.project": "hostile"},
+        volumes=("/var/data", "/cache"),
+        exposed_ports=("80/tcp",),
+        stop_signal="SIGQUIT",
+        health=PROBE,
+    ),
+)
+
+
+class Stacks:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def load(self, text: str, **options: Any) -> Stack:
+        (self.directory / "stack.yaml").write_text(text)
+        request = LoadRequest(cwd=str(self.directory), name="p", **options)
+        return load(request).stack
+
+    def service(self, lines: str, *, top: str = "") -> Stack:
+        body = "".join(f"    {line}\n" for line in lines.splitlines())
+        return self.load(f"services:\n  web:\n    image: img\n{body}{top}")
+
+
+@pytest.fixture
+def stacks(tmp_path: Path) -> Stacks:
+    return Stacks(tmp_path)
+
+
+def wanted(stack: Stack, **options: Any) -> Desired:
+    options.setdefault("name_volume", lambda container, target: f"anon:{container}:{target}")
+    return desired(stack, lambda reference: IMAGE, **options)
+
+
+def container(stack: Stack) -> Any:
+    (service,) = wanted(stack).services
+    return service.replicas[0]
+
+
+@pytest.mark.parametrize(
+    ("lines", "entrypoint", "command"),
+    [
+        ("", ("/entry",), ("serve", "--all")),
+        ("command: other 'one word'", ("/entry",), ("other", "one word")),
+        ("command: []", ("/entry",), ("serve", "--all")),
+        ("entrypoint: /own", ("/own",), ()),
+        ("entrypoint: /own x\ncommand: [y]", ("/own", "x"), ("y",)),
+        ("entrypoint: null", ("/entry",), ("serve", "--all")),
+        ("entrypoint: []", (), ("serve", "--all")),
+        ("entrypoint: ''\ncommand: [y]", (), ("y",)),
+    ],
+)
+def test_what_is_executed(
+    stacks: Stacks, lines: str, entrypoint: tuple[str, ...], command: tuple[str, ...]
+) -> None:
+    config = container(stacks.service(lines))
+    assert (config.entrypoint, config.command) == (entrypoint, command)
+    assert config.argv == (*entrypoint, *command)
+
+
+def test_the_image_gives_defaults(stacks: Stacks) -> None:
+    config = container(stacks.service(""))
+    assert (config.working_dir, config.user, config.stop_signal) == ("/srv", "app", "SIGQUIT")
+    assert config.env == ("PATH=/bin", "A=image")
+    assert config.expose == ("80/tcp",)
+    assert config.health == PROBE
+    assert config.stop_grace == 10.0
+    assert config.shm_size == 64 * 1024 * 1024
+    assert config.image_id == "sha256:1"
+
+
+def test_the_service_wins(stacks: Stacks) -> None:
+    config = container(
+        stacks.service(
+            "working_dir: /w\nuser: '0:0'\nstop_signal: INT\nstop_grace_period: 0s\nhostname: h\n"
+            "environment: {A: own, B: 2, GONE: }\nexpose: [81, 53/udp]\nshm_size: 1m\ninit: true\n"
+            "tty: true\nstdin_open: true\nread_only: true\nrestart: on-failure:3\n"
+            "cap_add: [net_admin]\ncap_drop: [CAP_CHOWN]\nprivileged: true\nuserns_mode: host\n"
+            "security_opt: ['no-new-privileges:true', seccomp=unconfined]\nlabels: {mine: 1}"
+        )
+    )
+    assert (config.working_dir, config.user, config.stop_signal) == ("/w", "0:0", "SIGINT")
+    assert (config.stop_grace, config.hostname, config.shm_size) == (0.0, "h", 1 << 20)
+    assert config.env == ("PATH=/bin", "A=own", "B=2")
+    assert config.expose == ("80/tcp", "81/tcp", "53/udp")
+    assert config.init and config.tty and config.stdin_open and config.read_only
+    assert (config.restart.mode, config.restart.max_retries) == (RestartMode.ON_FAILURE, 3)
+    assert (config.security.cap_add, config.security.cap_drop) == (("NET_ADMIN",), ("CHOWN",))
+    assert config.security.privileged and config.security.no_new_privileges
+    assert (config.security.seccomp, config.security.userns) == ("unconfined", "host")
+    assert config.labels["mine"] == "1"
+
+
+def test_limits_by_either_name(stacks: Stacks) -> None:
+    one = container(
+        stacks.service("mem_limit: 64m\ncpus: 0.5\npids_limit: 9\nmem_reservation: 1m")
+    ).limits
+    other = container(
+        stacks.service(
+            "deploy: {resources: {limits: {memory: 64m, cpus: '0.5', pids: 9}, "
+            "reservations: {memory: 1m}}}"
+        )
+    ).limits
+    assert one == other
+    assert (one.memory, one.cpus, one.pids, one.memory_reservation) == (1 << 26, 0.5, 9, 1 << 20)
+    assert container(stacks.service("pids_limit: 0")).limits.pids == -1
+    assert container(stacks.service("")).limits.pids is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("healthcheck: {disable: true}", None),
+        ("healthcheck: {test: [NONE]}", None),
+        (
+            "healthcheck: {interval: 1s}",
+            HealthCheck(test=("/probe",), interval=1.0, start_period=2.0),
+        ),
+        (
+            "healthcheck: {test: 'a b', retries: 1, timeout: 2s, start_interval: 100ms}",
+            HealthCheck(
+                test=("/bin/sh", "-c", "a b"),
+                interval=7.0,
+                retries=1,
+                timeout=2.0,
+                start_period=2.0,
+                start_interval=0.1,
+            ),
+        ),
+        (
+            "healthcheck: {test: [CMD, a, b], start_period: 0s, interval: 0s}",
+            HealthCheck(test=("a", "b"), interval=7.0, start_period=0.0),
+        ),
+    ],
+)
+def test_health_checks(stacks: Stacks, lines: str, expected: HealthCheck | None) -> None:
+    config = container(stacks.service(lines))
+    assert config.health == expected
+
+
+def test_mounts_replace_what_the_image_declares(stacks: Stacks) -> None:
+    stack = stacks.service(
+        "volumes:\n"
+        "  - data:/var/data:ro\n"
+        "  - ./host:/host\n"
+        "  - /own\n"
+        "  - {type: volume, source: shared, target: /s, volume: {nocopy: true, subpath: a/b}}\n"
+        "  - {type: tmpfs, target: /t, tmpfs: {size: 1m, mode: 0700}}\n"
+        "  - {type: bind, source: /x, target: /x, bind: {create_host_path: false}}\n"
+        "tmpfs: ['/run:size=2m,mode=755']",
+        top="volumes: {data: , shared: {external: true}}\n",
+    )
+    by_target = {mount.target: mount for mount in container(stack).mounts}
+    assert by_target == {
+        "/var/data": VolumeMount(volume="p_data", target="/var/data", read_only=True),
+        "/cache": VolumeMount(volume="anon:p-web-1:/cache", target="/cache", anonymous=True),
+        "/own": VolumeMount(volume="anon:p-web-1:/own", target="/own", anonymous=True),
+        "/host": BindMount(source=f"{stacks.directory}/host", target="/host"),
+        "/s": VolumeMount(volume="shared", target="/s", nocopy=True, subpath="a/b"),
+        "/t": TmpfsMount(target="/t", size=1 << 20, mode=0o700),
+        "/run": TmpfsMount(target="/run", size=2 << 20, mode=0o755),
+        "/x": BindMount(source="/x", target="/x", create_host_path=False),
+    }
+    plan = wanted(stack)
+    assert [v.name for v in plan.volumes] == ["p_data"]
+    assert plan.external_volumes == ("shared",)
+
+
+def test_anonymous_volumes_have_names_of_their_own(stacks: Stacks) -> None:
+    stack = stacks.service("scale: 2")
+    replicas = desired(stack, lambda reference: IMAGE).services[0].replicas
+    names = [mount.volume for config in replicas for mount in config.mounts]
+    assert len(set(names)) == 4
+    assert all(len(name) == 64 for name in names)
+
+
+def test_ports(stacks: Stacks) -> None:
+    config = container(
+        stacks.service("ports: ['8080:80', 443, '127.0.0.1:0:53/udp', '9000-9005:90']")
+    )
+    assert config.ports == (
+        PortBinding(container_port=80, host_port=(8080, 8080)),
+        PortBinding(container_port=443),
+        PortBinding(container_port=53, protocol="udp", host_ip="127.0.0.1"),
+        PortBinding(container_port=90, host_port=(9000, 9005)),
+    )
+
+
+def test_networks(stacks: Stacks) -> None:
+    stack = stacks.load(
+        """
+services:
+  web:
+    image: img
+    networks:
+      front:
+      back: {aliases: [b, web], priority: 5, gw_priority: 1, ipv4_address: 10.9.0.5}
+      out:
+  alone: {image: img, network_mode: none}
+networks:
+  front: {name: fixed}
+  back:
+    internal: true
+    labels: [a=b]
+    ipam: {config: [{subnet: 10.9.0.0/24, gateway: 10.9.0.1}]}
+  out: {external: true}
+  unused:
+"""
+    )
+    plan = wanted(stack)
+    web, alone = (service.replicas[0] for service in plan.services)
+    assert web.networks == (
+        NetworkAttachment(
+            network="p_back", aliases=("web", "b"), ipv4_address="10.9.0.5", gw_priority=1
+        ),
+        NetworkAttachment(network="fixed", aliases=("web",)),
+        NetworkAttachment(network="out", aliases=("web",)),
+    )
+    assert (alone.networks, alone.network_mode) == ((), "none")
+    assert [n.name for n in plan.networks] == ["fixed", "p_back"]
+    assert plan.external_networks == ("out",)
+    back = plan.networks[1]
+    assert back.internal and back.ipam[0].subnet == "10.9.0.0/24"
+    assert back.labels == {
+        "a": "b",
+        "com.docker.compose.network": "back",
+        "com.docker.compose.project": "p",
+    }
+    assert (back.project, back.key) == ("p", "back")
+
+
+def test_names_numbers_and_labels(stacks: Stacks) -> None:
+    stack = stacks.load(
+        """
+services:
+  db: {image: img, container_name: the-db}
+  web:
+    image: img
+    scale: 2
+    depends_on: {db: {condition: service_healthy, restart: true, required: false}}
+"""
+    )
+    db, web = wanted(stack).services
+    assert [c.name for c in (*db.replicas, *web.replicas)] == ["the-db", "p-web-1", "p-web-2"]
+    assert [c.number for c in web.replicas] == [1, 2]
+    (needed,) = web.depends_on
+    assert (needed.service, needed.condition) == ("db", Condition.HEALTHY)
+    assert needed.restart and not needed.required
+    labels = dict(web.replicas[1].labels)
+    assert len(labels.pop("com.docker.compose.config-hash")) == 64
+    assert labels == {
+        "org": "x",
+        "com.docker.compose.project": "p",
+        "com.docker.compose.service": "web",
+        "com.docker.compose.container-number": "2",
+        "com.docker.compose.oneoff": "False",
+        "com.docker.compose.depends_on": "db:service_healthy:true",
+        "com.docker.compose.project.working_dir": str(stacks.directory),
+        "com.docker.compose.project.config_files": str(stacks.directory / "stack.yaml"),
+    }
+    assert db.has_healthcheck
+    assert db.pull_policy == "missing"
+
+
+def test_scale_of_the_caller(stacks: Stacks) -> None:
+    stack = stacks.load("services: {a: {image: img}, b: {image: img, scale: 2}}")
+    plan = wanted(stack, scale={"a": 3, "b": 0})
+    assert [len(service.replicas) for service in plan.services] == [3, 0]
+    with pytest.raises(NotFound, match='no service is called "c"'):
+        wanted(stack, scale={"c": 1})
+    with pytest.raises(UsageError):
+        wanted(stack, scale={"a": -1})
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("container_name: one", "cannot all be called"),
+        ("ports: ['80:80']", "cannot share host port 80"),
+        ("ports: ['80-81:80']", "cannot share host port 80-81"),
+        ("networks: {default: {mac_address: 02-00-00-00-00-01}}", "cannot share one mac_address"),
+    ],
+)
+def test_what_replicas_cannot_share(stacks: Stacks, lines: str, message: str) -> None:
+    stack = stacks.service(lines)
+    wanted(stack)
+    with pytest.raises(StackFileError, match=message) as caught:
+        wanted(stack, scale={"web": 3})
+    assert caught.value.place is not None and caught.value.place.line == 4
+
+
+def test_disabled_services(stacks: Stacks) -> None:
+    stack = stacks.load(
+        "services: {a: {image: img}, b: {image: img, profiles: [x]}, "
+        "c: {image: img, profiles: [y], depends_on: [b]}}"
+    )
+    plan = wanted(stack)
+    assert [s.name for s in plan.services] == ["a"]
+    assert plan.disabled == {"b", "c"}
+    assert [s.name for s in wanted(stack, services=["b"]).services] == ["a", "b"]
+    with pytest.raises(StackFileError, match='"c" depends on "b", which is disabled'):
+        wanted(stack, services=["c"])
+
+
+def hashed(stack: Stack, image_id: str = "sha256:1") -> str:
+    image = Image(id=image_id, reference="img", config=ImageConfig())
+    return config_hash(stack, stack.services["web"], image)
+
+
+@pytest.mark.parametrize(
+    ("lines", "changes"),
+    [
+        ("scale: 2", False),
+        ("deploy: {replicas: 3}", False),
+        ("pull_policy: always", False),
+        ("profiles: [x]", False),
+        ("depends_on: []", False),
+        ("x-note: 1", False),
+        ("restart: always", True),
+        ("environment: {A: 1}", True),
+        ("deploy: {resources: {limits: {memory: 1m}}}", True),
+        ("entrypoint: []", True),
+        ("volumes: ['data:/d']", True),
+    ],
+)
+def test_what_recreates(stacks: Stacks, lines: str, changes: bool) -> None:
+    top = "volumes: {data: }\n"
+    plain = hashed(stacks.service("", top=top))
+    stack = stacks.service(lines, top=top)
+    service = {**stack.services, **stack.disabled}["web"]
+    image = Image(id="sha256:1", reference="img", config=ImageConfig())
+    assert (config_hash(stack, service, image) != plain) is changes
+
+
+def test_image_and_resource_names_recreate(stacks: Stacks) -> None:
+    top = "networks: {n: {name: %s}}\n"
+    one = stacks.service("networks: [n]", top=top % "x")
+    assert hashed(one) != hashed(one, "sha256:2")
+    assert hashed(one) != hashed(stacks.service("networks: [n]", top=top % "y"))
+    # Nothing but the project's own text counts: the order of keys does not.
+    two = stacks.service("user: a\ntty: true")
+    assert hashed(two) == hashed(stacks.service("tty: true\nuser: a"))
+
+
+def test_a_one_off(stacks: Stacks) -> None:
+    stack = stacks.service(
+        "command: serve\nports: ['80:80']\nvolumes: [data:/data]\nenvironment: {A: 1, B: 2}\n"
+        "restart: always\ncontainer_name: fixed\nlabels: {x: 1}",
+        top="volumes: {data: }\n",
+    )
+    config = one_off(
+        stack,
+        "web",
+        IMAGE,
+        name="p-web-run-1a2b3c4d",
+        options={
+            "command": ["ls", "-l"],
+            "env": ["B=3", "C=a=b"],
+            "volumes": ["./x:/x", "/tmp:/data"],
+            "ports": ["8080:80"],
+            "user": "u",
+            "workdir": "/w",
+            "tty": True,
+            "stdin": True,
+            "labels": ["y=2"],
+            "entrypoint": None,
+        },
+    )
+    assert config.name == "p-web-run-1a2b3c4d"
+    assert config.argv == ("/entry", "ls", "-l")
+    assert config.env == ("PATH=/bin", "A=1", "B=3", "C=a=b")
+    assert [m.target for m in config.mounts if isinstance(m, BindMount)] == ["/data", "/x"]
+    assert config.ports == (PortBinding(container_port=80, host_port=(8080, 8080)),)
+    assert (config.user, config.working_dir, config.tty, config.stdin_open) == (
+        "u",
+        "/w",
+        True,
+        True,
+    )
+    assert config.restart.mode is RestartMode.NO
+    assert (config.oneoff, config.number, config.service) == (True, 0, "web")
+    assert config.labels["com.docker.compose.oneoff"] == "True"
+    assert config.labels["com.docker.compose.slug"] == "1a2b3c4d"
+    assert (config.labels["x"], config.labels["y"]) == ("1", "2")
+    # A one-off must not take requests meant for the service.
+    assert config.networks[0].aliases == ()
+
+
+def test_a_one_off_without_changes(stacks: Stacks) -> None:
+    stack = stacks.service("command: serve\nports: ['80:80']")
+    config = one_off(stack, "web", IMAGE, name="n", options={"command": None})
+    assert config.argv == ("/entry", "serve")
+    assert config.ports == ()
+    own = one_off(stack, "web", IMAGE, name="n", options={"service_ports": True})
+    assert own.ports[0].host_port == (80, 80)
+    other = one_off(stack, "web", IMAGE, name="n", options={"entrypoint": "sh -c"})
+    assert other.argv == ("sh", "-c")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ports": ["x"]},
+        {"volumes": ["a:b:c:d"]},
+        {"volumes": ["a:relative"]},
+        {"env": ["=x"]},
+        {"entrypoint": "'"},
+    ],
+)
+def test_flags_of_a_one_off_that_are_wrong(stacks: Stacks, options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        one_off(stacks.service(""), "web", IMAGE, name="n", options=options)
