@@ -143,7 +143,7 @@ class Board:
 
     def text(self, row: Row) -> str:
         """What the row's line says: its own words, or between two steps what it waits for."""
-        if row.phase is Phase.PENDING or (row.phase is Phase.RUNNING and not row.busy):
+        if not (row.busy or row.phase.is_final):
             return self._waiting(row) or row.text or "waiting"
         return row.text
 

@@ -1,0 +1,280 @@
+"""Text, tables, the board and the live view: pure functions and a recorded screen."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stackctl.cli.output.board import Board, Phase, label
+from stackctl.cli.output.console import Console
+from stackctl.cli.output.containers import published
+from stackctl.cli.output.progress import LiveProgress, PlainProgress, QuietProgress, choose
+from stackctl.cli.output.table import Column, table
+from stackctl.cli.output.text import cut, display_width, replica_name, seconds
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (-1, "0.00 s"),
+        (0.031, "0.03 s"),
+        (0.0949, "0.09 s"),
+        (0.095, "0.1 s"),
+        (0.42, "0.4 s"),
+        (12.34, "12.3 s"),
+        (59.9, "59.9 s"),
+        (59.97, "1 m 00 s"),
+        (125, "2 m 05 s"),
+        (3720, "1 h 02 m"),
+    ],
+)
+def test_seconds(value: float, text: str) -> None:
+    assert seconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("container", "service", "project", "name"),
+    [
+        ("shop-db-1", "db", "", "db-1"),
+        ("web-web-12", "web", "", "web-12"),
+        ("x-db-y-db-1", "db", "", "db-1"),
+        ("db-1", "db", "", "db-1"),
+        ("shop-db-run-1a2b3c4d", "db", "shop", "db-run-1a2b3c4d"),
+        ("shop-db-run-12345678", "db", "", "shop-db-run-12345678"),
+        ("my-own-name", "db", "shop", "my-own-name"),
+        ("", "db", "shop", "db"),
+    ],
+)
+def test_replica_name(container: str, service: str, project: str, name: str) -> None:
+    assert replica_name(container, service, project) == name
+
+
+def test_cut_counts_columns_not_characters() -> None:
+    assert cut("abcdef", 6) == "abcdef"
+    assert cut("abcdef", 4) == "abc…"
+    assert cut("日本語", 5) == "日本…"
+    assert cut("日本語", 4) == "日…"
+    assert cut("abc", 0) == ""
+
+
+@given(st.text(), st.integers(min_value=1, max_value=40))
+def test_cut_never_exceeds(text: str, width: int) -> None:
+    assert display_width(cut(text, width)) <= width
+
+
+_COLUMNS = (Column("NAME"), Column("IMAGE", yields=2), Column("PORTS", yields=1))
+_ROW = ("shop-db-1", "registry/some/image", "0.0.0.0:8080->80/tcp")
+
+
+def test_a_table_is_as_wide_as_it_takes_without_a_terminal() -> None:
+    assert table(_COLUMNS, [_ROW], None)[1] == (
+        "shop-db-1   registry/some/image   0.0.0.0:8080->80/tcp"
+    )
+
+
+def test_a_narrow_terminal_takes_from_the_yielding_columns() -> None:
+    assert table(_COLUMNS, [_ROW], 50)[1] == "shop-db-1   registry/some/…   0.0.0.0:8080->80/tcp"
+    assert table(_COLUMNS, [_ROW], 30)[1] == "shop-db-1   0.0.0.0:8080->80/…"
+    assert table(_COLUMNS, [_ROW], 9)[1] == "shop-db-1"
+
+
+@given(
+    st.lists(st.tuples(st.text(max_size=8), st.text(), st.text()), max_size=4),
+    st.integers(min_value=10, max_value=100),
+)
+def test_a_table_fits_its_terminal(rows: list[tuple[str, str, str]], width: int) -> None:
+    # The first column never yields; it has at most 8 characters, wide ones at most 16 columns.
+    for line in table(_COLUMNS, rows, width):
+        assert display_width(line) <= max(width, 16)
+
+
+def test_control_characters_of_a_container_do_not_reach_the_table() -> None:
+    lines = table((Column("A"), Column("B")), [("x\x1b[2Jy", "z\nz")])
+    assert lines[1] == "x [2Jy   z z"
+
+
+def test_labels() -> None:
+    assert label("CreateNetwork", "shop_default", "shop") == "network default"
+    assert label("StartContainer", "shop-db-1", "shop") == "db-1"
+    assert label("PullImage", "redis:7", "shop") == "image redis:7"
+    assert label("SomethingNew", "shop-db-1", "shop") == "db-1"
+
+
+# -- the board
+
+
+def test_rows_say_what_they_wait_for(shop: Any) -> None:
+    board = Board()
+    for message in shop[:5]:  # plan, network created, db created and begun
+        board.apply(message, 0.0)
+    texts = {row.label: board.text(row) for row in board.rows.values()}
+    assert texts["network default"] == "created"
+    assert texts["web-1"] == "waiting for db-1 to be healthy"
+    assert [row.phase for row in board.rows.values()] == [
+        Phase.DONE,
+        Phase.RUNNING,
+        Phase.PENDING,
+    ]
+
+
+def test_a_status_replaces_the_words_of_its_row(shop: Any) -> None:
+    board = Board()
+    board.apply(shop[0], 0.0)
+    status = {"type": "status", "container": "shop-web-1", "service": "web", "text": "backing off"}
+    assert board.apply(status, 0.0) is None
+    assert board.text(board.rows[":shop-web-1"]) == "backing off"
+
+
+def test_all_steps_done_is_finished(shop: Any) -> None:
+    board = Board()
+    for message in shop[:-1]:
+        assert not board.finished or message["type"] == "plan" or message is shop[-2]
+        board.apply(message, 0.0)
+    assert board.finished
+    assert board.counts() == (3, 3)
+
+
+def test_a_failed_row_stays_failed(shop: Any) -> None:
+    board = Board()
+    board.apply(shop[0], 0.0)
+    step = {**shop[4], "state": "failed", "text": "no such file"}
+    milestone = board.apply(step, 0.0)
+    assert milestone is not None
+    assert (milestone.label, milestone.text) == ("db-1", "failed: no such file")
+    board.apply({**shop[6], "state": "skipped", "text": "db-1 failed"}, 0.0)
+    assert board.rows[":shop-db-1"].phase in (Phase.FAILED, Phase.SKIPPED)
+
+
+_FIELDS = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(["step", "status", "log", "other"]),
+        "number": st.integers(0, 9),
+        "op": st.sampled_from(["StartContainer", "WaitHealthy", "StopContainer", "New"]),
+        "target": st.text(max_size=5),
+        "container": st.text(max_size=5),
+        "service": st.text(max_size=3),
+        "state": st.sampled_from(["running", "done", "failed", "skipped", "?"]),
+        "elapsed": st.floats(0, 9),
+        "text": st.text(max_size=9),
+    }
+)
+
+
+@given(st.lists(_FIELDS, max_size=20), st.integers(12, 90), st.integers(3, 30))
+def test_any_messages_give_a_frame_that_fits(
+    messages: list[dict[str, Any]], width: int, height: int
+) -> None:
+    console = Console(io.StringIO(), _Screen(), environment={"TERM": "xterm"})
+    view = LiveProgress(console, "up", lambda: 1.0)
+    view.show({"type": "plan", "project": "p", "steps": []})
+    for message in messages:
+        view.show(message)
+    lines = view.frame(width, height)
+    assert len(lines) <= max(height - 1, 3)
+    assert all(used <= max(width, 12 + 5) for _, used in lines)
+
+
+# -- displays
+
+
+class _Screen(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def _console(environment: dict[str, str] | None = None, *, terminal: bool = True) -> Console:
+    stream = _Screen() if terminal else io.StringIO()
+    return Console(io.StringIO(), stream, environment={"TERM": "xterm"} | (environment or {}))
+
+
+def test_who_gets_the_live_view() -> None:
+    assert isinstance(choose(_console(), "auto", "up"), LiveProgress)
+    assert isinstance(choose(_console(), "plain", "up"), PlainProgress)
+    assert isinstance(choose(_console(), "quiet", "up"), QuietProgress)
+    assert isinstance(choose(_console({"TERM": "dumb"}), "auto", "up"), PlainProgress)
+    assert isinstance(choose(_console(terminal=False), "auto", "up"), PlainProgress)
+    assert isinstance(choose(_console(terminal=False), "tty", "up"), LiveProgress)
+
+
+def _replayed(text: str, columns: int) -> list[str]:
+    """The lines a terminal of this width would show: the escapes that we use, played."""
+    lines: list[str] = [""]
+    row, position = 0, 0
+    while position < len(text):
+        char = text[position]
+        if char == "\x1b":
+            end = position + 2
+            while not text[end].isalpha():
+                end += 1
+            argument, code = text[position + 2 : end], text[end]
+            position = end + 1
+            if code == "A":
+                row -= int(argument)
+            elif code == "J":
+                del lines[row + 1 :]
+                lines[row] = ""
+            assert row >= 0
+            continue
+        position += 1
+        if char == "\n":
+            row += 1
+            if row == len(lines):
+                lines.append("")
+        elif char == "\r":
+            pass  # always followed by a move up and an erase
+        else:
+            lines[row] += char
+            assert display_width(lines[row]) <= columns
+    return lines
+
+
+def test_the_live_view_redraws_in_place(shop: Any) -> None:
+    console = _console()
+    times = iter(n / 10 for n in range(1000))
+    view = LiveProgress(console, "up", lambda: next(times))
+    for message in shop:
+        view.show(message)
+        view.tick()
+    view.above(lambda: console.err("warning: something"))
+    view.close()
+    view.close()
+    assert isinstance(console.stderr, io.StringIO)
+    lines = _replayed(console.stderr.getvalue(), 80)
+    assert lines[0] == "warning: something"
+    assert lines[1].startswith("up 3/3")
+    assert [line.split("  ")[0] for line in lines[2:5]] == [
+        " ✔ network default",
+        " ✔ db-1",
+        " ✔ web-1",
+    ]
+    assert lines[5:] == [""]
+    assert console.stderr.getvalue().endswith("\x1b[?25h")
+
+
+def test_a_short_terminal_shows_what_matters() -> None:
+    console = _console()
+    view = LiveProgress(console, "up", lambda: 0.0)
+    steps = [
+        {"number": n, "op": "StartContainer", "target": f"p-s-{n}", "service": "s", "after": []}
+        for n in range(1, 31)
+    ]
+    view.show({"type": "plan", "project": "p", "steps": steps})
+    for planned in steps[:20]:
+        view.show({"type": "step", **planned, "state": "done", "elapsed": 0.1})
+    view.show({"type": "step", **steps[25], "state": "failed", "text": "boom"})
+    text = "\n".join(line for line, _ in view.frame(80, 10))
+    assert "s-26" in text
+    assert "... and 23 more" in text
+    assert "s-1 " not in text
+
+
+def test_published_ports_once_each(rows: Any) -> None:
+    assert published(rows[:2]) == [("web-1", "localhost:8080 -> 80/tcp")]
+    six = {"URL": "fd00::1", "TargetPort": 53, "PublishedPort": 53, "Protocol": "udp"}
+    assert published([{**rows[0], "Publishers": [six]}]) == [("db-1", "[fd00::1]:53 -> 53/udp")]
