@@ -20,9 +20,11 @@ little-endian: an argument's low half comes first.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+
+from stackctl.runtime.syscalls import X32_BIT
 
 KILL_PROCESS = 0x80000000
 KILL_THREAD = 0x00000000
@@ -51,6 +53,7 @@ _ARCH_AT = 4
 _ARGUMENTS_AT = 16
 
 _LOW = 0xFFFFFFFF
+_ENOSYS = 38
 
 Instruction = tuple[int, int, int, int]
 Code = list[Instruction]
@@ -99,10 +102,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Answers by architecture and number; `default` up to `newest`, `beyond` above it.
+    """Answers by mode (as syscalls.numbers names them) and number.
 
-    Numbers of an architecture that is not listed never arrive: `foreign` is the
-    answer to all its calls.
+    A number of a mode that is not in its answers gets `default` up to `newest`,
+    `beyond` above it. Calls of an architecture that is not listed get `foreign`;
+    x32, which has no architecture of its own, does not exist unless it is listed.
     """
 
     answers: Mapping[str, Mapping[int, Answer]]
@@ -112,11 +116,18 @@ class Filter:
     foreign: int = KILL_PROCESS
 
 
+#: (first number, answer), in order.
+Runs = list[tuple[int, Answer]]
+
+
 def assemble(program: Filter) -> bytes:
     """The array of struct sock_filter, 8 bytes each. ValueError if the kernel could not take it."""
     code: Code = [(_LOAD, 0, 0, _ARCH_AT)]
-    for arch, answers in program.answers.items():
-        body: Code = [(_LOAD, 0, 0, _NUMBER_AT), *_search(_runs(answers, program))]
+    for arch in (mode for mode in program.answers if mode in AUDIT_ARCH):
+        runs = _runs(program.answers[arch], program)
+        if arch == "x86_64":
+            runs += _x32_runs(program)
+        body: Code = [(_LOAD, 0, 0, _NUMBER_AT), *_search(runs)]
         code += [(_JEQ, 1, 0, AUDIT_ARCH[arch]), (_JUMP, 0, 0, len(body)), *body]
     code.append((_RETURN, 0, 0, program.foreign))
     if len(code) > LONGEST:
@@ -124,27 +135,30 @@ def assemble(program: Filter) -> bytes:
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
 
 
-def _runs(answers: Mapping[int, Answer], program: Filter) -> list[tuple[int, Answer]]:
-    """(first number, answer) in order, each valid up to the next one's first number."""
+def _runs(answers: Mapping[int, Answer], program: Filter, base: int = 0) -> Runs:
+    """Each valid up to the next one's first number; `base` is that of the mode's numbers."""
     default, beyond = Answer(program.default), Answer(program.beyond)
-    runs: list[tuple[int, Answer]] = [(0, default)]
-
-    def put(first: int, answer: Answer) -> None:
-        if runs[-1][0] == first:
-            runs.pop()
-        if not runs or runs[-1][1] != answer:
-            runs.append((first, answer))
-
-    for number in sorted(answers):
-        put(number, answers[number])
-        after = number + 1
-        put(after, default if after <= program.newest else beyond)
-    if max(answers, default=0) < program.newest:
-        put(program.newest + 1, beyond)
+    newest = base + program.newest
+    starts = {base: default, newest + 1: beyond}
+    for number, answer in answers.items():
+        starts[number] = answer
+        if number + 1 not in answers:
+            starts[number + 1] = default if number < newest else beyond
+    runs: Runs = []
+    for first in sorted(starts):
+        if not runs or runs[-1][1] != starts[first]:
+            runs.append((first, starts[first]))
     return runs
 
 
-def _search(runs: Sequence[tuple[int, Answer]]) -> Code:
+def _x32_runs(program: Filter) -> Runs:
+    """Where x32 is not wanted its numbers must not be a way around the rules for x86_64."""
+    if "x32" not in program.answers:
+        return [(X32_BIT, Answer(ERRNO | _ENOSYS))]
+    return _runs(program.answers["x32"], program, X32_BIT)
+
+
+def _search(runs: Runs) -> Code:
     if len(runs) == 1:
         return _leaf(runs[0][1])
     middle = len(runs) // 2

@@ -83,14 +83,13 @@ def default_profile(capabilities: frozenset[str], machine: str) -> Profile:
 
 
 def lower(profile: Profile) -> Filter:
-    """Rules by name -> answers by number, per architecture that has a filter of its own."""
-    answers: dict[str, dict[int, Answer]] = {}
+    """Rules by name -> answers by number, per mode of the machine."""
     by_name = _by_name(profile)
-    for mode in profile.modes:
-        table = numbers(mode)
-        # x32 has no audit architecture of its own: its numbers join x86_64's.
-        target = answers.setdefault("x86_64" if mode == "x32" else mode, {})
-        target.update({table[name]: answer for name, answer in by_name.items() if name in table})
+    tables = {mode: numbers(mode) for mode in profile.modes}
+    answers = {
+        mode: {table[name]: answer for name, answer in by_name.items() if name in table}
+        for mode, table in tables.items()
+    }
     # A program probes for new calls: "not permitted" would stop it, "no such call" makes it
     # take the old way. A profile that allows by default wants to hear nothing of this.
     refuses = profile.default & 0xFFFF0000 == ERRNO
