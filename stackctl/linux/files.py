@@ -19,6 +19,8 @@ RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
 O_PATH = os.O_PATH
+#: As many links in one path as the kernel follows.
+_MAX_LINKS = 40
 
 
 class _OpenHow(ctypes.Structure):
@@ -55,28 +57,14 @@ def open_in_root(root: int, path: str, flags: int = O_PATH, mode: int = 0) -> in
 def make_directories(root: int, path: str, mode: int = 0o755) -> int:
     """Make `path` below `root` with its parents; a descriptor (O_PATH) of it.
 
-    Links in the path are followed inside `root`. A component that exists but is
-    no directory is ENOTDIR.
+    Links are followed inside `root`, also those that point at nothing yet: what
+    they point at is made there. A component that exists but is no directory is
+    ENOTDIR.
     """
     try:
         return open_in_root(root, path, O_PATH | os.O_DIRECTORY)
     except FileNotFoundError:
-        pass
-    walked = ""
-    current = open_in_root(root, "/", O_PATH | os.O_DIRECTORY)
-    for part in _parts(path):
-        walked += f"/{part}"
-        try:
-            following = open_in_root(root, walked, O_PATH | os.O_DIRECTORY)
-        except FileNotFoundError:
-            try:
-                os.mkdir(part, mode, dir_fd=current)
-            except FileExistsError:
-                pass  # a dangling link, or somebody was quicker: the next open tells
-            following = open_in_root(root, walked, O_PATH | os.O_DIRECTORY)
-        os.close(current)
-        current = following
-    return current
+        return _make(root, path, mode, leaf_is_file=False)
 
 
 def make_file(root: int, path: str, mode: int = 0o644) -> int:
@@ -84,23 +72,63 @@ def make_file(root: int, path: str, mode: int = 0o644) -> int:
     try:
         return open_in_root(root, path)
     except FileNotFoundError:
-        pass
-    parent, _, name = path.rstrip("/").rpartition("/")
-    directory = make_directories(root, parent or "/")
+        return _make(root, path, mode, leaf_is_file=True)
+
+
+def _make(root: int, path: str, mode: int, *, leaf_is_file: bool) -> int:
+    """Walk `path` a component at a time, making what is missing.
+
+    Whatever somebody swaps meanwhile, each open and each creation is resolved
+    below `root`.
+    """
+    ahead = path.split("/")[::-1]
+    behind: list[str] = []
+    links = 0
+    while ahead:
+        part = ahead.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            del behind[-1:]
+            continue
+        here = "/".join(["", *behind, part])
+        try:
+            found = open_in_root(root, here, O_PATH | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            parent = open_in_root(root, "/".join(["", *behind]) or "/", O_PATH | os.O_DIRECTORY)
+            try:
+                _create(parent, part, mode, is_file=leaf_is_file and not any(ahead))
+            finally:
+                os.close(parent)
+            behind.append(part)
+            continue
+        try:
+            target = os.readlink("", dir_fd=found)
+        except OSError:  # EINVAL, ENOENT: no link
+            behind.append(part)
+            continue
+        finally:
+            os.close(found)
+        links += 1
+        if links > _MAX_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        if target.startswith("/"):
+            behind.clear()
+        ahead += target.split("/")[::-1]
+    flags = O_PATH if leaf_is_file else O_PATH | os.O_DIRECTORY
+    return open_in_root(root, "/".join(["", *behind]) or "/", flags)
+
+
+def _create(parent: int, name: str, mode: int, *, is_file: bool) -> None:
+    """An empty file or directory; one that somebody else has just made will do."""
     try:
-        os.close(
-            os.open(
-                name,
-                os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC,
-                mode,
-                dir_fd=directory,
-            )
-        )
+        if is_file:
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            os.close(os.open(name, flags, mode, dir_fd=parent))
+        else:
+            os.mkdir(name, mode, dir_fd=parent)
     except FileExistsError:
         pass
-    finally:
-        os.close(directory)
-    return open_in_root(root, path)
 
 
 def read_in_root(root: int, path: str, limit: int) -> bytes:
@@ -121,16 +149,3 @@ def read_in_root(root: int, path: str, limit: int) -> bytes:
         raise OSError(errno.EFBIG, f"is larger than {limit} bytes", path)
     finally:
         os.close(fd)
-
-
-def _parts(path: str) -> list[str]:
-    """Components of `path`, with "." and ".." taken away as the root sees them."""
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part in ("", "."):
-            continue
-        if part == "..":
-            del parts[-1:]
-        else:
-            parts.append(part)
-    return parts

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import ctypes
 import os
-
-import _signal  # type: ignore[import-not-found]
 
 from stackctl.linux.libc import c_int, c_size_t, c_void_p, syscall
 

@@ -185,9 +185,11 @@ class Runtime:
             if shim is not None and shim.is_alive:
                 return shim
             try:
-                return self._connect(name)
-            except OSError:
-                pass
+                shim = self._connect(name)
+                self._watch_shim((await shim.call({"op": "list"}))["pid"])
+                return shim
+            except (OSError, ShimGone):
+                pass  # none there, or one that is about to leave
             log = self._paths.root / "shim.log"
             self._watch_shim(shims.start_shim(self._paths.shim_socket(name), log))
             return self._connect(name)

@@ -139,6 +139,8 @@ class Shim:
         self._execs: set[Exec] = set()
         self._connections: list[Connection] = []
         self._told_to_stop = False
+        #: The path may belong to another shim by the time that we leave.
+        self._inode = os.stat(listener.getsockname()).st_ino
         listener.setblocking(False)
         self._loop.watch(listener.fileno(), EPOLLIN, self._accept)
 
@@ -148,7 +150,19 @@ class Shim:
                 c.state == "exited" for c in self._containers.values()
             )
             if not self._loop.run_once(IDLE_SECONDS if idle else -1) and idle:
+                self._leave()
                 return
+
+    def _leave(self) -> None:
+        """Take no more connections; whoever comes now starts another shim."""
+        path = self._listener.getsockname()
+        try:
+            if os.stat(path).st_ino == self._inode:
+                os.unlink(path)
+        except OSError:
+            pass
+        self._loop.unwatch(self._listener.fileno())
+        self._listener.close()
 
     def _accept(self, _events: int) -> None:
         try:
@@ -229,6 +243,8 @@ class Shim:
             case "stop":
                 alive = any(c.state != "exited" for c in self._containers.values())
                 self._told_to_stop = not alive
+                if not alive:
+                    self._leave()
                 connection.tell({"seq": message["seq"], "stopped": not alive})
             case op:
                 raise ValueError(f"unknown request {op}")
@@ -269,12 +285,7 @@ def main() -> None:
     process.set_name("stackctl-shim")
     listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, LISTENER)
     os.set_inheritable(LISTENER, False)
-    path = listener.getsockname()
     Shim(listener).run()
-    try:
-        os.unlink(path)
-    except OSError:
-        pass
 
 
 if __name__ == "__main__":

@@ -1,0 +1,199 @@
+"""What is written by the shim is what the engine reads, across rotations and in bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stackctl.runtime.logfile import LogLine, follow, last_lines, parse, read
+from stackctl.runtime.shim.logs import PARTIAL, LogWriter
+from stackctl.state.paths import Paths
+
+NOW = 1_700_000_000_123_456_789
+ID = "a" * 64
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    paths = Paths(tmp_path / "root", tmp_path / "run")
+    paths.container(ID).mkdir(parents=True)
+    return paths
+
+
+def writer(paths: Paths, size: int = 0, files: int = 5) -> LogWriter:
+    return LogWriter(str(paths.container_log(ID)), size, files)
+
+
+def texts(lines: list[LogLine]) -> list[str]:
+    return [line.text for line in lines]
+
+
+def test_a_line_is_as_docker_writes_it(paths: Paths) -> None:
+    log = writer(paths)
+    log.feed("stdout", 'héllo "w"\\\tx\n'.encode(), NOW)
+    raw = json.loads(paths.container_log(ID).read_text())
+    assert raw == {
+        "log": 'héllo "w"\\\tx\n',
+        "stream": "stdout",
+        "time": "2023-11-14T22:13:20.123456789Z",
+    }
+    assert log.lost == 0
+
+
+def test_halves_of_a_line_are_joined(paths: Paths) -> None:
+    log = writer(paths)
+    log.feed("stdout", b"one ", NOW)
+    log.feed("stderr", b"other\n", NOW + 1)
+    log.feed("stdout", b"line\nrest", NOW + 2)
+    log.finish(NOW + 3)
+    assert [(e.stream, e.text, e.partial) for e in read(paths, ID)] == [
+        ("stderr", "other", False),
+        ("stdout", "one line", False),
+        ("stdout", "rest", True),
+    ]
+
+
+def test_invalid_bytes_are_replaced(paths: Paths) -> None:
+    log = writer(paths)
+    log.feed("stdout", b"\xff\xfe\0\n", NOW)
+    assert texts(list(read(paths, ID))) == ["\ufffd\ufffd\0"]
+
+
+@settings(max_examples=100)
+@given(pieces=st.lists(st.binary(max_size=40000), max_size=8))
+def test_no_byte_is_lost(tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes]) -> None:
+    base = tmp_path_factory.mktemp("log")
+    paths = Paths(base / "root", base / "run")
+    paths.container(ID).mkdir(parents=True)
+    log = writer(paths)
+    pieces = [piece.replace(b"\xc3", b"").decode("ascii", "ignore").encode() for piece in pieces]
+    for piece in pieces:
+        log.feed("stdout", piece, NOW)
+        assert all(len(tail) <= PARTIAL for tail in log._tails.values())
+    log.finish(NOW)
+    entries = list(read(paths, ID))
+    assert (
+        "".join(e.text + ("" if e.partial else "\n") for e in entries) == b"".join(pieces).decode()
+    )
+    assert all(len(e.text) <= PARTIAL for e in entries)
+
+
+def test_characters_are_not_cut(paths: Paths) -> None:
+    log = writer(paths)
+    log.feed("stdout", ("é" * 20000).encode(), NOW)
+    log.finish(NOW)
+    assert "".join(e.text for e in read(paths, ID)) == "é" * 20000
+
+
+def test_rotation_keeps_a_number_of_files(paths: Paths) -> None:
+    log = writer(paths, size=1000, files=3)
+    for number in range(100):
+        log.feed("stdout", b"line %d\n" % number, NOW + number)
+    names = sorted(p.name for p in paths.container(ID).iterdir())
+    assert names == ["log.json", "log.json.1", "log.json.2"]
+    kept = texts(list(read(paths, ID)))
+    assert kept == [f"line {n}" for n in range(100 - len(kept), 100)]
+    assert 20 < len(kept) < 60
+
+
+def test_one_file_starts_over(paths: Paths) -> None:
+    log = writer(paths, size=1000, files=1)
+    for number in range(100):
+        log.feed("stdout", b"line %d\n" % number, NOW + number)
+    assert [p.name for p in paths.container(ID).iterdir()] == ["log.json"]
+    assert paths.container_log(ID).stat().st_size < 1100
+
+
+@pytest.mark.parametrize("tail", [0, 1, 5, 30, 1000])
+def test_the_tail_reaches_over_files(paths: Paths, tail: int) -> None:
+    log = writer(paths, size=1000, files=4)
+    for number in range(60):
+        log.feed("stdout", b"line %d\n" % number, NOW + number)
+    everything = list(read(paths, ID))
+    assert list(read(paths, ID, tail=tail)) == (everything[-tail:] if tail else [])
+    assert last_lines(paths, ID, 2) == ["line 58", "line 59"]
+
+
+def test_a_span_of_time(paths: Paths) -> None:
+    log = writer(paths)
+    for second in range(10):
+        log.feed("stdout", b"%d\n" % second, (1_700_000_000 + second) * 10**9)
+    chosen = read(paths, ID, since=1_700_000_003.0, until=1_700_000_005.0)
+    assert texts(list(chosen)) == ["3", "4", "5"]
+    assert texts(list(read(paths, ID, tail=1, until=1_700_000_005.0))) == ["5"]
+
+
+def test_a_log_that_is_not_there_is_empty(paths: Paths) -> None:
+    assert list(read(paths, ID)) == []
+    assert last_lines(paths, "b" * 64, 5) == []
+
+
+@given(st.binary(max_size=100))
+def test_damaged_lines_are_passed_over(raw: bytes) -> None:
+    line = parse(raw)
+    assert line is None or isinstance(line.text, str)
+
+
+def test_a_follower_sees_everything_over_rotations(paths: Paths) -> None:
+    log = writer(paths, size=2000, files=10)
+
+    async def work() -> list[str]:
+        done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        got: list[str] = []
+
+        async def reading() -> None:
+            async for line in follow(paths, ID, until_done=done):
+                got.append(line.text)
+
+        log.feed("stdout", b"before\n", NOW)
+        task = asyncio.create_task(reading())
+        for number in range(200):
+            log.feed("stdout", b"line %d\n" % number, NOW + number)
+            if number % 9 == 0:
+                await asyncio.sleep(0)
+        while len(got) < 201 and not task.done():
+            await asyncio.sleep(0.005)
+        log.feed("stdout", b"last\n", NOW)
+        done.set_result(None)
+        await task
+        return got
+
+    expected = ["before", *(f"line {n}" for n in range(200)), "last"]
+    assert asyncio.run(asyncio.wait_for(work(), 10)) == expected
+
+
+def test_a_follower_starts_at_the_tail(paths: Paths) -> None:
+    log = writer(paths)
+    for number in range(10):
+        log.feed("stdout", b"line %d\n" % number, NOW + number)
+
+    async def work() -> list[str]:
+        done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        got = []
+        async for line in follow(paths, ID, tail=2, until_done=done):
+            got.append(line.text)
+            if len(got) == 2:
+                log.feed("stdout", b"new\n", NOW)
+            if len(got) == 3:
+                done.set_result(None)
+        return got
+
+    assert asyncio.run(asyncio.wait_for(work(), 10)) == ["line 8", "line 9", "new"]
+
+
+def test_a_follower_waits_for_a_log_to_come(paths: Paths) -> None:
+    async def work() -> list[str]:
+        done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(
+            0.02, lambda: writer(paths).feed("stdout", b"first\n", NOW)
+        )
+        async for line in follow(paths, ID, until_done=done):
+            return [line.text]
+        return []
+
+    assert asyncio.run(asyncio.wait_for(work(), 10)) == ["first"]
