@@ -49,6 +49,8 @@ class Service:
         self._jobs = Jobs()
         projects = Projects(parts)
         engine = Engine(parts, containers, supervisor)
+        #: For those who carry out plans without a verb (the engine's contract tests).
+        self.engine = engine
         logs = Logs(parts, projects)
         stack = StackVerbs(parts, projects, engine, self._jobs, logs)
         lifecycle = LifecycleVerbs(parts, projects, containers, engine, self._jobs)
@@ -82,6 +84,10 @@ class Service:
             "session-wait": self._interactive.session_wait,
             "session-resize": self._interactive.session_resize,
         }
+
+    @property
+    def parts(self) -> Parts:
+        return self._parts
 
     # -- api.server.Handlers
 

@@ -122,10 +122,9 @@ async def a_changed_container_is_replaced(bench: Bench) -> None:
 
 
 async def anonymous_volumes_can_be_renewed(bench: Bench) -> None:
-    desired = _here(bench, service("a", anonymous=["/tmp/x"]))
-    old = await _settled(bench, desired)
+    old = await _settled(bench, _here(bench, service("a", anonymous=["/tmp/x"])))
     policy = UpPolicy(recreate=Recreate.FORCE, renew_anonymous_volumes=True, timeout=0)
-    new = await _settled(bench, desired, policy)
+    new = await _settled(bench, _here(bench, service("a", anonymous=["/tmp/x"])), policy)
     assert len(new.volumes) == 1
     assert [v.config.name for v in old.volumes] != [v.config.name for v in new.volumes]
 

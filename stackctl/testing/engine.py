@@ -211,7 +211,8 @@ class MemoryEngine:
         mounts = []
         for mount in config.mounts:
             if isinstance(mount, VolumeMount) and mount.anonymous:
-                name = inherited.get(mount.target) or self._new_id()
+                fresh = mount.volume if mount.volume not in self.volumes else self._new_id()
+                name = inherited.get(mount.target, fresh)
                 mount = replace(mount, volume=name)
                 volume = VolumeConfig(name=name, project=config.project, anonymous=True)
                 if name not in self.volumes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Iterable, Sequence
 
 from stackctl.model.container import (
@@ -18,6 +19,7 @@ from stackctl.model.network import NetworkConfig, VolumeConfig
 from stackctl.scheduler.desired import Condition, Dependency, Desired, DesiredService
 from stackctl.scheduler.recorded import LABEL, render
 
+PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 RUNS = ("sleep", "1000")
 HEALTHY = HealthCheck(test=("true",), interval=0.1, retries=1)
 UNHEALTHY = HealthCheck(test=("false",), interval=0.1, retries=1)
@@ -65,10 +67,14 @@ def service(
     joins = tuple(NetworkAttachment(network=f"{project}_{k}", aliases=(name,)) for k in networks)
     mounts: tuple[Mount, ...] = (
         *(VolumeMount(volume=f"{project}_{key}", target=f"/{key}") for key in volumes),
-        *(VolumeMount(volume="", target=target, anonymous=True) for target in anonymous),
+        *(
+            VolumeMount(volume=secrets.token_hex(8), target=target, anonymous=True)
+            for target in anonymous
+        ),
     )
     bindings = tuple(PortBinding(container_port=n, host_port=(n, n)) for n in ports)
-    what = repr((tuple(argv), image, health, joins, mounts, bindings, restart, version))
+    shape = [(mount.target, mount.anonymous) for mount in mounts]
+    what = repr((tuple(argv), image, health, joins, shape, bindings, restart, version))
     return DesiredService(
         name=name,
         image=image,
@@ -81,12 +87,15 @@ def service(
                 image=image,
                 image_id=image_id,
                 argv=tuple(argv),
+                env=(PATH,),
                 labels={LABEL: render(needs)},
                 mounts=mounts,
                 ports=bindings,
                 networks=joins,
                 health=health,
                 restart=restart,
+                # The first process of a container ignores SIGTERM unless it handles it.
+                stop_signal="SIGKILL",
                 project=project,
                 service=name,
                 number=number,
