@@ -29,7 +29,8 @@ services:
   talker:
     image: stackctl/host
     command: sh -c 'for i in 1 2 3; do echo line $$i; done; echo problem >&2; exec sleep infinity'
-    init: true
+    # No init: /proc/1 is the service itself, to whose output a test writes.
+    stop_signal: SIGKILL
   job:
     image: stackctl/host
     command: sh -c 'echo done; exit 3'
