@@ -68,12 +68,12 @@ async def lab(paths: Paths) -> AsyncIterator[Lab]:
     await made.net.open((), (), ())
     try:
         yield made
-        await made.net.stop()
-        assert left_over(paths) == []
     finally:
+        await made.net.stop()
         await made.net.close()
         for box in made.boxes.values():
             box.end()
+    assert left_over(paths) == []
 
 
 def left_over(paths: Paths) -> list[str]:

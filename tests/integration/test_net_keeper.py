@@ -1,0 +1,385 @@
+"""The keeper: names as a container asks for them, held ports, and lives of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import dns.flags
+import dns.message
+import dns.rcode
+import pytest
+
+from stackctl.errors import Conflict, StackctlError
+from stackctl.model.container import NetworkAttachment, PortBinding
+from stackctl.model.network import NetworkConfig
+from stackctl.model.record import NetworkRecord
+from stackctl.net.keeperlink import KeeperLink
+from stackctl.net.service import Net
+from stackctl.state.paths import Paths
+from support.netlab import Box, fetch, run
+
+pytestmark = pytest.mark.needs("root", "netns", "bridge")
+
+PORT = 41053
+Answer = Callable[[dns.message.Message], dns.message.Message | None]
+
+
+class Upstream:
+    """A resolver of somebody else, on `address`:53 of the machine; counts what it is asked."""
+
+    def __init__(self, address: str, answer: Answer) -> None:
+        self.asked: list[str] = []
+        self._answer = answer
+        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._udp.bind((address, 53))
+        self._tcp = socket.create_server((address, 53))
+        for serve in (self._serve_udp, self._serve_tcp):
+            threading.Thread(target=serve, daemon=True).start()
+
+    def _reply(self, wire: bytes) -> bytes | None:
+        query = dns.message.from_wire(wire)
+        self.asked.append(query.question[0].name.to_text())
+        reply = self._answer(query)
+        return reply.to_wire() if reply else None
+
+    def _serve_udp(self) -> None:
+        while True:
+            wire, sender = self._udp.recvfrom(4096)
+            reply = self._reply(wire)
+            if reply:
+                self._udp.sendto(reply, sender)
+
+    def _serve_tcp(self) -> None:
+        while True:
+            client, _ = self._tcp.accept()
+            wire = client.recv(4096)[2:]
+            reply = self._reply(wire)
+            if reply:
+                client.sendall(len(reply).to_bytes(2, "big") + reply)
+            client.close()
+
+
+def answering(address: str, *, code: int = 0, truncated: bool = False) -> Answer:
+    def answer(query: dns.message.Message) -> dns.message.Message:
+        reply = dns.message.make_response(query)
+        reply.set_rcode(dns.rcode.Rcode(code))
+        if truncated:
+            reply.flags |= dns.flags.TC
+        elif code == 0:
+            name = query.question[0].name
+            reply.answer.append(dns.rrset.from_text(name, 60, "IN", "A", address))
+        return reply
+
+    return answer
+
+
+def resolve(
+    box: Box, name: str, kind: str = "A", *, tcp: bool = False, timeout: float = 10
+) -> dns.message.Message:
+    """What 127.0.0.11:53 says in the box."""
+    query = dns.message.make_query(name, kind)
+    wire = query.to_wire()
+    link = box.new_socket(socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM)
+    with link:
+        link.settimeout(timeout)
+        link.connect(("127.0.0.11", 53))
+        if tcp:
+            link.sendall(len(wire).to_bytes(2, "big") + wire)
+            data = link.recv(2, socket.MSG_WAITALL)
+            data = link.recv(int.from_bytes(data, "big"), socket.MSG_WAITALL)
+        else:
+            link.send(wire)
+            data = link.recv(4096)
+    reply = dns.message.from_wire(data)
+    assert query.is_response(reply)
+    return reply
+
+
+def texts(message: dns.message.Message) -> list[str]:
+    return [item.to_text() for section in message.answer for item in section]
+
+
+class Lab:
+    """One engine with its containers (boxes that resolve names)."""
+
+    def __init__(self, paths: Paths, nameservers: tuple[str, ...] = ()) -> None:
+        self.paths = paths
+        paths.run.mkdir(parents=True)
+        resolv_conf = paths.run / "resolv.conf"
+        resolv_conf.write_text("".join(f"nameserver {a}\n" for a in nameservers))
+        self.net = Net(paths, resolv_conf=str(resolv_conf))
+        self.boxes: list[Box] = []
+
+    async def __aenter__(self) -> Lab:
+        await self.net.open((), (), ())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.net.stop()
+        await self.net.close()
+        for box in self.boxes:
+            box.end()
+        assert [p.name for p in self.paths.run.iterdir()] == ["resolv.conf"]
+
+    async def network(self, name: str, *, internal: bool = False) -> NetworkRecord:
+        number = name.encode().hex() + "0" * 64
+        return await self.net.create_network(
+            NetworkConfig(name=name, internal=internal), number[:64]
+        )
+
+    async def container(self, name: str, names: tuple[str, ...], *networks: NetworkRecord) -> Box:
+        box = Box()
+        self.boxes.append(box)
+        box.load(self.net.netns_blobs(PORT))
+        leases = [
+            self.net.lease(n, name, NetworkAttachment(network=n.config.name)) for n in networks
+        ]
+        await self.net.attach(box.pid, leases)
+        called = {n.config.name: (name, *names) for n in networks}
+        await self.net.set_names(name, leases, called, (box.pid, PORT))
+        return box
+
+    def keeper_pid(self) -> int:
+        link = socket.socket(socket.AF_UNIX)
+        with link:
+            link.connect(str(self.paths.keeper_socket))
+            raw = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        return int.from_bytes(raw[:4], "little")
+
+
+async def until(condition: Callable[[], bool], limit: float = 10) -> None:
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        await asyncio.sleep(0.01)
+
+
+def test_names_of_containers_resolve_by_udp_and_tcp(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        async with Lab(paths) as it:
+            front, back = await it.network("front"), await it.network("back", internal=True)
+            web = await it.container("web-1", ("web",), front)
+            await it.container("web-2", ("web",), front)
+            other = await it.container("db-1", ("db",), back)
+            for tcp in (False, True):
+                assert len(texts(resolve(web, "web", tcp=tcp))) == 2
+                assert resolve(web, "web", "AAAA", tcp=tcp).rcode() == dns.rcode.NOERROR
+                assert len(texts(resolve(other, "DB", tcp=tcp))) == 1
+                # Of another network, and nothing is forwarded.
+                assert resolve(other, "web", tcp=tcp).rcode() == dns.rcode.NXDOMAIN
+                # No resolver on this machine.
+                assert resolve(web, "db", tcp=tcp).rcode() == dns.rcode.SERVFAIL
+            # A container may have the port itself.
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                link = web.new_socket(kind)
+                link.bind(("0.0.0.0", 53))
+                if kind == socket.SOCK_STREAM:
+                    link.listen()
+                assert len(texts(resolve(web, "web"))) == 2
+            await it.net.drop_names("web-2")
+            assert len(texts(resolve(web, "web"))) == 1
+
+    run(scenario, tmp_path)
+
+
+def test_other_names_are_asked_of_the_machines_resolvers(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        good = Upstream("127.0.1.3", answering("192.0.2.9"))
+        Upstream("127.0.1.2", answering("", code=2))
+        # 127.0.1.1: nobody is there.
+        async with Lab(paths, ("127.0.1.1", "127.0.1.2", "127.0.1.3")) as it:
+            front, back = await it.network("front"), await it.network("back", internal=True)
+            web = await it.container("web-1", (), front)
+            inside = await it.container("db-1", (), back)
+            for tcp in (False, True):
+                assert texts(await asyncio.to_thread(resolve, web, "example.org", tcp=tcp)) == [
+                    "192.0.2.9"
+                ]
+            assert set(good.asked) == {"example.org."}
+            assert resolve(inside, "secret.example").rcode() == dns.rcode.NXDOMAIN
+            assert "secret.example." not in good.asked
+
+    run(scenario, tmp_path)
+
+
+def test_the_first_answer_counts_and_failure_is_told_only_when_all_failed(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        silent = Upstream("127.0.1.1", lambda _: None)
+        Upstream("127.0.1.2", answering("", code=3))
+        Upstream("127.0.1.4", answering("", code=2))
+        Upstream("127.0.1.5", answering("", truncated=True))
+        conf = paths.run / "resolv.conf"
+        async with Lab(paths, ("127.0.1.1", "127.0.1.2")) as it:
+            web = await it.container("web-1", (), await it.network("front"))
+            # The silent one is given a second, then the next is asked, too: no such name.
+            reply = await asyncio.to_thread(resolve, web, "a.example")
+            assert reply.rcode() == dns.rcode.NXDOMAIN
+            assert silent.asked == ["a.example."]
+            conf.write_text("nameserver 127.0.1.4\n")
+            await until(lambda: resolve(web, "b.example").rcode() == dns.rcode.SERVFAIL)
+            conf.write_text("nameserver 127.0.1.5\n")
+            await until(lambda: bool(resolve(web, "c.example").flags & dns.flags.TC))
+
+    run(scenario, tmp_path)
+
+
+def test_a_killed_keeper_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        async with Lab(paths) as it:
+            front = await it.network("front")
+            web = await it.container("web-1", ("web",), front)
+            web.serve(80, text="web")
+            lease = it.net._endpoints["web-1"][front.id]
+            binding = PortBinding(container_port=80, host_port=(8080, 8080))
+            await it.net.publish("web-1", lease, [binding])
+            first = it.keeper_pid()
+            os.kill(first, signal.SIGKILL)
+            await until(lambda: os.path.exists(f"/proc/{first}") is False or _zombie(first))
+
+            def answers() -> bool:
+                try:
+                    return texts(resolve(web, "web", timeout=0.05)) == [
+                        lease.ipv4.partition("/")[0]
+                    ]
+                except OSError:
+                    return False
+
+            await until(answers)
+            assert it.keeper_pid() != first
+            # The port is held again, and led on all the time.
+            assert (await fetch(None, "127.0.0.1", 8080)).startswith("web ")
+            with pytest.raises(OSError, match="in use"):
+                socket.create_server(("0.0.0.0", 8080))
+
+    run(scenario, tmp_path)
+
+
+def _zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def test_a_keeper_alone_takes_up_its_table(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        async with Lab(paths) as it:
+            front = await it.network("front")
+            web = await it.container("web-1", ("web",), front)
+            lease = it.net._endpoints["web-1"][front.id]
+            binding = PortBinding(container_port=80, host_port=(8080, 8080))
+            ports = await it.net.publish("web-1", lease, [binding])
+            await until(lambda: "8080" in _text(paths.keeper_table))
+            await it.net.close()  # no daemon
+            assert texts(resolve(web, "web"))
+            pid = it.keeper_pid()
+            os.kill(pid, signal.SIGKILL)
+            link = KeeperLink(paths)
+            await until(lambda: _zombie(pid))
+            assert link.call("show")["open"] == ["web-1"]
+            link.disconnect()
+            assert texts(resolve(web, "web"))
+            it.net = Net(paths)
+            await it.net.open([front], [lease], ports)
+
+    run(scenario, tmp_path)
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def test_a_container_that_ends_frees_its_namespace_while_no_daemon_runs(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        async with Lab(paths) as it:
+            front = await it.network("front")
+            web = await it.container("web-1", ("web",), front)
+            veth = it.net._veth(it.net._endpoints["web-1"][front.id])
+            await it.net.close()
+            assert veth in [name for _, name in socket.if_nameindex()]
+            web.end()
+            # With the last socket the namespace goes, and with it the wire.
+            await until(lambda: veth not in [name for _, name in socket.if_nameindex()])
+            it.net = Net(paths)
+            await it.net.open([front], [], [])
+
+    run(scenario, tmp_path)
+
+
+def test_a_busy_port_names_who_has_it(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        async with Lab(paths) as it:
+            front = await it.network("front")
+            await it.container("web-1", ("web",), front)
+            lease = it.net._endpoints["web-1"][front.id]
+
+            async def publish(first: int, last: int, **more: str) -> int:
+                binding = PortBinding(container_port=80, host_port=(first, last), **more)
+                title = "container web-1 of project shop"
+                return (await it.net.publish("web-1", lease, [binding], title=title))[0].host_port
+
+            me = rf"8080/tcp is held by .* \(pid {os.getpid()}\)"
+            with socket.create_server(("127.0.0.1", 8080)):
+                with pytest.raises(Conflict, match=me):
+                    await publish(8080, 8080)
+                assert await publish(8080, 8090) == 8081
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+                udp.bind(("0.0.0.0", 8080))
+                with pytest.raises(Conflict, match=r"8080/udp is held by .* \(pid"):
+                    await publish(8080, 8080, protocol="udp")
+            assert await publish(8080, 8080) == 8080
+            with pytest.raises(Conflict, match="held by container web-1 of project shop"):
+                await publish(8080, 8080)
+            with pytest.raises(Conflict, match="no host port in 8080-8081/tcp is free"):
+                await publish(8080, 8081)
+            with pytest.raises(StackctlError, match="not an address of this machine"):
+                await publish(9000, 9000, host_ip="203.0.113.1")
+            # A failed request leaves nothing held.
+            two = [PortBinding(container_port=80, host_port=(n, n)) for n in (8500, 8080)]
+            with pytest.raises(Conflict):
+                await it.net.publish("web-1", lease, two)
+            socket.create_server(("0.0.0.0", 8500)).close()
+            free = await it.net.publish("web-1", lease, [PortBinding(container_port=80)])
+            assert free[0].host_port >= 1024
+            await it.net.unpublish(free)
+            await it.net.unpublish(free)
+            socket.create_server(("0.0.0.0", free[0].host_port)).close()
+
+    run(scenario, tmp_path)
+
+
+def test_a_port_that_waits_for_old_connections_to_end_can_be_published(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        async with Lab(paths) as it:
+            front = await it.network("front")
+            await it.container("web-1", ("web",), front)
+            server = socket.create_server(("127.0.0.1", 8080))
+            client = socket.create_connection(("127.0.0.1", 8080))
+            served, _ = server.accept()
+            served.close()  # the server's side is left in TIME_WAIT
+            client.close()
+            server.close()
+            lease = it.net._endpoints["web-1"][front.id]
+            binding = PortBinding(container_port=80, host_port=(8080, 8080))
+            assert (await it.net.publish("web-1", lease, [binding]))[0].host_port == 8080
+
+    run(scenario, tmp_path)
+
+
+def test_an_idle_keeper_leaves_by_itself(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        paths.run.mkdir(parents=True)
+        link = KeeperLink(paths)
+        link.call("show")
+        link.disconnect()
+        await until(lambda: not link.exists, limit=20)
+        assert list(paths.run.iterdir()) == []
+
+    run(scenario, tmp_path)
