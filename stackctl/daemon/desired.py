@@ -233,6 +233,7 @@ def _network(stack: Stack, key: str, network: Network) -> NetworkConfig:
     return NetworkConfig(
         name=network.name or key,
         driver=network.driver or "bridge",
+        driver_opts=dict(network.driver_opts),
         internal=bool(network.internal),
         attachable=bool(network.attachable),
         enable_ipv4=network.enable_ipv4 is not False,

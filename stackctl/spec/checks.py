@@ -34,6 +34,7 @@ class Checks:
             self._mistakes.warn('"version" has no meaning any more', self._at("version", key=True))
         for key, network in self._file.networks.items():
             self._external(("networks", key), network)
+            self._pools(key, network)
         for key, volume in self._file.volumes.items():
             self._external(("volumes", key), volume)
         for name, service in self._file.services.items():
@@ -65,6 +66,24 @@ class Checks:
                 self._at(*path, field, key=True),
                 hint="remove one of the two",
             )
+
+    def _pools(self, key: str, network: Network) -> None:
+        """What a pool names must lie in its subnet."""
+        for i, pool in enumerate((network.ipam and network.ipam.config) or ()):
+            where = ("networks", key, "ipam", "config", i)
+            named = [("gateway", pool.gateway), ("ip_range", pool.ip_range)]
+            named += [("aux_addresses", address) for address in (pool.aux_addresses or {}).values()]
+            for field, value in named:
+                if not value:
+                    continue
+                if pool.subnet is None:
+                    self._mistakes.add(f"{field} needs a subnet", self._at(*where, field))
+                    continue
+                subnet = ipaddress.IPv4Network(pool.subnet)
+                part = ipaddress.IPv4Network(value)
+                if not part.subnet_of(subnet):
+                    text = f"{field} {value} is not in the subnet {subnet}"
+                    self._mistakes.add(text, self._at(*where, field))
 
     def _service(self, name: str, service: Service) -> None:
         if service.image is None and not self._has(name, "image", "build", "provider", "extends"):

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from stackctl.errors import Place
 from stackctl.spec import forms
 from stackctl.spec.nodes import Mapping, Path, mark_at
-from stackctl.spec.scalars import Address, Flag, Subnet
+from stackctl.spec.scalars import Address, Flag, OnlyFalse, OnlyTrue, Subnet
 from stackctl.spec.service import Attributes, HealthCheck, Labels, Service
 
 #: Rules of a project's name, shared with stackctl.spec.project.
@@ -54,13 +54,33 @@ class IpamConfig(Attributes):
     )
 
 
+def _one_pool(value: list[IpamConfig] | None) -> list[IpamConfig] | None:
+    if value is not None and len(value) > 1:
+        raise ValueError("more than one pool is not supported yet")
+    return value
+
+
 class Ipam(Attributes):
     """Where a network's addresses come from."""
 
     driver: Literal["default"] | None = Field(None, description="Only `default`.")
-    config: Annotated[list[IpamConfig] | None, forms.POOLS] = Field(
-        None, description="Pools of addresses; absent: the engine chooses a free one."
+    config: Annotated[list[IpamConfig] | None, forms.POOLS, AfterValidator(_one_pool)] = Field(
+        None, description="The pool of addresses; absent: the engine chooses a free one."
     )
+
+
+#: What stackctl.net carries out of a bridge's options.
+DRIVER_OPTIONS = (
+    "com.docker.network.driver.mtu",
+    "com.docker.network.bridge.enable_ip_masquerade",
+)
+
+
+def _driver_options(value: dict[str, str]) -> dict[str, str]:
+    for name in value:
+        if name not in DRIVER_OPTIONS:
+            raise ValueError(f'"{name}" is not supported yet')
+    return value
 
 
 class Network(Attributes):
@@ -74,8 +94,11 @@ class Network(Attributes):
     attachable: Flag | None = Field(
         None, description="Accepted for other engines' sake; any container may join."
     )
-    enable_ipv4: Flag | None = Field(None, description="false: no IPv4 on this network.")
-    enable_ipv6: Flag | None = Field(None, description="true: IPv6 on this network.")
+    driver_opts: Annotated[dict[str, str], forms.KEYED, AfterValidator(_driver_options)] = Field(
+        default_factory=dict, description=f"{' and '.join(f'`{n}`' for n in DRIVER_OPTIONS)}."
+    )
+    enable_ipv4: OnlyTrue | None = Field(None, description="Only true.")
+    enable_ipv6: OnlyFalse | None = Field(None, description="Only false: IPv6 comes later.")
     ipam: Annotated[Ipam | None, BeforeValidator(_empty_is_nothing)] = Field(
         None, description="Where its addresses come from."
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import signal as signals
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
@@ -109,18 +110,47 @@ def _ipv6(value: str) -> str:
         ipaddress.IPv6Address(value)
     except ValueError:
         raise ValueError(f'"{value}" is not an IPv6 address') from None
-    return value
+    raise ValueError("IPv6 is not supported yet")
 
 
 def _address(value: str) -> str:
-    return ports.host_address(value) if value else value
+    if ":" in ports.host_address(value or "0.0.0.0"):
+        raise ValueError(f'"{value}": IPv6 is not supported yet')
+    return value
+
+
+def _only(wanted: bool) -> Callable[[bool], bool]:
+    """For switches that the engine cannot turn yet."""
+
+    def check(value: bool) -> bool:
+        if value is not wanted:
+            raise ValueError(f"must be {str(wanted).lower()}: the other is not supported yet")
+        return value
+
+    return check
+
+
+_PULLS = ("always", "never", "missing", "if_not_present")
+_PULLS_LATER = re.compile(r"build|refresh|daily|weekly|every_([0-9]+[wdhms])+")
+
+
+def _pull_policy(value: str) -> str:
+    if _PULLS_LATER.fullmatch(value):
+        raise ValueError(f'"{value}" is not supported yet')
+    if value not in _PULLS:
+        raise ValueError(f"must be one of {', '.join(_PULLS)}")
+    return "missing" if value == "if_not_present" else value
 
 
 def _subnet(value: str) -> str:
     try:
-        ipaddress.ip_network(value, strict=False)
+        network = ipaddress.ip_network(value, strict=False)
     except ValueError:
         raise ValueError(f'"{value}" is not a subnet such as 10.5.0.0/24') from None
+    if network.version != 4:
+        raise ValueError(f'"{value}": IPv6 is not supported yet')
+    if str(network) != value and f"{network.network_address}" != value.partition("/")[0]:
+        raise ValueError(f'"{value}" is not a subnet: it should be {network}')
     return value
 
 
@@ -173,6 +203,9 @@ def whole_or_number(value: float) -> int | float:
 
 
 Flag = Annotated[bool, BeforeValidator(_flag)]
+OnlyTrue = Annotated[Flag, AfterValidator(_only(True))]
+OnlyFalse = Annotated[Flag, AfterValidator(_only(False))]
+PullPolicy = Annotated[str, AfterValidator(_pull_policy)]
 Integer = Annotated[int, BeforeValidator(_integer)]
 Count = Annotated[int, BeforeValidator(_integer), AfterValidator(_not_negative)]
 Limit = Annotated[int, BeforeValidator(_integer), AfterValidator(_limit)]

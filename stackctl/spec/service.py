@@ -28,6 +28,7 @@ from stackctl.spec.scalars import (
     PortNumber,
     Protocol,
     Published,
+    PullPolicy,
     Signal,
     Size,
     SizeOrUnlimited,
@@ -234,12 +235,6 @@ class Deploy(Attributes):
     resources: Resources | None = Field(None, description="Limits and reservations.")
 
 
-PullPolicy = Annotated[
-    str,
-    Field(
-        pattern=r"^(always|never|missing|if_not_present|build|daily|weekly|every_([0-9]+[wdhms])+)$"
-    ),
-]
 Restart = Annotated[str, Field(pattern=r"^(no|always|unless-stopped|on-failure(:[0-9]{1,9})?)$")]
 ContainerName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}$")]
 NetworkMode = Annotated[str, Field(pattern=r"^(none|host)$")]
@@ -390,8 +385,8 @@ class Service(Attributes):
     )
     pull_policy: PullPolicy | None = Field(
         None,
-        description="When to pull the image: always, never, missing (the default), build, daily, "
-        "weekly, every_12h.",
+        description="When to pull the image: always, never, or missing (the default; also called "
+        "if_not_present).",
     )
     profiles: Annotated[list[str], forms.UNIQUE] = Field(
         default_factory=list,

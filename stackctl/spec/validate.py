@@ -165,6 +165,13 @@ def _unknown_key(key: str, mark: Mark, shape: Shape, path: str, mistakes: Mistak
         mistakes.add(f'unknown key "{key}" in {where}', mark, hint=hint)
 
 
+#: Values of the specification, by key, that are not done yet.
+_LATER: dict[str | int, tuple[str, ...]] = {
+    "driver": ("host", "none", "macvlan", "ipvlan", "overlay"),
+    "type": ("npipe", "cluster", "image"),
+    "mode": ("global", "replicated-job", "global-job"),
+}
+
 #: pydantic's error types in the words of the user.
 _WANTED = {
     "string_type": "text",
@@ -186,6 +193,9 @@ def _explain(error: ErrorDetails, root: Node, mistakes: Mistakes) -> Path:
         case "missing":
             mistakes.add(f"{_label(path[:-1])} has no {path[-1]}", mark_at(root, path[:-1]))
             return path[:-1]
+        case "literal_error" if path[-1] in _LATER and str(error["input"]) in _LATER[path[-1]]:
+            mistakes.add(f"{label} {_shown(node)} is not supported yet", mark_at(root, path))
+            return path
         case "literal_error":
             choices = re.findall(r"'([^']*)'", str(context.get("expected", "")))
             hint = did_you_mean(str(error["input"]), choices) if node else ""
@@ -257,7 +267,6 @@ def _quote_hint(node: Node | None, wanted: str) -> str:
 _PATTERN_HINTS = {
     "name": "lower case letters, digits, - and _, starting with a letter or digit",
     "restart": "no, always, unless-stopped, on-failure or on-failure:5",
-    "pull_policy": "always, never, missing, build, daily, weekly or every_12h",
     "container_name": "letters, digits, - _ and ., starting with a letter or digit",
     "hostname": "letters, digits, - and ., at most 64 characters",
     "network_mode": "none or host; bridge, service:NAME and container:NAME are not supported yet",

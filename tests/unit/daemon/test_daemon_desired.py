@@ -236,6 +236,7 @@ networks:
   back:
     internal: true
     labels: [a=b]
+    driver_opts: {com.docker.network.driver.mtu: 1400}
     ipam: {config: [{subnet: 10.9.0.0/24, gateway: 10.9.0.1}]}
   out: {external: true}
   unused:
@@ -260,6 +261,7 @@ networks:
         "com.docker.compose.network": "back",
         "com.docker.compose.project": "p",
     }
+    assert back.driver_opts == {"com.docker.network.driver.mtu": "1400"}
     assert (back.project, back.key) == ("p", "back")
 
 

@@ -443,7 +443,10 @@ def test_mistakes_of_several_files_name_each(project: Any) -> None:
         ("volumes: [{type: bind, target: /x}]", "the bind mount on /x has no source"),
         ("volumes: [{type: tmpfs, source: a, target: /x}]", "cannot have a source"),
         ("volumes: [{type: tmpfs, target: /x, bind: {}}]", '"bind" options on a mount of type'),
-        ("volumes: [{type: npipe, target: /x}]", 'type must be "volume", "bind" or "tmpfs"'),
+        ("volumes: [{type: npipe, target: /x}]", 'type "npipe" is not supported yet'),
+        ("pull_policy: daily", 'pull_policy: "daily" is not supported yet'),
+        ("pull_policy: often", "pull_policy must be one of always, never, missing"),
+        ("ports: ['[::1]:80:80']", '"::1": IPv6 is not supported yet'),
         ("volumes: ['/x:/y:rox']", '"rox" is not a mount option'),
         ("volumes: [5]", "volumes[0] must be a mapping, not a number"),
         ("tmpfs: /run:exec", '"exec" is not an option of a tmpfs'),
@@ -487,7 +490,18 @@ def test_mistakes_in_a_service(project: Any, lines: str, message: str) -> None:
         ("secrets: {}", '1:1: "secrets" (the top level) is not supported yet'),
         ("include: [x]", '1:1: "include" (the top level) is not supported yet'),
         ("networks: {n: {external: true, internal: true}}", '1:32: "internal" says how to make'),
-        ("networks: {n: {driver: macvlan}}", '1:24: networks.n.driver must be "bridge"'),
+        ("networks: {n: {driver: macvlan}}", '1:24: networks.n.driver "macvlan" is not supported'),
+        ("networks: {n: {driver: bridg}}", '1:24: networks.n.driver must be "bridge"'),
+        ("networks: {n: {enable_ipv6: true}}", "enable_ipv6 must be false: the other is not"),
+        ("networks: {n: {driver_opts: {a: b}}}", 'driver_opts: "a" is not supported yet'),
+        ("networks: {n: {ipam: {config: [{}, {}]}}}", "more than one pool is not supported yet"),
+        ("networks: {n: {ipam: {config: [{subnet: 10.1.0.1/24}]}}}", "should be 10.1.0.0/24"),
+        ("networks: {n: {ipam: {config: [{subnet: 'fd00::/64'}]}}}", "IPv6 is not supported yet"),
+        ("networks: {n: {ipam: {config: [{gateway: 10.1.0.1}]}}}", "gateway needs a subnet"),
+        (
+            "networks: {n: {ipam: {config: [{subnet: 10.1.0.0/24, gateway: 10.2.0.1}]}}}",
+            "gateway 10.2.0.1 is not in the subnet 10.1.0.0/24",
+        ),
         (
             "services: {a: {image: x, networks: {n: {ipv4_address: 10.1.0.5}}}}\n"
             "networks: {n: {ipam: {config: [{subnet: 10.2.0.0/24}]}}}",
@@ -540,5 +554,4 @@ def test_ports_of_two_services(project: Any) -> None:
     assert not clash("80:80", "81:80")
     assert not clash("80", "80")
     assert not clash("0:80", "0:80")
-    assert not clash("0.0.0.0:80:80", "[::]:80:80")
     assert not clash("8000-8001:80", "8000-8001:80")
