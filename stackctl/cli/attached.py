@@ -140,7 +140,8 @@ class AttachedUp:
         """The display gives way to logs, aligned for all that will write."""
         self._state.attached = True
         self._progress.close()
-        found = rows(self._run, "ps", self._run.body(services=[], all=False))
+        # Those that have ended are in it as well: their lines are about to come.
+        found = rows(self._run, "ps", self._run.body(services=[], all=True))
         wanted = [
             str(row.get("Service"))
             for row in found

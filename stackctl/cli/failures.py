@@ -14,9 +14,14 @@ from stackctl.cli.output.console import Console
 from stackctl.cli.output.errors import print_error
 from stackctl.errors import InternalError, StackctlError, UsageError
 
-#: As a shell reports a death by SIGINT and SIGPIPE.
+#: As a shell reports a death by SIGINT, SIGPIPE and SIGTERM.
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+TERMINATED = 143
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: what Ctrl-C undoes (a hidden cursor, a raw terminal) is undone for it as well."""
 
 
 @dataclass(slots=True)
@@ -41,6 +46,8 @@ def exit_code_of(
             outcome.code = _failed(console, _as_usage_error(error))
         except typer.Abort:
             outcome.code = INTERRUPTED
+    except Terminated:
+        outcome.code = TERMINATED
     except KeyboardInterrupt:
         outcome.code = INTERRUPTED
     except BrokenPipeError:

@@ -6,6 +6,7 @@ begins; a unit test holds the list of modules that the quick commands may import
 """
 
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typer.main import get_command
 
 from stackctl import __version__
 from stackctl.cli.connection import Connect, connect_to_engine
-from stackctl.cli.failures import exit_code_of
+from stackctl.cli.failures import Terminated, exit_code_of
 from stackctl.cli.invocation import Invocation, Session
 from stackctl.cli.output.console import Console
 from stackctl.cli.values import one_of
@@ -228,8 +229,13 @@ def run(
     return outcome.code
 
 
+def _terminate(*_: object) -> None:
+    raise Terminated
+
+
 def main() -> None:
     """Entry point of the installed script."""
+    signal.signal(signal.SIGTERM, _terminate)
     code = run(sys.argv[1:])
     # The interpreter's own tear-down takes longer than some commands: everything is flushed.
     sys.stderr.flush()

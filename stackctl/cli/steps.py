@@ -16,6 +16,10 @@ def carry_out(run: Invocation, verb: str, body: Message, title: str) -> tuple[Me
     progress = choose(run.console, run.progress, title)
     try:
         result = watch(run, run.client.stream(verb, body), progress)
+    except KeyboardInterrupt:
+        progress.close()
+        run.console.err("interrupted; the engine goes on with what was asked")
+        raise
     finally:
         progress.close()
     return result, progress.board

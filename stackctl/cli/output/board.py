@@ -198,6 +198,8 @@ class Board:
         if self._is_prelude(row, str(step["op"])):
             self._spent[row.label] = spent
             return None
+        if step["op"] == "WaitHealthy" and text == "running":
+            return None  # it has no health check: "started" has said it
         # A text such as "healthy after 0.4 s" brings its own time.
         tail = "" if text.endswith(" s") else f" ({seconds(spent)})"
         return Milestone(row.label, text + tail, Phase.DONE)

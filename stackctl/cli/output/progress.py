@@ -205,7 +205,8 @@ class LiveProgress:
         return lines
 
     def _row(self, row: Row, width: int, now: float) -> tuple[str, int]:
-        mark, colour = self._mark(row, now), _COLOURS[row.phase]
+        waits = row.phase is Phase.RUNNING and not row.busy
+        mark, colour = self._mark(row, now), DIM if waits else _COLOURS[row.phase]
         # A third of a narrow terminal belongs to what is happening.
         name_width = min(self.board.label_width, max(width * 2 // 3 - 4, 6))
         name = pad(cut(row.label, name_width), name_width)
@@ -219,7 +220,7 @@ class LiveProgress:
         if not self._console.colour_err:
             return f" {mark} {name}  {text}{'  ' + clock if clock else ''}".rstrip(), used
         tail = "  " + paint(clock, DIM) if clock else ""
-        shown = paint(text, DIM) if row.phase is Phase.PENDING else paint(text, colour)
+        shown = paint(text, colour)
         return f" {paint(mark, colour)} {name}  {shown}{tail}", used
 
     def _clock_of(self, row: Row, now: float, text: str) -> str:
@@ -228,10 +229,12 @@ class LiveProgress:
         return seconds(row.elapsed if row.phase.is_final else now - row.since)
 
     def _mark(self, row: Row, now: float) -> str:
-        if row.phase is Phase.RUNNING:
+        if row.phase is Phase.RUNNING and row.busy:
             glyphs = _SPINNER if self._console.unicode else _SPINNER_ASCII
             return glyphs[int((now - self._began) / FRAME) % len(glyphs)]
-        return (_MARKS if self._console.unicode else _MARKS_ASCII)[row.phase]
+        # Between two steps it waits for others, as at the beginning.
+        phase = Phase.PENDING if row.phase is Phase.RUNNING else row.phase
+        return (_MARKS if self._console.unicode else _MARKS_ASCII)[phase]
 
 
 def _most_interesting(rows: list[Row], room: int) -> tuple[list[Row], int]:
