@@ -12,7 +12,7 @@ import errno
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stackctl.errors import (
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Message = dict[str, Any]
 
+#: Starts a daemon and gives a connection to it; the second argument makes one.
+Launch = Callable[["Paths", Callable[[], socket.socket]], socket.socket]
+
 _PIECE = 64 * 1024
 _HEAD_LIMIT = 64 * 1024
 
@@ -39,10 +42,13 @@ class Readable(Protocol):
 class Client:
     """One engine. Raises RemoteError for what it refuses, EngineUnreachable when it is gone."""
 
-    def __init__(self, paths: Paths, first: socket.socket | None = None, *, start: bool) -> None:
+    def __init__(
+        self, paths: Paths, first: socket.socket | None = None, launch: Launch | None = None
+    ) -> None:
+        """`first` is connected already; without `launch` no daemon is ever started."""
         self._paths = paths
         self._first = first
-        self._start = start
+        self._launch = launch
 
     @classmethod
     def connect(cls, paths: Paths, *, start: bool) -> Client:
@@ -51,7 +57,7 @@ class Client:
         With `start` a daemon is started when none answers. Raises EngineUnreachable,
         NotPermitted, and what the daemon says when it cannot start.
         """
-        client = cls(paths, start=start)
+        client = cls(paths, launch=_launch if start else None)
         client._first = client._connected()
         return client
 
@@ -128,7 +134,7 @@ class Client:
             except BaseException:
                 sock.close()
                 raise
-            if last or not self._start or "x-stackctl-leaving" not in reply.headers:
+            if last or self._launch is None or "x-stackctl-leaving" not in reply.headers:
                 return reply
             reply.close()
         raise AssertionError
@@ -138,7 +144,7 @@ class Client:
         try:
             return _connect(path)
         except (FileNotFoundError, ConnectionRefusedError):
-            if not self._start:
+            if self._launch is None:
                 raise EngineUnreachable(
                     f"no engine answers at {path}", hint="`stackctl daemon` runs one"
                 ) from None
@@ -149,9 +155,7 @@ class Client:
             ) from None
         except OSError as error:
             raise EngineUnreachable(f"cannot connect to {path}: {error.strerror}") from error
-        from stackctl.api.launch import launch
-
-        return launch(self._paths, lambda: _connect(path))
+        return self._launch(self._paths, lambda: _connect(path))
 
 
 class MessageStream:
@@ -420,6 +424,13 @@ def _exchange(
         # The engine may have refused before it read everything: its answer says why.
         pass
     return Reply(sock, method)
+
+
+def _launch(paths: Paths, connect: Callable[[], socket.socket]) -> socket.socket:
+    # Imported when no engine answers, which is rare.
+    from stackctl.api.launch import launch
+
+    return launch(paths, connect)
 
 
 def _connect(path: str) -> socket.socket:

@@ -56,7 +56,7 @@ def launch(
             hint="run it as root (sudo stackctl ...)",
         )
     prepare(paths)
-    with open(paths.run / "launch.lock", "w") as lock:
+    with open(paths.run / "launch.lock", "w", opener=_private) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             return connect()
@@ -70,6 +70,10 @@ def launch(
                 f"the engine was started but does not answer: {error.strerror}",
                 hint=f"{paths.daemon_log} may say why",
             ) from error
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _start(paths: Paths, entry: str) -> None:

@@ -19,10 +19,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
+from stackctl.api.connection import Connection
 from stackctl.api.handlers import Handlers, Session
 from stackctl.api.hangups import Hangups
-from stackctl.api.http import Connection, Exchange, Limits, Peer
-from stackctl.api.routes import Routes
+from stackctl.api.http import Exchange, Limits, Peer
 from stackctl.errors import MachineError
 
 __all__ = ["LEAVING", "Handlers", "Limits", "Server", "Session", "only_root"]
@@ -44,7 +44,7 @@ def only_root(peer: Peer) -> bool:
 
 
 class Server:
-    """Accepts, authorises, counts, and ends connections. Implements http.Host."""
+    """Accepts, authorises, counts, and ends connections. Implements connection.Host."""
 
     def __init__(
         self,
@@ -67,11 +67,6 @@ class Server:
         self._emptied = asyncio.Event()
         self._listeners: list[tuple[asyncio.Server, Path]] = []
         self._hangups = Hangups()
-
-    @classmethod
-    def of(cls, handlers: Handlers, *, on_shutdown: Callable[[], None] = lambda: None) -> Server:
-        """A server with all routes and the usual limits."""
-        return cls(Routes(handlers, on_shutdown=on_shutdown))
 
     # -- life
 
@@ -130,7 +125,7 @@ class Server:
         """Requests that are being answered."""
         return self._busy
 
-    # -- http.Host
+    # -- connection.Host
 
     def peer_of(self, transport: asyncio.Transport) -> Peer | None:
         sock = transport.get_extra_info("socket")

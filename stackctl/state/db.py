@@ -49,7 +49,7 @@ class Database:
     def _prepare(self) -> None:
         run = self._connection.execute
         run("PRAGMA journal_mode=WAL")
-        run("PRAGMA synchronous=FULL")
+        self._synchronous("FULL")
         problem = run("PRAGMA quick_check(1)").fetchone()[0]
         if problem != "ok":
             raise _corrupt(self.path, problem)
@@ -73,15 +73,37 @@ class Database:
         with self._translated("read"):
             return self._connection.execute(query).fetchall()
 
-    def write(self, statement: str, values: Sequence[Any], undo: Callable[[], None]) -> None:
-        """One change. `undo` runs if the transaction around it fails; a lone change commits now."""
-        if not self._depth:
+    def write(
+        self,
+        statement: str,
+        values: Sequence[Any],
+        undo: Callable[[], None],
+        *,
+        volatile: bool = False,
+    ) -> None:
+        """One change. `undo` runs if the transaction around it fails; a lone change commits now.
+
+        A lone `volatile` change does not wait for the disk: a killed process loses nothing,
+        a power cut may lose it together with what it tells of. The next other commit
+        brings it to the disk.
+        """
+        if self._depth:
+            with self._translated("write"):
+                self._connection.execute(statement, values)
+            self._undo.append(undo)
+            return
+        if volatile:
+            self._synchronous("NORMAL")
+        try:
             with self.transaction():
-                return self.write(statement, values, undo)
+                self.write(statement, values, undo)
+        finally:
+            if volatile:
+                self._synchronous("FULL")
+
+    def _synchronous(self, level: str) -> None:
         with self._translated("write"):
-            self._connection.execute(statement, values)
-        self._undo.append(undo)
-        return None
+            self._connection.execute(f"PRAGMA synchronous={level}")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ to be there and what was last seen.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from stackctl.errors import Conflict, NotFound
 from stackctl.model.record import ContainerRecord, NetworkRecord, StackRecord, VolumeRecord
@@ -16,6 +17,16 @@ from stackctl.state.directories import prepare
 from stackctl.state.id_ranges import IdRanges, read_subordinate_ranges
 from stackctl.state.paths import Paths
 from stackctl.state.table import Table
+
+#: What is true of a living container alone.
+_OF_LIFE = ("status", "process", "boot_id", "started_at", "health")
+
+
+def _only_lives(old: ContainerRecord, new: ContainerRecord) -> bool:
+    """The change says only that a container lives, and how: a power cut makes it untrue."""
+    if not new.status.is_alive:
+        return False
+    return replace(new, **{name: getattr(old, name) for name in _OF_LIFE}) == old
 
 
 class Store:
@@ -102,7 +113,8 @@ class Store:
 
     def put_container(self, record: ContainerRecord) -> None:
         """Raises Conflict when another container has the name."""
-        self._containers.put(record)
+        old = self._containers.get(record.id)
+        self._containers.put(record, volatile=old is not None and _only_lives(old, record))
 
     def delete_container(self, container_id: str) -> None:
         """Forgets it; its id range is free again."""

@@ -62,8 +62,11 @@ class Table(Generic[R]):
         """In the order of making."""
         return tuple(self._records.values())
 
-    def put(self, record: R) -> None:
-        """Makes or replaces it. Raises Conflict when another one has its name."""
+    def put(self, record: R, *, volatile: bool = False) -> None:
+        """Makes or replaces it. Raises Conflict when another one has its name.
+
+        `volatile`: the change may be lost in a power cut (see Database.write).
+        """
         key, name = self._key_of(record), self._name_of(record)
         old = self._records.get(key)
         if old is record or old == record:
@@ -75,7 +78,8 @@ class Table(Generic[R]):
                 hint=f"remove or rename that {self._noun}, or choose another name",
             )
         text = self._codec.dumps(record)
-        self._database.write(self._put_sql, (key, name, text), lambda: self._set(key, old))
+        values = (key, name, text)
+        self._database.write(self._put_sql, values, lambda: self._set(key, old), volatile=volatile)
         self._set(key, record)
 
     def delete(self, key: str) -> None:

@@ -76,7 +76,7 @@ def connect(paths: Paths) -> socket.socket:
 
 
 def started(paths: Paths) -> Client:
-    return Client(paths, launch(paths, lambda: connect(paths), entry=ENTRY), start=False)
+    return Client(paths, launch(paths, lambda: connect(paths), entry=ENTRY))
 
 
 def log_lines(paths: Paths) -> list[dict[str, object]]:

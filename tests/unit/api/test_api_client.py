@@ -192,6 +192,26 @@ def test_an_engine_that_leaves_is_not_asked_to_begin_anything(served: Served, pa
     closing.join()
 
 
+def test_a_request_that_came_too_late_goes_to_the_next_engine(
+    serve: Callable[..., Served], paths: Paths
+) -> None:
+    first = serve()
+
+    def launch(paths: Paths, connect: Callable[[], socket.socket]) -> socket.socket:
+        serve()
+        return connect()
+
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(str(paths.socket))
+    client = Client(paths, sock, launch)
+    closing = threading.Thread(target=first.on_loop, args=[first.server.close()])
+    closing.start()
+    wait_until(lambda: not paths.socket.exists())
+    assert client.call("count", {"n": 1})["exit_code"] == 3
+    assert first.engine.open == 0
+    closing.join()
+
+
 def test_what_is_under_way_hears_that_the_engine_leaves(client: Client, served: Served) -> None:
     stream = client.stream("forever", {})
     next(stream)

@@ -287,6 +287,41 @@ def test_another_thread_is_a_bug(store: Store) -> None:
     assert isinstance(caught[0], InternalError)
 
 
+def test_a_kill_loses_no_change_of_life_either(paths: Paths) -> None:
+    """Such changes do not wait for the disk, but the kernel has them."""
+    child = os.fork()
+    if child == 0:
+        try:
+            store = Store.open(paths)
+            store.put_container(container("c1"))
+            store.put_container(container("c1", status=Status.STARTING))
+            store.put_container(container("c1", status=Status.RUNNING, started_at=2.0))
+            os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            os._exit(1)
+    os.waitpid(child, 0)
+    store = Store.open(paths)
+    assert store.container("c1") == container("c1", status=Status.RUNNING, started_at=2.0)
+    store.close()
+
+
+def test_only_changes_of_life_do_not_wait_for_the_disk(store: Store) -> None:
+    statements: list[str] = []
+    store._database._connection.set_trace_callback(statements.append)
+
+    def relaxed(**changes: object) -> bool:
+        statements.clear()
+        store.put_container(container("c1", **changes))
+        return any("NORMAL" in s for s in statements)
+
+    running = {"status": Status.RUNNING, "started_at": 1.0}
+    assert not relaxed()
+    assert relaxed(**running)
+    assert statements[-1] == "PRAGMA synchronous=FULL"
+    assert not relaxed(**running, stopped_by_user=True)
+    assert not relaxed(**{**running, "status": Status.EXITED}, exit_code=0)
+
+
 def test_a_kill_during_writes_loses_nothing_that_was_committed(paths: Paths) -> None:
     for _ in range(5):
         reader, writer = os.pipe()
