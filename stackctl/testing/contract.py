@@ -137,6 +137,17 @@ async def a_changed_network_is_replaced(bench: Bench) -> None:
     assert all(e.network_id == new.networks[0].id for r in new.containers for e in r.endpoints)
 
 
+async def host_ports_change_hands(bench: Bench) -> None:
+    """In one plan, each container takes the port that the other one had."""
+    old = _here(bench, service("a", ports=[43181]), service("b", depends("a"), ports=[43182]))
+    new = _here(bench, service("a", ports=[43182]), service("b", depends("a"), ports=[43181]))
+    for desired in (old, new):
+        seen = _by_name(await _settled(bench, desired))
+        for one in desired.services:
+            (port,) = seen[f"p-{one.name}-1"].ports
+            assert port.host_port == port.container_port
+
+
 async def a_failed_job_blocks_with_its_exit_code(bench: Bench) -> None:
     desired = _here(
         bench,
@@ -203,6 +214,7 @@ PROMISES: tuple[Promise, ...] = (
     a_changed_container_is_replaced,
     anonymous_volumes_can_be_renewed,
     a_changed_network_is_replaced,
+    host_ports_change_hands,
     a_failed_job_blocks_with_its_exit_code,
     an_unhealthy_dependency_blocks,
     stop_and_start,

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from stackctl.model.container import (
     ContainerConfig,
     HealthCheck,
-    Mount,
     NetworkAttachment,
     PortBinding,
     RestartPolicy,
@@ -65,7 +64,7 @@ def service(
     targets of anonymous volumes. `ports`: fixed host ports, to the same inside.
     """
     joins = tuple(NetworkAttachment(network=f"{project}_{k}", aliases=(name,)) for k in networks)
-    mounts: tuple[Mount, ...] = (
+    mounts: tuple[VolumeMount, ...] = (
         *(VolumeMount(volume=f"{project}_{key}", target=f"/{key}") for key in volumes),
         *(
             VolumeMount(volume=secrets.token_hex(8), target=target, anonymous=True)
@@ -73,8 +72,9 @@ def service(
         ),
     )
     bindings = tuple(PortBinding(container_port=n, host_port=(n, n)) for n in ports)
-    shape = [(mount.target, mount.anonymous) for mount in mounts]
-    what = repr((tuple(argv), image, health, joins, shape, bindings, restart, version))
+    # The names of anonymous volumes are no part of what is wanted.
+    targets = [(mount.target, mount.anonymous) for mount in mounts]
+    what = repr((tuple(argv), image, health, joins, targets, bindings, restart, version))
     return DesiredService(
         name=name,
         image=image,

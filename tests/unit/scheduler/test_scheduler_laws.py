@@ -62,7 +62,7 @@ def stacks(draw: st.DrawFn, *, optional: bool = True) -> Desired:
                 scale=scale,
                 argv=ends(0) if name in jobs else RUNS,
                 health=HEALTHY if name not in jobs and draw(st.booleans()) else None,
-                networks=draw(st.sets(st.sampled_from(["front", "back"]), max_size=2)),
+                networks=sorted(draw(st.sets(st.sampled_from(["front", "back"]), max_size=2))),
                 volumes=draw(st.sets(st.sampled_from(["v", "w"]), max_size=1)),
                 anonymous=draw(st.sets(st.just("/x"))),
                 ports=[next(ports)] if scale == 1 and name in ("a", "b") else [],

@@ -535,6 +535,29 @@ def test_external_networks_and_volumes_must_exist():
         shown(MemoryEngine(), volumes)
 
 
+def test_a_volume_keeps_its_data_and_its_configuration():
+    desired = stack(service("a", volumes=["v"]))
+    engine = running(desired)
+    (volume,) = desired.volumes
+    changed = replace(desired, volumes=(replace(volume, config_hash="2"),))
+    assert shown(engine, changed) == []
+    assert "holds data" in notices(changed, engine.observed("p"), UP)[0]
+    foreign = replace(MemoryEngine().observed("p"), other_volumes=frozenset({"p_v"}))
+    assert "create volume" not in render(up_plan(desired, foreign, UP))
+    assert "external: true" in notices(desired, foreign, UP)[0]
+
+
+def test_a_forced_update_that_was_interrupted_keeps_what_runs():
+    desired = stack(service("a"))
+    engine = running(desired)
+    engine.fail(StopContainer, "p-a-1")
+    assert not up(engine, desired, UpPolicy(recreate=Recreate.FORCE)).ok
+    engine.mend()
+    (line,) = shown(engine, desired)
+    assert line.endswith("_p-a-1: left over from an interrupted update")
+    settles(engine, desired)
+
+
 def test_a_network_of_another_project_is_a_conflict():
     seen = replace(MemoryEngine().observed("p"), other_networks=frozenset({"p_default"}))
     with pytest.raises(Conflict, match="does not belong"):
