@@ -331,16 +331,27 @@ class Containers:
         self._watcher.ending(container_id)
         if record.status is Status.PAUSED:
             await self.unpause(container_id)
+        signum = signal_number(record.config.stop_signal)
         grace = record.config.stop_grace if timeout is None else timeout
-        await self._parts.runtime.signal(record, signal_number(record.config.stop_signal))
-        if not await self._has_ended(container_id, grace):
-            await self._parts.runtime.kill(record)
-            if not await self._has_ended(container_id, _KILL_LIMIT):
-                raise MachineError(
-                    f"container {record.name} did not end after SIGKILL",
-                    hint="a process in it hangs in the kernel, in state D",
-                )
+        if not self._parts.runtime.would_ignore(record, signum):
+            await self._parts.runtime.signal(record, signum)
+            if await self._has_ended(container_id, grace):
+                self._publish_event(record, "stop")
+                return
+        await self._kill(record)
         self._publish_event(record, "stop")
+
+    async def _kill(self, record: ContainerRecord) -> None:
+        """End it for certain; MachineError when even the kernel cannot."""
+        await self._parts.runtime.kill(record)
+        if await self._has_ended(record.id, _KILL_LIMIT / 5):
+            return
+        await self._parts.runtime.kill_group(record)
+        if not await self._has_ended(record.id, _KILL_LIMIT):
+            raise MachineError(
+                f"container {record.name} did not end after SIGKILL",
+                hint="a process in it hangs in the kernel, in state D",
+            )
 
     async def _has_ended(self, container_id: str, limit: float) -> bool:
         try:
@@ -360,7 +371,7 @@ class Containers:
         if signum == signal.SIGKILL:
             self._registry.update(container_id, stopped_by_user=True)
             self._watcher.ending(container_id)
-            await self._parts.runtime.kill(record)
+            await self._kill(record)
         else:
             await self._parts.runtime.signal(record, signum)
         self._publish_event(record, "kill")

@@ -71,9 +71,7 @@ class Projects:
             from stackctl.spec import loader, profiles
 
             loaded = loader.load(request)
-            return Project(
-                stack=profiles.enable(loaded.stack, activate), warnings=loaded.warnings
-            )
+            return Project(stack=profiles.enable(loaded.stack, activate), warnings=loaded.warnings)
 
         return await asyncio.to_thread(read)
 

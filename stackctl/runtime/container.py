@@ -26,7 +26,7 @@ from stackctl.runtime import capabilities, exits, seccomp, shims
 from stackctl.runtime.bundle import StartRequest, shim_name
 from stackctl.runtime.cgroups.driver import CgroupDriver, driver
 from stackctl.runtime.exits import Alive, ExitInfo, Lost
-from stackctl.runtime.procfs import ProcessRow, rows
+from stackctl.runtime.procfs import ProcessRow, has_default_action, rows
 from stackctl.runtime.session import STDERR, STDOUT, AttachSession, Session
 from stackctl.runtime.shim import protocol
 from stackctl.runtime.shims import Shim, ShimGone
@@ -264,8 +264,12 @@ class Runtime:
         127 when the program cannot be executed), or what `attach` raised.
         """
         record = request.record
-        shim = await self.ensure_shim(shim_name(record))
-        self._prepare(request)
+        try:
+            shim = await self.ensure_shim(shim_name(record))
+            self._prepare(request)
+        except BaseException:
+            self._drop_waiting(record.id)
+            raise
         self._homes[record.id] = shim.name
         loop = asyncio.get_running_loop()
         ready = self._ready[record.id] = loop.create_future()
@@ -311,7 +315,14 @@ class Runtime:
         names = capabilities.effective(security)
         plan = self.cgroups.plan(self._paths.cgroup, record.id, record.config.limits, security)
         program = seccomp.program(seccomp.profile_of(security), names)
-        lowered = bundles.bundle(request, self._paths, plan, capabilities.mask(names), program)
+        lowered = bundles.bundle(
+            request,
+            self._paths,
+            plan,
+            capabilities.mask(names),
+            program,
+            processors=os.cpu_count() or 1,
+        )
         directory = self._paths.container_run(record.id)
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -395,10 +406,24 @@ class Runtime:
             raise Conflict(f"container {record.config.name} is not running") from None
 
     async def kill(self, record: ContainerRecord) -> None:
-        """End all of its processes; its exit is told as any other."""
+        """End all of its processes; its exit is told as any other.
+
+        The first process takes its whole pid namespace with it (pid_namespaces(7)).
+        """
         with contextlib.suppress(ProcessLookupError), _pidfd(self._ref(record)) as pidfd:
             process.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+    async def kill_group(self, record: ContainerRecord) -> None:
+        """The same by its control group, for what `kill` did not end (a frozen container)."""
         await asyncio.to_thread(self.cgroups.kill, self._paths.cgroup, record.id)
+
+    def would_ignore(self, record: ContainerRecord, signum: int) -> bool:
+        """Whether the kernel would drop this signal because the first process has no handler.
+
+        The first process of a pid namespace has no default actions: what it does not
+        catch never reaches it (pid_namespaces(7)), so that waiting for it is in vain.
+        """
+        return signum != signal.SIGKILL and has_default_action(self._ref(record).pid, signum)
 
     async def pause(self, record: ContainerRecord) -> None:
         await asyncio.to_thread(self.cgroups.freeze, self._paths.cgroup, record.id)
@@ -415,6 +440,7 @@ class Runtime:
     async def forget(self, record: ContainerRecord) -> None:
         """After its end: the shim drops it, its run-time files and control groups go."""
         self._started.pop(record.id, None)
+        self._drop_waiting(record.id)
         name = self._homes.pop(record.id, shim_name(record))
         shim = self._shims.get(name)
         if shim is not None:
@@ -441,6 +467,8 @@ class Runtime:
         shim = self._shims.get(self._homes.get(record.id, ""))
         if shim is None or record.id not in self._started:
             raise Conflict(f"container {record.config.name} is not running")
+        if record.status is Status.PAUSED:
+            raise Conflict(f"container {record.config.name} is paused")
         message, session, theirs = self._exec_session(record, request)
         try:
             await shim.call(message, theirs)
@@ -505,6 +533,13 @@ class Runtime:
             return session
         await self._attach_to(shim, record, session, theirs)
         return session
+
+    def _drop_waiting(self, container_id: str) -> None:
+        """The start that sessions wait for will not come."""
+        for session, theirs in self._waiting.pop(container_id, []):
+            os.close(theirs)
+            session.end_streams()
+            session.fail("the container was not started")
 
     def _attach_pair(self, record: ContainerRecord) -> tuple[AttachSession, int]:
         ours, theirs = socket.socketpair()

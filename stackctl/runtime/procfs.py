@@ -1,4 +1,4 @@
-"""Processes of a container as /proc shows them, for `top`."""
+"""Processes of a container as /proc shows them."""
 
 from __future__ import annotations
 
@@ -20,6 +20,19 @@ class ProcessRow:
     time: float
     start_time: int
     command: str
+
+
+def has_default_action(pid: int, signum: int) -> bool:
+    """Neither caught, nor ignored, nor blocked (for sigwait and signalfd); False when gone."""
+    masks = 0
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            for line in file:
+                if line.startswith((b"SigBlk:", b"SigIgn:", b"SigCgt:")):
+                    masks |= int(line.split()[1], 16)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return not masks >> (signum - 1) & 1
 
 
 def rows(pids: Iterable[int], id_base: int) -> list[ProcessRow]:
