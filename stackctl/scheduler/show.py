@@ -39,6 +39,9 @@ WORDS: dict[type[Op], tuple[str, str]] = {
 }
 
 
+_REPLACEMENT = ("create", "stop", "remove", "rename")
+
+
 def kind(op: Op) -> str:
     """An operation's name for programs, on the wire too: "CreateContainer"."""
     return type(op).__name__
@@ -122,9 +125,16 @@ def tree(plan: Plan) -> str:
         for name, rows in groups[service].items():
             shown = name
             for cause, verbs in rows:
-                lines.append(f"{indent + shown:<{width + 4}}  {', '.join(verbs)}: {cause}")
+                lines.append(f"{indent + shown:<{width + 4}}  {', '.join(_brief(verbs))}: {cause}")
                 shown = ""
     return "\n".join(lines)
+
+
+def _brief(verbs: list[str]) -> list[str]:
+    """The dance of a replacement in one word."""
+    if "create" in verbs and "rename" in verbs:
+        return ["recreate", *(v for v in verbs if v not in _REPLACEMENT)]
+    return verbs
 
 
 def _title(op: Op) -> str:

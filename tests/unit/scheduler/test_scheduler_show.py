@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import get_args
 
 from stackctl.scheduler.desired import Observed, UpPolicy
+from stackctl.scheduler.executor import execute
 from stackctl.scheduler.ops import Op, Plan
 from stackctl.scheduler.plan import up_plan
 from stackctl.scheduler.show import WORDS, render, summary, to_json, tree
+from stackctl.testing.engine import MemoryEngine
 from stackctl.testing.stacks import HEALTHY, depends, service, stack
 
 
@@ -33,6 +36,15 @@ def test_a_tree_groups_by_service():
         "  web",
         "    p-web-1            create, start: not found",
     ]
+
+
+def test_a_tree_calls_a_replacement_by_its_name():
+    engine = MemoryEngine()
+    first = up_plan(stack(service("a")), engine.observed("p"), UpPolicy())
+    asyncio.run(execute(first, engine)).raise_failure()
+    changed = up_plan(stack(service("a", version="2")), engine.observed("p"), UpPolicy())
+    assert tree(changed).splitlines()[-1] == "    p-a-1  recreate, start: configuration changed"
+    assert summary(changed) == "1 to recreate, 1 to start, 1 to stop"
 
 
 def test_an_empty_plan_has_no_lines():
