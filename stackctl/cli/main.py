@@ -53,6 +53,7 @@ COMMANDS: Mapping[str, Entry] = {
     "stop": Entry("lifecycle"),
     "restart": Entry("lifecycle"),
     "kill": Entry("lifecycle"),
+    "rm": Entry("lifecycle"),
     "pause": Entry("lifecycle"),
     "unpause": Entry("lifecycle"),
     "wait": Entry("lifecycle"),
@@ -71,7 +72,7 @@ COMMANDS: Mapping[str, Entry] = {
 #: Commands of docker compose that will come; a clear word is better than "no such command".
 NOT_YET = (
     *("attach", "bridge", "build", "commit", "completion", "create", "export", "images"),
-    *("publish", "pull", "push", "rm", "scale", "stats", "volumes", "watch"),
+    *("publish", "pull", "push", "scale", "stats", "volumes", "watch"),
 )
 
 

@@ -81,6 +81,7 @@ class Service:
             "info": show.info,
             "doctor": show.doctor,
             "remove": self._interactive.remove,
+            "signal": self._interactive.signal,
             "session-wait": self._interactive.session_wait,
             "session-resize": self._interactive.session_resize,
         }

@@ -1,5 +1,6 @@
 """stackctl start, stop, restart, kill, pause, unpause, wait."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -7,8 +8,11 @@ import typer
 from stackctl.cli.connection import Message
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.options import Services, SomeServices, Timeout
+from stackctl.cli.output.containers import row_name
 from stackctl.cli.output.text import replica_name
+from stackctl.cli.rows import rows
 from stackctl.cli.steps import carry_out
+from stackctl.errors import UsageError
 
 
 def start(ctx: typer.Context, services: Services = None) -> int:
@@ -21,9 +25,48 @@ def stop(ctx: typer.Context, services: Services = None, timeout: Timeout = None)
     return _carry_out(invocation(ctx), "stop", services, timeout=timeout)
 
 
-def restart(ctx: typer.Context, services: Services = None, timeout: Timeout = None) -> int:
+def restart(
+    ctx: typer.Context,
+    services: Services = None,
+    timeout: Timeout = None,
+    no_deps: Annotated[
+        bool, typer.Option("--no-deps", help="Do not restart services that depend on them.")
+    ] = False,
+) -> int:
     """Stop and start containers."""
-    return _carry_out(invocation(ctx), "restart", services, timeout=timeout)
+    return _carry_out(invocation(ctx), "restart", services, timeout=timeout, no_deps=no_deps)
+
+
+def rm(
+    ctx: typer.Context,
+    services: Services = None,
+    force: Annotated[bool, typer.Option("-f", "--force", help="Do not ask.")] = False,
+    stop: Annotated[bool, typer.Option("-s", "--stop", help="Stop them first.")] = False,
+    volumes: Annotated[
+        bool, typer.Option("-v", "--volumes", help="Remove anonymous volumes too.")
+    ] = False,
+) -> int:
+    """Remove stopped containers."""
+    run = invocation(ctx)
+    if not force:
+        _consent(run, services or [], stop=stop)
+    return _carry_out(run, "rm", services, stop=stop, volumes=volumes)
+
+
+def _consent(run: Invocation, services: list[str], *, stop: bool) -> None:
+    """Ask on a terminal, refuse without one. Raises UsageError, typer.Exit."""
+    found = rows(run, "ps", run.body(services=services, all=True))
+    names = [row_name(row) for row in found if stop or row.get("State") != "running"]
+    if not names:
+        run.console.err("nothing to remove")
+        raise typer.Exit
+    if not sys.stdin.isatty():
+        raise UsageError("rm would ask, and there is no terminal", hint="rm -f does not ask")
+    run.console.err(f"going to remove {', '.join(names)}")
+    run.console.stderr.write("sure? [y/N] ")
+    run.console.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise typer.Exit(1)
 
 
 def kill(

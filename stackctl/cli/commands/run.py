@@ -130,7 +130,7 @@ def _attach(run: Invocation, container: str, standard: Standard, *, tty: bool, s
 
     def pass_on(signum: int) -> None:
         try:
-            run.client.call("signal", {"container": container, "signal": signum})
+            run.client.call("signal", {"container": container, "signal": str(signum)})
         except StackctlError:
             pass  # it has ended; the copying ends as well
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from stackctl.daemon.containers import Containers, Parts
+from stackctl.daemon.containers import Containers, Parts, signal_number
 from stackctl.daemon.jobs import Message
 from stackctl.daemon.projects import Projects
 from stackctl.daemon.sessions import OpenSession, Sessions
@@ -73,6 +73,12 @@ class InteractiveVerbs:
         if body.get("force"):
             await self._containers.stop(container_id, 0.0)
         await self._containers.remove(container_id, anonymous_volumes=True)
+        yield {"type": "result", "exit_code": 0}
+
+    async def signal(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """Send a signal to one container: Ctrl-C of an attached run without a terminal."""
+        number = signal_number(str(body.get("signal") or "SIGTERM"))
+        await self._containers.kill(str(body.get("container")), number)
         yield {"type": "result", "exit_code": 0}
 
     async def session_wait(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
@@ -259,6 +260,20 @@ def test_lifecycle_sends_and_prints(cli: Any, engine: Any) -> None:
         assert cli(verb).code == 0
     assert cli("stop", "-t", "0").code == 0
     assert engine.bodies("stop")[-1]["timeout"] == 0
+
+
+def test_rm_asks_or_is_forced(
+    cli: Any, engine: Any, rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows[0]["State"] = "exited"
+    engine.answers["ps"] = rows
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    outcome = cli("rm")
+    assert (outcome.code, outcome.err.splitlines()[1]) == (2, "  hint: rm -f does not ask")
+    assert not engine.bodies("rm")
+    assert cli("rm", "-f", "-s", "-v", "db").code == 0
+    (body,) = engine.bodies("rm")
+    assert (body["services"], body["stop"], body["volumes"]) == (["db"], True, True)
 
 
 def test_wait_returns_the_last_code(cli: Any, engine: Any) -> None:
