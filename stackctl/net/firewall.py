@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from stackctl.net import nft
 from stackctl.net import nftexpr as x
-from stackctl.net.netlink import NetlinkError, NetlinkSocket, Request
+from stackctl.net.netlink import NETLINK_NETFILTER, NetlinkError, NetlinkSocket, Request
 from stackctl.net.nft import FoundChain, FoundRule, Table
 
 _OURS = "stackctl-"
@@ -144,6 +144,12 @@ def findings(link: NetlinkSocket) -> list[Finding]:
             )
         )
     return found + _legacy_findings()
+
+
+def machine_findings() -> list[Finding]:
+    """`findings` of the calling thread's network namespace, for who has no engine running."""
+    with NetlinkSocket(NETLINK_NETFILTER) as link:
+        return findings(link)
 
 
 def _legacy_findings() -> list[Finding]:

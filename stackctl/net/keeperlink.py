@@ -110,13 +110,13 @@ class KeeperLink:
             return
         if self._starting is None and self._connect():
             return
-        for _ in range(2):
+        # A keeper that holds the lock may be about to leave: another start succeeds.
+        for _ in range(3):
             if self._starting is None:
                 self._spawn()
             self._wait_started()
             if self._connect():
                 return
-        # A keeper that held the lock may just have left: a second start succeeds.
         raise MachineError("the keeper (DNS and port reservations) does not answer")
 
     def call(self, op: str, **fields: Any) -> dict[str, Any]:

@@ -197,6 +197,8 @@ class Kernel:
     def attach(self, pid: int, wires: Sequence[Wire]) -> None:
         """Wires a container. ContainerError when its process has ended."""
         links = self._links
+        if any(wire.host_name in self._doomed for wire in wires):
+            self.flush_late()  # of the container's former life
         try:
             endpoint.attach(links, pid, wires, self._home)
         except OSError as error:
@@ -288,6 +290,8 @@ class Kernel:
         self._owners = {(f.protocol, f.host_ip, f.host_port): owner for f, owner in forwards}
         ports = [[*key, owner] for key, owner in self._owners.items()]
         lost: list[list[Any]] = self.keeper.call("converge", keep=containers, ports=ports)["lost"]
+        kept = self.keeper.call("show")["table"]["containers"]
+        self._known = {raw["id"]: raw for raw in kept}
         return lost
 
     def _converge_links(

@@ -262,11 +262,15 @@ class Net:
         )
 
     async def detach(self, container_id: str, endpoints: Sequence[Endpoint] = ()) -> None:
-        """Removes a container's wires (by default: all that are leased to it). Idempotent."""
+        """Removes a container's wires (by default: all that are leased to it). Idempotent.
+
+        Answers before they are gone: that takes the kernel 20 ms more, and who attaches
+        the container again or removes its network waits for it there.
+        """
         gone = endpoints or tuple(self._endpoints.get(container_id, {}).values())
         names = [self._veth(e) for e in gone]
         if names:
-            await self._worker.run(lambda: self._kernel.detach(names), late=True)
+            await self._worker.run(lambda: self._kernel.detach(names))
 
     # --- ports --------------------------------------------------------------------
 

@@ -243,6 +243,11 @@ def test_what_a_container_gets(tmp_path: Path) -> None:
             assert v6 == []
             await it.net.detach("one")
             await it.net.detach("one")
+            # Attached again at once: under the same names.
+            await it.net.attach(box.pid, it.endpoints["one"])
+            assert await fetch(box, front.gateway4, 1) == "Connection refused"
+            await it.net.detach("one")
+            await it.net.remove_network(front)
             with box.inside(), NetlinkSocket(NETLINK_ROUTE) as link:
                 assert not any(found.name.startswith("eth") for found in rtnl.links(link))
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 Callback = Callable[[int], None]
+#: Failures of one descriptor's call-back until it is left alone.
+_PATIENCE = 100
 
 
 class Timer:
@@ -26,10 +28,15 @@ class Timer:
 
 
 class Loop:
-    """Calls back with the event mask when a descriptor is ready (level triggered)."""
+    """Calls back with the event mask when a descriptor is ready (level triggered).
 
-    def __init__(self) -> None:
+    `on_error` is told of an exception that a call-back let through; the loop goes on.
+    """
+
+    def __init__(self, on_error: Callable[[Exception], None]) -> None:
         self._epoll = select.epoll()
+        self._on_error = on_error
+        self._failures: dict[int, int] = {}
         self._calls: dict[int, Callback] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._count = itertools.count()
@@ -44,6 +51,7 @@ class Loop:
 
     def forget(self, fd: int) -> None:
         """Call it before the descriptor is closed."""
+        self._failures.pop(fd, None)
         if self._calls.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
@@ -60,10 +68,22 @@ class Loop:
             for fd, events in poll(self._next_wait()):
                 call = calls.get(fd)
                 # An earlier call of this round may have closed it.
-                if call is not None:
+                if call is None:
+                    continue
+                try:
                     call(events)
+                except Exception as error:
+                    self._failed(fd, error)
             if self._timers:
                 self._run_timers()
+
+    def _failed(self, fd: int, error: Exception) -> None:
+        """A bug met by one client must not end the service for all the others."""
+        self._on_error(error)
+        self._failures[fd] = self._failures.get(fd, 0) + 1
+        if self._failures[fd] > _PATIENCE:
+            # It would be ready, and fail, for ever.
+            self.forget(fd)
 
     def stop(self) -> None:
         self.is_running = False
@@ -79,5 +99,9 @@ class Loop:
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             timer = heapq.heappop(self._timers)[2]
-            if timer.call is not None:
+            if timer.call is None:
+                continue
+            try:
                 timer.call()
+            except Exception as error:
+                self._on_error(error)

@@ -7,9 +7,11 @@ finished CI step or a closed terminal does not take it along.
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import signal
 import sys
+import traceback
 
 from stackctl.net.keeper.loop import Loop
 from stackctl.net.keeper.server import Server
@@ -36,7 +38,7 @@ def main(arguments: list[str]) -> None:
     except BlockingIOError:
         os.write(ready, READY)  # another keeper serves this engine: all is well
         return
-    loop = Loop()
+    loop = Loop(functools.partial(_note, f"{run}/keeper.log"))
     server = Server(loop, f"{run}/keeper.json", resolv_conf)
     server.load()
     path = f"{run}/keeper.sock"
@@ -50,6 +52,16 @@ def main(arguments: list[str]) -> None:
         except OSError:
             pass
     sys.exit(0)
+
+
+def _note(path: str, error: Exception) -> None:
+    """Writes down a bug that was met; the file stays small."""
+    try:
+        with open(path, "a") as file:
+            if file.tell() < 1 << 20:
+                traceback.print_exception(error, file=file)
+    except OSError:
+        return
 
 
 def _leave_cgroups() -> None:
