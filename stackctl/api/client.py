@@ -6,8 +6,6 @@ Standard library only, and little of it: http.client alone would cost every comm
 
 from __future__ import annotations
 
-import base64
-import binascii
 import errno
 import json
 import os
@@ -481,10 +479,13 @@ def _quoted(text: str) -> str:
 
 
 def _stat(reply: Reply) -> Message:
+    # Only `cp` needs it.
+    import base64
+
     try:
         text = base64.b64decode(reply.headers["x-docker-container-path-stat"])
         stat = json.loads(text)
-    except (KeyError, ValueError, binascii.Error) as error:
+    except (KeyError, ValueError) as error:
         reply.close()
         raise InternalError("the engine's answer has no readable path stat") from error
     assert isinstance(stat, dict)

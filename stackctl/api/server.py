@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 #: sun_path of unix(7) without its final zero.
 _LONGEST_PATH = 107
 _BACKLOG = 1024
+#: Connections accepted before the others get their turn.
+_AT_ONCE = 32
 #: How long a connection that was made before we left may take to send its request.
 _LATE_SECONDS = 0.2
 #: Header of a 503: the request was not begun, another engine may take it.
@@ -78,8 +80,10 @@ class Server:
         sock = _bind(path, group)
         loop = asyncio.get_running_loop()
         server = await loop.create_unix_server(
-            lambda: Connection(self), sock=sock, backlog=_BACKLOG
+            lambda: Connection(self), sock=sock, backlog=_AT_ONCE
         )
+        # asyncio accepts as many in one turn as its backlog says; the kernel's queue is longer.
+        sock.listen(_BACKLOG)
         self._listeners.append((server, path))
 
     async def close(self, grace: float = 5.0) -> None:
