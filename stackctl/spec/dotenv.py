@@ -17,6 +17,8 @@ from stackctl.spec.interpolate import Lookup, TemplateError, substitute
 
 # \r belongs to the line end; the others are Go's idea of a space that is not one.
 _SPACE = " \t\v\f\r\x85\xa0"
+# A variable that holds others, which hold others: doubling must end.
+_MAX_LENGTH = 4 * 1024 * 1024
 _ESCAPE = re.compile(r"\\(?:[abfnrtv$\"\\]|0[0-7]{0,3})")
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
@@ -60,6 +62,7 @@ class _Reader:
         self._unset = unset
         self._found: dict[str, str] = {}
         self._at = 0
+        self._spent = 0
 
     def read(self) -> dict[str, str]:
         while self._skip_to_statement():
@@ -96,7 +99,11 @@ class _Reader:
             return
         while self._at < len(text) and text[self._at] in _SPACE:
             self._at += 1
-        self._found[key] = self._value(start)
+        value = self._value(start)
+        self._spent += len(value)
+        if self._spent > _MAX_LENGTH:
+            raise self._fail("the variables are too long altogether", start)
+        self._found[key] = value
 
     def _key(self) -> tuple[str, str]:
         text, start = self._text, self._at

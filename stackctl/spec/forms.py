@@ -17,6 +17,9 @@ from stackctl.spec import ports, volumes
 from stackctl.spec.mistakes import Mistakes
 from stackctl.spec.nodes import Entry, Mapping, Mark, Node, Scalar, Sequence, as_text, kind
 
+# MAX_ARG_STRLEN of execve(2); splitting takes time for each character.
+_LONGEST_COMMAND = 128 * 1024
+
 Canonical = Callable[[Node, Mistakes], Node]
 
 
@@ -143,6 +146,9 @@ def _command(node: Node, mistakes: Mistakes) -> Node:
     """A text is split as a shell would split it; nothing stays nothing."""
     if not isinstance(node, Scalar) or not isinstance(node.value, str):
         return node
+    if len(node.value) > _LONGEST_COMMAND:
+        mistakes.add("the command is too long for the kernel", node.mark)
+        return Sequence([], node.mark, tag=node.tag)
     try:
         words = shlex.split(node.value)
     except ValueError as error:
@@ -176,6 +182,7 @@ def _ports(node: Node, mistakes: Mistakes) -> Node:
         except ValueError as error:
             mistakes.add(str(error), item.mark, hint='a port is written like "8080:80"')
             continue
+        mistakes.spend(item.mark, values=len(found))
         for port in found:
             values: dict[str, object] = {"mode": "ingress", "target": port.target}
             if port.published:

@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATOR = re.compile(r":?[-?+]")
 _MAX_NESTING = 50
 # Variables whose values hold large texts, used again and again, must not grow without bound.
-_MAX_LENGTH = 10 * 1024 * 1024
+_MAX_LENGTH = 1024 * 1024
 
 
 class TemplateError(ValueError):
@@ -185,6 +185,7 @@ class Interpolation:
         except TemplateError as error:
             self._mistakes.add(error.brief, node.mark, hint=error.hint)
             text = template
+        self._mistakes.spend(node.mark, text=len(text))
         return Scalar(text, node.mark, tag=node.tag)
 
     def _warn(self, name: str, mark: Mark) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LoadRequest", "Loaded", "Notice", "load", "project_name"]
 
+# An environment reaches a process through execve(2), which takes less.
+_ENV_SIZE = 1024 * 1024
 # A name can only be given where a line of the text starts with it, or in a flow mapping.
 _MAY_HAVE_NAME = re.compile(r"""^[ \t]*(["']?name\b|\{|<<|---|[&!])""", re.MULTILINE)
 
@@ -158,7 +160,7 @@ def _with_env_files(
                 f'the variable "{name}" is not set: an empty string takes its place', (path, 0, 0)
             )
 
-        found.update(dotenv.parse(read_text(path), path, lookup, unset))
+        found.update(dotenv.parse(read_text(path, _ENV_SIZE), path, lookup, unset))
     return {**found, **environment}
 
 
@@ -199,9 +201,8 @@ def _file_name(node: Node, found: _Project) -> str:
     return name
 
 
-def read_text(path: str) -> str:
-    """A file as text, within the size budget. Raises StackFileError."""
-    limit = yaml.BUDGET.size
+def read_text(path: str, limit: int = yaml.BUDGET.size) -> str:
+    """A file as text, of at most `limit` bytes. Raises StackFileError."""
     try:
         with Path(path).open("rb") as file:
             content = file.read(limit + 1)
@@ -212,7 +213,7 @@ def read_text(path: str) -> str:
     except OSError as error:
         raise StackFileError(f"{path} cannot be read: {error.strerror}") from None
     if len(content) > limit:
-        raise yaml.too_large(path)
+        raise yaml.too_large(path, limit)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -224,7 +225,7 @@ def read_env_file(path: str, raw: bool, variables: Variables[str, str]) -> dict[
     """A service's environment file; None when it does not exist. Raises StackFileError."""
     if not Path(path).exists():
         return None
-    text = read_text(path)
+    text = read_text(path, _ENV_SIZE)
     if raw:
         return dotenv.parse_raw(text, path, variables.get)
     return dotenv.parse(text, path, variables.get)

@@ -3,24 +3,50 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable
 
 from stackctl.errors import Place, StackFileError, StackFileErrors
 from stackctl.spec.nodes import Mark
 
+#: Nobody reads more, and looking for hints takes time.
+_MOST = 100
+_LONGEST = 400
+_LONGEST_WORD = 60
+#: How many values short forms (ranges of ports) and how much text variables may become.
+_MOST_VALUES = 100_000
+_MOST_TEXT = 20 * 1024 * 1024
+
 
 class Mistakes:
-    """Mistakes and warnings of one load, in the order in which they were found."""
+    """Mistakes and warnings of one load, in the order in which they were found.
+
+    Also what the load may still spend: a small file must not become a large stack.
+    """
 
     def __init__(self) -> None:
         self.errors: list[StackFileError] = []
         self.warnings: list[StackFileError] = []
+        self._values = 0
+        self._text = 0
 
     def add(self, brief: str, mark: Mark | None = None, *, hint: str = "") -> None:
+        """Raises StackFileErrors when there are too many already."""
         self.errors.append(_error(brief, mark, hint))
+        if len(self.errors) >= _MOST:
+            self.raise_any()
 
     def warn(self, brief: str, mark: Mark | None = None, *, hint: str = "") -> None:
-        self.warnings.append(_error(brief, mark, hint))
+        if len(self.warnings) < _MOST:
+            self.warnings.append(_error(brief, mark, hint))
+
+    def spend(self, mark: Mark, *, values: int = 0, text: int = 0) -> None:
+        """Raises StackFileError when short forms or variables make the stack too large."""
+        self._values += values
+        self._text += text
+        if self._values > _MOST_VALUES or self._text > _MOST_TEXT:
+            what = "its ranges are" if values else "what its variables hold is"
+            raise _error(f"the stack becomes too large: {what} too long", mark, "")
 
     def collect(self, error: StackFileError) -> None:
         """Takes over an error that was raised below, or all of a bundle."""
@@ -50,13 +76,18 @@ class Mistakes:
 
 
 def _error(brief: str, mark: Mark | None, hint: str) -> StackFileError:
-    return StackFileError(brief, place=Place(*mark) if mark else None, hint=hint)
+    if len(brief) > _LONGEST:
+        brief = brief[: _LONGEST - 3] + "..."
+    return StackFileError(brief, place=Place(*mark) if mark else None, hint=hint[:_LONGEST])
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """A hint that names the closest candidate, or "" when none is close."""
-    near = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)
+    if len(word) > _LONGEST_WORD:
+        return ""
+    candidates = [c for c in itertools.islice(candidates, 500) if len(c) <= _LONGEST_WORD]
+    near = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
     if not near:
-        near = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.5)
+        near = difflib.get_close_matches(word, candidates, n=1, cutoff=0.5)
         near = near if len(word) <= 3 else []
     return f'did you mean "{near[0]}"?' if near else ""

@@ -80,7 +80,7 @@ def compose(text: str, file: str, budget: Budget = BUDGET, *, pure: bool = False
     StackFileErrors for several duplicate keys.
     """
     if len(text) > budget.size:
-        raise too_large(file, budget)
+        raise too_large(file, budget.size)
     if (nul := text.find("\0")) >= 0:
         raise StackFileError("the file holds a NUL byte", place=Place(*_position(text, nul, file)))
     try:
@@ -94,10 +94,8 @@ def compose(text: str, file: str, budget: Budget = BUDGET, *, pure: bool = False
         raise StackFileError("the file is not valid Unicode text", place=Place(file)) from None
 
 
-def too_large(file: str, budget: Budget = BUDGET) -> StackFileError:
-    return StackFileError(
-        f"the file is larger than {budget.size // 1024 // 1024} MiB", place=Place(file)
-    )
+def too_large(file: str, limit: int) -> StackFileError:
+    return StackFileError(f"the file is larger than {limit // 1024 // 1024} MiB", place=Place(file))
 
 
 def _position(text: str, offset: int, file: str) -> Mark:

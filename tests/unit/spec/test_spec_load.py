@@ -555,3 +555,52 @@ def test_ports_of_two_services(project: Any) -> None:
     assert not clash("80", "80")
     assert not clash("0:80", "0:80")
     assert not clash("8000-8001:80", "8000-8001:80")
+
+
+# -- what would become too large
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("".join(f"unknown{i}: 1\n" for i in range(20_000)), 'unknown key "unknown0"'),
+        ("x" * 1_000 + ": 1\n", "unknown key"),
+        (ONE % ("$A" * 20), "the interpolated text is too long"),
+        ("x-a:\n" + "  - $A$A$A$A$A$A$A$A\n" * 1000, "what its variables hold is too long"),
+        (
+            "services:\n  web:\n    image: a\n    ports:\n" + "      - 1-65535:1-65535\n" * 1000,
+            "its ranges are too long",
+        ),
+        (
+            f"services: {{web: {{image: a, command: '{'a ' * 500_000}'}}}}",
+            "too long for the kernel",
+        ),
+        (
+            "services:\n"
+            + "".join(f"  s{i}: {{image: a, depends_on: [t{i}]}}\n" for i in range(2000)),
+            'depends on "t0"',
+        ),
+        (
+            "services:\n"
+            + "".join(f"  s{i}: {{image: a, depends_on: [s{i + 1}]}}\n" for i in range(3000))
+            + "  s3000: {image: a, depends_on: [s0]}\n",
+            "in a circle",
+        ),
+    ],
+    ids=["keys", "long key", "long text", "variables", "ranges", "command", "references", "circle"],
+)
+def test_what_would_become_too_large_is_refused(project: Any, text: str, message: str) -> None:
+    found = project.mistakes(text, environment={"A": "y" * 100_000})
+    assert any(message in one for one in found)
+    assert len(found) <= 100
+    assert all(len(one) < 2000 for one in found)
+
+
+def test_variables_that_double_end(project: Any) -> None:
+    project.write("stack.yaml", ONE % "a")
+    project.write(".env", "A=xxxxxxxx\n" + "A=$A$A\n" * 64)
+    with pytest.raises(StackFileError, match="too long"):
+        load(project.request())
+    project.write(".env", "A=" + "x" * 2_000_000)
+    with pytest.raises(StackFileError, match="larger than 1 MiB"):
+        load(project.request())
