@@ -37,7 +37,10 @@ Report = Callable[[str, Health], None]
 
 
 class HealthWatch:
-    """The probes of one run of one container. `report(container id, health)` tells changes."""
+    """The probes of one run of one container. `report(container id, health)` tells changes.
+
+    The machine's clock is the monotonic one: a clock that is set must not make anybody ill.
+    """
 
     def __init__(self, record: ContainerRecord, runtime: Runtime, report: Report) -> None:
         check = record.config.health
@@ -56,7 +59,7 @@ class HealthWatch:
         return self._state
 
     def started(self) -> None:
-        self._send(Started(at=time.time()))
+        self._send(Started(at=time.monotonic()))
 
     def adopted(self) -> None:
         """A new daemon goes on with what the record says."""
@@ -65,14 +68,14 @@ class HealthWatch:
         )
 
     def paused(self) -> None:
-        self._send(Paused(at=time.time()))
+        self._send(Paused(at=time.monotonic()))
         self._cancel()
 
     def resumed(self) -> None:
-        self._send(Resumed(at=time.time()))
+        self._send(Resumed(at=time.monotonic()))
 
     def stop(self) -> None:
-        self._send(Stopped(at=time.time()))
+        self._send(Stopped(at=time.monotonic()))
         self._cancel()
 
     def last_probe(self) -> str:
@@ -106,15 +109,15 @@ class HealthWatch:
     def _arm(self, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        delay = max(at - time.time(), 0.0)
+        delay = max(at - time.monotonic(), 0.0)
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(delay, lambda: self._send(TimerFired(at=time.time())))
+        self._timer = loop.call_later(delay, lambda: self._send(TimerFired(at=time.monotonic())))
 
     async def _run(self, action: RunProbe) -> None:
-        began = time.time()
+        began = time.monotonic()
         code, output = await self._test(action.timeout)
         result = ProbeResult(
-            started_at=began, finished_at=time.time(), exit_code=code, output=output
+            started_at=began, finished_at=time.monotonic(), exit_code=code, output=output
         )
         self._send(ProbeFinished(probe=action.probe, result=result))
 

@@ -16,9 +16,10 @@ from stackctl.daemon.verbs.logs import Logs
 from stackctl.errors import ContainerError, OperationFailed, StackctlError
 from stackctl.model.container import Status
 from stackctl.model.record import ContainerRecord, StackRecord
+from stackctl.scheduler import show
 from stackctl.scheduler.desired import Desired, DownPolicy, Observed, Recreate, UpPolicy
 from stackctl.scheduler.executor import StepProgress
-from stackctl.scheduler.ops import Plan, StartContainer, Step, WaitHealthy
+from stackctl.scheduler.ops import Plan, StartContainer, WaitHealthy
 
 #: A process that cannot live (a wrong flag, a missing file) ends within this time of its
 #: start: `up -d` looks once more then, so that it fails instead of leaving a dead service.
@@ -254,36 +255,8 @@ def warning_messages(project: Project) -> list[Message]:
     ]
 
 
-def target(step: Step) -> str:
-    """The name of what a step acts on."""
-    op = step.op
-    for attribute in ("name", "reference"):
-        value = getattr(op, attribute, "")
-        if value:
-            return str(value)
-    for attribute in ("config", "network", "volume"):
-        value = getattr(op, attribute, None)
-        if value is not None:
-            return str(value.name)
-    raise StackctlError(f"an operation without a target: {op!r}")
-
-
 def plan_message(plan: Plan) -> Message:
-    return {
-        "type": "plan",
-        "project": plan.project,
-        "steps": [
-            {
-                "number": step.number,
-                "op": type(step.op).__name__,
-                "target": target(step),
-                "service": step.service,
-                "cause": step.cause,
-                "after": sorted(step.after),
-            }
-            for step in plan.steps
-        ],
-    }
+    return {"type": "plan", **show.to_json(plan)}
 
 
 def step_message(progress: StepProgress) -> Message:
@@ -291,8 +264,8 @@ def step_message(progress: StepProgress) -> Message:
     return {
         "type": "step",
         "number": step.number,
-        "op": type(step.op).__name__,
-        "target": target(step),
+        "op": show.kind(step.op),
+        "target": show.target(step.op),
         "service": step.service,
         "state": str(progress.state),
         "elapsed": progress.elapsed,
