@@ -152,7 +152,9 @@ class Client:
                 hint="stackctl needs root (sudo stackctl ...)",
             ) from None
         except OSError as error:
-            raise EngineUnreachable(f"cannot connect to {path}: {error.strerror}") from error
+            raise EngineUnreachable(
+                f"cannot connect to {path}: {error.strerror}", hint="see STACKCTL_RUN"
+            ) from error
         return self._launch(self._paths, lambda: _connect(path))
 
 
@@ -433,7 +435,7 @@ def _launch(paths: Paths, connect: Callable[[], socket.socket]) -> socket.socket
 
 def _connect(path: str) -> socket.socket:
     if len(os.fsencode(path)) > 107:
-        raise OSError(errno.ENAMETOOLONG, "the socket's path is too long; shorten STACKCTL_RUN")
+        raise OSError(errno.ENAMETOOLONG, "the path is too long for a socket")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.connect(path)

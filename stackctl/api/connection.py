@@ -104,8 +104,7 @@ class Connection(asyncio.Protocol):
         self._host.lost(self)
         _wake(self._reader)
         _wake(self._writer)
-        if self._task is not None:
-            self._task.cancel()
+        self.cancel()
 
     def pause_writing(self) -> None:
         self._writing_paused = True
@@ -120,6 +119,11 @@ class Connection(asyncio.Protocol):
     def task(self) -> asyncio.Task[None] | None:
         """The exchange under way."""
         return self._task
+
+    def cancel(self) -> None:
+        """Ends the exchange under way, if any. Once: a second time would cut its clean-up short."""
+        if self._task is not None and not self._task.cancelling():
+            self._task.cancel()
 
     def fileno(self) -> int:
         number = self._transport.get_extra_info("socket").fileno()

@@ -105,8 +105,7 @@ class Server:
             else:
                 connection.close()
         for connection in tuple(self._connections):
-            if connection.task is not None:
-                connection.task.cancel()
+            connection.cancel()
         try:
             async with asyncio.timeout(grace):
                 # Accepting what has queued takes the loop a few turns.

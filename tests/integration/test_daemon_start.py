@@ -228,6 +228,50 @@ def test_directories_that_cannot_be_used_are_told_before_anything_starts(tmp_pat
         started(paths)
 
 
+ATTEMPT = """
+import sys
+from pathlib import Path
+from stackctl.api.client import Client
+from stackctl.errors import StackctlError
+from stackctl.state.paths import Paths
+try:
+    Client.connect(Paths(Path(sys.argv[1]), Path(sys.argv[2])), start=True)
+except StackctlError as error:
+    print(error.kind, "|", error, "|", error.hint)
+"""
+
+
+def attempt(root: Path, run: Path, *prefix: str) -> str:
+    """What somebody in other circumstances is told who needs an engine."""
+    command = [*prefix, sys.executable, "-c", ATTEMPT, str(root), str(run)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_who_is_not_root_is_told(tmp_path: Path) -> None:
+    for directory in (tmp_path, *tmp_path.parents[:2]):
+        directory.chmod(0o755)
+    told = attempt(tmp_path / "a", tmp_path / "b", "setpriv", "--reuid=65534", "--clear-groups")
+    assert told.startswith("not-permitted | stackctl needs root")
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("ro", "machine | cannot use {root}: Read-only file system"),
+        ("size=64k", "out-of-space | no space left for the engine's records in {root}/state.db"),
+    ],
+)
+def test_a_disk_that_cannot_be_written_is_told(tmp_path: Path, options: str, expected: str) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = f'mount -t tmpfs -o {options} none {disk}; exec "$@"'
+    root = disk / "root"
+    told = attempt(root, tmp_path / "run", "unshare", "-m", "sh", "-c", mounted, "sh")
+    assert told.startswith(expected.format(root=root))
+    assert "STACKCTL_ROOT" in told or "free some space" in told
+
+
 def run_foreground(paths: Paths, *arguments: str) -> subprocess.Popen[str]:
     package = Path(__file__).resolve().parent.parent.parent
     return subprocess.Popen(
