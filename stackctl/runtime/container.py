@@ -242,13 +242,15 @@ class Runtime:
 
     async def close_stack(self, name: str) -> None:
         """The last container of a stack has gone: its shim leaves."""
-        shim = self._shims.get(name)
-        if shim is None:
-            return
-        with contextlib.suppress(ShimGone, ContainerError):
-            reply = await shim.call({"op": "stop"})
-            if reply["stopped"]:
-                await asyncio.shield(shim.gone)
+        # Under the lock, or a start would be handed the shim that has just been told to leave.
+        async with self._starting_shims.setdefault(name, asyncio.Lock()):
+            shim = self._shims.get(name)
+            if shim is None:
+                return
+            with contextlib.suppress(ShimGone, ContainerError):
+                reply = await shim.call({"op": "stop"})
+                if reply["stopped"]:
+                    await asyncio.shield(shim.gone)
 
     async def close_all(self) -> None:
         """No container is left in the engine: every shim leaves."""

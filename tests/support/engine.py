@@ -108,7 +108,7 @@ class Engine:
             raise AssertionError(
                 f"{' '.join(command)} did not end within {limit:g} s\n"
                 f"--- stdout\n{_text(late.stdout)}\n--- stderr\n{_text(late.stderr)}\n"
-                f"--- daemon.log\n{self.daemon_log()}"
+                f"{self.logs()}"
             ) from None
         return Result(
             argv=("stackctl", *argv),
@@ -122,7 +122,7 @@ class Engine:
         """Runs a command that has to succeed."""
         result = self.run(*argv, **options)  # type: ignore[arg-type]
         if result.code != 0:
-            raise AssertionError(f"{result}\n--- daemon.log\n{self.daemon_log()}")
+            raise AssertionError(f"{result}\n{self.logs()}")
         return result
 
     @contextlib.contextmanager
@@ -171,11 +171,13 @@ class Engine:
     def container_processes(self) -> list[Process]:
         return [p for p in self.processes() if _role(p) == ""]
 
-    def daemon_log(self) -> str:
-        try:
-            return self.paths.daemon_log.read_text(errors="replace")[-4000:]
-        except OSError:
-            return "(none)"
+    def logs(self) -> str:
+        """The ends of what daemon and shims have written."""
+        parts = []
+        for path in sorted(self.paths.root.glob("*.log")):
+            text = path.read_text(errors="replace")[-4000:].replace("\\n", "\n")
+            parts.append(f"--- {path.name}\n{text}")
+        return "\n".join(parts)
 
     # Ends
 
@@ -209,7 +211,7 @@ class Engine:
         else:
             left = census.wait_for_nothing(self.paths, self.before)
         if left:
-            left += f"\n--- daemon.log\n{self.daemon_log()}"
+            left += f"\n{self.logs()}"
             self.sweep()
         shutil.rmtree(self.home, ignore_errors=True)
         return left

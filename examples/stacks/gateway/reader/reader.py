@@ -13,4 +13,7 @@ try:
 except OSError as problem:
     print(f"reader: no way to the stock ({problem.strerror or problem})")
 
-signal.sigwait({signal.SIGTERM, signal.SIGINT})
+# Blocked, or the kernel would drop them: this is pid 1, and it has no handler.
+END = {signal.SIGTERM, signal.SIGINT}
+signal.pthread_sigmask(signal.SIG_BLOCK, END)
+signal.sigwait(END)
