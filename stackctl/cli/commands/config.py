@@ -1,6 +1,5 @@
 """stackctl config."""
 
-import json
 from typing import Annotated
 
 import typer
@@ -8,9 +7,10 @@ import typer
 from stackctl.cli.connection import Message
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.options import Services
+from stackctl.cli.output.errors import print_warning
 from stackctl.cli.rows import warned
 from stackctl.cli.values import one_of
-from stackctl.errors import NotFound, UsageError
+from stackctl.errors import EngineUnreachable, NotPermitted, UsageError
 
 _LISTS = ("services", "volumes", "networks", "images", "profiles")
 
@@ -42,7 +42,7 @@ def config(
     wanted = [name for name, flag in zip(_LISTS, flags, strict=True) if flag]
     if len(wanted) > 1:
         raise UsageError(f"--{wanted[0]} and --{wanted[1]} do not go together")
-    body = run.body(services=services or [], format=format, what=wanted[0] if wanted else "")
+    body = run.body(services=services or [], format=format)
     result = _resolved(run, body)
     if quiet:
         return 0
@@ -50,8 +50,6 @@ def config(
         text = "".join(f"{name}\n" for name in result.get(wanted[0]) or ())
     else:
         text = str(result.get("text", ""))
-        if services:
-            text = _only(text, services, format)
     if output:
         with open(output, "w", encoding="utf-8") as file:
             file.write(text)
@@ -61,25 +59,39 @@ def config(
 
 
 def _resolved(run: Invocation, body: Message) -> Message:
-    """The daemon's answer; it has the reader of stack files loaded already."""
+    """What the files come to.
+
+    An engine that runs has the reader loaded already; none is started, and no
+    right is needed, to look at a file.
+    """
+    try:
+        client = run.connect(start=False)
+    except (EngineUnreachable, NotPermitted):
+        return _read_here(run, body)
     result: Message = {}
-    for message in run.client.stream("config", body):
+    for message in client.stream("config", body):
         if not warned(run, message) and message["type"] == "result":
             result = message
     return result
 
 
-def _only(text: str, services: list[str], format: str) -> str:
-    """The services named, of the JSON text."""
-    if format != "json":
-        raise UsageError("config of some services needs --format json")
-    found = json.loads(text)
-    known = found.get("services", {})
-    for service in services:
-        if service not in known:
-            raise NotFound(
-                f'the stack file has no service "{service}"',
-                hint=f"it has: {', '.join(sorted(known))}",
-            )
-    found["services"] = {name: known[name] for name in services}
-    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+def _read_here(run: Invocation, body: Message) -> Message:
+    from stackctl.spec import loader
+    from stackctl.spec.project import LoadRequest
+    from stackctl.spec.shown import shown
+
+    part = body["project"]
+    loaded = loader.load(
+        LoadRequest(
+            files=tuple(part["files"]),
+            project_dir=part["project_dir"],
+            name=part["name"],
+            profiles=tuple(part["profiles"]),
+            env_files=tuple(part["env_files"]),
+            environment=part["environment"],
+            cwd=part["cwd"],
+        )
+    )
+    for notice in loaded.warnings:
+        print_warning(run.console, notice.text, str(notice.place or ""))
+    return shown(loaded.stack, body["format"], body["services"])

@@ -124,26 +124,14 @@ class ShowVerbs:
 
     async def config(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """The resolved model as text (yaml, json), or the names of one kind."""
-        from stackctl.spec.dump import as_data, as_text
+        from stackctl.spec.shown import shown
 
-        project = await self._projects.load(body)
+        services = tuple(body.get("services") or ())
+        project = await self._projects.load(body, activate=services)
         for message in warning_messages(project):
             yield message
-        stack = project.stack
-        data = as_data(stack)
-        listed = {
-            "services": list(stack.services),
-            "volumes": list(stack.volumes),
-            "networks": list(data.get("networks", {})),
-            "images": sorted({s.image for s in stack.services.values() if s.image}),
-            "profiles": sorted({p for s in stack.services.values() for p in s.profiles}),
-        }
-        yield {
-            "type": "result",
-            "exit_code": 0,
-            "text": as_text(stack, str(body.get("format") or "yaml")),
-            **listed,
-        }
+        facts = shown(project.stack, str(body.get("format") or "yaml"), services)
+        yield {"type": "result", "exit_code": 0, **facts}
 
     async def version(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         yield {

@@ -178,19 +178,35 @@ def test_events(cli: Any, engine: Any) -> None:
 
 
 def test_config(cli: Any, engine: Any) -> None:
-    text = json.dumps({"name": "shop", "services": {"db": {}, "web": {}}})
     engine.answers["config"] = [
         {"type": "warning", "text": "unset", "place": "stack.yaml:1:2"},
-        {"type": "result", "text": text, "services": ["db", "web"], "images": ["redis"]},
+        {"type": "result", "text": "name: shop", "services": ["db", "web"], "images": ["redis"]},
     ]
-    outcome = cli("config", "--format", "json", "web")
-    assert json.loads(outcome.out)["services"] == {"web": {}}
-    assert outcome.err == "warning: stack.yaml:1:2: unset\n"
+    outcome = cli("config", "web")
+    assert (outcome.out, outcome.err) == ("name: shop\n", "warning: stack.yaml:1:2: unset\n")
+    assert engine.bodies("config")[0]["services"] == ["web"]
     assert cli("config", "--services").out == "db\nweb\n"
     assert cli("config", "--images").out == "redis\n"
     assert cli("config", "-q").out == ""
     assert cli("config", "--services", "--images").code == 2
-    assert "did" not in cli("config", "--format", "json", "nope").out
+    assert engine.starts == [False] * 4
+
+
+def test_config_needs_no_engine(cli: Any, engine: Any, tmp_path: Any) -> None:
+    engine.unreachable = True
+    file = tmp_path / "stack.yaml"
+    file.write_text(
+        "name: shop\n"
+        "services:\n"
+        "  db: {image: stackctl/host}\n"
+        "  web: {image: stackctl/host, depends_on: [db]}\n"
+        "  other: {image: 'stackctl/host:${TAG}'}\n"
+    )
+    outcome = cli("-f", str(file), "config", "--format", "json", "web")
+    assert sorted(json.loads(outcome.out)["services"]) == ["db", "web"]
+    assert "TAG" in outcome.err
+    assert cli("-f", str(file), "config", "--services").out == "db\nweb\nother\n"
+    assert cli("-f", str(file), "config", "nope").code == 1
 
 
 def test_version_starts_no_engine(cli: Any, engine: Any) -> None:
