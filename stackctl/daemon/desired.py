@@ -24,7 +24,7 @@ from stackctl.scheduler.recorded import render
 from stackctl.spec import ports, profiles, volumes
 from stackctl.spec.dump import service_data
 from stackctl.spec.mistakes import did_you_mean
-from stackctl.spec.model import Network, Service, Stack
+from stackctl.spec.model import Network, Service, Stack, Volume
 from stackctl.spec.resolve import host_path
 from stackctl.spec.service import ServicePort, ServiceVolume
 
@@ -78,7 +78,9 @@ def desired(
             if not network.external
         ),
         volumes=tuple(
-            _volume(stack, key) for key, volume in stack.volumes.items() if not volume.external
+            _volume(stack, key, volume)
+            for key, volume in _used_volumes(stack).items()
+            if not volume.external
         ),
         external_networks=tuple(
             network.name or key
@@ -86,7 +88,7 @@ def desired(
             if network.external
         ),
         external_volumes=tuple(
-            volume.name or key for key, volume in stack.volumes.items() if volume.external
+            volume.name or key for key, volume in _used_volumes(stack).items() if volume.external
         ),
         disabled=frozenset(stack.disabled),
     )
@@ -228,6 +230,12 @@ def _used_networks(stack: Stack) -> dict[str, Network]:
     return {key: network for key, network in stack.networks.items() if key in used}
 
 
+def _used_volumes(stack: Stack) -> dict[str, Volume]:
+    """Volumes that an enabled service mounts."""
+    used = {mount.source for service in stack.services.values() for mount in service.volumes}
+    return {key: volume for key, volume in stack.volumes.items() if key in used}
+
+
 def _network(stack: Stack, key: str, network: Network) -> NetworkConfig:
     pools = (network.ipam.config or ()) if network.ipam else ()
     return NetworkConfig(
@@ -254,8 +262,7 @@ def _network(stack: Stack, key: str, network: Network) -> NetworkConfig:
     )
 
 
-def _volume(stack: Stack, key: str) -> VolumeConfig:
-    volume = stack.volumes[key]
+def _volume(stack: Stack, key: str, volume: Volume) -> VolumeConfig:
     return VolumeConfig(
         name=volume.name or key,
         driver=volume.driver or "local",

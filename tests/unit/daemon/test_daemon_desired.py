@@ -182,7 +182,7 @@ def test_mounts_replace_what_the_image_declares(stacks: Stacks) -> None:
         "  - {type: tmpfs, target: /t, tmpfs: {size: 1m, mode: 0700}}\n"
         "  - {type: bind, source: /x, target: /x, bind: {create_host_path: false}}\n"
         "tmpfs: ['/run:size=2m,mode=755']",
-        top="volumes: {data: , shared: {external: true}}\n",
+        top="volumes: {data: , shared: {external: true}, unused: }\n",
     )
     by_target = {mount.target: mount for mount in container(stack).mounts}
     assert by_target == {
