@@ -67,7 +67,13 @@ class Plan(Protocol):
 
 
 def bundle(
-    request: StartRequest, paths: Paths, plan: Plan, capabilities: int, seccomp: bytes
+    request: StartRequest,
+    paths: Paths,
+    plan: Plan,
+    capabilities: int,
+    seccomp: bytes,
+    *,
+    processors: int = 1,
 ) -> dict[str, Any]:
     """The bundle of one start: numbers, texts, bytes, lists and dicts only.
 
@@ -90,6 +96,7 @@ def bundle(
         volumes=request.volumes,
         generated=generated,
         host_network=host_network,
+        processors=processors,
     )
     id_map = f"0 {record.id_base} {ID_COUNT}\n"
     return {

@@ -71,13 +71,18 @@ class Volume:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSystem:
-    """A new instance of a file system. `kernel`: its target must be no link of the image's."""
+    """A new instance of a file system.
+
+    `kernel`: its target must be no link of the image's; `optional`: a kernel
+    that lacks the file system does without.
+    """
 
     target: str
     fstype: str
     options: Options = ()
     attributes: int = 0
     kernel: bool = False
+    optional: bool = False
     kind: str = "fs"
 
 
@@ -153,11 +158,13 @@ def rootfs(
     volumes: Mapping[str, str],
     generated: Mapping[str, str],
     host_network: bool,
+    processors: int = 1,
 ) -> tuple[RootfsMount, ...]:
     """All mounts of a container in order.
 
     `volumes` are host directories by volume name, `generated` host files by
-    target (/etc/hosts ...). Raises ContainerError for an unknown volume.
+    target (/etc/hosts ...), `processors` how many the host has.
+    Raises ContainerError for an unknown volume.
     """
     privileged = config.security.privileged
     return (
@@ -166,7 +173,7 @@ def rootfs(
         *_devices(config),
         *(Bind(target=t, source=s, recursive=False) for t, s in generated.items()),
         *_user(config, volumes),
-        *(() if privileged else _protections()),
+        *(() if privileged else _protections(processors)),
     )
 
 
@@ -216,7 +223,7 @@ def _devices(config: ContainerConfig) -> Iterator[RootfsMount]:
         options=(("mode", "1777"), ("size", str(config.shm_size))),
         attributes=_NO,
     )
-    yield FileSystem(target="/dev/mqueue", fstype="mqueue", attributes=_NO)
+    yield FileSystem(target="/dev/mqueue", fstype="mqueue", attributes=_NO, optional=True)
     for name in DEVICES:
         yield Node(target=f"/dev/{name}", source=f"/dev/{name}")
     for target, to in LINKS:
@@ -262,7 +269,9 @@ def _tmpfs(mount: TmpfsMount) -> FileSystem:
     )
 
 
-def _protections() -> Iterator[RootfsMount]:
+def _protections(processors: int) -> Iterator[RootfsMount]:
+    for number in range(processors):
+        yield Mask(target=f"/sys/devices/system/cpu/cpu{number}/thermal_throttle")
     for target in MASKED:
         yield Mask(target=target)
     for target in READ_ONLY:

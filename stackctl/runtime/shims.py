@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 import sys
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,12 @@ class Shim:
         self._on_event = on_event
         self._replies: dict[int, asyncio.Future[Message]] = {}
         self._sequence = 0
+        self._backlog: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._loop = asyncio.get_running_loop()
         #: Done when the connection has ended, whoever ended it.
         self.gone: asyncio.Future[None] = self._loop.create_future()
         sock.setblocking(False)
+        protocol.enlarge(sock)
         self._loop.add_reader(sock.fileno(), self._readable)
 
     @property
@@ -72,17 +75,44 @@ class Shim:
         return future
 
     def tell(self, message: Message, fds: tuple[int, ...] = ()) -> None:
-        """Send without waiting; a shim that has gone is noticed by whoever waits."""
+        """Send without waiting; a shim that has gone is noticed by whoever waits.
+
+        ContainerError for a message that is larger than the shim takes.
+        """
         if not self.is_alive:
             self._fail_waiting()
             return
+        raw = protocol.encode(message)
+        if len(raw) > protocol.MAX_MESSAGE:
+            raise ContainerError(
+                "the command and its environment are too long",
+                hint=f"together they may have {protocol.MAX_MESSAGE // 1024} KiB here",
+            )
+        if not self._backlog and self._send(raw, fds):
+            return
+        if self.is_alive:
+            # The shim is busy: it gets this when it reads again, in order.
+            self._backlog.append((raw, tuple(os.dup(fd) for fd in fds)))
+            self._loop.add_writer(self._sock.fileno(), self._writable)
+
+    def _send(self, raw: bytes, fds: tuple[int, ...]) -> bool:
+        """False: the buffer is full, or the connection has ended."""
         try:
-            protocol.send(self._sock, message, fds)
+            protocol.send_raw(self._sock, raw, fds)
         except BlockingIOError:
-            # It reads all day long: a full buffer means that it hangs or is stopped.
-            self.close()
+            return False
         except OSError:
             self.close()
+            return False
+        return True
+
+    def _writable(self) -> None:
+        while self._backlog and self._send(*self._backlog[0]):
+            _, fds = self._backlog.popleft()
+            for fd in fds:
+                os.close(fd)
+        if self.is_alive and not self._backlog:
+            self._loop.remove_writer(self._sock.fileno())
 
     def _readable(self) -> None:
         for _ in range(64):
@@ -115,7 +145,12 @@ class Shim:
         if not self.is_alive:
             return
         self._loop.remove_reader(self._sock.fileno())
+        self._loop.remove_writer(self._sock.fileno())
         self._sock.close()
+        for _, fds in self._backlog:
+            for fd in fds:
+                os.close(fd)
+        self._backlog.clear()
         self.gone.set_result(None)
         self._fail_waiting()
 

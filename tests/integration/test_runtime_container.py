@@ -132,7 +132,13 @@ def test_working_directory_is_made(bed: Bed) -> None:
 def test_environment_is_what_was_given(bed: Bed) -> None:
     text = bed.output("env | sort", env=("A=1", "EMPTY=", "PATH=/usr/bin:/bin", "BARE"))
     names = {line.partition("=")[0] for line in text.splitlines()}
-    assert names - {"PWD", "_", "OLDPWD", "SHLVL"} == {"A", "EMPTY", "HOME", "PATH"}
+    assert names - {"PWD", "_", "OLDPWD", "SHLVL"} == {
+        "A",
+        "EMPTY",
+        "HOME",
+        "HOSTNAME",
+        "PATH",
+    }
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,7 @@ def _execute(bundle: Bundle, who: identity.Identity, slave: int, stage: mounts.S
     stage.step = "set resource limits"
     for resource, soft, hard in bundle["rlimits"]:
         _limit(resource, soft, hard)
-    env = _environment(bundle["env"], who.home, terminal_there=bool(bundle["tty"]))
+    env = _environment(bundle, who.home)
     stage.step = "drop rights"
     _drop_rights(bundle, who)
     stage.step = f"change to the working directory {bundle['cwd']}"
@@ -315,15 +315,16 @@ def _limit(resource: int, soft: int, hard: int) -> None:
     process.setrlimit(resource, min(soft, hard), hard)
 
 
-def _environment(pairs: list[str], home: str, *, terminal_there: bool) -> dict[str, str]:
+def _environment(bundle: Bundle, home: str) -> dict[str, str]:
     env = {}
-    for pair in pairs:
+    for pair in bundle["env"]:
         name, equals, value = pair.partition("=")
         if equals:  # without "=" it would stand for the host's value: nothing to give
             env[name] = value
     env.setdefault("PATH", _DEFAULT_PATH)
+    env.setdefault("HOSTNAME", bundle["hostname"])
     env.setdefault("HOME", home)
-    if terminal_there:
+    if bundle["tty"]:
         env.setdefault("TERM", "xterm")
     return env
 

@@ -43,12 +43,12 @@ class LogWriter:
         lines = data[:end].split(b"\n")[:-1] if end else []
         pieces: list[bytes] = []
         for line in lines:
-            if len(line) >= PARTIAL:
+            if len(line) > PARTIAL:
                 pieces += _split(line + b"\n")
             else:
                 pieces.append(line + b"\n")
         rest = data[end:]
-        while len(rest) >= PARTIAL:
+        while len(rest) > PARTIAL:
             cut = _boundary(rest, PARTIAL)
             pieces.append(rest[:cut])
             rest = rest[cut:]

@@ -171,6 +171,7 @@ class Shim:
             return
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fd)
         sock.setblocking(False)
+        protocol.enlarge(sock)
         self._connections.append(Connection(self._loop, sock, self))
 
     def disconnected(self, connection: Connection) -> None:

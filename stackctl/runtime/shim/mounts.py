@@ -204,7 +204,13 @@ def _new(root: int, item: Mount) -> None:
     fd = files.make_directories(root, item["target"])
     if item.get("kernel"):
         _expect_plain_directory(root, item["target"], fd)
-    tree = mounts.new_mount(item["fstype"], tuple(item["options"]), item.get("attributes", 0))
+    try:
+        tree = mounts.new_mount(item["fstype"], tuple(item["options"]), item.get("attributes", 0))
+    except OSError as error:
+        if error.errno == errno.ENODEV and item.get("optional"):
+            os.close(fd)
+            return
+        raise
     mounts.move_mount(tree, fd, item["target"])
     os.close(fd)
     os.close(tree)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 MAX_MESSAGE = 262144
 _MAX_FDS = 8
 _FORMAT = 2
+_SO_SNDBUFFORCE = 32
 
 BUNDLE = "bundle"
 EXIT = "exit.json"
@@ -63,11 +64,16 @@ def decode(raw: bytes) -> dict[str, Any]:
 
 def send(sock: _socket.socket, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
     """Send one message with descriptors; BlockingIOError when a non-blocking socket is full."""
+    send_raw(sock, encode(message), fds)
+
+
+def send_raw(sock: _socket.socket, raw: bytes, fds: tuple[int, ...] = ()) -> None:
+    """Send an encoded message."""
     ancillary = []
     if fds:
-        raw = b"".join(fd.to_bytes(4, "little", signed=True) for fd in fds)
-        ancillary.append((_socket.SOL_SOCKET, _socket.SCM_RIGHTS, raw))
-    sock.sendmsg([encode(message)], ancillary, _socket.MSG_NOSIGNAL)
+        numbers = b"".join(fd.to_bytes(4, "little", signed=True) for fd in fds)
+        ancillary.append((_socket.SOL_SOCKET, _socket.SCM_RIGHTS, numbers))
+    sock.sendmsg([raw], ancillary, _socket.MSG_NOSIGNAL)
 
 
 def receive(sock: _socket.socket) -> tuple[dict[str, Any], list[int]] | None:
@@ -99,3 +105,11 @@ def pair() -> tuple[_socket.socket, _socket.socket]:
     kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
     a, b = _socket.socketpair(_socket.AF_UNIX, kind)
     return a, b
+
+
+def enlarge(sock: _socket.socket) -> None:
+    """Room for the largest message; the kernel's default is less (man 7 socket)."""
+    try:
+        sock.setsockopt(_socket.SOL_SOCKET, _SO_SNDBUFFORCE, 4 * MAX_MESSAGE)
+    except OSError:
+        pass  # without CAP_NET_ADMIN the default has to do
