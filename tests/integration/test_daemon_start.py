@@ -247,12 +247,10 @@ def attempt(root: Path, run: Path, *prefix: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def test_who_is_not_root_is_told(tmp_path: Path) -> None:
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o755)
-    told = attempt(tmp_path / "a", tmp_path / "b", "setpriv", "--reuid=65534", "--clear-groups")
+def test_who_is_not_root_is_told() -> None:
+    nowhere = Path("/no-such-place")
+    told = attempt(nowhere, nowhere, "setpriv", "--reuid=65534", "--clear-groups")
     assert told.startswith("not-permitted | stackctl needs root")
-    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize(
