@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from stackctl.linux.bpf import restrict_devices
 from stackctl.model.container import Limits, Security
 from stackctl.runtime.cgroups.driver import CgroupDriver, driver
 from stackctl.runtime.cgroups.tree import Tree
@@ -76,6 +78,14 @@ def group() -> Iterator[Group]:
     assert made.cgroups.remove_engine_group(made.engine)
     left = [path for path, _, _ in os.walk("/sys/fs/cgroup") if made.engine in path]
     assert left == []
+
+
+def opens(path: str | Path) -> str:
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY))
+    except PermissionError:
+        return "refused"
+    return "open"
 
 
 def sleep() -> None:
@@ -209,6 +219,31 @@ class TestUnified:
         group.cgroups.freeze(group.engine, _ID)
         assert group.cgroups.kill(group.engine, _ID)
         assert group.status(pid) == -signal.SIGKILL
+
+    def test_devices(self, group: Group, tmp_path: Path) -> None:
+        """The usual ones open; others, whether nodes exist or are made, do not."""
+        plan = group.cgroups.plan(group.engine, _ID, Limits(), Security())
+        for path in plan.dirs:
+            if not os.path.isdir(path):
+                os.mkdir(path)
+        restrict_devices(plan.into, plan.devices)
+        answer, told = os.pipe()
+        kmsg, disk = tmp_path / "kmsg", tmp_path / "disk"
+        os.mknod(kmsg, 0o600 | stat.S_IFCHR, os.makedev(1, 11))
+
+        def look() -> None:
+            found = [opens("/dev/null"), opens("/dev/urandom"), opens("/dev/ptmx"), opens(kmsg)]
+            try:
+                os.mknod(disk, 0o600 | stat.S_IFBLK, os.makedev(8, 0))
+            except PermissionError:
+                found.append("refused")
+            os.write(told, " ".join(found).encode())
+
+        pid = group.run(Limits(), look)
+        os.close(told)
+        with open(answer) as text:
+            assert text.read() == "open open open refused refused"
+        group.status(pid)
 
     def test_thaw(self, group: Group) -> None:
         pid = group.run(Limits(), sleep)

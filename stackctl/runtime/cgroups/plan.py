@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from stackctl.errors import MachineError, UsageError
+from stackctl.runtime.cgroups.devices import device_program
 from stackctl.runtime.cgroups.tree import JOINED_V1, WANTED_V2, Tree, words
 
 #: cpu quotas are per this many microseconds, as everywhere in the field.
@@ -67,6 +68,9 @@ class CgroupPlan:
             group of `procs` (skip `procs` then); on a hybrid it comes in addition,
             and whoever has no clone3 leaves it: freezing and killing work without.
 
+    devices a program for linux.bpf.restrict_devices(into, devices), after mkdir and
+            before anybody joins; empty: nothing to do (v1 has rules in `writes`)
+
     On v1 the files are `tasks`, not `cgroup.procs`: a single thread that moves
     itself is spared the wait for an RCU grace period (some milliseconds; kernel/
     cgroup/cgroup.c, cgroup_procs_write_start).
@@ -76,6 +80,7 @@ class CgroupPlan:
     writes: tuple[tuple[str, str], ...]
     procs: tuple[str, ...]
     into: str = ""
+    devices: bytes = b""
 
 
 def plan(
@@ -85,7 +90,7 @@ def plan(
     _check_swap(limits)
     _check_missing(tree, limits)
     if tree.version == 2:
-        return _plan_v2(tree, engine_group, container_id, limits)
+        return _plan_v2(tree, engine_group, container_id, limits, security)
     return _plan_v1(tree, engine_group, container_id, limits, security)
 
 
@@ -146,7 +151,9 @@ def _writes_v1(
             yield f"{devices}.allow", f"c {numbers} rwm"
 
 
-def _plan_v2(tree: Tree, engine_group: str, container_id: str, limits: Limits) -> CgroupPlan:
+def _plan_v2(
+    tree: Tree, engine_group: str, container_id: str, limits: Limits, security: Rights
+) -> CgroupPlan:
     parent = f"{tree.v2}/{engine_group}"
     group = f"{parent}/{container_id}"
     enabled = sorted(usable_v2(tree))
@@ -154,7 +161,13 @@ def _plan_v2(tree: Tree, engine_group: str, container_id: str, limits: Limits) -
     if enabled:
         writes.append((f"{parent}/cgroup.subtree_control", " ".join(f"+{c}" for c in enabled)))
     writes += [(f"{group}/{name}", text) for name, text in _limits_v2(limits, tree)]
-    return CgroupPlan((parent, group), tuple(writes), (f"{group}/cgroup.procs",), group)
+    return CgroupPlan(
+        (parent, group),
+        tuple(writes),
+        (f"{group}/cgroup.procs",),
+        group,
+        b"" if security.privileged else device_program(DEVICES),
+    )
 
 
 def _limits_v2(limits: Limits, tree: Tree) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """Control groups version 2: one tree, with events to wait on instead of polling.
 
-Device access is not limited by files here but by a BPF program; a container in a
-user namespace of its own cannot make device nodes, and mounts of it ignore them.
+Device access is not limited by files here but by a program (devices); the plan
+carries it.
 """
 
 from __future__ import annotations

@@ -179,6 +179,11 @@ class TestV2:
             "pids.max": "10",
         }
 
+    def test_devices_are_restricted_unless_privileged(self, tmp_path: Path) -> None:
+        root = v2_tree(tmp_path)
+        assert planned(root, Limits()).devices
+        assert not planned(root, Limits(), Security(privileged=True)).devices
+
     def test_a_controller_that_is_not_switched_on(self, tmp_path: Path) -> None:
         root = v2_tree(tmp_path, enabled="pids")
         with pytest.raises(MachineError, match="memory limit"):
