@@ -97,6 +97,7 @@ class Kernel:
         return self._is_installed
 
     def close(self) -> None:
+        self.flush_late()
         self.keeper.disconnect()
         for link in (self._route, self._filter):
             if link is not None:

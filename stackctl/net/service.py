@@ -375,6 +375,8 @@ class Net:
             "servers": list(servers),
         }
         await self._worker.run(lambda: self._kernel.set_names(container_id, raw))
+        if self._witness is None:
+            await self._keep_watch()
 
     async def drop_names(self, container_id: str) -> None:
         """The container is gone: its names, and the sockets in its namespace. Idempotent."""

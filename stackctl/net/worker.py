@@ -3,13 +3,15 @@
 setns(2) is per thread, so everything that enters a namespace stays on one. All
 jobs that wait when the thread is free make one round: each is called, then
 `flush` does what they left pending together (one nftables batch), then they are
-answered, then `late` does what nobody should wait for (removals), then the jobs
-that asked for it are answered.
+answered. `late` does what nobody should wait for (removals): when a job of the
+round asked for it, and else when the thread has had nothing to do for a moment,
+so that much of it comes together.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
 from collections.abc import Callable
@@ -17,6 +19,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+#: Seconds without a job after which late work is done.
+_QUIET = 0.03
 
 
 @dataclass(slots=True)
@@ -66,7 +73,7 @@ class Worker:
     def call_soon(self, call: Callable[[], object]) -> None:
         """Calls on the thread when it is free; nobody is told how it went."""
         if self._loop is not None and self._thread is not None:
-            self._put(self._loop, call, late=True).add_done_callback(_forget)
+            self._put(self._loop, call, late=False).add_done_callback(_forget)
 
     def _put(
         self, loop: asyncio.AbstractEventLoop, call: Callable[[], Any], late: bool
@@ -77,19 +84,35 @@ class Worker:
 
     def _work(self) -> None:
         is_over = False
+        quiet: float | None = None
         while not is_over:
-            round_ = [self._jobs.get()]
-            try:
-                while True:
-                    round_.append(self._jobs.get_nowait())
-            except queue.Empty:
-                pass
+            round_ = self._next_round(quiet)
             is_over = None in round_
             jobs = [job for job in round_ if job is not None]
             if jobs:
-                self._do(jobs)
+                quiet = None if self._do(jobs) else _QUIET
+            elif not is_over:
+                quiet = None
+                self._late_alone()
 
-    def _do(self, jobs: list[_Job]) -> None:
+    def _next_round(self, quiet: float | None) -> list[_Job | None]:
+        """All jobs that wait; none when there were none for so many seconds."""
+        round_: list[_Job | None] = []
+        try:
+            round_.append(self._jobs.get(timeout=quiet))
+            while True:
+                round_.append(self._jobs.get_nowait())
+        except queue.Empty:
+            return round_
+
+    def _late_alone(self) -> None:
+        try:
+            self._late()
+        except Exception:
+            log.exception("late work of the network failed")
+
+    def _do(self, jobs: list[_Job]) -> bool:
+        """One round; whether the late work was part of it."""
         for job in jobs:
             try:
                 job.result = job.call()
@@ -98,8 +121,10 @@ class Worker:
         self._together(jobs, self._flush)
         self._answer([job for job in jobs if not job.is_late])
         late = [job for job in jobs if job.is_late]
-        self._together(late, self._late)
-        self._answer(late)
+        if late:
+            self._together(late, self._late)
+            self._answer(late)
+        return bool(late)
 
     def _together(self, jobs: list[_Job], call: Callable[[], None]) -> None:
         """What fails for all of them is the error of each that had none of its own."""

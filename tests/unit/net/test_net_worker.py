@@ -81,3 +81,16 @@ def test_only_late_jobs_wait_for_the_late_work() -> None:
         await worker.stop()
 
     asyncio.run(scenario())
+
+
+def test_late_work_that_nobody_asked_for_is_done_when_it_is_quiet() -> None:
+    done = threading.Event()
+
+    async def scenario() -> None:
+        worker = Worker(lambda: None, done.set)
+        worker.start()
+        await worker.run(lambda: None)
+        assert await asyncio.to_thread(done.wait, 10)
+        await worker.stop()
+
+    asyncio.run(scenario())
