@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,12 +13,15 @@ import typer
 
 from stackctl.cli.output.console import Console
 from stackctl.cli.output.errors import print_error
-from stackctl.errors import InternalError, StackctlError, UsageError
+from stackctl.errors import InternalError, MachineError, StackctlError, UsageError
 
 #: As a shell reports a death by SIGINT, SIGPIPE and SIGTERM.
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 TERMINATED = 143
+
+#: A full disk or a broken one below a redirected output.
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 
 class Terminated(KeyboardInterrupt):
@@ -53,6 +57,13 @@ def exit_code_of(
     except BrokenPipeError:
         _silence()
         outcome.code = BROKEN_PIPE
+    except OSError as error:
+        if error.errno in _OUTPUT_ERRORS:
+            _silence()
+            print_error(console, MachineError(f"cannot write the output: {error.strerror}"))
+            outcome.code = 1
+        else:
+            outcome.code = _unexpected(console, environment, arguments, error)
     except Exception as bug:
         outcome.code = _unexpected(console, environment, arguments, bug)
 
@@ -83,7 +94,7 @@ def _silence() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (BrokenPipeError, ValueError):
+        except (OSError, ValueError):
             os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 

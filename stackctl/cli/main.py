@@ -5,6 +5,7 @@ A command's module is imported when it is asked for; `--help` imports them all.
 begins; a unit test holds the list of modules that the quick commands may import.
 """
 
+import io
 import os
 import signal
 import sys
@@ -237,9 +238,16 @@ def _terminate(*_: object) -> None:
 def main() -> None:
     """Entry point of the installed script."""
     signal.signal(signal.SIGTERM, _terminate)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A service may log anything; a locale may lack a letter.
+        sys.stdout.reconfigure(errors="replace")
     code = run(sys.argv[1:])
-    # The interpreter's own tear-down takes longer than some commands: everything is flushed.
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            code = code or 1  # nobody can be told
+    # The interpreter's own tear-down takes longer than some commands.
     os._exit(code)
 
 

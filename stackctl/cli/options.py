@@ -37,3 +37,5 @@ Workdir = Annotated[
     str, typer.Option("-w", "--workdir", metavar="DIR", help="Working directory inside.")
 ]
 NoTty = Annotated[bool, typer.Option("-T", "--no-tty", "--no-TTY", help="Do not make a terminal.")]
+#: For those who type -it; it is so by default.
+Tty = Annotated[bool, typer.Option("-t", "--tty", help="Make a terminal (always so).", hidden=True)]

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from stackctl.cli.invocation import invocation
-from stackctl.cli.options import Environment, Index, NoTty, Service, User, Workdir
+from stackctl.cli.options import Environment, Index, NoTty, Service, Tty, User, Workdir
 from stackctl.cli.session import interact, standard_streams
 from stackctl.cli.values import variables
 
@@ -19,6 +19,7 @@ def execute(
     ],
     detach: Annotated[bool, typer.Option("-d", "--detach", help="Do not wait for it.")] = False,
     no_tty: NoTty = False,
+    tty: Tty = True,
     env: Environment = None,
     user: User = "",
     workdir: Workdir = "",
@@ -36,7 +37,7 @@ def execute(
     """
     run = invocation(ctx)
     standard = standard_streams()
-    tty = standard.is_terminal and not no_tty and not detach
+    tty = tty and standard.is_terminal and not no_tty and not detach
     width, height = standard.size()
     session = run.client.open_session(
         "exec",

@@ -7,7 +7,7 @@ import typer
 
 from stackctl.cli.connection import Message
 from stackctl.cli.invocation import Invocation, invocation
-from stackctl.cli.options import Environment, NoTty, Service, User, Workdir
+from stackctl.cli.options import Environment, NoTty, Service, Tty, User, Workdir
 from stackctl.cli.output.progress import choose
 from stackctl.cli.session import Standard, interact, standard_streams
 from stackctl.cli.steps import watch
@@ -29,6 +29,7 @@ def run(
     ] = False,
     remove: Annotated[bool, typer.Option("--rm", help="Remove it when it ends.")] = False,
     no_tty: NoTty = False,
+    tty: Tty = True,
     interactive: Annotated[
         bool,
         typer.Option("-i/-I", "--interactive/--no-interactive", help="Pass our input on."),
@@ -65,7 +66,7 @@ def run(
     """
     invoked = invocation(ctx)
     standard = standard_streams()
-    tty = standard.is_terminal and not no_tty and not detach
+    tty = tty and standard.is_terminal and not no_tty and not detach
     stdin = interactive and not detach
     body = invoked.body(
         service=service,

@@ -245,6 +245,14 @@ def test_exec_sends_what_was_asked(cli: Any, engine: Any) -> None:
     assert (body["user"], body["workdir"], body["tty"]) == ("app", "/x", False)
 
 
+def test_docker_s_habits_are_understood(cli: Any, engine: Any) -> None:
+    engine.process = _quiet
+    engine.answers["session-wait"] = [{"type": "result", "exit_code": 0}]
+    assert cli("exec", "-it", "web", "sh").code == 0
+    assert engine.bodies("exec")[0]["stdin"] is True
+    assert engine.bodies("exec")[0]["tty"] is False  # there is no terminal here
+
+
 def test_exec_detached_waits_for_nothing(cli: Any, engine: Any) -> None:
     engine.process = _quiet
     assert cli("exec", "-d", "web", "sleep", "9").code == 0

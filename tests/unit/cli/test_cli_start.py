@@ -195,6 +195,28 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     assert err.strip() in ("0", "141")
 
 
+def test_a_full_disk_below_the_output_is_told() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "stackctl.cli.main", "version", "--short"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: cannot write the output: No space left on device\n"
+
+
+def test_sigterm_ends_with_143() -> None:
+    program = (
+        "import os, signal, sys; from stackctl.cli import main; sys.argv = ['stackctl', 'ps'];"
+        "main.connect_to_engine = lambda *_: os.kill(os.getpid(), signal.SIGTERM);"
+        "main.run.__kwdefaults__['connect'] = main.connect_to_engine; main.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (143, "")
+
+
 def test_the_installed_script_exits_with_the_code() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "stackctl.cli.main", "nonsense"], capture_output=True, text=True
