@@ -213,8 +213,8 @@ class LiveProgress:
         text = self.board.text(row)
         clock = self._clock_of(row, now, text)
         room = width - 3 - name_width - 2
-        if clock and room - len(clock) - 2 < 8:
-            clock = ""
+        if clock and display_width(text) + 2 + len(clock) > room:
+            clock = ""  # what it does matters more than for how long
         text = cut(text, room - (len(clock) + 2 if clock else 0))
         used = 3 + name_width + 2 + display_width(text) + (len(clock) + 2 if clock else 0)
         if not self._console.colour_err:
