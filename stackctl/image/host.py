@@ -128,7 +128,7 @@ class HostImage:
             (new / "manifest.json").write_text(rows)
             place = self._home / digest
             if place.exists():
-                # Damaged. Containers that run on it keep what they have mounted.
+                # Damaged: by a power cut, after which nothing runs on it, or by somebody's hand.
                 place.rename(new / "damaged")
             new.rename(place)
             if (place / "damaged").exists():
