@@ -279,6 +279,7 @@ def main() -> None:
     """Entry of the shim's interpreter: LISTENER is the bound and listening socket."""
     gc.disable()
     os.umask(0o077)
+    process.close_range(LISTENER + 1)  # what whoever started the engine left open
     signals.all_default()
     for signum in (signals.SIGPIPE, signals.SIGINT, signals.SIGHUP, signals.SIGTERM):
         signals.ignore(signum)

@@ -89,7 +89,6 @@ class Attacher:
         self._flush()
 
     def _flush(self) -> None:
-        was_full = self.is_full
         try:
             while self._pending:
                 sent = self.sock.send(self._pending[:READ_SIZE], _socket.MSG_NOSIGNAL)
@@ -98,6 +97,7 @@ class Attacher:
             if not self._waiting:
                 self._waiting = True
                 self._poller.change(self.sock.fileno(), EPOLLIN | EPOLLOUT)
+            self._outputs.resume()
             return
         except OSError:
             self.close()
@@ -108,8 +108,7 @@ class Attacher:
         if self._waiting:
             self._waiting = False
             self._poller.change(self.sock.fileno(), EPOLLIN)
-        if was_full:
-            self._outputs.resume()
+        self._outputs.resume()
 
     def close(self) -> None:
         if self.sock.fileno() < 0:
