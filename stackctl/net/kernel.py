@@ -129,13 +129,13 @@ class Kernel:
     def _flush_rules(self) -> None:
         requests, self._requests = self._requests, []
         udp, self._udp_ports = self._udp_ports, set()
-        if not requests and (self._is_installed or self.table.is_empty):
-            return
         try:
-            if self._is_installed:
-                self._commit_or_replace(requests)
-            else:
+            if self.table.is_empty:
+                self._uninstall()
+            elif not self._is_installed:
                 self._install()
+            elif requests:
+                self._commit_or_replace(requests)
             if udp:
                 conntrack.forget_udp(self._rules, udp)
         except OSError as error:
@@ -155,7 +155,17 @@ class Kernel:
         self._is_installed = True
         self.let_through()
 
+    def _uninstall(self) -> None:
+        """The last network has gone: so do the table and our way through other firewalls."""
+        if self._is_installed:
+            nft.commit(self._rules, self.table.removal())
+            self._is_installed = False
+            firewall.close_for(self._rules, self.table.table.name)
+
     def let_through(self) -> None:
+        """Again after others changed their rules; nothing while we have no network."""
+        if not self._is_installed:
+            return
         _ensure_setting("ipv4/ip_forward", "1")
         firewall.open_for(self._rules, f"sc{self._paths.tag}", self.table.table.name)
 

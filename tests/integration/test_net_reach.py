@@ -297,6 +297,19 @@ def test_a_restarted_daemon_takes_over_and_removes_strays(tmp_path: Path) -> Non
     run(scenario, tmp_path)
 
 
+def test_with_the_last_network_the_rules_go_and_with_the_next_they_come(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        async with lab(paths) as it:
+            for _ in range(2):
+                front, back = await it.network("front"), await it.network("back")
+                await it.net.remove_network(front)
+                assert left_over(paths)
+                await it.net.remove_network(back)
+                assert [name for name in left_over(paths) if not name.startswith("keeper")] == []
+
+    run(scenario, tmp_path)
+
+
 def test_many_changes_at_once(tmp_path: Path) -> None:
     async def scenario(paths: Paths) -> None:
         async with lab(paths) as it:
