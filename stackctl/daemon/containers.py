@@ -113,6 +113,7 @@ class Containers:
                 replaces=replaces,
                 id_base=store.allocate_id_range() if private else 0,
             )
+            undo.callback(store.release_id_range, record.id_base)
             # The record comes first: whatever a kill leaves behind can be found by it.
             self._registry.put(record)
             undo.callback(self._registry.delete, container_id)

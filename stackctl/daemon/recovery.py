@@ -38,6 +38,7 @@ async def recover(parts: Parts, containers: Containers, supervisor: Supervisor) 
             await containers.finish_removal(record)
     await parts.volumes.sweep()
     await asyncio.to_thread(_sweep_directories, parts)
+    await parts.images.sweep({r.config.image_id for r in registry.all()})
     for record in registry.all():
         supervisor.resume(record)
 

@@ -7,7 +7,6 @@ that neither touches what is the other's.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ class Paths:
     @property
     def tag(self) -> str:
         """Six hexadecimal digits that tell this engine's kernel objects from another's."""
-        return hashlib.sha256(f"{self.root}\0{self.run}".encode()).hexdigest()[:6]
+        return _digest(f"{self.root}\0{self.run}")[:6]
 
     @property
     def socket(self) -> Path:
@@ -77,7 +76,7 @@ class Paths:
 
     def shim_socket(self, shim: str) -> Path:
         """A shim's socket; `shim` is the project's name, hashed: sun_path holds 107 bytes."""
-        return self.run / "shim" / f"{hashlib.sha256(shim.encode()).hexdigest()[:16]}.sock"
+        return self.run / "shim" / f"{_digest(shim)[:16]}.sock"
 
     @property
     def keeper_socket(self) -> Path:
@@ -102,4 +101,11 @@ class Paths:
 
     def veth(self, endpoint_key: str) -> str:
         """Name of an endpoint's end on the host."""
-        return f"v{self.tag}{hashlib.sha256(endpoint_key.encode()).hexdigest()[:8]}"
+        return f"v{self.tag}{_digest(endpoint_key)[:8]}"
+
+
+def _digest(text: str) -> str:
+    # Not needed by the CLI, whose every command would pay for the import (2 ms).
+    import hashlib
+
+    return hashlib.sha256(text.encode()).hexdigest()
