@@ -23,6 +23,39 @@ class Streams(Protocol):
     async def resize(self, width: int, height: int) -> None: ...
 
 
+class Detached:
+    """A process whose output nobody wants: it is read and dropped, so that it can write on."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        self._drain = asyncio.create_task(self._read_all())
+
+    async def _read_all(self) -> None:
+        try:
+            while await self._streams.read() is not None:
+                pass
+        finally:
+            await self._streams.close()
+
+    async def read(self) -> tuple[int, bytes] | None:
+        return None
+
+    async def write(self, data: bytes) -> None:
+        pass
+
+    async def close_stdin(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def wait(self) -> int:
+        return await self._streams.wait()
+
+    async def resize(self, width: int, height: int) -> None:
+        await self._streams.resize(width, height)
+
+
 class OpenSession:
     """One session as the API serves it; its exit code outlives its streams."""
 

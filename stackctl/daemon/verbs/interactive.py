@@ -8,7 +8,7 @@ from typing import Any
 from stackctl.daemon.containers import Containers, Parts, signal_number
 from stackctl.daemon.jobs import Message
 from stackctl.daemon.projects import Projects
-from stackctl.daemon.sessions import OpenSession, Sessions
+from stackctl.daemon.sessions import Detached, OpenSession, Sessions, Streams
 from stackctl.errors import Conflict, UsageError
 from stackctl.model.record import ContainerRecord
 from stackctl.runtime.container import ExecRequest
@@ -32,7 +32,7 @@ class InteractiveVerbs:
         if not command:
             raise UsageError("exec needs a command")
         tty = bool(body.get("tty"))
-        streams = await self._parts.runtime.exec(
+        streams: Streams = await self._parts.runtime.exec(
             record,
             ExecRequest(
                 argv=command,
@@ -46,6 +46,8 @@ class InteractiveVerbs:
                 privileged=bool(body.get("privileged")),
             ),
         )
+        if body.get("detach"):
+            streams = Detached(streams)
         return self._sessions.add(streams, tty=tty)
 
     async def attach(self, body: Mapping[str, Any]) -> OpenSession:
