@@ -71,6 +71,16 @@ def test_exec_passes_standard_input_and_both_outputs(two: Stack) -> None:
     assert len(two.ok("exec", "-T", "web", "cat", stdin=big).out) == len(big)
 
 
+def test_exec_detached_goes_on_without_a_reader(two: Stack) -> None:
+    # More output than a pipe holds: nobody reads it, and it must not stop the process.
+    two.ok("exec", "-d", "web", "sh", "-c", "seq 100000; echo finished >/data/marker")
+    wait_until(
+        lambda: two.run("exec", "-T", "web", "cat", "/data/marker").out == "finished\n",
+        20,
+        what="the detached process to finish",
+    )
+
+
 def test_a_service_may_reopen_its_own_output(two: Stack) -> None:
     write = "echo again >/dev/stdout; echo sorry >/dev/stderr"
     for user in ("0", "1234"):
