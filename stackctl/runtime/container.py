@@ -13,16 +13,18 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from stackctl.errors import Conflict, ContainerError, MachineError
 from stackctl.linux import process
 from stackctl.model.container import Status
+from stackctl.model.image import Snapshot
 from stackctl.model.record import ContainerRecord, ProcessRef
 from stackctl.runtime import bundle as bundles
 from stackctl.runtime import capabilities, exits, seccomp, shims
+from stackctl.runtime.archive import Archive
 from stackctl.runtime.bundle import StartRequest, shim_name
 from stackctl.runtime.cgroups.driver import CgroupDriver, driver
 from stackctl.runtime.exits import Alive, ExitInfo, Lost
@@ -535,6 +537,12 @@ class Runtime:
             return session
         await self._attach_to(shim, record, session, theirs)
         return session
+
+    def archive(
+        self, record: ContainerRecord, snapshot: Snapshot, volumes: Mapping[str, str]
+    ) -> Archive:
+        """The container's files, for `cp`; `snapshot` and `volumes` as for a start."""
+        return Archive(self._paths, record, self._started.get(record.id), snapshot, volumes)
 
     def _drop_waiting(self, container_id: str) -> None:
         """The start that sessions wait for will not come."""

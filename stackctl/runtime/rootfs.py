@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from stackctl.errors import ContainerError
@@ -174,6 +174,20 @@ def rootfs(
         *(Bind(target=t, source=s, recursive=False) for t, s in generated.items()),
         *_user(config, volumes),
         *(() if privileged else _protections(processors)),
+    )
+
+
+def files_only(
+    snapshot: Snapshot, config: ContainerConfig, volumes: Mapping[str, str]
+) -> tuple[RootfsMount, ...]:
+    """What `cp` sees of a container that does not run: its layers, volumes and binds."""
+    return (
+        *_layers(snapshot),
+        *(
+            replace(mount, copy=False) if isinstance(mount, Volume) else mount
+            for mount in _user(config, volumes)
+            if isinstance(mount, Volume | Bind)
+        ),
     )
 
 

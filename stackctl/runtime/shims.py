@@ -25,11 +25,12 @@ Message = dict[str, Any]
 OnEvent = Callable[["Shim", Message, list[int]], None]
 
 _SOURCE = Path(__file__).resolve().parents[2]
-_PROGRAM = (
-    "import sys; sys.path.insert(0, {source!r}); "
-    "from stackctl.runtime.shim.main import main; main()"
+#: What a process of ours runs: `module` of stackctl.runtime.shim, in a bare interpreter.
+CODE = (
+    f"import sys; sys.path.insert(0, {str(_SOURCE)!r}); "
+    "from stackctl.runtime.shim.{module} import main; main()"
 )
-_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 
 class ShimGone(MachineError):
@@ -202,10 +203,10 @@ def start_shim(path: Path, log: Path) -> int:
             (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
             (os.POSIX_SPAWN_OPEN, 2, str(log), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600),
         ]
-        program = _PROGRAM.format(source=str(_SOURCE))
+        program = CODE.format(module="main")
         arguments = [sys.executable, "-I", "-S", "-c", program, "stackctl-shim", str(path)]
         return os.posix_spawn(
-            sys.executable, arguments, _ENVIRONMENT, file_actions=actions, setsid=True
+            sys.executable, arguments, ENVIRONMENT, file_actions=actions, setsid=True
         )
 
 

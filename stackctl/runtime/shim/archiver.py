@@ -1,0 +1,318 @@
+"""Copies files out of and into a container as a tar stream: a short-lived process of its own.
+
+    engine --request(op, path, ...)--> archiver (host's root)
+                                       enters the container's namespaces, or mounts the root of
+                                       a stopped one in a mount namespace of its own
+    engine <--stat | failed----------- archiver
+       ... tar stream on a pipe ...
+    engine <--done | failed----------- archiver
+
+Once it is inside, the container's root is its root directory: no name in the
+archive and no link, swapped or not, leads anywhere else. Everything it needs is
+imported before; the C library looks up nobody (no user names in archives).
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+import posixpath
+import stat
+import sys
+import tarfile
+import time
+
+from stackctl.linux import process
+from stackctl.runtime.shim import mounts, protocol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO
+
+    Message = dict[str, Any]
+
+CONTROL, DATA = 3, 4
+_GO_TYPES = {
+    stat.S_IFDIR: 1 << 31,
+    stat.S_IFLNK: 1 << 27,
+    stat.S_IFBLK: 1 << 26,
+    stat.S_IFCHR: 1 << 26 | 1 << 21,
+    stat.S_IFIFO: 1 << 25,
+    stat.S_IFSOCK: 1 << 24,
+}
+_GO_BITS = ((stat.S_ISUID, 1 << 23), (stat.S_ISGID, 1 << 22), (stat.S_ISVTX, 1 << 20))
+
+
+class Refused(Exception):
+    """The request cannot be done; the text says why."""
+
+
+def main() -> None:
+    control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, CONTROL)
+    os.set_inheritable(CONTROL, False)
+    os.set_inheritable(DATA, False)
+    process.close_range(DATA + 1)
+    received = protocol.receive(control)
+    if received is None:
+        return
+    request = received[0]
+    try:
+        _enter(request)
+        answer = _perform(request, control)
+    except BrokenPipeError:
+        return  # whoever asked has gone
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        answer = {"failed": f"{name}{error.strerror}", "errno": error.errno or 0}
+    except (Refused, mounts.SetupError, tarfile.TarError) as error:
+        answer = {"failed": str(error), "errno": errno.EINVAL}
+    protocol.send(control, answer)
+
+
+def _enter(request: Message) -> None:
+    """Become root in the container's user namespace, with its root as ours."""
+    userns = request["userns"]
+    process.prctl(process.PR_SET_DUMPABLE, 0)
+    if request["pid"]:
+        pidfd = os.pidfd_open(request["pid"])
+        if process.start_time(request["pid"]) != request["start_time"]:
+            raise Refused("the container has just ended")
+        process.setns(pidfd, process.CLONE_NEWNS | (process.CLONE_NEWUSER if userns else 0))
+        os.close(pidfd)
+        _become_root()
+    else:
+        stage = mounts.Stage()
+        namespace = process.new_user_namespace(*userns) if userns else -1
+        trees = mounts.open_sources(request["mounts"], namespace, stage)
+        os.chdir(request["staging"])
+        if namespace >= 0:
+            process.setns(namespace, process.CLONE_NEWUSER)
+            os.close(namespace)
+            _become_root()
+        process.unshare(process.CLONE_NEWNS)
+        root = mounts.perform(request["mounts"], trees, stage)
+        mounts.enter(root, read_only=False, stage=stage)
+        os.close(root)
+    sys.path.clear()
+    sys.meta_path.clear()
+    os.umask(0)
+
+
+def _become_root() -> None:
+    os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+def _perform(request: Message, control: _socket.socket) -> Message:
+    path = posixpath.join("/", request["path"])
+    match request["op"]:
+        case "stat":
+            return {"stat": _describe(path)}
+        case "get":
+            protocol.send(control, {"stat": _describe(path)})
+            with os.fdopen(DATA, "wb", 65536) as stream:
+                _pack(path, stream)
+        case "put":
+            if not stat.S_ISDIR(os.stat(path).st_mode):
+                raise Refused(f"{path} is not a directory")
+            protocol.send(control, {"stat": _describe(path)})
+            with os.fdopen(DATA, "rb", 65536) as stream:
+                _unpack(path, stream, request)
+    return {"done": True}
+
+
+def _plain(path: str) -> str:
+    """The path to look at: a trailing "/" or "/." asks for what a link points at."""
+    if path.endswith(("/", "/.")):
+        return os.path.realpath(path)
+    return posixpath.normpath(path)
+
+
+def _describe(path: str) -> Message:
+    """Docker's path stat: Go's mode bits, RFC 3339."""
+    place = _plain(path)
+    status = os.lstat(place)
+    mode = stat.S_IMODE(status.st_mode) & 0o777 | _GO_TYPES.get(stat.S_IFMT(status.st_mode), 0)
+    for bit, go in _GO_BITS:
+        if status.st_mode & bit:
+            mode |= go
+    seconds, rest = divmod(status.st_mtime_ns, 1_000_000_000)
+    is_link = stat.S_ISLNK(status.st_mode)
+    return {
+        "name": posixpath.basename(posixpath.normpath(path)) or "/",
+        "size": status.st_size,
+        "mode": mode,
+        "mtime": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:09d}Z",
+        "linkTarget": os.path.realpath(place) if is_link else "",
+    }
+
+
+def _pack(path: str, stream: BinaryIO) -> None:
+    """The object at `path`, with all below, under its own base name."""
+    place = _plain(path)
+    parent, name = posixpath.split(place)
+    top = posixpath.basename(posixpath.normpath(path)) or "."
+    seen: dict[tuple[int, int], str] = {}
+    with tarfile.open(mode="w|", fileobj=stream, format=tarfile.PAX_FORMAT) as archive:
+        directory = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        _pack_one(archive, directory, name or ".", top, seen)
+        os.close(directory)
+
+
+def _pack_one(
+    archive: tarfile.TarFile,
+    directory: int,
+    name: str,
+    shown: str,
+    seen: dict[tuple[int, int], str],
+) -> None:
+    try:
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return  # it was removed while we walked
+    member = tarfile.TarInfo(shown)
+    member.mode = stat.S_IMODE(status.st_mode)
+    member.uid, member.gid = status.st_uid, status.st_gid
+    member.mtime = status.st_mtime
+    kind = stat.S_IFMT(status.st_mode)
+    key = (status.st_dev, status.st_ino)
+    if kind == stat.S_IFDIR:
+        member.type = tarfile.DIRTYPE
+        archive.addfile(member)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        inner = os.open(name, flags, dir_fd=directory)
+        for entry in sorted(os.listdir(inner)):
+            _pack_one(archive, inner, entry, f"{shown}/{entry}", seen)
+        os.close(inner)
+    elif kind == stat.S_IFLNK:
+        member.type = tarfile.SYMTYPE
+        member.linkname = os.readlink(name, dir_fd=directory)
+        archive.addfile(member)
+    elif kind == stat.S_IFREG and key in seen:
+        member.type = tarfile.LNKTYPE
+        member.linkname = seen[key]
+        archive.addfile(member)
+    elif kind == stat.S_IFREG:
+        if status.st_nlink > 1:
+            seen[key] = shown
+        _pack_file(archive, member, directory, name)
+    elif kind in (stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK):
+        member.type = {
+            stat.S_IFIFO: tarfile.FIFOTYPE,
+            stat.S_IFCHR: tarfile.CHRTYPE,
+            stat.S_IFBLK: tarfile.BLKTYPE,
+        }[kind]
+        member.devmajor, member.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
+        archive.addfile(member)
+
+
+def _pack_file(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, directory: int, name: str
+) -> None:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    fd = os.open(name, flags, dir_fd=directory)
+    with os.fdopen(fd, "rb", 0) as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            return  # swapped while we looked
+        member.size = status.st_size
+        archive.addfile(member, _Padded(file))  # type: ignore[arg-type]
+
+
+class _Padded:
+    """A file that may shrink while it is read: zeros stand for what has gone."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            piece = self._file.read(size - len(data))
+            if not piece:
+                return data + bytes(size - len(data))
+            data += piece
+        return data
+
+
+def _unpack(path: str, stream: BinaryIO, request: Message) -> None:
+    """Unpack below the directory `path`; directories get their times last."""
+    root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    times: list[tuple[str, float]] = []
+    with tarfile.open(mode="r|", fileobj=stream) as archive:
+        for member in archive:
+            name = posixpath.normpath(member.name.lstrip("/"))
+            if name == ".." or name.startswith("../"):
+                raise Refused(f"the archive has a path that leads out of it: {member.name}")
+            _unpack_one(archive, member, root, name, request)
+            if member.isdir():
+                times.append((name, member.mtime))
+    for name, when in reversed(times):
+        os.utime(name, (when, when), dir_fd=root, follow_symlinks=False)
+    while stream.read(65536):  # what follows the archive's end, so that the sender can finish
+        pass
+
+
+def _unpack_one(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, root: int, name: str, request: Message
+) -> None:
+    if not member.isdir():
+        _make_way(root, name, request)
+    if member.isdir():
+        _unpack_directory(root, name, request)
+    elif member.isreg():
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(name, flags, 0o600, dir_fd=root), "wb") as file:
+            source = archive.extractfile(member)
+            while source is not None and (data := source.read(65536)):
+                file.write(data)
+    elif member.issym():
+        os.symlink(member.linkname, name, dir_fd=root)
+    elif member.islnk():
+        target = posixpath.normpath(member.linkname.lstrip("/"))
+        if target.startswith("../"):
+            raise Refused(f"the archive has a link that leads out of it: {member.linkname}")
+        os.link(target, name, src_dir_fd=root, dst_dir_fd=root, follow_symlinks=False)
+        return
+    elif member.isfifo():
+        os.mkfifo(name, 0o600, dir_fd=root)
+    else:
+        raise Refused(f"{member.name}: device nodes are not copied into containers")
+    uid, gid = (member.uid, member.gid) if request["keep_owners"] else (0, 0)
+    os.chown(name, uid, gid, dir_fd=root, follow_symlinks=False)
+    if not member.issym():
+        os.chmod(name, stat.S_IMODE(member.mode), dir_fd=root)
+        os.utime(name, (member.mtime, member.mtime), dir_fd=root)
+
+
+def _unpack_directory(root: int, name: str, request: Message) -> None:
+    try:
+        os.mkdir(name, 0o700, dir_fd=root)
+        return
+    except FileExistsError:
+        pass
+    # A link to a directory will do: /var/run and the like.
+    if not stat.S_ISDIR(os.stat(name, dir_fd=root).st_mode):
+        if request["keep_kinds"]:
+            raise Refused(f"{name} is no directory in the container")
+        os.unlink(name, dir_fd=root)
+        os.mkdir(name, 0o700, dir_fd=root)
+
+
+def _make_way(root: int, name: str, request: Message) -> None:
+    try:
+        status = os.stat(name, dir_fd=root, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(status.st_mode):
+        if request["keep_kinds"]:
+            raise Refused(f"{name} is a directory in the container")
+        os.rmdir(name, dir_fd=root)
+    else:
+        os.unlink(name, dir_fd=root)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""Known attacks on container runtimes, tried on ours (docs/security.md names each)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stackctl.errors import ContainerError
+from stackctl.model.container import VolumeMount
+from stackctl.model.image import DirectoryMount, Snapshot
+from stackctl.state.paths import Paths
+from support.runtime_bed import Bed
+
+pytestmark = pytest.mark.needs("root", "userns", "overlay", "cgroup")
+
+
+@pytest.fixture
+def bed(engine_dirs: Paths) -> Iterator[Bed]:
+    bed = Bed(engine_dirs)
+    yield bed
+    bed.close()
+
+
+@pytest.fixture
+def rootfs(bed: Bed, engine_dirs: Paths) -> Path:
+    """An image of the attacker's: /usr of the host and links of his own."""
+    root = engine_dirs.root.parent / "image"
+    for name in ("usr", "etc", "tmp"):
+        (root / name).mkdir(parents=True)
+    for name in ("bin", "lib", "lib64"):
+        os.symlink(f"usr/{name}", root / name)
+
+    async def prepare(container_id: str, image: object) -> Snapshot:
+        return Snapshot(
+            mounts=(
+                DirectoryMount(target="/", source=str(root)),
+                DirectoryMount(target="/usr", source="/usr"),
+            )
+        )
+
+    async def release(container_id: str) -> None:
+        return None
+
+    bed.images.prepare = prepare  # type: ignore[method-assign, assignment]
+    bed.images.release = release  # type: ignore[method-assign]
+    return root
+
+
+def interpreter() -> str:
+    return hashlib.sha256(Path(os.path.realpath(sys.executable)).read_bytes()).hexdigest()
+
+
+def test_the_engines_interpreter_cannot_be_overwritten(bed: Bed, rootfs: Path) -> None:
+    """CVE-2019-5736: an entrypoint that is /proc/self/exe."""
+    before = interpreter()
+    script = rootfs / "evil"
+    script.write_text("#!/proc/self/exe\n")
+    script.chmod(0o755)
+    try:
+        bed.start("/evil").wait()
+    except ContainerError:
+        pass  # not executing it is fine as well
+    victim = bed.start("/bin/sh", "-c", "sleep 1000")
+    attack = """
+    for exe in /proc/[0-9]*/exe; do (echo x >> $exe) 2>/dev/null && echo "wrote $exe"; done
+    i=0; while [ $i -lt 200 ]; do
+        for exe in /proc/[0-9]*/exe; do
+            case $(readlink $exe) in *python*) (echo x >> $exe) 2>/dev/null && echo wrote;; esac
+        done; i=$((i+1))
+    done &
+    wait
+    """
+    session = bed.exec(victim, "/bin/sh", "-c", attack)
+    for _ in range(5):
+        bed.runs(victim, "/bin/sh", "-c", "true")
+    out, _, _ = bed.collect(session)
+    assert out == b""
+    assert interpreter() == before
+
+
+@pytest.mark.parametrize("number", [3, 4, 5, 6, 7, 8, 9, 10])
+def test_no_working_directory_leads_to_the_host(bed: Bed, rootfs: Path, number: int) -> None:
+    """CVE-2024-21626: WORKDIR /proc/self/fd/N."""
+    place = f"/proc/self/fd/{number}"
+    with pytest.raises(ContainerError):
+        bed.start("/bin/sh", "-c", "true", working_dir=place)
+    victim = bed.start("/bin/sh", "-c", "sleep 1000")
+    with pytest.raises(ContainerError):
+        bed.exec(victim, "/bin/sh", "-c", "true", working_dir=place)
+
+
+@pytest.mark.parametrize("name", ["proc", "sys", "dev"])
+def test_links_for_kernel_file_systems_are_refused(bed: Bed, rootfs: Path, name: str) -> None:
+    """CVE-2019-19921, CVE-2026-41579: /proc, /sys or /dev is a link in the image."""
+    os.symlink("/tmp", rootfs / name)
+    with pytest.raises(ContainerError, match="symbolic link"):
+        bed.start("/bin/sh", "-c", "true")
+
+
+def test_a_resolver_link_of_the_image_stays_inside(bed: Bed, rootfs: Path) -> None:
+    """Debian's /etc/resolv.conf is a link into /run, which is empty in an image."""
+    os.symlink("../run/systemd/resolve/stub", rootfs / "etc/resolv.conf")
+    container = bed.shell("cat /etc/resolv.conf")
+    assert container.output() == "nameserver 127.0.0.11"
+    assert not Path("/run/systemd/resolve/stub").exists()
+
+
+def test_names_that_are_numbers_are_not_looked_up(bed: Bed, rootfs: Path) -> None:
+    """CVE-2026-46680: a passwd entry whose name is a number."""
+    (rootfs / "etc/passwd").write_text("1000:x:0:0::/:/bin/sh\n")
+    container = bed.start("/bin/sh", "-c", "exec sleep 1000", user="1000")
+    assert container.status("Uid").split()[0] == str(container.record.id_base + 1000)
+
+
+def test_exec_has_the_groups_of_the_start(bed: Bed, rootfs: Path) -> None:
+    """CVE-2022-36109: supplementary groups must be the same both ways."""
+    (rootfs / "etc/passwd").write_text("web:x:33:34::/:/bin/sh\n")
+    (rootfs / "etc/group").write_text("a:x:44:web\nb:x:29:web\n")
+    container = bed.start("/bin/sh", "-c", "id -G; exec sleep 1000", user="web")
+    out, _, _ = bed.runs(container, "id", "-G")
+    assert out.split() == [b"34", b"29", b"44"]  # the kernel sorts them
+    while not container.log():
+        bed.runs(container, "true")
+    assert container.log()[0].text.encode().split() == out.split()
+
+
+def test_nothing_of_the_image_runs_on_the_engines_behalf(bed: Bed, rootfs: Path) -> None:
+    """CVE-2019-14271: no name service module, no Python module of the image is loaded."""
+    marker = rootfs / "tmp/loaded"
+    (rootfs / "etc/nsswitch.conf").write_text("passwd: evil\ngroup: evil\nhosts: evil\n")
+    evil = rootfs / "evil"
+    evil.mkdir()
+    for module in ("pwd", "grp", "encodings", "tarfile", "warnings", "traceback"):
+        (evil / f"{module}.py").write_text(f"open({'/tmp/loaded'!r}, 'w')\n")
+    container = bed.start(
+        "/bin/sh", "-c", "exec sleep 1000", working_dir="/evil", env=("PYTHONPATH=/evil",)
+    )
+    bed.runs(container, "/bin/sh", "-c", "true", working_dir="/evil")
+    with pytest.raises(ContainerError):
+        bed.exec(container, "/no/such/program", working_dir="/evil")
+    assert not marker.exists()
+
+
+def test_no_socket_of_ours_is_abstract(bed: Bed) -> None:
+    """CVE-2020-15257: the shim listens on a path, not in a namespace that containers share."""
+    bed.start("sleep", "1000")
+    table = Path("/proc/net/unix").read_text()
+    assert "@stackctl" not in table
+
+
+def test_swapped_volume_paths_stay_inside(bed: Bed, engine_dirs: Paths) -> None:
+    """CVE-2021-30465: a second container's mount target is swapped for a link meanwhile."""
+    outside = engine_dirs.root.parent / "outside"
+    outside.mkdir()
+    shared, other = engine_dirs.volume("shared"), engine_dirs.volume("other")
+    for path in (shared, other):
+        path.mkdir(parents=True)
+    volumes = {"shared": str(shared), "other": str(other)}
+    swapper = f"""
+    cd /shared; mkdir a; ln -s {outside} b
+    while :; do mv a c; mv -T b a; mv -T a b; mv c a; done 2>/dev/null
+    """
+    mounts = (VolumeMount(volume="shared", target="/shared"),)
+    bed.shell(swapper, mounts=mounts, volumes=volumes)
+    nested = (*mounts, VolumeMount(volume="other", target="/shared/a/deep"))
+    for _ in range(30):
+        try:
+            bed.start("true", mounts=nested, volumes=volumes).wait()
+        except ContainerError:
+            pass  # the target was away for a moment
+    assert list(outside.iterdir()) == []
