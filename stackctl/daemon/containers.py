@@ -418,7 +418,8 @@ class Containers:
         for mount in record.config.mounts:
             if not isinstance(mount, VolumeMount) or self._parts.volumes.exists(mount.volume):
                 continue
-            if not mount.anonymous and record.config.project:
+            # Only `run -v name:/x` knows of an undeclared volume; docker makes it as well.
+            if not mount.anonymous and record.config.project and not record.config.oneoff:
                 raise NotFound(f'volume "{mount.volume}" does not exist')
             await self._parts.volumes.create_for(record.config, mount)
 

@@ -7,8 +7,6 @@ caller may choose.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import secrets
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +20,7 @@ from stackctl.model.network import IpamPool, NetworkConfig, VolumeConfig
 from stackctl.scheduler.desired import Condition, Dependency, Desired, DesiredService
 from stackctl.scheduler.recorded import render
 from stackctl.spec import ports, profiles, volumes
-from stackctl.spec.dump import service_data
+from stackctl.spec.hashes import config_hash, digest_of
 from stackctl.spec.mistakes import did_you_mean
 from stackctl.spec.model import Network, Service, Stack, Volume
 from stackctl.spec.resolve import host_path
@@ -31,9 +29,6 @@ from stackctl.spec.service import ServicePort, ServiceVolume
 ImageOf = Callable[[str], Image]
 #: Container name and target -> the name of a new anonymous volume.
 NameVolume = Callable[[str, str], str]
-
-#: What may change without the containers having to be made anew (as compose has it).
-_NOT_HASHED = ("build", "pull_policy", "scale", "replicas", "depends_on", "profiles")
 
 
 def random_volume_name(container: str, target: str) -> str:
@@ -116,47 +111,21 @@ def one_off(
             f'no service is called "{service}"', hint=did_you_mean(service, stack.services)
         )
     changed = written.model_copy(update=_changes(stack, written, options))
+    digest = config_hash(stack, changed)
     identity = Identity(
         name=name,
         service=service,
         number=0,
         oneoff=True,
-        config_hash=config_hash(stack, changed, image),
+        config_hash=digest,
         labels={
-            **_labels(stack, service, changed, config_hash(stack, changed, image), oneoff=True),
+            **_labels(stack, service, changed, digest, oneoff=True),
             "com.docker.compose.slug": name.rpartition("-run-")[2] or name,
         },
     )
     return container_config(
         stack, changed, image, identity, lambda target: name_volume(name, target)
     )
-
-
-def config_hash(stack: Stack, service: Service, image: Image) -> str:
-    """What decides recreation: the service's own attributes, the full names of what it joins
-    and mounts, and the image that the reference resolves to."""
-    attributes = service_data(service)
-    for key in _NOT_HASHED:
-        attributes.pop(key, None)
-    deploy = {k: v for k, v in attributes.pop("deploy", {}).items() if k not in _NOT_HASHED}
-    if deploy:
-        attributes["deploy"] = deploy
-    attributes = {k: v for k, v in attributes.items() if not k.startswith("x-")}
-    used = {
-        "service": attributes,
-        "image": image.id,
-        "networks": {key: stack.networks[key].name for key in service.networks},
-        "volumes": {
-            mount.source: stack.volumes[mount.source].name
-            for mount in service.volumes
-            if mount.type == "volume" and mount.source
-        },
-    }
-    return _hash(used)
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _desired_service(
@@ -168,7 +137,7 @@ def _desired_service(
     name_volume: NameVolume,
 ) -> DesiredService:
     image = image_of(service.image or "")
-    digest = config_hash(stack, service, image)
+    digest = config_hash(stack, service)
     labels = _labels(stack, name, service, digest, oneoff=False)
     replicas = []
     for number in range(1, count + 1):
@@ -258,7 +227,7 @@ def _network(stack: Stack, key: str, network: Network) -> NetworkConfig:
         labels={**network.labels, **_resource_labels(stack, "network", key)},
         project=stack.name,
         key=key,
-        config_hash=_hash(network.model_dump(mode="json", exclude_none=True)),
+        config_hash=digest_of(network.model_dump(mode="json", exclude_none=True)),
     )
 
 
@@ -269,7 +238,7 @@ def _volume(stack: Stack, key: str, volume: Volume) -> VolumeConfig:
         labels={**volume.labels, **_resource_labels(stack, "volume", key)},
         project=stack.name,
         key=key,
-        config_hash=_hash(volume.model_dump(mode="json", exclude_none=True)),
+        config_hash=digest_of(volume.model_dump(mode="json", exclude_none=True)),
     )
 
 

@@ -72,7 +72,8 @@ class Volumes:
         return await self.create(
             VolumeConfig(
                 name=mount.volume,
-                project=config.project,
+                # A named one that nobody declared is the user's own: `down -v` leaves it.
+                project=config.project if mount.anonymous else "",
                 anonymous=mount.anonymous,
                 labels={"com.docker.volume.anonymous": ""} if mount.anonymous else {},
             )

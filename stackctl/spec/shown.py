@@ -15,11 +15,13 @@ def shown(stack: Stack, format: str, services: Sequence[str] = ()) -> dict[str, 
     """`text` (yaml or json) and the names of each kind, in the file's order.
 
     Of `services` with what they depend on, of all when none is named. Raises
-    NotFound for a service that does not exist.
+    NotFound for a service that does not exist, StackFileErrors when one that is enabled needs
+    one that is not.
     """
     stack = profiles.enable(stack, services)
     if services:
         stack = _only(stack, services)
+    profiles.check(stack)
     return {
         "text": as_text(stack, format),
         "services": list(stack.services),

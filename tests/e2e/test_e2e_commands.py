@@ -122,6 +122,9 @@ def test_run_is_a_container_of_its_own(two: Stack) -> None:
     two.ok("run", "--rm", "-T", "web", "getent", "hosts", "talker")
     assert sorted(two.states()) == ["app-talker-1", "app-web-1"]
     assert two.run("run", "--rm", "-T", "job").code == 3
+    # A volume that only the command line names is made, and outlives the container.
+    two.ok("run", "--rm", "-T", "-v", "kept:/k", "web", "sh", "-c", "echo yes > /k/file")
+    assert two.ok("run", "--rm", "-T", "-v", "kept:/k", "web", "cat", "/k/file").out == "yes\n"
 
 
 def test_stop_start_restart_and_kill(two: Stack) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stackctl.daemon.desired import config_hash, desired, one_off
+from stackctl.daemon.desired import desired, one_off
 from stackctl.errors import NotFound, StackFileError, UsageError
 from stackctl.model.container import (
     BindMount,
@@ -20,6 +20,7 @@ from stackctl.model.container import (
 )
 from stackctl.model.image import Image, ImageConfig
 from stackctl.scheduler.desired import Condition, Desired
+from stackctl.spec.hashes import config_hash
 from stackctl.spec.loader import LoadRequest, load
 from stackctl.spec.model import Stack
 
@@ -338,9 +339,8 @@ def test_disabled_services(stacks: Stacks) -> None:
         wanted(stack, services=["c"])
 
 
-def hashed(stack: Stack, image_id: str = "sha256:1") -> str:
-    image = Image(id=image_id, reference="img", config=ImageConfig())
-    return config_hash(stack, stack.services["web"], image)
+def hashed(stack: Stack) -> str:
+    return config_hash(stack, stack.services["web"])
 
 
 @pytest.mark.parametrize(
@@ -364,14 +364,12 @@ def test_what_recreates(stacks: Stacks, lines: str, changes: bool) -> None:
     plain = hashed(stacks.service("", top=top))
     stack = stacks.service(lines, top=top)
     service = {**stack.services, **stack.disabled}["web"]
-    image = Image(id="sha256:1", reference="img", config=ImageConfig())
-    assert (config_hash(stack, service, image) != plain) is changes
+    assert (config_hash(stack, service) != plain) is changes
 
 
-def test_image_and_resource_names_recreate(stacks: Stacks) -> None:
+def test_resource_names_recreate(stacks: Stacks) -> None:
     top = "networks: {n: {name: %s}}\n"
     one = stacks.service("networks: [n]", top=top % "x")
-    assert hashed(one) != hashed(one, "sha256:2")
     assert hashed(one) != hashed(stacks.service("networks: [n]", top=top % "y"))
     # Nothing but the project's own text counts: the order of keys does not.
     two = stacks.service("user: a\ntty: true")

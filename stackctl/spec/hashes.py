@@ -1,0 +1,43 @@
+"""The hash that decides whether a container must be made anew."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from stackctl.spec.dump import service_data
+from stackctl.spec.model import Service, Stack
+
+#: What may change without the containers having to be made anew (as compose has it).
+_NOT_HASHED = ("build", "pull_policy", "scale", "replicas", "depends_on", "profiles")
+
+
+def config_hash(stack: Stack, service: Service) -> str:
+    """Of the service's own attributes and the full names of what it joins and mounts.
+
+    Not of the image that its reference resolves to: the planner compares that
+    by itself, and says so.
+    """
+    attributes = service_data(service)
+    for key in _NOT_HASHED:
+        attributes.pop(key, None)
+    deploy = {k: v for k, v in attributes.pop("deploy", {}).items() if k not in _NOT_HASHED}
+    if deploy:
+        attributes["deploy"] = deploy
+    attributes = {k: v for k, v in attributes.items() if not k.startswith("x-")}
+    used = {
+        "service": attributes,
+        "networks": {key: stack.networks[key].name for key in service.networks},
+        "volumes": {
+            mount.source: stack.volumes[mount.source].name
+            for mount in service.volumes
+            if mount.type == "volume" and mount.source and mount.source in stack.volumes
+        },
+    }
+    return digest_of(used)
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of plain data; equal data give equal digests."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
