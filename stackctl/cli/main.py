@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,7 +40,21 @@ class Entry:
     function: str = ""
     #: Everything after the first argument belongs to the container's command.
     passes_on: bool = False
+    #: `-h` is an option of its own (docker's --hostname): only --help explains the command.
+    long_help_only: bool = False
 
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Commands below a word of their own: `stackctl container ls`."""
+
+    help: str
+    commands: Mapping[str, Entry]
+    #: Other names of a command, as docker has them (`ps` for `ls`).
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+
+GROUPS: Mapping[str, Group] = {}
 
 COMMANDS: Mapping[str, Entry] = {
     "up": Entry("up"),
@@ -78,26 +92,55 @@ NOT_YET = (
 
 
 class LazyGroup(TyperGroup):
-    """The root command; finds its subcommands in COMMANDS."""
+    """The root command, or a group: finds its subcommands in a table."""
+
+    def __init__(self, *args: Any, group: Group | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: None: the root.
+        self._group = group
+
+    @property
+    def _table(self) -> Mapping[str, Entry | Group]:
+        if self._group is not None:
+            return self._group.commands
+        return {**COMMANDS, **GROUPS}
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
+        return list(self._table)
 
     def get_command(self, ctx: Any, cmd_name: str) -> "Command | None":
-        entry = COMMANDS.get(cmd_name)
+        name = cmd_name if self._group is None else self._group.aliases.get(cmd_name, cmd_name)
+        entry = self._table.get(name)
+        if isinstance(entry, Group):
+            return load_group(name, entry)
         if entry is not None:
-            return load_command(cmd_name, entry)
-        if cmd_name in NOT_YET:
-            raise UsageError(f'"{PROGRAM} {cmd_name}" is not supported yet')
-        if cmd_name.startswith("-"):
+            return load_command(name, entry)
+        if self._group is None and name in NOT_YET:
+            raise UsageError(f'"{PROGRAM} {name}" is not supported yet')
+        if name.startswith("-"):
             return None  # typer says which option it does not know
         from difflib import get_close_matches
 
-        close = get_close_matches(cmd_name, COMMANDS, 1)
+        close = get_close_matches(name, self._table, 1)
+        path = ctx.command_path
+        prefix = f"{path} " if self._group is not None else ""
         raise UsageError(
-            f'there is no command "{cmd_name}"',
-            hint=f'did you mean "{close[0]}"?' if close else f"see `{PROGRAM} --help`",
+            f'there is no command "{prefix}{name}"',
+            hint=f'did you mean "{close[0]}"?' if close else f"see `{path} --help`",
         )
+
+
+def load_group(name: str, group: Group) -> "Command":
+    """The parser of a group; its commands are loaded when they are asked for."""
+    return LazyGroup(
+        name=name,
+        group=group,
+        help=group.help,
+        subcommand_metavar="COMMAND [ARGS...]",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
 
 
 def load_command(name: str, entry: Entry) -> "Command":
@@ -105,7 +148,9 @@ def load_command(name: str, entry: Entry) -> "Command":
     module = import_module(f"stackctl.cli.commands.{entry.module}")
     function = getattr(module, entry.function or name)
     single = _typer()
-    settings = {"allow_interspersed_args": False} if entry.passes_on else {}
+    settings: dict[str, Any] = {"allow_interspersed_args": False} if entry.passes_on else {}
+    if entry.long_help_only:
+        settings["help_option_names"] = ["--help"]
     single.command(name, context_settings=settings)(function)
     return get_command(single)
 

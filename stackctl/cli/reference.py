@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from stackctl.cli.main import COMMANDS, PROGRAM, application, load_command
+from stackctl.cli.main import COMMANDS, GROUPS, PROGRAM, application, load_command, load_group
 
 if TYPE_CHECKING:
     from typer._click.core import Command
@@ -34,6 +34,12 @@ def reference() -> str:
     for name, entry in COMMANDS.items():
         command = load_command(name, entry)
         lines += [f"## {PROGRAM} {name}", "", *_section(command, f"{PROGRAM} {name}", "Options")]
+    for name, group in GROUPS.items():
+        path = f"{PROGRAM} {name}"
+        lines += [f"## {path}", "", *_section(load_group(name, group), path, "Options")]
+        for member, entry in group.commands.items():
+            command = load_command(member, entry)
+            lines += [f"### {path} {member}", "", *_section(command, f"{path} {member}", "Options")]
     return "\n".join(lines).rstrip() + "\n"
 
 
