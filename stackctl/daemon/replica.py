@@ -7,10 +7,11 @@ anonymous volumes come from the caller.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from stackctl.daemon import image_defaults
 from stackctl.model.container import (
     BindMount,
     ContainerConfig,
@@ -38,9 +39,6 @@ NameVolume = Callable[[str], str]
 #: The engine's defaults, for what neither service nor image says.
 _UNSAID = ContainerConfig(name="", image="", image_id="", argv=())
 
-#: Labels with which engines find their containers: an image must not set them.
-_RESERVED = ("com.docker.compose.", "stackctl.")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
@@ -67,14 +65,14 @@ def container_config(
         argv=(*entrypoint, *command),
         entrypoint=entrypoint,
         command=command,
-        env=environment(defaults.env, service.environment),
+        env=image_defaults.environment(defaults.env, service.environment),
         working_dir=service.working_dir or defaults.working_dir or "/",
         user=service.user if service.user is not None else defaults.user,
         hostname=service.hostname or "",
-        labels=_labels(defaults.labels, service.labels, identity.labels),
+        labels=image_defaults.labels(defaults.labels, service.labels, identity.labels),
         mounts=mounts(stack, service, defaults, name_volume),
         ports=tuple(port_binding(port) for port in service.ports),
-        expose=_exposed(service, defaults),
+        expose=image_defaults.exposed(defaults.exposed_ports, service.expose),
         networks=_attachments(stack, service, identity),
         network_mode=service.network_mode or "",
         health=health(service, defaults.health),
@@ -97,23 +95,8 @@ def container_config(
 
 
 def argv(service: Service, defaults: ImageConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Entrypoint and command. A service's entrypoint drops the image's command; an empty
-    one ([] or "") clears only the image's entrypoint, as Docker's engine does."""
-    command = tuple(service.command or ())
-    if service.entrypoint:
-        return tuple(service.entrypoint), command
-    entrypoint = defaults.entrypoint if service.entrypoint is None else ()
-    return entrypoint, command or defaults.command
-
-
-def environment(defaults: Iterable[str], own: Mapping[str, str | None]) -> tuple[str, ...]:
-    """NAME=value in order, the service's over the image's; names without value are left out.
-
-    An image's entry without "=" is dropped: it must not read the host's environment.
-    """
-    merged = dict(entry.split("=", 1) for entry in defaults if "=" in entry)
-    merged.update({name: value for name, value in own.items() if value is not None})
-    return tuple(f"{name}={value}" for name, value in merged.items() if name)
+    """Entrypoint and command."""
+    return image_defaults.argv(service.entrypoint, service.command, defaults)
 
 
 def mounts(
@@ -183,18 +166,6 @@ def port_binding(port: ServicePort) -> PortBinding:
     )
 
 
-def _exposed(service: Service, defaults: ImageConfig) -> tuple[str, ...]:
-    named = (*defaults.exposed_ports, *service.expose)
-    return tuple(dict.fromkeys(port if "/" in port else f"{port}/tcp" for port in named))
-
-
-def _labels(
-    defaults: Mapping[str, str], own: Mapping[str, str], engine: Mapping[str, str]
-) -> dict[str, str]:
-    kept = {key: value for key, value in defaults.items() if not key.startswith(_RESERVED)}
-    return {**kept, **own, **engine}
-
-
 def _attachments(
     stack: Stack, service: Service, identity: Identity
 ) -> tuple[NetworkAttachment, ...]:
@@ -223,30 +194,17 @@ def health(service: Service, default: HealthCheck | None) -> HealthCheck | None:
     own = service.healthcheck
     if own is None:
         return default if default is not None and default.test else None
-    if own.disable or own.test in ([], ["NONE"]):
+    if own.disable:
         return None
-    if own.test is not None:
-        test = _probe(own.test)
-    elif default is not None and default.test:
-        test = default.test
-    else:
-        return None
-    base = default or HealthCheck(test=test)
-    # 0 stands for the default, as in Docker.
-    return HealthCheck(
-        test=test,
-        interval=own.interval or base.interval,
-        timeout=own.timeout or base.timeout,
-        retries=own.retries or base.retries,
-        start_period=base.start_period if own.start_period is None else own.start_period,
-        start_interval=own.start_interval or base.start_interval,
+    return image_defaults.health(
+        own.test,
+        default,
+        interval=own.interval,
+        timeout=own.timeout,
+        retries=own.retries,
+        start_period=own.start_period,
+        start_interval=own.start_interval,
     )
-
-
-def _probe(test: Sequence[str]) -> tuple[str, ...]:
-    if test[0] == "CMD-SHELL":
-        return ("/bin/sh", "-c", test[1])
-    return tuple(test[1:])
 
 
 def restart_policy(text: str | None) -> RestartPolicy:
