@@ -35,6 +35,7 @@ from stackctl.model.container import (
 from stackctl.model.network import Endpoint, PublishedPort
 from stackctl.model.record import ContainerRecord, ProcessRef
 from stackctl.net.service import Net
+from stackctl.runtime.archive import Archive
 from stackctl.runtime.container import Runtime, StartRequest
 from stackctl.state.paths import Paths
 
@@ -225,7 +226,13 @@ class Containers:
                 record = self._registry.put(replace(record, ports=ports))
             resolver_port = 32768 + secrets.randbelow(28000) if record.endpoints else 0
 
+            began = time.time()
+
             async def attach(process: ProcessRef) -> None:
+                # Taken before its first instruction: whoever follows the log from the start
+                # of this run would miss what it says before we hear that it runs.
+                nonlocal began
+                began = time.time()
                 if not record.endpoints:
                     return
                 await parts.net.attach(process.pid, record.endpoints)
@@ -251,7 +258,7 @@ class Containers:
             process = await parts.runtime.start(request, attach)
             undo.pop_all()
         return self._registry.put(
-            replace(record, status=Status.RUNNING, process=process, started_at=time.time())
+            replace(record, status=Status.RUNNING, process=process, started_at=began)
         )
 
     def _failed(self, record: ContainerRecord, error: BaseException) -> None:
@@ -267,6 +274,12 @@ class Containers:
             error=str(error) or type(error).__name__,
             health=Health.NONE,
         )
+
+    async def archive(self, record: ContainerRecord) -> Archive:
+        """Its files, for `cp`: of its running process, or of the root that a start would get."""
+        image = await self._parts.images.get(record.config.image_id)
+        snapshot = await self._parts.images.prepare(record.id, image)
+        return self._parts.runtime.archive(record, snapshot, self._volume_paths(record.config))
 
     async def _publish_ports(self, record: ContainerRecord) -> tuple[PublishedPort, ...]:
         if not record.config.ports or not record.endpoints:

@@ -32,6 +32,7 @@ from stackctl.daemon.volumes import Volumes
 from stackctl.errors import NotFound
 from stackctl.image.service import Images
 from stackctl.net.service import Net
+from stackctl.runtime.archive import Archive
 from stackctl.runtime.container import Runtime
 from stackctl.state.paths import Paths
 from stackctl.state.records import Store
@@ -45,6 +46,7 @@ class Service:
     def __init__(self, parts: Parts, containers: Containers, supervisor: Supervisor) -> None:
         self._parts = parts
         self._supervisor = supervisor
+        self._containers = containers
         self._sessions = Sessions()
         self._jobs = Jobs()
         projects = Projects(parts)
@@ -111,6 +113,34 @@ class Service:
                 return await self._interactive.attach(body)
             case _:
                 raise NotFound(f'the engine has no session verb "{verb}"')
+
+    async def archive_stat(self, container: str, path: str) -> Message:
+        """What is at `path`: name, size, mode (Go's bits), mtime, linkTarget."""
+        return await (await self._archive(container)).stat(path)
+
+    async def archive_get(self, container: str, path: str) -> tuple[Message, AsyncIterator[bytes]]:
+        """The same, and a tar stream of it."""
+        return await (await self._archive(container)).get(path)
+
+    async def archive_put(
+        self,
+        container: str,
+        path: str,
+        content: AsyncIterator[bytes],
+        *,
+        no_overwrite_dir_non_dir: bool,
+        copy_uid_gid: bool,
+    ) -> None:
+        """Unpack a tar stream into a directory; owners are the stream's, as in Docker.
+
+        `copy_uid_gid` (cp -a) asks for nothing more than that.
+        """
+        archive = await self._archive(container)
+        await archive.put(path, content, keep_owners=True, keep_kinds=no_overwrite_dir_non_dir)
+
+    async def _archive(self, container: str) -> Archive:
+        record = self._parts.registry.store.find_container(container)
+        return await self._containers.archive(record)
 
     # -- daemon.lifetime
 

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from stackctl.linux import inotify
 from stackctl.state.paths import Paths
@@ -67,7 +67,7 @@ async def follow(
     tail: int | None = None,
     since: float = 0.0,
     until: float = 0.0,
-    until_done: asyncio.Future[object] | None = None,
+    until_done: asyncio.Future[Any] | None = None,
 ) -> AsyncIterator[LogLine]:
     """What `read` gives, then what comes, until `until_done` is done and all was read."""
     first, last = _stamp(since), _stamp(until)
