@@ -6,6 +6,8 @@ BIN := .venv/bin
 CYCLES ?= 100
 # Further options for pytest, e.g. PYTEST="-k health -x".
 PYTEST ?=
+# Every test has an engine of its own, so that files of tests may run beside each other.
+PARALLEL ?= -n auto --maxprocesses=4 --dist loadfile
 # In CI a test that is skipped is a failure.
 NO_SKIPS := $(if $(filter true 1,$(CI)),--no-skips,)
 
@@ -43,10 +45,10 @@ lint: .venv/ready-dev
 	@report=$$($(BIN)/lint-imports 2>&1) || { echo "$$report"; exit 1; }
 
 unit: .venv/ready-dev
-	@$(BIN)/pytest tests/unit $(NO_SKIPS) $(PYTEST)
+	@$(BIN)/pytest $(PARALLEL) tests/unit $(NO_SKIPS) $(PYTEST)
 
 integration e2e: .venv/ready-dev packages
-	@$(BIN)/pytest tests/$@ $(NO_SKIPS) $(PYTEST)
+	@$(BIN)/pytest $(PARALLEL) tests/$@ $(NO_SKIPS) $(PYTEST)
 
 check: lint unit
 
@@ -55,7 +57,8 @@ packages:
 	@scripts/packages.sh tests
 
 test: .venv/ready-dev packages lint
-	@$(BIN)/pytest tests/unit tests/integration tests/e2e --cycles=$(CYCLES) $(NO_SKIPS) $(PYTEST)
+	@# The longest first: no worker is left alone with them at the end.
+	@$(BIN)/pytest $(PARALLEL) tests/e2e tests/integration tests/unit --cycles=$(CYCLES) $(NO_SKIPS) $(PYTEST)
 
 soak: .venv/ready-dev
 	@$(BIN)/pytest tests/e2e -k cycles --cycles=$(CYCLES) --timeout=3600 $(PYTEST)

@@ -41,8 +41,15 @@ def descriptors(engine: Engine) -> dict[str, int]:
     }
 
 
+def settled(engine: Engine) -> census.Census:
+    """Without the images: the machine's own /etc may change meanwhile, and the image with it."""
+    now = engine.census()
+    kept = (path for path in now.files if not path.startswith("root/images/"))
+    return replace(now, files=frozenset(kept))
+
+
 def as_counts(engine: Engine) -> dict[str, int]:
-    return {**engine.census().counts(), **descriptors(engine)}
+    return {**settled(engine).counts(), **descriptors(engine)}
 
 
 @pytest.mark.timeout(900)
@@ -57,7 +64,7 @@ def test_cycles_of_up_and_down_leave_the_counts_flat(
     for _ in range(2):
         stack.up()
         stack.ok("down", "-v", "-t", "1")
-    before = engine.census()
+    before = settled(engine)
     counts = as_counts(engine)
     objects = census.namespace_objects()
     cycles = request.config.getoption("--cycles")
@@ -69,11 +76,11 @@ def test_cycles_of_up_and_down_leave_the_counts_flat(
         lambda: as_counts(engine) == counts,
         20,
         what=lambda: (
-            f"{counts}, but {as_counts(engine)}:\n" + census.difference(before, engine.census())
+            f"{counts}, but {as_counts(engine)}:\n" + census.difference(before, settled(engine))
         ),
     )
     after = census.namespace_objects()
-    # The slab's counts lag behind, by far less than one namespace a cycle.
-    limit = max(10, cycles // 3)
+    # What no process holds. These counts lag and are the whole machine's, other tests
+    # included; a leak would be three for each cycle.
     grown = {kind: after[kind] - objects[kind] for kind in objects}
-    assert all(growth < limit for growth in grown.values()) or cycles < 30, grown
+    assert all(growth < max(50, cycles) for growth in grown.values()), grown
