@@ -474,6 +474,10 @@ class Runtime:
         if record.status is Status.PAUSED:
             raise Conflict(f"container {record.config.name} is paused")
         message, session, theirs = self._exec_session(record, request)
+        number = message["session"]
+        session.on_signal = lambda signum: shim.tell(
+            {"op": "signal-exec", "session": number, "signal": int(signum)}
+        )
         try:
             await shim.call(message, theirs)
         except BaseException as error:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import signal
 from collections.abc import Callable
 
 from stackctl.errors import ContainerError
@@ -119,6 +120,8 @@ class Session:
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         #: Called when stdin is closed by the client, after its descriptor was.
         self.on_stdin_closed: Callable[[], None] = lambda: None
+        #: Sends a signal to an exec's process; an attach has none of its own.
+        self.on_signal: Callable[[int], None] = lambda signum: None
         self._pipes: dict[int, Readable] = {}
         self._turn = STDOUT
         self._wake: Callable[[], None] = lambda: None
@@ -181,6 +184,10 @@ class Session:
     async def wait(self) -> int:
         """The exit code."""
         return await asyncio.shield(self.exited)
+
+    async def kill(self, signum: int = signal.SIGKILL) -> None:
+        """Signal the process of an exec (what it has forked is left alone)."""
+        self.on_signal(signum)
 
     async def close(self) -> None:
         """Let go of everything; the process is left alone."""

@@ -69,6 +69,15 @@ def test_exec_as_another_user_in_another_directory(bed: Bed, sleeper: Container)
     assert found == (b"8\n9\n/tmp\nb\n", b"", 0)
 
 
+def test_an_exec_that_takes_too_long_can_be_killed_alone(bed: Bed, sleeper: Container) -> None:
+    session, other = bed.exec(sleeper, "sleep", "1000"), bed.exec(sleeper, "sleep", "1000")
+    bed.do(session.kill())
+    assert bed.do(session.wait()) == 128 + 9
+    assert not other.exited.done()
+    bed.do(other.kill(15))
+    assert bed.do(other.wait()) == 128 + 15
+
+
 def test_exec_of_what_is_not_there(bed: Bed, sleeper: Container) -> None:
     with pytest.raises(ContainerError) as caught:
         bed.exec(sleeper, "no-such-program")

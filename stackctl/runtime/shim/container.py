@@ -64,6 +64,13 @@ class Launch:
         if self.is_ours and self.pidfd >= 0:
             process.pidfd_send_signal(self.pidfd, process.SIGKILL)
 
+    def signal(self, signum: int) -> None:
+        """To the process, unless it has ended."""
+        if self.pidfd >= 0:
+            process.pidfd_send_signal(self.pidfd, signum)
+        elif self.pid and not self.is_ours:
+            os.kill(self.pid, signum)  # nobody has reaped it: the number is still its own
+
     def _send_go(self) -> None:
         try:
             self._control.send(b"go", _socket.MSG_NOSIGNAL)
@@ -301,6 +308,12 @@ class Exec:
             lambda fd: child.exec_process(fd, ends, container.bundle, container.pid, request),
             self,
         )
+
+    def belongs_to(self, tell: Tell) -> bool:
+        return self._tell == tell
+
+    def signal(self, signum: int) -> None:
+        self._launch.signal(signum)
 
     def on_spawned(self, pid: int) -> None:
         pass

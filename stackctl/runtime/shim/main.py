@@ -233,6 +233,8 @@ class Shim:
             case "close-stdin":
                 if container := self._containers.get(message["id"]):
                     container.close_stdin()
+            case "signal-exec":
+                self._signal_exec(connection, message)
             case "list":
                 found = [c.describe() for c in self._containers.values()]
                 connection.tell({"seq": message["seq"], "pid": os.getpid(), "containers": found})
@@ -273,6 +275,12 @@ class Shim:
 
         run = Exec(self._loop, container, message, fds, connection.tell, ended)
         self._execs.add(run)
+
+    def _signal_exec(self, connection: Connection, message: Message) -> None:
+        """Nothing happens when it has ended. Another daemon's sessions have the same numbers."""
+        for run in self._execs:
+            if run.belongs_to(connection.tell) and run.session == message["session"]:
+                run.signal(message["signal"])
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ and processes that we forked reach these sockets.
     daemon --exec(seq, session, three fds)--> shim --fork--> child --setns, fork--> process
     daemon <--terminal(session, fd)---------- shim                 [only with a terminal]
     daemon <--reply(seq)--------------------- shim                 [executed]
+    daemon --signal-exec(session, signal)---> shim                 [no reply]
     daemon <--exec-exit(session)------------- shim
 
 A daemon that goes away before `go` aborts that start; what runs goes on.
