@@ -102,6 +102,41 @@ class RestartPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceLimit:
+    """A weight or a rate for one block device, by its path on the host."""
+
+    path: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ulimit:
+    """A resource limit, `name` as in ulimits ("nofile"); -1 is unlimited."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A host device (or a directory of them) in the container; `permissions` of "rwm"."""
+
+    source: str
+    target: str
+    permissions: str = "rwm"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logging:
+    """`driver` "json-file" (and "local", the same) or "none". None: the engine's default."""
+
+    driver: str = "json-file"
+    max_size: int | None = None
+    max_file: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Resource limits; None leaves the kernel's default."""
 
@@ -117,6 +152,21 @@ class Limits:
     cpuset_mems: str = ""
     #: None: the engine's default; -1: unlimited.
     pids: int | None = None
+    #: Microseconds, instead of `cpus`; quota without period is per 100,000.
+    cpu_period: int | None = None
+    cpu_quota: int | None = None
+    #: 10..1000, usual 500.
+    blkio_weight: int | None = None
+    blkio_weight_device: tuple[DeviceLimit, ...] = ()
+    #: Bytes (bps) or operations (iops) a second, by device.
+    device_read_bps: tuple[DeviceLimit, ...] = ()
+    device_write_bps: tuple[DeviceLimit, ...] = ()
+    device_read_iops: tuple[DeviceLimit, ...] = ()
+    device_write_iops: tuple[DeviceLimit, ...] = ()
+    #: Page size as the kernel names it ("2MB") -> bytes.
+    hugetlb: dict[str, int] = field(default_factory=dict)
+    #: Stand still instead of being killed for want of memory (cgroup v1 only).
+    oom_kill_disable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +181,13 @@ class Security:
     no_new_privileges: bool = False
     #: "private" (a range of its own) or "host".
     userns: str = "private"
+    #: Masked and read-only paths of /proc and /sys stay as the kernel has them
+    #: (security_opt systempaths=unconfined).
+    unmasked: bool = False
+    #: AppArmor profile; "": the engine's default where the host has it; "unconfined".
+    apparmor: str = ""
+    #: SELinux label parts as in security_opt label=..., e.g. "type:svirt_t", "disable".
+    label: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +220,15 @@ class ContainerConfig:
     networks: tuple[NetworkAttachment, ...] = ()
     #: "" (the networks above), "none", "host".
     network_mode: str = ""
+    #: Resolvers instead of the machine's (asked by ours), search domains and options
+    #: of /etc/resolv.conf; None: the machine's.
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] | None = None
+    dns_options: tuple[str, ...] | None = None
+    #: Lines for /etc/hosts as (name, address); the address "host-gateway" is the host's.
+    extra_hosts: tuple[tuple[str, str], ...] = ()
+    #: Names that only this container knows: (alias, service or container).
+    links: tuple[tuple[str, str], ...] = ()
     health: HealthCheck | None = None
     restart: RestartPolicy = RestartPolicy()
     limits: Limits = Limits()
@@ -175,6 +241,24 @@ class ContainerConfig:
     stop_signal: str = "SIGTERM"
     stop_grace: float = 10.0
     shm_size: int = 67108864
+    ulimits: tuple[Ulimit, ...] = ()
+    #: -1000..1000; None: the host's default.
+    oom_score_adj: int | None = None
+    #: Names or numbers of further groups, as the image's files define them.
+    group_add: tuple[str, ...] = ()
+    #: Only namespaced ones: kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.*, net.*.
+    sysctls: dict[str, str] = field(default_factory=dict)
+    devices: tuple[Device, ...] = ()
+    #: As Docker's: "c 1:3 rwm".
+    device_cgroup_rules: tuple[str, ...] = ()
+    #: "private" ("" and "shareable" too), "host", "none" (ipc only), or whose namespace to
+    #: share: "service:<name>" of the same project, "container:<name or id>".
+    ipc: str = ""
+    pid: str = ""
+    uts: str = ""
+    #: "private" or "host".
+    cgroup: str = "private"
+    logging: Logging = Logging()
     #: The stack this belongs to; "" for a single container.
     project: str = ""
     service: str = ""
