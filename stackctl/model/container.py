@@ -20,7 +20,12 @@ class BindMount:
     read_only: bool = False
     #: Make an empty host directory when `source` is missing (compose's short form does).
     create_host_path: bool = True
+    #: "private", "slave", "shared", each with an "r" before for all mounts below.
     propagation: str = "rprivate"
+    #: Mounts below `source` come along.
+    recursive: bool = True
+    #: "z" (shared among containers) or "Z" (this one's): a new label where SELinux is on.
+    selinux: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +223,7 @@ class ContainerConfig:
     expose: tuple[str, ...] = ()
     #: Empty with network_mode "bridge" means no network of a user; see network_mode.
     networks: tuple[NetworkAttachment, ...] = ()
-    #: "" (the networks above), "none", "host".
+    #: "" (the networks above), "none", "host", "service:<name>", "container:<name or id>".
     network_mode: str = ""
     #: Resolvers instead of the machine's (asked by ours), search domains and options
     #: of /etc/resolv.conf; None: the machine's.
