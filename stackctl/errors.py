@@ -2,7 +2,8 @@
 
     StackctlError            brief, hint, place, details, exit_code
     |- StackFileError        the stack file is wrong: its author can fix it
-    |  `- StackFileErrors    several at once, in file order
+    |  |- StackFileErrors    several at once, in file order
+    |  `- DockerfileError    the same for a Dockerfile; DockerfileErrors for several
     |- UsageError            the command line is wrong (exit code 2)
     |- NotFound              no such service, container, network, volume, image
     |- Conflict              a name, port or address that somebody else holds
@@ -99,6 +100,23 @@ class StackFileErrors(StackFileError):
 
     def to_json(self) -> dict[str, Any]:
         return {**super().to_json(), "errors": [e.to_json() for e in self.errors]}
+
+
+class DockerfileError(StackFileError):
+    """The Dockerfile says something wrong; `place` points at the line."""
+
+    kind = "dockerfile"
+
+
+class DockerfileErrors(StackFileErrors):
+    """All mistakes of a Dockerfile at once, in file order. Never empty."""
+
+    kind = "dockerfiles"
+
+    def __init__(self, errors: tuple[StackFileError, ...]) -> None:
+        super().__init__(errors)
+        count = len(errors)
+        self.brief = f"{count} mistake{'s' if count != 1 else ''} in the Dockerfile"
 
 
 class UsageError(StackctlError):

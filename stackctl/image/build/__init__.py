@@ -1,0 +1,1 @@
+"""Dockerfiles: the language, and building images from it."""
