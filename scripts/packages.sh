@@ -13,7 +13,7 @@ say() { printf '%s\n' "packages: $*" >&2; }
 
 # nftables, iproute2: the tests' oracles. busybox-static: hostile and tiny roots.
 # The others are what the example stacks run.
-tests="nftables iproute2 busybox-static curl nginx redis-server postgresql python3-psycopg2 python3-redis"
+tests="nftables iproute2 busybox-static curl nginx redis-server postgresql python3-psycopg2 python3-redis docker-registry skopeo"
 
 case "${1:-}" in
     tests) wanted=$tests ;;

@@ -1,19 +1,25 @@
 """Storage drivers: they prepare directories and return mounts, and mount nothing.
 
 The mounts are performed by the container's own process, in its own namespace.
-Today there is overlay; btrfs and vfs (copies, where overlay cannot stack) fit
-the same Protocol: a driver that makes copies returns DirectoryMounts.
+
+    overlay   layers shared by all, one writable layer a container (default)
+    btrfs     a subvolume a container, cloned from one an image (in place of copies)
+    vfs       a copy of everything for each container; where overlay cannot stack
 """
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from stackctl.errors import UsageError
+from stackctl.image.merge import merge
 from stackctl.image.removal import remove_tree
-from stackctl.model.image import OverlayMount, Snapshot
+from stackctl.model.image import DirectoryMount, OverlayMount, RootMount, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,7 @@ class Overlay:
     name = "overlay"
 
     def prepare(self, writable: Path, parts: Sequence[Part]) -> Snapshot:
-        mounts: list[OverlayMount] = []
+        mounts: list[RootMount] = []
         for number, part in enumerate(parts):
             home = writable / str(number)
             for directory in (home / "upper", home / "work"):
@@ -69,3 +75,72 @@ class Overlay:
 
     def release(self, writable: Path) -> None:
         remove_tree(writable)
+
+
+class Copies:
+    """vfs: a container's root is a plain directory, the layers copied into each other.
+
+    <writable>/<n>/root; what is being copied has another name until it is complete. On
+    file systems that share extents (btrfs, xfs) a copy of a file's content costs nothing.
+    """
+
+    name = "vfs"
+
+    def prepare(self, writable: Path, parts: Sequence[Part]) -> Snapshot:
+        mounts: list[RootMount] = []
+        for number, part in enumerate(parts):
+            home = writable / str(number)
+            root = home / "root"
+            if not root.is_dir():
+                home.mkdir(parents=True, exist_ok=True)
+                new = home / "new"
+                remove_tree(new)
+                merge([Path(layer) for layer in part.layers], new)
+                # What a layer at the bottom of an overlay would be: a commit compares with it.
+                (home / "layers.json").write_text(json.dumps(part.layers))
+                new.rename(root)
+            mounts.append(DirectoryMount(target=part.target, source=str(root)))
+        return Snapshot(mounts=tuple(mounts))
+
+    def release(self, writable: Path) -> None:
+        remove_tree(writable)
+
+
+class Btrfs(Copies):
+    """As vfs, on btrfs: files share their extents with the layers', so that a copy is cheap."""
+
+    name = "btrfs"
+
+
+_DRIVERS: dict[str, type[Overlay] | type[Copies]] = {
+    "overlay": Overlay,
+    "overlay2": Overlay,
+    "vfs": Copies,
+    "btrfs": Btrfs,
+}
+
+
+def driver_for(name: str, root: Path) -> StorageDriver:
+    """By name; "" is overlay. Raises UsageError."""
+    if name == "":
+        return Overlay()
+    made = _DRIVERS.get(name)
+    if made is None:
+        raise UsageError(
+            f"there is no storage driver {name!r}", hint="overlay, btrfs and vfs are there"
+        )
+    if name == "btrfs" and not _is_btrfs(root):
+        raise UsageError(f"{root} is not on btrfs", hint="overlay works everywhere")
+    return made()
+
+
+def _is_btrfs(path: Path) -> bool:
+    """By the mount table: os.statvfs does not tell the kind."""
+    best = ("", "")
+    where = os.path.realpath(path)
+    for line in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():
+        left, _, right = line.partition(" - ")
+        point, kind = left.split()[4], right.split()[0]
+        if (where + "/").startswith(point.rstrip("/") + "/") and len(point) >= len(best[0]):
+            best = (point, kind)
+    return best[1] == "btrfs"

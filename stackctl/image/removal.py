@@ -17,9 +17,22 @@ _DEEPEST = 64
 def remove_tree(path: Path) -> None:
     """Removes `path` and everything below; nothing to do when it is not there. Raises OSError."""
     try:
-        top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
         return
+    try:
+        remove_below(parent, path.name)
+    except FileNotFoundError:
+        if os.path.lexists(path):
+            raise
+    finally:
+        os.close(parent)
+
+
+def remove_below(parent: int, name: str) -> None:
+    """Removes the directory `name` of the directory `parent` with all below. Raises OSError."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    top = os.open(name, flags, dir_fd=parent)
     try:
         lifted = _Lift(top)
         _empty(top, 0, lifted)
@@ -27,7 +40,7 @@ def remove_tree(path: Path) -> None:
             _remove_directory(top, lifted.names.pop(), 1, lifted)
     finally:
         os.close(top)
-    path.rmdir()
+    os.rmdir(name, dir_fd=parent)
 
 
 class _Lift:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from stackctl.errors import MachineError, NotFound, NotPermitted, OutOfSpace, StackctlError
-from stackctl.image.drivers import Overlay, StorageDriver
+from stackctl.image.drivers import Part, StorageDriver, driver_for
 from stackctl.image.host import HostImage
-from stackctl.image.reference import Reference, parse
+from stackctl.image.reference import HOST, Reference, parse
+from stackctl.image.store import Store
 from stackctl.model.image import Image, Snapshot
 from stackctl.state.paths import Paths
 
@@ -28,7 +31,7 @@ _FRESH = 0.5
 
 
 class Images:
-    """The engine's images. Today: the built-in one; registries come with a later version."""
+    """The engine's images: the built-in one, and those of the store."""
 
     def __init__(
         self,
@@ -36,19 +39,20 @@ class Images:
         driver: StorageDriver | None = None,
         host: HostImage | None = None,
         clock: Callable[[], float] = time.monotonic,
+        store: Store | None = None,
     ) -> None:
         self._clock = clock
         self._paths = paths
-        self._driver = driver or Overlay()
+        self._given_driver = driver
+        self._given_store = store
         self._host = host or HostImage(paths.images)
         self._looking = asyncio.Lock()
         self._looked: tuple[float, Image] | None = None
 
     async def resolve(self, reference: str) -> Image:
         """Raises ImageError for what is no reference, NotFound for what is not here."""
-        parsed = parse(reference)
-        if not parsed.is_host:
-            raise _absent(parsed)
+        if not _is_host(reference):
+            return await self._stored(reference)
         async with self._looking:
             # Fifty services that start together share one look at the host.
             if self._looked and self._clock() - self._looked[0] < _FRESH:
@@ -60,7 +64,7 @@ class Images:
 
     async def get(self, image_id: str) -> Image:
         """The image that a container was made from, by id ("sha256:..."). Raises NotFound."""
-        found = await _run(lambda: self._host.get(image_id), "read the image")
+        found = await _run(lambda: self._find_id(image_id), "read the image")
         if found is None:
             raise NotFound(
                 f"image {image_id[:19]} is not here any more",
@@ -70,26 +74,71 @@ class Images:
 
     def exists(self, reference: str) -> bool:
         """Whether `resolve` would find it. Raises ImageError for what is no reference."""
-        return parse(reference).is_host
+        return _is_host(reference) or self.store.find(reference) is not None
 
     async def prepare(self, container_id: str, image: Image) -> Snapshot:
         """The mounts of a container's root, its writable directories made (or kept)."""
-        return await _run(
-            lambda: self._driver.prepare(self._writable(container_id), self._host.parts(image)),
-            "make a container's writable layer",
-        )
+
+        def work() -> Snapshot:
+            return self.driver.prepare(self._writable(container_id), self._parts(image))
+
+        return await _run(work, "make a container's writable layer")
 
     async def release(self, container_id: str) -> None:
         """Removes what the container wrote; the container must not run. Idempotent."""
         await _run(
-            lambda: self._driver.release(self._writable(container_id)),
+            lambda: self.driver.release(self._writable(container_id)),
             "remove a container's writable layer",
         )
 
     async def sweep(self, image_ids: Iterable[str]) -> None:
         """At start: removes what a crash left half made, and images that no container uses."""
         keep = frozenset(image_ids)
-        await _run(lambda: self._host.sweep(keep), "sweep the images")
+
+        def work() -> None:
+            self._host.sweep(keep)
+            self.store.sweep()
+
+        await _run(work, "sweep the images")
+
+    @property
+    def store(self) -> Store:
+        """The content store; made when it is first asked for."""
+        if self._given_store is None:
+            self._given_store = Store(self._paths)
+        return self._given_store
+
+    @property
+    def driver(self) -> StorageDriver:
+        """STACKCTL_STORAGE_DRIVER, or what the root's file system is best at."""
+        if self._given_driver is None:
+            wanted = os.environ.get("STACKCTL_STORAGE_DRIVER", "")
+            self._given_driver = driver_for(wanted, self._paths.root)
+        return self._given_driver
+
+    async def _stored(self, reference: str) -> Image:
+        """Raises NotFound."""
+
+        def work() -> Image | None:
+            found = self.store.find(reference)
+            return self.store.image(found[0], reference) if found else None
+
+        image = await _run(work, "read the image")
+        if image is None:
+            raise absent(parse(reference))
+        return image
+
+    def _find_id(self, image_id: str) -> Image | None:
+        found = self._host.get(image_id)
+        if found is None:
+            with suppress(NotFound):
+                found = self.store.image(image_id)
+        return found
+
+    def _parts(self, image: Image) -> tuple[Part, ...]:
+        if image.reference == HOST or self._host.get(image.id) is not None:
+            return self._host.parts(image)
+        return (Part("/", self.store.ensure_unpacked(image.id)),)
 
     def _writable(self, container_id: str) -> Path:
         return self._paths.container(container_id) / "rw"
@@ -113,9 +162,17 @@ def _translated(e: OSError, doing: str) -> StackctlError:
     return MachineError(text, hint="is STACKCTL_ROOT on a healthy, writable file system?")
 
 
-def _absent(reference: Reference) -> NotFound:
+def _is_host(reference: str) -> bool:
+    """Raises ImageError for what is neither a reference nor an image's id."""
+    if reference.startswith("sha256:"):
+        return False
+    return parse(reference).is_host
+
+
+def absent(reference: Reference) -> NotFound:
+    """The error for an image that is not here."""
     return NotFound(
         f"image {reference.familiar!r} is not on this machine",
-        hint="pulling from registries comes with a later version; today `image: stackctl/host`"
-        " runs whatever is installed on this machine (e.g. what apt install put there)",
+        hint=f"get it with `stackctl image pull {reference.familiar}`; `image: stackctl/host`"
+        " runs whatever is installed on this machine",
     )

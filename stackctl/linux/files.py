@@ -10,7 +10,7 @@ import ctypes
 import errno
 import os
 
-from stackctl.linux.libc import c_char_p, c_int, c_size_t, check, syscall
+from stackctl.linux.libc import c_char_p, c_int, c_size_t, check, function, syscall
 
 RESOLVE_NO_XDEV = 0x01
 RESOLVE_NO_MAGICLINKS = 0x02
@@ -149,3 +149,11 @@ def read_in_root(root: int, path: str, limit: int) -> bytes:
         raise OSError(errno.EFBIG, f"is larger than {limit} bytes", path)
     finally:
         os.close(fd)
+
+
+_syncfs = function("syncfs", c_int)
+
+
+def sync_file_system(fd: int) -> None:
+    """Write everything of the file system of `fd` to the disk (man 2 syncfs)."""
+    check(_syncfs(fd))
