@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 
 from stackctl.linux.libc import c_int, c_uint, c_void_p, check, syscall
 
@@ -43,7 +42,7 @@ class _Attach(ctypes.Structure):
 
 
 # The number differs: include/uapi/asm-generic/unistd.h, arch/x86/entry/syscalls/syscall_64.tbl.
-_bpf = syscall(321 if platform.machine() == "x86_64" else 280, c_int, c_void_p, c_uint)
+_bpf = syscall(321 if os.uname().machine == "x86_64" else 280, c_int, c_void_p, c_uint)
 
 
 def restrict_devices(group: str, program: bytes) -> None:

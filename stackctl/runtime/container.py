@@ -19,7 +19,7 @@ from typing import Any
 
 from stackctl.errors import Conflict, ContainerError, MachineError
 from stackctl.linux import process
-from stackctl.model.container import Status
+from stackctl.model.container import Limits, Status
 from stackctl.model.image import Snapshot
 from stackctl.model.record import ContainerRecord, ProcessRef
 from stackctl.runtime import bundle as bundles
@@ -32,6 +32,7 @@ from stackctl.runtime.procfs import ProcessRow, has_default_action, rows
 from stackctl.runtime.session import STDERR, STDOUT, AttachSession, Session
 from stackctl.runtime.shim import protocol
 from stackctl.runtime.shims import Shim, ShimGone
+from stackctl.runtime.stats import Stats, look
 from stackctl.state.paths import Paths
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Runtime",
     "Session",
     "StartRequest",
+    "Stats",
 ]
 
 LOG_SIZE = 20 * 1024 * 1024
@@ -440,6 +442,20 @@ class Runtime:
         pids = self.cgroups.processes(self._paths.cgroup, record.id)
         base = 0 if bundles.shares_host_ids(record.config) else record.id_base
         return await asyncio.to_thread(rows, pids, base)
+
+    async def update(self, record: ContainerRecord, limits: Limits) -> None:
+        """Change a running container's limits; what is None stays as it is.
+
+        Raises UsageError or MachineError for what cannot be; Conflict when it is not running.
+        """
+        self._ref(record)
+        await asyncio.to_thread(self.cgroups.update, self._paths.cgroup, record.id, limits)
+
+    async def stats(self, record: ContainerRecord) -> Stats:
+        """What it uses now. Conflict when it is not running."""
+        pid = None if record.config.network_mode == "host" else self._ref(record).pid
+        usage = await asyncio.to_thread(self.cgroups.usage, self._paths.cgroup, record.id)
+        return look(usage, pid)
 
     async def forget(self, record: ContainerRecord) -> None:
         """After its end: the shim drops it, its run-time files and control groups go."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,8 +45,20 @@ class CgroupDriver(Protocol):
         """When no container is left; False: something is still in it."""
 
     def plan(
-        self, engine_group: str, container_id: str, limits: Limits, security: Rights
-    ) -> CgroupPlan: ...
+        self,
+        engine_group: str,
+        container_id: str,
+        limits: Limits,
+        security: Rights,
+        devices: Sequence[str] = (),
+    ) -> CgroupPlan:
+        """`devices`: rules ("c 10:200 rwm") beside the usual ones."""
+
+    def update(self, engine_group: str, container_id: str, limits: Limits) -> None:
+        """Change the limits of a running container to these; what is None stays as it is.
+
+        Raises UsageError, MachineError; nothing is changed that the check refuses.
+        """
 
     def join_files(self, engine_group: str, container_id: str) -> tuple[str, ...]:
         """As CgroupPlan.procs, for another process of a running container (exec)."""

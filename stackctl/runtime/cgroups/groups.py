@@ -12,7 +12,9 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+
+from stackctl.errors import MachineError
 
 #: One round holds at most this many descriptors; a fork bomb takes several rounds.
 _AT_ONCE = 200
@@ -51,6 +53,32 @@ def write(path: str, text: str) -> None:
         os.write(fd, text.encode())
     finally:
         os.close(fd)
+
+
+def apply(writes: Sequence[tuple[str, str]]) -> None:
+    """Write limits of a running group in an order that the kernel takes.
+
+    memory <= memory + swap must hold at every moment (v1), so that which of the two
+    has to be first depends on the direction: what is refused is tried again after
+    the others. Raises MachineError naming what stays refused.
+    """
+    waiting = list(writes)
+    while waiting:
+        refused: list[tuple[str, str]] = []
+        reason = ""
+        for path, text in waiting:
+            try:
+                write(path, text)
+            except OSError as error:
+                refused.append((path, text))
+                reason = error.strerror or str(error)
+        if len(refused) == len(waiting):
+            path, text = refused[0]
+            raise MachineError(
+                f"the kernel refuses {text} for {os.path.basename(path)}: {reason}",
+                hint="more memory than that may be in use, or the value is out of range",
+            )
+        waiting = refused
 
 
 def make(path: str) -> None:

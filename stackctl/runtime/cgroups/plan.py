@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,7 +27,17 @@ _LEAST_QUOTA = 1_000
 
 #: Device nodes that a container may open: null, zero, full, random, urandom, tty, console,
 #: ptmx, and all pseudo terminals.
-DEVICES = ("1:3", "1:5", "1:7", "1:8", "1:9", "5:0", "5:1", "5:2", "136:*")
+DEVICES = tuple(
+    f"c {numbers} rwm"
+    for numbers in ("1:3", "1:5", "1:7", "1:8", "1:9", "5:0", "5:1", "5:2", "136:*")
+)
+
+
+class DeviceLimit(Protocol):
+    @property
+    def path(self) -> str: ...
+    @property
+    def value(self) -> int: ...
 
 
 class Limits(Protocol):
@@ -50,6 +61,26 @@ class Limits(Protocol):
     def cpuset_mems(self) -> str: ...
     @property
     def pids(self) -> int | None: ...
+    @property
+    def cpu_period(self) -> int | None: ...
+    @property
+    def cpu_quota(self) -> int | None: ...
+    @property
+    def blkio_weight(self) -> int | None: ...
+    @property
+    def blkio_weight_device(self) -> Sequence[DeviceLimit]: ...
+    @property
+    def device_read_bps(self) -> Sequence[DeviceLimit]: ...
+    @property
+    def device_write_bps(self) -> Sequence[DeviceLimit]: ...
+    @property
+    def device_read_iops(self) -> Sequence[DeviceLimit]: ...
+    @property
+    def device_write_iops(self) -> Sequence[DeviceLimit]: ...
+    @property
+    def hugetlb(self) -> Mapping[str, int]: ...
+    @property
+    def oom_kill_disable(self) -> bool: ...
 
 
 class Rights(Protocol):
@@ -70,6 +101,8 @@ class CgroupPlan:
 
     devices a program for linux.bpf.restrict_devices(into, devices), after mkdir and
             before anybody joins; empty: nothing to do (v1 has rules in `writes`)
+    version and hierarchies: what a container may mount to see its own group: on v1
+            (name of the directory, its controllers), on v2 nothing beyond the one tree
 
     On v1 the files are `tasks`, not `cgroup.procs`: a single thread that moves
     itself is spared the wait for an RCU grace period (some milliseconds; kernel/
@@ -81,25 +114,44 @@ class CgroupPlan:
     procs: tuple[str, ...]
     into: str = ""
     devices: bytes = b""
+    version: int = 2
+    hierarchies: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 def plan(
-    tree: Tree, engine_group: str, container_id: str, limits: Limits, security: Rights
+    tree: Tree,
+    engine_group: str,
+    container_id: str,
+    limits: Limits,
+    security: Rights,
+    devices: Sequence[str] = (),
 ) -> CgroupPlan:
-    """For a container that is about to start. Raises MachineError, UsageError."""
-    _check_swap(limits)
-    _check_missing(tree, limits)
+    """For a container that is about to start. Raises MachineError, UsageError.
+
+    `devices` are rules ("c 10:200 rwm") beside the usual ones.
+    """
+    check(tree, limits)
+    rules = () if security.privileged else (*DEVICES, *devices)
     if tree.version == 2:
-        return _plan_v2(tree, engine_group, container_id, limits, security)
-    return _plan_v1(tree, engine_group, container_id, limits, security)
+        return _plan_v2(tree, engine_group, container_id, limits, rules)
+    return _plan_v1(tree, engine_group, container_id, limits, rules)
+
+
+def check(tree: Tree, limits: Limits) -> None:
+    """What cannot be done is said before anything is. Raises MachineError, UsageError."""
+    _check_swap(limits)
+    _check_cpu(limits)
+    _check_missing(tree, limits)
 
 
 def _plan_v1(
-    tree: Tree, engine_group: str, container_id: str, limits: Limits, security: Rights
+    tree: Tree, engine_group: str, container_id: str, limits: Limits, rules: Sequence[str]
 ) -> CgroupPlan:
     joined = [name for name in JOINED_V1 if name in tree.v1]
     if limits.cpuset_cpus or limits.cpuset_mems:
         joined.append("cpuset")
+    if limits.hugetlb:
+        joined.append("hugetlb")
     tops = list(dict.fromkeys(tree.v1[name] for name in joined))
     hybrid = [tree.v2] if tree.v2 else []
     dirs = [
@@ -110,14 +162,38 @@ def _plan_v1(
     group = f"{engine_group}/{container_id}"
     return CgroupPlan(
         tuple(dirs),
-        tuple(_writes_v1(tree, engine_group, group, limits, security)),
+        (*_limits_v1(tree, engine_group, group, limits), *_devices_v1(tree, group, rules)),
         tuple(f"{top}/{group}/tasks" for top in tops),
         f"{tree.v2}/{group}" if tree.v2 else "",
+        version=1,
+        hierarchies=tuple(
+            (os.path.basename(top), tuple(name for name in tree.v1 if tree.v1[name] == top))
+            for top in tops
+        ),
     )
 
 
-def _writes_v1(
-    tree: Tree, engine_group: str, group: str, limits: Limits, security: Rights
+def limit_writes(
+    tree: Tree, engine_group: str, container_id: str, limits: Limits
+) -> tuple[tuple[str, str], ...]:
+    """The files of the limits alone, for a container that runs (update)."""
+    check(tree, limits)
+    group = f"{engine_group}/{container_id}"
+    if tree.version == 1:
+        return tuple(_limits_v1(tree, engine_group, group, limits))
+    return tuple((f"{tree.v2}/{group}/{name}", text) for name, text in _limits_v2(limits, tree))
+
+
+def _devices_v1(tree: Tree, group: str, rules: Sequence[str]) -> Iterator[tuple[str, str]]:
+    if rules and "devices" in tree.v1:
+        devices = f"{tree.v1['devices']}/{group}/devices"
+        yield f"{devices}.deny", "a"
+        for rule in rules:
+            yield f"{devices}.allow", rule
+
+
+def _limits_v1(
+    tree: Tree, engine_group: str, group: str, limits: Limits
 ) -> Iterator[tuple[str, str]]:
     if limits.cpuset_cpus or limits.cpuset_mems:
         top = tree.v1["cpuset"]
@@ -136,23 +212,42 @@ def _writes_v1(
         yield f"{memory}.soft_limit_in_bytes", str(limits.memory_reservation)
     if limits.memory_swappiness is not None:
         yield f"{memory}.swappiness", str(limits.memory_swappiness)
+    if limits.oom_kill_disable:
+        yield f"{memory}.oom_control", "1"
     cpu = f"{tree.v1.get('cpu')}/{group}/cpu"
-    if limits.cpus is not None:
-        yield f"{cpu}.cfs_period_us", str(PERIOD)
-        yield f"{cpu}.cfs_quota_us", str(quota(limits.cpus))
+    if bandwidth := cpu_bandwidth(limits):
+        yield f"{cpu}.cfs_period_us", str(bandwidth[1])
+        yield f"{cpu}.cfs_quota_us", str(bandwidth[0])
     if limits.cpu_shares:
         yield f"{cpu}.shares", str(limits.cpu_shares)
     if limits.pids is not None:
         yield f"{tree.v1['pids']}/{group}/pids.max", _at_most(limits.pids)
-    if not security.privileged and "devices" in tree.v1:
-        devices = f"{tree.v1['devices']}/{group}/devices"
-        yield f"{devices}.deny", "a"
-        for numbers in DEVICES:
-            yield f"{devices}.allow", f"c {numbers} rwm"
+    yield from _blkio_v1(tree, group, limits)
+    for size, most in limits.hugetlb.items():
+        yield f"{tree.v1['hugetlb']}/{group}/hugetlb.{size}.limit_in_bytes", str(most)
+
+
+def _blkio_v1(tree: Tree, group: str, limits: Limits) -> Iterator[tuple[str, str]]:
+    blkio = f"{tree.v1.get('blkio')}/{group}/blkio"
+    # The weights' names depend on the scheduler: bfq's, or those of the late cfq.
+    bfq = ".bfq" if os.path.exists(f"{tree.v1.get('blkio')}/blkio.bfq.weight") else ""
+    if limits.blkio_weight:
+        yield f"{blkio}{bfq}.weight", str(limits.blkio_weight)
+    for each in limits.blkio_weight_device:
+        yield f"{blkio}{bfq}.weight_device", f"{device_numbers(each.path)} {each.value}"
+    for name, rates in (
+        ("read_bps", limits.device_read_bps),
+        ("write_bps", limits.device_write_bps),
+        ("read_iops", limits.device_read_iops),
+        ("write_iops", limits.device_write_iops),
+    ):
+        for each in rates:
+            text = f"{device_numbers(each.path)} {each.value}"
+            yield f"{blkio}.throttle.{name}_device", text
 
 
 def _plan_v2(
-    tree: Tree, engine_group: str, container_id: str, limits: Limits, security: Rights
+    tree: Tree, engine_group: str, container_id: str, limits: Limits, rules: Sequence[str]
 ) -> CgroupPlan:
     parent = f"{tree.v2}/{engine_group}"
     group = f"{parent}/{container_id}"
@@ -166,7 +261,7 @@ def _plan_v2(
         tuple(writes),
         (f"{group}/cgroup.procs",),
         group,
-        b"" if security.privileged else device_program(DEVICES),
+        device_program(rules) if rules else b"",
     )
 
 
@@ -186,12 +281,52 @@ def _limits_v2(limits: Limits, tree: Tree) -> Iterator[tuple[str, str]]:
             yield "memory.swap.max", str(limits.memory)
     if limits.memory_reservation is not None:
         yield "memory.low", str(limits.memory_reservation)
-    if limits.cpus is not None:
-        yield "cpu.max", f"{quota(limits.cpus)} {PERIOD}"
+    if bandwidth := cpu_bandwidth(limits):
+        yield "cpu.max", f"{bandwidth[0] if bandwidth[0] > 0 else 'max'} {bandwidth[1]}"
     if limits.cpu_shares:
         yield "cpu.weight", str(weight(limits.cpu_shares))
     if limits.pids is not None:
         yield "pids.max", _at_most(limits.pids)
+    yield from _io_v2(limits)
+    for size, most in limits.hugetlb.items():
+        yield f"hugetlb.{size}.max", str(most)
+
+
+def _io_v2(limits: Limits) -> Iterator[tuple[str, str]]:
+    # io.bfq.weight has v1's numbers; what wants io.weight (10..1000 -> 1..10000) is iocost.
+    if limits.blkio_weight:
+        yield "io.weight", f"default {1 + (limits.blkio_weight - 10) * 9999 // 990}"
+    for each in limits.blkio_weight_device:
+        weight = 1 + (each.value - 10) * 9999 // 990
+        yield "io.weight", f"{device_numbers(each.path)} {weight}"
+    for name, rates in (
+        ("rbps", limits.device_read_bps),
+        ("wbps", limits.device_write_bps),
+        ("riops", limits.device_read_iops),
+        ("wiops", limits.device_write_iops),
+    ):
+        for each in rates:
+            yield "io.max", f"{device_numbers(each.path)} {name}={each.value}"
+
+
+def device_numbers(path: str) -> str:
+    """ "8:0" of a block device. Raises UsageError for what is none."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise UsageError(f"a limit names {path}: {error.strerror}") from None
+    if not stat.S_ISBLK(status.st_mode):
+        raise UsageError(f"a limit names {path}, which is no block device")
+    return f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+
+
+def cpu_bandwidth(limits: Limits) -> tuple[int, int] | None:
+    """(quota, period) in microseconds; quota -1: all there is. None: nothing was asked."""
+    if limits.cpus is not None:
+        return quota(limits.cpus), PERIOD
+    if limits.cpu_quota is None and limits.cpu_period is None:
+        return None
+    return limits.cpu_quota or -1, limits.cpu_period or PERIOD
 
 
 def quota(cpus: float) -> int:
@@ -242,13 +377,30 @@ def _check_swap(limits: Limits) -> None:
         )
 
 
+def _check_cpu(limits: Limits) -> None:
+    if limits.cpus is not None and (limits.cpu_quota or limits.cpu_period):
+        raise UsageError(
+            "cpus and cpu_quota say the same in two ways", hint="keep one of them: cpus is simpler"
+        )
+
+
 def _check_missing(tree: Tree, limits: Limits) -> None:
     available = frozenset(tree.v1) if tree.version == 1 else usable_v2(tree)
     asked = {
-        "memory": limits.memory or limits.memory_reservation or limits.memory_swappiness,
-        "cpu": limits.cpus or limits.cpu_shares,
+        "memory": limits.memory
+        or limits.memory_reservation
+        or limits.memory_swappiness is not None
+        or limits.oom_kill_disable,
+        "cpu": cpu_bandwidth(limits) or limits.cpu_shares,
         "cpuset": limits.cpuset_cpus or limits.cpuset_mems,
         "pids": limits.pids is not None and limits.pids > 0,
+        "blkio" if tree.version == 1 else "io": limits.blkio_weight
+        or limits.blkio_weight_device
+        or limits.device_read_bps
+        or limits.device_write_bps
+        or limits.device_read_iops
+        or limits.device_write_iops,
+        "hugetlb": limits.hugetlb,
     }
     for controller, wanted in asked.items():
         if wanted and controller not in available:
@@ -266,6 +418,11 @@ def _check_missing(tree: Tree, limits: Limits) -> None:
         raise MachineError(
             "mem_swappiness was asked for, and cgroup v2 has none per container",
             hint="drop mem_swappiness; memswap_limit equal to mem_limit keeps a container off swap",
+        )
+    if limits.oom_kill_disable and tree.version == 2:
+        raise MachineError(
+            "oom_kill_disable was asked for, and cgroup v2 has no such thing",
+            hint="drop it; memory_reservation protects a container's memory",
         )
     for kind, wanted in (("cpus", limits.cpuset_cpus), ("mems", limits.cpuset_mems)):
         if wanted:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Sequence
 
 from stackctl.errors import MachineError
 from stackctl.runtime.cgroups import groups, plan
 from stackctl.runtime.cgroups.driver import Usage
+from stackctl.runtime.cgroups.plan import CgroupPlan, Limits, Rights
 from stackctl.runtime.cgroups.tree import JOINED_V1, Tree
 
 
@@ -48,9 +50,17 @@ class V1:
         return gone
 
     def plan(
-        self, engine_group: str, container_id: str, limits: plan.Limits, security: plan.Rights
-    ) -> plan.CgroupPlan:
-        return plan.plan(self._tree, engine_group, container_id, limits, security)
+        self,
+        engine_group: str,
+        container_id: str,
+        limits: Limits,
+        security: Rights,
+        devices: Sequence[str] = (),
+    ) -> CgroupPlan:
+        return plan.plan(self._tree, engine_group, container_id, limits, security, devices)
+
+    def update(self, engine_group: str, container_id: str, limits: Limits) -> None:
+        groups.apply(plan.limit_writes(self._tree, engine_group, container_id, limits))
 
     def join_files(self, engine_group: str, container_id: str) -> tuple[str, ...]:
         found = dict.fromkeys(

@@ -10,10 +10,12 @@ import contextlib
 import os
 import select
 import time
+from collections.abc import Sequence
 
 from stackctl.errors import MachineError
 from stackctl.runtime.cgroups import groups, plan
 from stackctl.runtime.cgroups.driver import Usage
+from stackctl.runtime.cgroups.plan import CgroupPlan, Limits, Rights
 from stackctl.runtime.cgroups.tree import WANTED_V2, Tree, words
 
 #: Leaf for the engine's own processes where the visible top may not hold any.
@@ -59,9 +61,17 @@ class V2:
         return gone
 
     def plan(
-        self, engine_group: str, container_id: str, limits: plan.Limits, security: plan.Rights
-    ) -> plan.CgroupPlan:
-        return plan.plan(self._tree, engine_group, container_id, limits, security)
+        self,
+        engine_group: str,
+        container_id: str,
+        limits: Limits,
+        security: Rights,
+        devices: Sequence[str] = (),
+    ) -> CgroupPlan:
+        return plan.plan(self._tree, engine_group, container_id, limits, security, devices)
+
+    def update(self, engine_group: str, container_id: str, limits: Limits) -> None:
+        groups.apply(plan.limit_writes(self._tree, engine_group, container_id, limits))
 
     def join_files(self, engine_group: str, container_id: str) -> tuple[str, ...]:
         path = f"{self._group(engine_group, container_id)}/cgroup.procs"
