@@ -115,8 +115,6 @@ class Layers:
                 self._publish(new, outcome)
             finally:
                 remove_tree(new)
-                with self._guard:
-                    self._busy.pop(diff_id, None)
 
     def commit(self, upper: Path, *, adopt: bool, clamp: int | None) -> Layer:
         """A directory as a stored layer; with `adopt` it is moved here as the unpacked one."""

@@ -25,8 +25,8 @@ _DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)
 _TAG = re.compile(r"[\w][\w.-]{0,127}", re.ASCII)
 _DIGEST = re.compile(r"sha256:[a-f0-9]{64}")
 
-_DEFAULT_DOMAIN = "docker.io"
-_OLD_DEFAULT_DOMAIN = "index.docker.io"
+DEFAULT_DOMAIN = "docker.io"
+_OLD_DEFAULT_DOMAIN = f"index.{DEFAULT_DOMAIN}"
 _LONGEST_NAME = 255
 
 
@@ -42,7 +42,7 @@ class Reference:
     @property
     def is_host(self) -> bool:
         """The built-in image; only its plain name and :latest mean it."""
-        own = self.domain == _DEFAULT_DOMAIN and self.path == HOST
+        own = self.domain == DEFAULT_DOMAIN and self.path == HOST
         return own and self.tag in ("", "latest") and not self.digest
 
     @property
@@ -53,7 +53,7 @@ class Reference:
     def familiar(self) -> str:
         """As people write it: without the default domain and the library."""
         name = self.name
-        if self.domain == _DEFAULT_DOMAIN:
+        if self.domain == DEFAULT_DOMAIN:
             name = self.path.removeprefix("library/")
         return name + self._suffix()
 
@@ -89,8 +89,8 @@ def parse(text: str) -> Reference:
     if len(path) > _LONGEST_NAME:
         raise _wrong(text, f"its name is longer than {_LONGEST_NAME} characters")
     if domain == _OLD_DEFAULT_DOMAIN:
-        domain = _DEFAULT_DOMAIN
-    if domain == _DEFAULT_DOMAIN and "/" not in path:
+        domain = DEFAULT_DOMAIN
+    if domain == DEFAULT_DOMAIN and "/" not in path:
         path = f"library/{path}"
     if not tag and not digest:
         tag = "latest"
@@ -102,7 +102,7 @@ def _split_domain(name: str) -> tuple[str, str]:
     first, slash, path = name.partition("/")
     if slash and (set(".:") & set(first) or first == "localhost" or first != first.lower()):
         return first, path
-    return _DEFAULT_DOMAIN, name
+    return DEFAULT_DOMAIN, name
 
 
 def _wrong(text: str, reason: str) -> ImageError:

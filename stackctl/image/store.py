@@ -116,9 +116,9 @@ class Store:
         Raises ImageError when config and layers do not fit, NotFound for a missing blob.
         """
         raw = config if isinstance(config, bytes) else canonical(config)
-        document = _document(raw)
-        image_config(document)
-        if diff_ids(document) != tuple(layer.diff_id for layer in layers):
+        parsed = document(raw)
+        image_config(parsed)
+        if diff_ids(parsed) != tuple(layer.diff_id for layer in layers):
             raise ImageError("the image's config names other layers than it comes with")
         for layer in layers:
             self.blobs.size(layer.digest)
@@ -146,13 +146,13 @@ class Store:
         image = self._images.get(image_id)
         if image is None:
             record = self.record(image_id)
-            document = self.config(image_id)
+            parsed = self.config(image_id)
             image = Image(
                 id=image_id,
                 reference="",
-                config=image_config(document),
+                config=image_config(parsed),
                 size=sum(self.unpacked.size(layer) for layer in record.layers),
-                created_at=created_at(document),
+                created_at=created_at(parsed),
             )
             self._images[image_id] = image
         return replace(image, reference=reference or image_id)
@@ -200,11 +200,20 @@ class Store:
     def config(self, image_id: str) -> dict[str, Any]:
         """The OCI image config. Raises NotFound, ImageError."""
         self.record(image_id)
-        return _document(self.blobs.read(image_id, MAX_DOCUMENT))
+        return document(self.blobs.read(image_id, MAX_DOCUMENT))
 
     def layers(self, image_id: str) -> tuple[Layer, ...]:
         """Bottom first."""
         return self.record(image_id).layers
+
+    def gzipped(self, diff_id: str) -> Layer | None:
+        """The layer compressed, if some image has it so."""
+        for record in self.index.records().values():
+            for layer in record.layers:
+                if layer.diff_id == diff_id and layer.media_type.endswith("gzip"):
+                    self._protect(layer.digest)
+                    return layer if self.blobs.has(layer.digest) else None
+        return None
 
     def ensure_unpacked(self, image_id: str) -> tuple[str, ...]:
         """The unpacked layers' directories, top first: an overlay's lower directories."""
@@ -383,7 +392,8 @@ def make_manifest(config: Descriptor, layers: Sequence[Layer]) -> bytes:
     )
 
 
-def _document(raw: bytes) -> dict[str, Any]:
+def document(raw: bytes) -> dict[str, Any]:
+    """A config as JSON. Raises ImageError."""
     try:
         found = json.loads(raw)
     except (ValueError, RecursionError):

@@ -38,14 +38,15 @@ class Unpacking:
     """A layer on its way into a directory: `write` its (compressed) bytes, then `finish`.
 
     A context manager: left without `finish`, the process is ended. What is in the directory
-    then is rubbish. Fed by a pipe only: when this process is killed, the other one's input ends.
+    then is rubbish. Fed by a pipe it ends when this process is killed; with `source`, an open
+    file that it reads itself, it does not: only for what nobody sweeps.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, source: int | None = None) -> None:
         self._done = False
         self._process = subprocess.Popen(
             _command(directory),
-            stdin=subprocess.PIPE,
+            stdin=subprocess.PIPE if source is None else source,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             close_fds=True,
@@ -54,10 +55,10 @@ class Unpacking:
             bufsize=0,
         )
         self._input: IO[bytes] | None = self._process.stdin
-        assert self._input is not None
-        with contextlib.suppress(OSError):
-            # One system call a piece, and the writer need not wait for the reader.
-            fcntl.fcntl(self._input, _F_SETPIPE_SZ, _PIPE)
+        if self._input is not None:
+            with contextlib.suppress(OSError):
+                # One system call a piece, and the writer need not wait for the reader.
+                fcntl.fcntl(self._input, _F_SETPIPE_SZ, _PIPE)
         self._complaint = bytearray()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
