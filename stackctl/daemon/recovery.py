@@ -9,6 +9,7 @@ that were cut short are finished, directories without a record are deleted.
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import time
 from dataclasses import replace
@@ -19,6 +20,8 @@ from stackctl.model.container import Health, Status
 from stackctl.model.record import ContainerRecord
 from stackctl.runtime.container import Alive, ExitInfo, Lost
 
+log = logging.getLogger(__name__)
+
 
 async def recover(parts: Parts, containers: Containers, supervisor: Supervisor) -> None:
     registry, store = parts.registry, parts.registry.store
@@ -28,11 +31,15 @@ async def recover(parts: Parts, containers: Containers, supervisor: Supervisor) 
     for record in records:
         _settle(parts, record, truths.get(record.id))
     survivors = registry.all()
-    await parts.net.open(
+    lost = await parts.net.open(
         tuple(store.networks()),
         tuple(e for r in survivors for e in r.endpoints),
         tuple(p for r in survivors if r.status.is_alive for p in r.ports),
+        running={r.id for r in survivors if r.status.is_alive},
     )
+    for port in lost:
+        note_lost_port(parts, port.protocol, port.host_ip, port.host_port)
+    await asyncio.gather(*(_unplug(parts, r) for r in survivors if not r.status.is_alive))
     for record in registry.all():
         if record.status is Status.REMOVING:
             await containers.finish_removal(record)
@@ -41,6 +48,27 @@ async def recover(parts: Parts, containers: Containers, supervisor: Supervisor) 
     await parts.images.sweep({r.config.image_id for r in registry.all()})
     for record in registry.all():
         supervisor.resume(record)
+
+
+def note_lost_port(parts: Parts, protocol: str, host_ip: str, host_port: int) -> None:
+    """Somebody took a published port while nobody held it: its container's status says so."""
+    for record in parts.registry.all():
+        for port in record.ports:
+            if (port.protocol, port.host_ip, port.host_port) != (protocol, host_ip, host_port):
+                continue
+            text = f"host port {host_port}/{protocol} was taken by somebody else; restart to retry"
+            log.warning("%s: %s", record.name, text)
+            kept = tuple(p for p in record.ports if p != port)
+            parts.registry.update(record.id, ports=kept, error=text)
+            parts.events.publish("container", "port_lost", record.id, {"name": record.name})
+            return
+
+
+async def _unplug(parts: Parts, record: ContainerRecord) -> None:
+    """A container that ended while no engine looked: its wires may still be there."""
+    if record.endpoints:
+        await parts.net.drop_names(record.id)
+        await parts.net.detach(record.id)
 
 
 def _settle(parts: Parts, record: ContainerRecord, truth: object) -> None:

@@ -82,7 +82,7 @@ def test_a_service_that_dies_shows_its_exit_code_and_last_lines(stack: Stack) ->
           db:
             image: stackctl/host
             command: sh -c 'echo one; echo the disk caught fire >&2; exit 7'
-            healthcheck: {{test: [CMD, "true"], start_period: 30s}}
+            healthcheck: {{test: [CMD, "false"], start_period: 30s}}
           web: {{{SLEEPER}, depends_on: {{db: {{condition: service_healthy}}}}}}
           other: {{{SLEEPER}}}
         """
