@@ -19,11 +19,10 @@ from stackctl.model.image import Image
 from stackctl.model.network import IpamPool, NetworkConfig, VolumeConfig
 from stackctl.scheduler.desired import Condition, Dependency, Desired, DesiredService
 from stackctl.scheduler.recorded import render
-from stackctl.spec import ports, profiles, volumes
+from stackctl.spec import paths, ports, profiles, volumes
 from stackctl.spec.hashes import config_hash, digest_of
 from stackctl.spec.mistakes import did_you_mean
 from stackctl.spec.model import Network, Service, Stack, Volume
-from stackctl.spec.resolve import host_path
 from stackctl.spec.service import ServicePort, ServiceVolume
 
 ImageOf = Callable[[str], Image]
@@ -346,7 +345,7 @@ def _with_mounts(stack: Stack, service: Service, specs: Sequence[str]) -> list[S
         except ValueError as error:
             raise UsageError(f'--volume "{spec}": {error}') from None
         if mount.type == "bind" and mount.source:
-            source = host_path(mount.source, stack.project_dir, {})
+            source = paths.absolute(mount.source, stack.project_dir, {})
             mount = mount.model_copy(update={"source": source})
         found[mount.target.rstrip("/")] = mount
     return list(found.values())

@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from stackctl.daemon import image_defaults
+from stackctl.daemon import service_rights as rights
 from stackctl.model.container import (
     BindMount,
     ContainerConfig,
     HealthCheck,
-    Limits,
     Mount,
     NetworkAttachment,
     PortBinding,
     RestartMode,
     RestartPolicy,
-    Security,
     TmpfsMount,
     VolumeMount,
 )
@@ -38,6 +37,14 @@ NameVolume = Callable[[str], str]
 
 #: The engine's defaults, for what neither service nor image says.
 _UNSAID = ContainerConfig(name="", image="", image_id="", argv=())
+
+
+#: deploy.restart_policy's words.
+_CONDITIONS = {
+    "none": RestartMode.NO,
+    "on-failure": RestartMode.ON_FAILURE,
+    "any": RestartMode.ALWAYS,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +83,9 @@ def container_config(
         networks=_attachments(stack, service, identity),
         network_mode=service.network_mode or "",
         health=health(service, defaults.health),
-        restart=restart_policy(service.restart),
-        limits=limits(service),
-        security=security(service),
+        restart=restart_policy(service),
+        limits=rights.limits(service),
+        security=rights.security(service),
         init=bool(service.init),
         tty=bool(service.tty),
         stdin_open=bool(service.stdin_open),
@@ -89,8 +96,26 @@ def container_config(
         oneoff=identity.oneoff,
         config_hash=identity.config_hash,
         stop_signal=service.stop_signal or defaults.stop_signal or _UNSAID.stop_signal,
-        stop_grace=_first(service.stop_grace_period, _UNSAID.stop_grace),
+        stop_grace=(
+            _UNSAID.stop_grace if service.stop_grace_period is None else service.stop_grace_period
+        ),
         shm_size=service.shm_size or _UNSAID.shm_size,
+        dns=tuple(service.dns),
+        dns_search=tuple(service.dns_search) or None,
+        dns_options=tuple(service.dns_opt) or None,
+        extra_hosts=tuple(_host_line(text) for text in service.extra_hosts),
+        links=tuple(_link(text) for text in service.links),
+        ulimits=rights.ulimits(service),
+        oom_score_adj=service.oom_score_adj,
+        group_add=tuple(service.group_add),
+        sysctls=dict(service.sysctls),
+        devices=rights.devices(service),
+        device_cgroup_rules=tuple(service.device_cgroup_rules),
+        ipc=service.ipc or "",
+        pid=service.pid or "",
+        uts=service.uts or "",
+        cgroup=service.cgroup or "private",
+        logging=rights.logging(service),
     )
 
 
@@ -128,12 +153,16 @@ def _mount(stack: Stack, mount: ServiceVolume, name_volume: NameVolume) -> Mount
         case "bind":
             create = mount.bind.create_host_path if mount.bind else True
             propagation = mount.bind.propagation if mount.bind else None
+            recursive = mount.bind.recursive != "disabled" if mount.bind else True
+            selinux = mount.bind.selinux if mount.bind else None
             return BindMount(
                 source=mount.source or "/",
                 target=mount.target,
                 read_only=read_only,
                 create_host_path=create,
                 propagation=propagation or "rprivate",
+                recursive=recursive,
+                selinux=selinux or "",
             )
         case "tmpfs":
             options = mount.tmpfs
@@ -170,8 +199,9 @@ def _attachments(
     stack: Stack, service: Service, identity: Identity
 ) -> tuple[NetworkAttachment, ...]:
     """Memberships, highest priority first. One-offs do not answer to the service's name."""
+    own_mac = service.mac_address or ""
     by_priority = sorted(service.networks.items(), key=lambda item: -(item[1].priority or 0))
-    found = []
+    found: list[NetworkAttachment] = []
     for key, membership in by_priority:
         aliases = () if identity.oneoff else (identity.service, *(membership.aliases or ()))
         network = stack.networks.get(key)
@@ -181,12 +211,23 @@ def _attachments(
                 aliases=tuple(dict.fromkeys(aliases)),
                 ipv4_address=membership.ipv4_address or "",
                 ipv6_address=membership.ipv6_address or "",
-                mac_address=membership.mac_address or "",
+                mac_address=membership.mac_address or ("" if found else own_mac),
                 interface_name=membership.interface_name or "",
                 gw_priority=membership.gw_priority or 0,
             )
         )
     return tuple(found)
+
+
+def _host_line(text: str) -> tuple[str, str]:
+    name, _, address = text.partition("=")
+    return name, address
+
+
+def _link(text: str) -> tuple[str, str]:
+    """SERVICE[:ALIAS] -> the alias, and what it stands for."""
+    other, _, alias = text.partition(":")
+    return alias or other, other
 
 
 def health(service: Service, default: HealthCheck | None) -> HealthCheck | None:
@@ -207,43 +248,12 @@ def health(service: Service, default: HealthCheck | None) -> HealthCheck | None:
     )
 
 
-def restart_policy(text: str | None) -> RestartPolicy:
-    mode, _, attempts = (text or "no").partition(":")
-    return RestartPolicy(mode=RestartMode(mode), max_retries=int(attempts or 0))
-
-
-def limits(service: Service) -> Limits:
-    """A service's limits; deploy.resources says the same in other words."""
-    resources = service.deploy.resources if service.deploy else None
-    upper = resources.limits if resources else None
-    lower = resources.reservations if resources else None
-    pids = _first(service.pids_limit, upper.pids if upper else None)
-    return Limits(
-        memory=_first(service.mem_limit, upper.memory if upper else None) or None,
-        memory_reservation=_first(service.mem_reservation, lower.memory if lower else None) or None,
-        memory_swap=service.memswap_limit or None,
-        memory_swappiness=service.mem_swappiness if service.mem_swappiness != -1 else None,
-        cpus=_first(service.cpus, upper.cpus if upper else None) or None,
-        cpu_shares=service.cpu_shares or None,
-        cpuset_cpus=service.cpuset or "",
-        # Compose takes 0 for unlimited.
-        pids=-1 if pids == 0 else pids,
-    )
-
-
-def _first(one: T | None, other: T) -> T:
-    return other if one is None else one
-
-
-def security(service: Service) -> Security:
-    options = [option.replace("=", ":", 1) for option in service.security_opt]
-    return Security(
-        privileged=bool(service.privileged),
-        cap_add=tuple(service.cap_add),
-        cap_drop=tuple(service.cap_drop),
-        seccomp="unconfined" if "seccomp:unconfined" in options else "default",
-        no_new_privileges=any(
-            option in ("no-new-privileges", "no-new-privileges:true") for option in options
-        ),
-        userns=service.userns_mode or "private",
-    )
+def restart_policy(service: Service) -> RestartPolicy:
+    """`deploy.restart_policy` is stronger than `restart`, as in compose."""
+    deployed = service.deploy.restart_policy if service.deploy else None
+    if deployed is not None:
+        mode = _CONDITIONS[deployed.condition or "any"]
+        limited = mode is RestartMode.ON_FAILURE
+        return RestartPolicy(mode=mode, max_retries=(deployed.max_attempts or 0) if limited else 0)
+    name, _, attempts = (service.restart or "no").partition(":")
+    return RestartPolicy(mode=RestartMode(name), max_retries=int(attempts or 0))

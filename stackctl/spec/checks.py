@@ -8,8 +8,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping
 
+from stackctl.spec import implied
 from stackctl.spec.mistakes import Mistakes, did_you_mean
-from stackctl.spec.model import Network, Service, StackFile, Volume
+from stackctl.spec.model import Config, Network, Secret, Service, StackFile, Volume
 from stackctl.spec.nodes import Mapping as MappingNode
 from stackctl.spec.nodes import Mark, Node, mark_at
 
@@ -37,6 +38,10 @@ class Checks:
             self._pools(key, network)
         for key, volume in self._file.volumes.items():
             self._external(("volumes", key), volume)
+        for key, secret in self._file.secrets.items():
+            self._one_origin(("secrets", key), secret, ("file", "environment"))
+        for key, config in self._file.configs.items():
+            self._one_origin(("configs", key), config, ("file", "environment", "content"))
         for name, service in self._file.services.items():
             self._service(name, service)
         self._container_names()
@@ -93,8 +98,10 @@ class Checks:
                 hint='give it one, e.g. image: "stackctl/host"',
             )
         self._dependencies(name, service)
+        self._used_services(name, service)
         self._networks(name, service)
         self._mounts(name, service)
+        self._used_files(name, service)
         self._health(name, service)
         self._replicas(name, service)
         self._same_limits(name, service)
@@ -108,6 +115,42 @@ class Checks:
                 f'service "{name}" depends on "{other}", which no service is called',
                 self._at("services", name, "depends_on", other, key=True),
                 hint=did_you_mean(other, [n for n in others if n != name]),
+            )
+
+    def _used_services(self, name: str, service: Service) -> None:
+        others = self._names("services")
+        for field, index, other in implied.uses(service):
+            where = ("services", name, field) if index is None else ("services", name, field, index)
+            if other not in others:
+                self._mistakes.add(
+                    f'{field} of service "{name}" names "{other}", which no service is called',
+                    self._at(*where),
+                    hint=did_you_mean(other, [n for n in others if n != name]),
+                )
+
+    def _used_files(self, name: str, service: Service) -> None:
+        for field, used in (("secrets", service.secrets), ("configs", service.configs)):
+            defined = self._names(field)
+            for i, file in enumerate(used):
+                if file.source not in defined:
+                    self._mistakes.add(
+                        f'service "{name}" uses {field[:-1]} "{file.source}", which is not defined',
+                        self._at("services", name, field, i),
+                        hint=did_you_mean(file.source, defined)
+                        or f"define it under the top-level {field}:",
+                    )
+
+    def _one_origin(
+        self, path: tuple[str, str], item: Secret | Config, origins: tuple[str, ...]
+    ) -> None:
+        given = [origin for origin in origins if getattr(item, origin) is not None]
+        node = self._written.get(path[0]) if isinstance(self._written, MappingNode) else None
+        written = node.get(path[1]) if isinstance(node, MappingNode) else None
+        refused = isinstance(written, MappingNode) and "external" in written.entries
+        if len(given) != 1 and not refused:
+            self._mistakes.add(
+                f'{path[0][:-1]} "{path[1]}" needs exactly one of {", ".join(origins)}',
+                self._at(*path),
             )
 
     def _networks(self, name: str, service: Service) -> None:
@@ -250,15 +293,26 @@ class Checks:
                 )
             holders[fixed] = name
 
+    def _edge(self, name: str, other: str) -> Mark:
+        """Where one service says that it needs another."""
+        for field, index, used in implied.uses(self._file.services[name]):
+            if used == other and other not in self._file.services[name].depends_on:
+                return self._at("services", name, field, *(() if index is None else (index,)))
+        return self._at("services", name, "depends_on", other, key=True)
+
     def _circles(self) -> None:
         graph = {
-            name: [other for other in service.depends_on if other in self._file.services]
+            name: [
+                other
+                for other in {**service.depends_on, **implied.implied_dependencies(service)}
+                if other in self._file.services
+            ]
             for name, service in self._file.services.items()
         }
         for circle in circles(graph):
             self._mistakes.add(
                 f"services depend on each other in a circle: {' -> '.join(circle)}",
-                self._at("services", circle[0], "depends_on", circle[1], key=True),
+                self._edge(circle[0], circle[1]),
                 hint="remove one of these dependencies",
             )
 

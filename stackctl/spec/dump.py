@@ -10,13 +10,16 @@ import re
 from typing import Any
 
 from stackctl.spec import yaml
-from stackctl.spec.model import Network, Service, Stack, Volume
+from stackctl.spec.model import Config, Network, Secret, Service, Stack, Volume
 
 # JSON may hold these as they are, YAML may not.
 _NOT_YAML = re.compile("[\x7f-\x9f\ufeff\ufffe\uffff]")
 
+_HOOKS = ("pre_start", "post_start", "pre_stop")
 #: Printed also when they say nothing, as compose prints them.
 _ALWAYS = ("command", "entrypoint")
+#: Parts with lists and mappings of their own, which say nothing when they are empty.
+_NESTED = ("build", "deploy", "develop", "logging", "blkio_config", *_HOOKS)
 
 
 def as_data(stack: Stack) -> dict[str, Any]:
@@ -31,6 +34,15 @@ def as_data(stack: Stack) -> dict[str, Any]:
         }
     if stack.volumes:
         data["volumes"] = {key: _resource(volume) for key, volume in sorted(stack.volumes.items())}
+    if stack.secrets:
+        data["secrets"] = {key: _resource(secret) for key, secret in sorted(stack.secrets.items())}
+    if stack.configs:
+        data["configs"] = {key: _resource(config) for key, config in sorted(stack.configs.items())}
+    if stack.models:
+        data["models"] = {
+            key: model.model_dump(mode="json", exclude_defaults=True)
+            for key, model in sorted(stack.models.items())
+        }
     data.update(stack.extensions)
     return data
 
@@ -50,12 +62,22 @@ def service_data(service: Service) -> dict[str, Any]:
     data = {key: value for key, value in written.items() if value not in ([], {})}
     if service.networks:
         data["networks"] = {key: value or None for key, value in written["networks"].items()}
+    for key in _NESTED:
+        if key in data:
+            data[key] = _said(data[key])
     # Empty is not absent: it clears what the image has.
     for key in _ALWAYS:
         data[key] = getattr(service, key)
     if service.environment:
         data["environment"] = dict(sorted(service.environment.items()))
     return dict(sorted(data.items()))
+
+
+def _said(value: Any) -> Any:
+    """Without what says nothing, at any depth."""
+    if isinstance(value, dict):
+        return {key: _said(item) for key, item in value.items() if item not in ([], {})}
+    return [_said(item) for item in value] if isinstance(value, list) else value
 
 
 def _network(network: Network) -> dict[str, Any]:
@@ -65,7 +87,7 @@ def _network(network: Network) -> dict[str, Any]:
     return data
 
 
-def _resource(resource: Network | Volume) -> dict[str, Any]:
+def _resource(resource: Network | Volume | Secret | Config) -> dict[str, Any]:
     data = resource.model_dump(mode="json", exclude_none=True)
     return {key: value for key, value in data.items() if value not in ([], {}) or key == "ipam"}
 

@@ -38,13 +38,15 @@ class Form:
     `canonical` brings any accepted way of writing into the one that is merged
     and validated. `replace`: a later file's value takes the whole place.
     `key`: list items with equal keys are one item, the last one; None never
-    equals.
+    equals. `merges`: whether two mappings merge; when not, the later one takes
+    the whole place.
     """
 
     name: str
     canonical: Canonical = _unchanged
     replace: bool = False
     key: Callable[[Node], str | None] = _no_key
+    merges: Callable[[Mapping, Mapping], bool] = lambda base, over: True
 
 
 PLAIN = Form("plain")
@@ -284,6 +286,106 @@ def _octal_mode(node: Node, mistakes: Mistakes) -> Node:
     return node
 
 
+def _in_mapping(key: str) -> Canonical:
+    """A text -> a mapping in which it is the value of `key`."""
+
+    def canonical(node: Node, mistakes: Mistakes) -> Node:
+        if not isinstance(node, Scalar) or not isinstance(node.value, str):
+            return node
+        return Mapping({key: Entry(node.mark, Scalar(node.value, node.mark))}, node.mark)
+
+    return canonical
+
+
+def _items(convert: Canonical) -> Canonical:
+    """A list each of whose items is brought to its one form; a single text is a list of it."""
+
+    def canonical(node: Node, mistakes: Mistakes) -> Node:
+        if not isinstance(node, Sequence):
+            return node
+        items = [convert(item, mistakes) for item in node.items]
+        return Sequence(items, node.mark, tag=node.tag)
+
+    return canonical
+
+
+def _file_key(node: Node) -> str | None:
+    """Secrets and configs are one when they appear in one place."""
+    if not isinstance(node, Mapping):
+        return None
+    return text(node.get("target")) or text(node.get("source")) or None
+
+
+def _extra_hosts(node: Node, mistakes: Mistakes) -> Node:
+    """A mapping of names to one address or several, or a list -> a list of NAME=ADDRESS."""
+    items: list[Node] = []
+    if isinstance(node, Mapping):
+        for name, entry in node.entries.items():
+            listed = entry.node.items if isinstance(entry.node, Sequence) else [entry.node]
+            items.extend(Scalar(f"{name}={text(address)}", address.mark) for address in listed)
+    elif isinstance(node, Sequence):
+        for item in node.items:
+            if isinstance(item, Scalar) and isinstance(item.value, str) and "=" not in item.value:
+                name, _, address = item.value.partition(":")
+                items.append(Scalar(f"{name}={address}", item.mark))
+            else:
+                items.append(item)
+    else:
+        return node
+    return Sequence(items, node.mark, tag=node.tag)
+
+
+def _ulimit(node: Node, mistakes: Mistakes) -> Node:
+    """One number is soft and hard at once."""
+    if not isinstance(node, Scalar) or node.value is None:
+        return node
+    both = Entry(node.mark, Scalar(node.value, node.mark))
+    return Mapping({"soft": both, "hard": both}, node.mark, tag=node.tag)
+
+
+def _device(node: Node, mistakes: Mistakes) -> Node:
+    """SOURCE[:TARGET][:PERMISSIONS] -> its long form."""
+    if not isinstance(node, Scalar) or not isinstance(node.value, str):
+        return node
+    parts = node.value.split(":")
+    if len(parts) > 3 or "" in parts:
+        mistakes.add(
+            f'"{node.value[:60]}" is not a device', node.mark, hint="write /dev/SOURCE:/dev/TARGET"
+        )
+        parts = parts[:1]
+    found: dict[str, object] = {"source": parts[0], "target": parts[0], "permissions": "rwm"}
+    match parts[1:]:
+        case [target, permissions]:
+            found.update(target=target, permissions=permissions)
+        case [only] if only.startswith("/"):
+            found["target"] = only
+        case [only]:
+            found["permissions"] = only
+    return _mapping(found, node.mark)
+
+
+def _device_key(node: Node) -> str | None:
+    return text(node.get("target")) or None if isinstance(node, Mapping) else None
+
+
+def _gpus(node: Node, mistakes: Mistakes) -> Node:
+    if isinstance(node, Scalar) and node.value == "all":
+        return Sequence([_mapping({"count": -1}, node.mark)], node.mark)
+    return node
+
+
+def _same_driver(base: Mapping, over: Mapping) -> bool:
+    """Options of two logging drivers do not mix; one that names none goes with any."""
+    one, other = text(base.get("driver")), text(over.get("driver"))
+    return not one or not other or one == other
+
+
+def _includes(node: Node, mistakes: Mistakes) -> Node:
+    if not isinstance(node, Sequence):
+        return node
+    return _items(_in_mapping("path"))(node, mistakes)
+
+
 KEYED = Form("keyed", canonical=_keyed)
 DEPENDENCIES = Form(
     "dependencies", canonical=_named({"condition": "service_started", "required": True})
@@ -301,6 +403,24 @@ ENV_FILES = Form("environment files", canonical=_env_files, key=_path_key)
 RESOURCE = Form("resource", canonical=_resource)
 POOLS = Form("pools", key=_subnet_key)
 OCTAL = Form("octal", canonical=_octal_mode)
+HOST_PATH = Form("host path")
+#: A path only where the mount beside it is a bind.
+MOUNT_SOURCE = Form("mount source")
+#: Build contexts by name: those that look like paths are.
+CONTEXTS = Form("keyed", canonical=_keyed)
+#: Options of a volume, whose `device` is a path.
+VOLUME_OPTIONS = Form("keyed", canonical=_keyed)
+EXTRA_HOSTS = Form("extra hosts", canonical=_extra_hosts, key=_itself)
+FILES = Form("files", canonical=_items(_in_mapping("source")), key=_file_key)
+ULIMIT = Form("ulimit", canonical=_ulimit, replace=True)
+DEVICES = Form("devices", canonical=_items(_device), key=_device_key)
+BY_PATH = Form("by path", key=_path_key)
+GPUS = Form("gpus", canonical=_gpus)
+GROUPS = Form("groups", canonical=_numbers_as_texts, key=_itself)
+BUILD = Form("build", canonical=_in_mapping("context"))
+EXTENDS = Form("extends", canonical=_in_mapping("service"), replace=True)
+INCLUDES = Form("includes", canonical=_includes)
+LOGGING = Form("logging", merges=_same_driver)
 
 
 def unique(node: Node, form: Form) -> Node:

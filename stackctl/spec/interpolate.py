@@ -140,10 +140,11 @@ def _excerpt(text: str, at: int) -> str:
 class Interpolation:
     """One load's variables: reports each unset one once, at its first use."""
 
-    def __init__(self, lookup: Lookup, mistakes: Mistakes) -> None:
+    def __init__(self, lookup: Lookup, mistakes: Mistakes, *, told: set[str] | None = None) -> None:
         self._lookup = lookup
         self._mistakes = mistakes
-        self._told: set[str] = set()
+        #: Shared by the projects of one load.
+        self._told: set[str] = set() if told is None else told
 
     def tree(self, node: Node) -> Node:
         """The tree with every value interpolated; branches without variables are shared."""

@@ -1,6 +1,6 @@
 """Stack files -> Stack. The only module of this room that opens files.
 
-    find -> read -> compose -> interpolate -> canonical -> merge -> validate -> check -> resolve
+    find -> read -> compose -> documents (interpolate ... merge) -> validate -> check -> resolve
 
 Every step adds its mistakes to one list, and goes on as long as the next step
 can make sense of what there is.
@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING
 
 from stackctl.errors import Place, StackFileError
 from stackctl.spec import dotenv, project, yaml
-from stackctl.spec.interpolate import Interpolation, TemplateError, substitute
+from stackctl.spec.interpolate import TemplateError, substitute
 from stackctl.spec.mistakes import Mistakes
 from stackctl.spec.nodes import Mapping, Node, Scalar, is_null, kind
 from stackctl.spec.project import LoadRequest
 
 if TYPE_CHECKING:
     # Models need pydantic, which the project's name alone does not.
+    from stackctl.spec.documents import Document
     from stackctl.spec.model import Stack
 
-__all__ = ["LoadRequest", "Loaded", "Notice", "load", "project_name"]
+__all__ = ["LoadRequest", "Loaded", "Notice", "load", "project_name", "uninterpolated"]
 
 # An environment reaches a process through execve(2), which takes less.
 _ENV_SIZE = 1024 * 1024
@@ -66,26 +67,11 @@ def load(request: LoadRequest, *, services: Sequence[str] = ()) -> Loaded:
     `down` never fails for it. Raises NotFound when there is no file or no such
     service, StackFileErrors with all mistakes of all files.
     """
-    from stackctl.spec import checks, merge, profiles, resolve, shape, validate
+    from stackctl.spec import checks, paths, profiles, resolve, shape, validate
 
     mistakes = Mistakes()
-    found = _find(request, mistakes)
-    documents = _documents(found.files, mistakes)
-    mistakes.raise_any()
-    name = _name(request, found, documents)
-    variables = {**found.variables, "COMPOSE_PROJECT_NAME": name}
-    interpolation = Interpolation(variables.get, mistakes)
-    rules = shape.stack_shape()
-    root: Node | None = None
-    for document in documents:
-        if is_null(document):
-            continue
-        tree = merge.canonical(interpolation.tree(document), rules, mistakes)
-        root = merge.cleaned(tree) if root is None else merge.merge(root, tree, rules, mistakes)
-    if root is None:
-        raise StackFileError(
-            "the file is empty", place=Place(found.files[0]), hint='it starts with "services:"'
-        )
+    found, root, variables = _merged(request, mistakes)
+    root = paths.rebase(root, shape.stack_shape(), found.directory, variables)
     validated = validate.validate(root, mistakes)
     if validated is not None:
         checks.Checks(*validated, root, mistakes).run()
@@ -96,12 +82,13 @@ def load(request: LoadRequest, *, services: Sequence[str] = ()) -> Loaded:
         file,
         tree,
         resolve.Surroundings(
-            name=name,
+            name=variables["COMPOSE_PROJECT_NAME"],
             directory=found.directory,
             files=found.files,
             profiles=project.active_profiles(request, variables),
             variables=variables,
             read_env_file=read_env_file,
+            read_file=read_text,
         ),
         mistakes,
     )
@@ -111,6 +98,43 @@ def load(request: LoadRequest, *, services: Sequence[str] = ()) -> Loaded:
     mistakes.raise_any()
     warnings = tuple(Notice(text=w.brief, place=w.place) for w in mistakes.warnings)
     return Loaded(stack=stack, warnings=warnings, variables=variables)
+
+
+def uninterpolated(request: LoadRequest) -> Node:
+    """The merged tree with its variables as they are written, not validated.
+
+    Raises NotFound, StackFileErrors.
+    """
+    mistakes = Mistakes()
+    _, root, _ = _merged(request, mistakes, interpolate=False)
+    mistakes.raise_any()
+    return root
+
+
+def _merged(
+    request: LoadRequest, mistakes: Mistakes, *, interpolate: bool = True
+) -> tuple[_Project, Node, dict[str, str]]:
+    """Where the project is, its tree, and the variables that it was filled in with."""
+    from stackctl.spec import documents, shape
+
+    found = _find(request, mistakes)
+    read = _documents(found.files, mistakes)
+    mistakes.raise_any()
+    name = _name(request, found, [document.node for document in read])
+    variables = {**found.variables, "COMPOSE_PROJECT_NAME": name}
+    files = documents.Documents(
+        shape.stack_shape(),
+        lambda path: yaml.compose(read_text(path), path),
+        lambda paths, outer: _with_env_files(outer, tuple(paths), mistakes),
+        mistakes,
+        interpolate=interpolate,
+    )
+    root = files.tree(read, found.directory, variables)
+    if root is None:
+        raise StackFileError(
+            "the file is empty", place=Place(found.files[0]), hint='it starts with "services:"'
+        )
+    return found, root, variables
 
 
 def project_name(request: LoadRequest) -> str:
@@ -147,7 +171,7 @@ def _find(request: LoadRequest, mistakes: Mistakes) -> _Project:
 
 
 def _with_env_files(
-    environment: dict[str, str], paths: tuple[str, ...], mistakes: Mistakes
+    environment: Variables[str, str], paths: tuple[str, ...], mistakes: Mistakes
 ) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in paths:
@@ -164,12 +188,14 @@ def _with_env_files(
     return {**found, **environment}
 
 
-def _documents(files: tuple[str, ...], mistakes: Mistakes) -> list[Node]:
+def _documents(files: tuple[str, ...], mistakes: Mistakes) -> list[Document]:
     """All documents of all files, in the order in which they merge."""
-    documents: list[Node] = []
+    from stackctl.spec.documents import Document
+
+    documents: list[Document] = []
     for path in files:
         try:
-            documents.extend(yaml.compose(read_text(path), path))
+            documents.extend(Document(path, n) for n in yaml.compose(read_text(path), path))
         except StackFileError as error:
             mistakes.collect(error)
     return documents

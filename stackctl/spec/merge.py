@@ -21,15 +21,19 @@ from stackctl.spec.nodes import (
     is_null,
     kind,
     place,
+    walk,
 )
 from stackctl.spec.shape import Shape
 
 
-def canonical(node: Node, shape: Shape, mistakes: Mistakes) -> Node:
-    """The tree with every attribute in its one form; reset tags stay where they are."""
+def canonical(node: Node, shape: Shape, mistakes: Mistakes, *, lenient: bool = False) -> Node:
+    """The tree with every attribute in its one form; reset tags stay where they are.
+
+    `lenient`: what cannot be read because a variable stands in it stays as it is.
+    """
     if node.tag == RESET:
         return node
-    node = shape.form.canonical(node, mistakes)
+    node = _in_form(node, shape, mistakes, lenient)
     match node:
         case Mapping():
             if shape.fields is None and shape.values is None:
@@ -37,15 +41,30 @@ def canonical(node: Node, shape: Shape, mistakes: Mistakes) -> Node:
             entries: dict[str, Entry] = {}
             for key, (key_mark, value) in node.entries.items():
                 below = shape.below(key)
-                entries[key] = Entry(key_mark, canonical(value, below, mistakes))
+                entries[key] = Entry(key_mark, canonical(value, below, mistakes, lenient=lenient))
             return Mapping(entries, node.mark, tag=node.tag)
         case Sequence():
             if shape.items is None:
                 return node
-            items = [canonical(item, shape.items, mistakes) for item in node.items]
+            items = [canonical(i, shape.items, mistakes, lenient=lenient) for i in node.items]
             return forms.unique(Sequence(items, node.mark, tag=node.tag), shape.form)
         case Scalar():
             return node
+
+
+def _in_form(node: Node, shape: Shape, mistakes: Mistakes, lenient: bool) -> Node:
+    if not lenient:
+        return shape.form.canonical(node, mistakes)
+    trial = Mistakes()
+    found = shape.form.canonical(node, trial)
+    return node if trial.errors and _holds_variable(node) else found
+
+
+def _holds_variable(node: Node) -> bool:
+    return any(
+        isinstance(inner, Scalar) and isinstance(inner.value, str) and "$" in inner.value
+        for inner in walk(node)
+    )
 
 
 def merge(base: Node, over: Node, shape: Shape, mistakes: Mistakes) -> Node:
@@ -56,6 +75,8 @@ def merge(base: Node, over: Node, shape: Shape, mistakes: Mistakes) -> Node:
         case _, Scalar(value=None) if isinstance(base, Mapping | Sequence):
             # `networks:` with nothing below it says nothing, and takes nothing away.
             return base
+        case Mapping(), Mapping() if not shape.form.merges(base, over):
+            return cleaned(over)
         case Mapping(), Mapping():
             return _merge_mappings(base, over, shape, mistakes)
         case Sequence(), Sequence():

@@ -13,9 +13,17 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from stackctl.errors import Place
 from stackctl.spec import forms
+from stackctl.spec.attributes import (
+    Attributes,
+    HostPath,
+    Labels,
+    NoEffect,
+    Refused,
+    nothing_is_empty,
+)
 from stackctl.spec.nodes import Mapping, Path, mark_at
-from stackctl.spec.scalars import Address, Flag, OnlyFalse, OnlyTrue, Subnet
-from stackctl.spec.service import Attributes, HealthCheck, Labels, Service
+from stackctl.spec.scalars import Address, Flag, Integer, OnlyFalse, OnlyTrue, Subnet
+from stackctl.spec.service import HealthCheck, Service
 
 #: Rules of a project's name, shared with stackctl.spec.project.
 ProjectName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
@@ -31,10 +39,6 @@ __all__ = [
     "StackFile",
     "Volume",
 ]
-
-
-def _nothing_is_empty(value: Any) -> Any:
-    return {} if value is None else value
 
 
 def _empty_is_nothing(value: Any) -> Any:
@@ -67,6 +71,9 @@ class Ipam(Attributes):
     config: Annotated[list[IpamConfig] | None, forms.POOLS, AfterValidator(_one_pool)] = Field(
         None, description="The pool of addresses; absent: the engine chooses a free one."
     )
+    options: Annotated[
+        dict[str, str], forms.KEYED, Refused("the engine's pools have no options")
+    ] = Field(default_factory=dict, description="Options of that driver.")
 
 
 #: What stackctl.net carries out of a bridge's options.
@@ -108,6 +115,20 @@ class Network(Attributes):
     labels: Labels = Field(default_factory=dict, description="Labels of the network.")
 
 
+def _volume_options(value: dict[str, str]) -> dict[str, str]:
+    """What docker's "local" driver mounts: only a directory of the host's."""
+    if not value:
+        return value
+    if unknown := sorted(value.keys() - {"type", "o", "device"}):
+        raise ValueError(f'"{unknown[0]}" is no option of local volumes: type, o and device are')
+    options = (value.get("o") or "").split(",")
+    if value.get("type", "none") != "none" or not {"bind", "rbind"}.intersection(options):
+        raise ValueError("only a directory is supported yet: {type: none, o: bind, device: PATH}")
+    if not (value.get("device") or "").startswith(("/", ".", "~")):
+        raise ValueError("device must be the path of a directory")
+    return value
+
+
 class Volume(Attributes):
     """A named volume: data that outlives containers."""
 
@@ -115,10 +136,84 @@ class Volume(Attributes):
         None, description="Its name on the engine; absent: project_key.", min_length=1
     )
     driver: Literal["local"] | None = Field(None, description="Only `local`.")
+    driver_opts: Annotated[
+        dict[str, str], forms.VOLUME_OPTIONS, AfterValidator(_volume_options)
+    ] = Field(
+        default_factory=dict,
+        description="`{type: none, o: bind, device: PATH}` makes a directory of the host's it.",
+    )
     external: Flag | None = Field(
         None, description="true: it exists already and is neither made nor removed."
     )
     labels: Labels = Field(default_factory=dict, description="Labels of the volume.")
+
+
+class Secret(Attributes):
+    """Text that some services may read, in a file of its own."""
+
+    name: str | None = Field(None, description="Its name; absent: project_key.", min_length=1)
+    file: HostPath | None = Field(None, description="The host's file that holds it.", min_length=1)
+    environment: str | None = Field(
+        None, description="The caller's variable that holds it.", min_length=1
+    )
+    external: Annotated[Flag | None, Refused("the engine keeps no secrets of its own")] = Field(
+        None, description="true: kept by the engine."
+    )
+    labels: Annotated[Labels, NoEffect("for engines that keep secrets")] = Field(
+        default_factory=dict, description="Labels; no effect on one machine."
+    )
+    driver: Annotated[str | None, Refused("the engine keeps no secrets of its own")] = Field(
+        None, description="Who keeps it."
+    )
+    driver_opts: Annotated[
+        dict[str, str], forms.KEYED, Refused("the engine keeps no secrets of its own")
+    ] = Field(default_factory=dict, description="Options of that driver.")
+    template_driver: Annotated[str | None, Refused("text is taken as it is")] = Field(
+        None, description="Who fills in templates."
+    )
+
+
+class Config(Attributes):
+    """Text that services read as configuration, in a file of its own."""
+
+    name: str | None = Field(None, description="Its name; absent: project_key.", min_length=1)
+    file: HostPath | None = Field(None, description="The host's file that holds it.", min_length=1)
+    environment: str | None = Field(
+        None, description="The caller's variable that holds it.", min_length=1
+    )
+    content: str | None = Field(None, description="The text itself; variables are filled in.")
+    external: Annotated[Flag | None, Refused("the engine keeps no configs of its own")] = Field(
+        None, description="true: kept by the engine."
+    )
+    labels: Annotated[Labels, NoEffect("for engines that keep configs")] = Field(
+        default_factory=dict, description="Labels; no effect on one machine."
+    )
+    template_driver: Annotated[str | None, Refused("text is taken as it is")] = Field(
+        None, description="Who fills in templates."
+    )
+
+
+class Model(Attributes):
+    """A model that services use."""
+
+    name: str | None = Field(None, description="Its name.")
+    model: str | None = Field(None, description="Where it comes from.")
+    context_size: Integer | None = Field(None, description="Tokens it looks back on.")
+    runtime_flags: list[str] = Field(default_factory=list, description="Flags of its runner.")
+
+
+class Include(Attributes):
+    """Another project whose services and resources become this one's."""
+
+    path: Annotated[list[HostPath], forms.TEXTS] = Field(
+        default_factory=list, description="Its file, or several that merge."
+    )
+    project_directory: HostPath | None = Field(
+        None, description="Where its relative paths start (its first file's directory)."
+    )
+    env_file: Annotated[list[HostPath], forms.TEXTS] = Field(
+        default_factory=list, description="Its variables (`.env` of its directory when absent)."
+    )
 
 
 class Places:
@@ -144,22 +239,42 @@ class Places:
 class StackFile(Attributes):
     """The top level of a stack file."""
 
-    version: Any = Field(None, description="Of no meaning any more; accepted with a warning.")
+    version: Annotated[Any, NoEffect("it has no meaning any more")] = Field(
+        None, description="Of no meaning any more; accepted with a warning."
+    )
     name: ProjectName | None = Field(
         None, description="The project's name: lower case letters, digits, `-` and `_`."
     )
     services: dict[str, Service] = Field(default_factory=dict, description="The services, by name.")
     networks: Annotated[
-        dict[str, Annotated[Network, forms.RESOURCE, BeforeValidator(_nothing_is_empty)]],
-        BeforeValidator(_nothing_is_empty),
+        dict[str, Annotated[Network, forms.RESOURCE, BeforeValidator(nothing_is_empty)]],
+        BeforeValidator(nothing_is_empty),
     ] = Field(
         default_factory=dict,
         description="The networks, by key. `default` exists for services that name none.",
     )
     volumes: Annotated[
-        dict[str, Annotated[Volume, forms.RESOURCE, BeforeValidator(_nothing_is_empty)]],
-        BeforeValidator(_nothing_is_empty),
+        dict[str, Annotated[Volume, forms.RESOURCE, BeforeValidator(nothing_is_empty)]],
+        BeforeValidator(nothing_is_empty),
     ] = Field(default_factory=dict, description="The named volumes, by key.")
+    secrets: Annotated[
+        dict[str, Annotated[Secret, forms.RESOURCE, BeforeValidator(nothing_is_empty)]],
+        BeforeValidator(nothing_is_empty),
+    ] = Field(default_factory=dict, description="Secrets, by key: from a file or a variable.")
+    configs: Annotated[
+        dict[str, Annotated[Config, forms.RESOURCE, BeforeValidator(nothing_is_empty)]],
+        BeforeValidator(nothing_is_empty),
+    ] = Field(
+        default_factory=dict, description="Configs, by key: from a file, a variable, or content."
+    )
+    include: Annotated[list[Include], forms.INCLUDES] = Field(
+        default_factory=list, description="Other projects that become part of this one."
+    )
+    models: Annotated[
+        dict[str, Annotated[Model, BeforeValidator(nothing_is_empty)]],
+        BeforeValidator(nothing_is_empty),
+        NoEffect("only services that use them need a runner"),
+    ] = Field(default_factory=dict, description="Models, by key.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +290,9 @@ class Stack:
     disabled: dict[str, Service] = field(default_factory=dict)
     networks: dict[str, Network] = field(default_factory=dict)
     volumes: dict[str, Volume] = field(default_factory=dict)
+    secrets: dict[str, Secret] = field(default_factory=dict)
+    configs: dict[str, Config] = field(default_factory=dict)
+    models: dict[str, Model] = field(default_factory=dict)
     #: Top-level `x-` keys.
     extensions: dict[str, Any] = field(default_factory=dict)
     profiles: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from stackctl.spec.known import KNOWN
+from stackctl.spec.attributes import Approximated, NoEffect, Refused
 from stackctl.spec.model import StackFile
 from stackctl.spec.project import FILE_NAMES
 from stackctl.spec.shape import Shape, stack_shape
@@ -74,14 +74,22 @@ def _section(title: str, model: type[BaseModel], shape: Shape) -> Iterator[str]:
     yield f"{(model.__doc__ or '').strip()}\n"
     yield "| key | | what it says |"
     yield "|---|---|---|"
+    refused: dict[str, list[str]] = {}
     for name, info in model.model_fields.items():
+        below = (shape.fields or {})[name]
         written = (info.description or "").replace("|", "\\|")
-        yield f"| `{name}` | {_kind(info, (shape.fields or {})[name])} | {written} |"
-    later = sorted(KNOWN.get(model.__name__, frozenset()) - set(model.model_fields))
-    if later:
-        yield f"\nRefused with its place, not supported yet: {_names(later)}.\n"
-    else:
-        yield ""
+        match below.support:
+            case Refused(reason):
+                refused.setdefault(reason, []).append(name)
+                continue
+            case Approximated(reason):
+                written += f" *Warned about: {reason}.*"
+            case NoEffect() | None:
+                pass
+        yield f"| `{name}` | {_kind(info, below)} | {written} |"
+    for reason, names in refused.items():
+        yield f"\nRefused with its place ({reason}): {_names(names)}."
+    yield ""
 
 
 def _kind(info: FieldInfo, shape: Shape) -> str:

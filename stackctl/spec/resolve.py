@@ -5,21 +5,31 @@ Reads environment files through the function it is given, and nothing else.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from collections.abc import Mapping as Variables
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from posixpath import normpath
 from typing import Any, TypeVar
 
 from stackctl.errors import StackFileError
+from stackctl.spec.implied import implied_dependencies
 from stackctl.spec.mistakes import Mistakes
-from stackctl.spec.model import Network, Places, Service, Stack, StackFile, Volume
+from stackctl.spec.model import (
+    Config,
+    Network,
+    Places,
+    Secret,
+    Service,
+    Stack,
+    StackFile,
+    Volume,
+)
 from stackctl.spec.nodes import Mapping, mark_at
+from stackctl.spec.paths import absolute
 from stackctl.spec.profiles import is_enabled
-from stackctl.spec.service import EnvFile, ServiceNetwork, ServiceVolume
+from stackctl.spec.service import EnvFile, ServiceNetwork
 
-_Resource = TypeVar("_Resource", Network, Volume)
+_Resource = TypeVar("_Resource", Network, Volume, Secret, Config)
 _DEFAULT_MEMBERSHIP = ServiceNetwork.model_validate({})
 
 #: Path, whether it is taken literally, variables -> its variables; None: it does not exist.
@@ -36,6 +46,8 @@ class Surroundings:
     profiles: tuple[str, ...]
     variables: Variables[str, str]
     read_env_file: ReadEnvFile
+    #: The text of a file. Raises StackFileError.
+    read_file: Callable[[str], str]
 
 
 def resolve(
@@ -51,20 +63,15 @@ def resolve(
         disabled={n: s for n, s in services.items() if not is_enabled(s, profiles)},
         networks=resolver.networks(file, services),
         volumes={key: resolver.named(key, v) for key, v in file.volumes.items()},
+        secrets={key: resolver.named(key, s) for key, s in file.secrets.items()},
+        configs={key: resolver.named(key, c) for key, c in file.configs.items()},
+        models=dict(file.models),
         extensions=dict(file.model_extra or {}),
         profiles=profiles,
         project_dir=surroundings.directory,
         files=surroundings.files,
         places=Places(root),
     )
-
-
-def host_path(source: str, directory: str, variables: Variables[str, str]) -> str:
-    """An absolute host path: `~` is the caller's home, others start at `directory`."""
-    if source == "~" or source.startswith("~/"):
-        home = variables.get("HOME") or "/root"
-        return normpath(f"{home}/{source[2:]}")
-    return normpath(PurePosixPath(directory, source))
 
 
 class _Resolver:
@@ -74,7 +81,7 @@ class _Resolver:
         self._mistakes = mistakes
 
     def named(self, key: str, resource: _Resource) -> _Resource:
-        """The network or volume with its full name."""
+        """The network, volume, secret or config with its full name."""
         if resource.name:
             return resource
         name = key if resource.external else f"{self._around.name}_{key}"
@@ -92,22 +99,55 @@ class _Resolver:
 
     def service(self, name: str, service: Service) -> Service:
         update: dict[str, Any] = {}
-        if service.volumes:
-            update["volumes"] = [self._mount(mount) for mount in service.volumes]
         if not service.networks and not service.network_mode:
             update["networks"] = {"default": _DEFAULT_MEMBERSHIP}
         if service.env_file:
             update["env_file"] = []
+        if service.label_file:
+            update |= {"label_file": [], "labels": self._labels(name, service)}
+        if implied := implied_dependencies(service):
+            update["depends_on"] = {**implied, **service.depends_on}
+        if any("seccomp" in option for option in service.security_opt):
+            update["security_opt"] = [
+                self._security_option(name, i, option)
+                for i, option in enumerate(service.security_opt)
+            ]
         environment = self._environment(name, service)
         if environment != service.environment:
             update["environment"] = environment
         return service.model_copy(update=update) if update else service
 
-    def _mount(self, mount: ServiceVolume) -> ServiceVolume:
-        if mount.type != "bind" or not mount.source:
-            return mount
-        source = host_path(mount.source, self._around.directory, self._around.variables)
-        return mount.model_copy(update={"source": source})
+    def _labels(self, name: str, service: Service) -> dict[str, str]:
+        """`labels` over the files of labels."""
+        merged: dict[str, str] = {}
+        for i, path in enumerate(service.label_file):
+            try:
+                found = self._around.read_env_file(path, False, self._around.variables)
+            except StackFileError as error:
+                self._mistakes.collect(error)
+                continue
+            if found is None:
+                where = mark_at(self._root, ("services", name, "label_file", i))
+                self._mistakes.add(f"the label file {path} does not exist", where)
+            merged.update(found or {})
+        return {**merged, **service.labels}
+
+    def _security_option(self, name: str, index: int, option: str) -> str:
+        """A file of system call rules becomes its text, as docker's client sends it."""
+        head, _, profile = option.replace("=", ":", 1).partition(":")
+        if head != "seccomp" or profile in ("unconfined", "builtin") or profile.startswith("{"):
+            return option
+        path = absolute(profile, self._around.directory, self._around.variables)
+        try:
+            text = self._around.read_file(path)
+            return f"seccomp={json.dumps(json.loads(text), separators=(',', ':'))}"
+        except StackFileError as error:
+            problem = error.brief
+        except ValueError as error:
+            problem = f"{path} is not JSON: {error}"
+        where = mark_at(self._root, ("services", name, "security_opt", index))
+        self._mistakes.add(problem, where, hint="a seccomp profile in Docker's JSON format")
+        return option
 
     def _environment(self, name: str, service: Service) -> dict[str, str | None]:
         """`environment` over its files; a bare name gets the caller's value, if there is one."""
@@ -121,7 +161,7 @@ class _Resolver:
 
     def _env_file(self, name: str, index: int, env_file: EnvFile) -> dict[str, str]:
         where = mark_at(self._root, ("services", name, "env_file", index))
-        path = host_path(env_file.path, self._around.directory, self._around.variables)
+        path = env_file.path
         try:
             found = self._around.read_env_file(
                 path, env_file.format == "raw", self._around.variables

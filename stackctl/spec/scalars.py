@@ -130,16 +130,62 @@ def _only(wanted: bool) -> Callable[[bool], bool]:
     return check
 
 
-_PULLS = ("always", "never", "missing", "if_not_present")
-_PULLS_LATER = re.compile(r"build|refresh|daily|weekly|every_([0-9]+[wdhms])+")
+_PULLS = ("always", "never", "missing", "if_not_present", "build", "daily", "weekly")
+_PULL_EVERY = re.compile(r"every_((?:[0-9]+[wdhms])+)")
 
 
 def _pull_policy(value: str) -> str:
-    if _PULLS_LATER.fullmatch(value):
-        raise ValueError(f'"{value}" is not supported yet')
-    if value not in _PULLS:
-        raise ValueError(f"must be one of {', '.join(_PULLS)}")
+    if value not in _PULLS and not _PULL_EVERY.fullmatch(value):
+        raise ValueError(
+            f"must be one of {', '.join(_PULLS)}, or every_ and a duration (every_12h)"
+        )
     return "missing" if value == "if_not_present" else value
+
+
+def pull_age(policy: str) -> float | None:
+    """Seconds after which a policy wants the image pulled again; None: it does not go by age."""
+    if found := _PULL_EVERY.fullmatch(policy):
+        return units.duration(found[1])
+    return {"daily": 86400.0, "weekly": 604800.0}.get(policy)
+
+
+def _ip_address(value: str) -> str:
+    return ports.host_address(value)
+
+
+def _extra_host(value: str) -> str:
+    name, _, address = value.partition("=")
+    if not name or not re.fullmatch(r"[a-zA-Z0-9._-]{1,255}", name):
+        raise ValueError(f'"{value[:60]}" is not NAME=ADDRESS')
+    bare = address.removeprefix("[").removesuffix("]")
+    if bare != "host-gateway":
+        ports.host_address(bare)
+    return f"{name}={bare}"
+
+
+def _device_path(value: str) -> str:
+    if not value.startswith("/") or "\0" in value or "/../" in f"{value}/":
+        raise ValueError(f'"{value[:60]}" is not the absolute path of a device')
+    return value
+
+
+def _permissions(value: str) -> str:
+    if not re.fullmatch("[rwm]{1,3}", value):
+        raise ValueError(f'"{value[:10]}" is not made of r, w and m')
+    return value
+
+
+#: What belongs to a container's own namespaces (ipc, net, uts).
+_SYSCTLS = re.compile(r"(net|fs\.mqueue)\.[a-zA-Z0-9_./-]+|kernel\.(msg|shm)[a-z_]*|kernel\.sem")
+
+
+def _sysctl(value: str) -> str:
+    if not _SYSCTLS.fullmatch(value.replace("/", ".")) or ".." in value:
+        raise ValueError(
+            f'"{value[:60]}" is a setting of the whole machine; a container has its own '
+            "net.*, fs.mqueue.*, kernel.msg*, kernel.shm* and kernel.sem"
+        )
+    return value
 
 
 def _subnet(value: str) -> str:
@@ -198,6 +244,12 @@ def _signal(value: Any) -> str:
     return name
 
 
+def _file_mode(value: int) -> int:
+    if not 0 <= value <= 0o7777:
+        raise ValueError("is not a file mode such as 0440")
+    return value
+
+
 def whole_or_number(value: float) -> int | float:
     return int(value) if float(value).is_integer() else value
 
@@ -239,3 +291,15 @@ MacAddress = Annotated[str, AfterValidator(_mac)]
 ContainerPath = Annotated[str, AfterValidator(_target)]
 Capability = Annotated[str, AfterValidator(_capability)]
 Signal = Annotated[str, BeforeValidator(_signal)]
+IPAddress = Annotated[str, AfterValidator(_ip_address)]
+ExtraHost = Annotated[str, AfterValidator(_extra_host)]
+DevicePath = Annotated[str, AfterValidator(_device_path)]
+Permissions = Annotated[str, AfterValidator(_permissions)]
+Sysctl = Annotated[str, AfterValidator(_sysctl)]
+#: A file mode, written back as octal text.
+FileMode = Annotated[
+    int,
+    BeforeValidator(_integer),
+    AfterValidator(_file_mode),
+    PlainSerializer(lambda mode: f"0{mode:o}"),
+]

@@ -1,256 +1,107 @@
 """A service as the user wrote it, in canonical form. Every field is a stack file attribute.
 
-To support an attribute: add its field here (type, form, description). Merging,
-validation, `config`, the reference page and the error "not supported yet"
-follow from it; stackctl.daemon.desired carries it out.
+To support an attribute: take its mark of refusal away and carry it out in
+stackctl.daemon.replica. Merging, validation, `config`, the reference page, the
+schema and `config --coverage` follow from the field alone.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from stackctl.spec import forms, volumes
+from stackctl.spec.attributes import (
+    Approximated,
+    Attributes,
+    Command,
+    Environment,
+    HostPath,
+    Labels,
+    NoEffect,
+    Refused,
+    Texts,
+    nothing_is_empty,
+)
+from stackctl.spec.build import Build, Develop
+from stackctl.spec.connections import ServiceDependency, ServiceNetwork, ServicePort
+from stackctl.spec.deploy import Deploy
+from stackctl.spec.mounts import ServiceFile, ServiceVolume
+from stackctl.spec.process import (
+    EnvFile,
+    Extends,
+    HealthCheck,
+    Hook,
+    Logging,
+    PreStartHook,
+    Provider,
+    ServiceModel,
+)
+from stackctl.spec.resources import Blkio, Device, Gpu, Ulimits
 from stackctl.spec.scalars import (
-    Address,
     Capability,
-    ContainerPath,
     Count,
     Duration,
+    ExtraHost,
     Flag,
     Integer,
-    IPv4,
-    IPv6,
+    IPAddress,
     Limit,
     MacAddress,
     Number,
-    PortNumber,
-    Protocol,
-    Published,
     PullPolicy,
     Signal,
     Size,
     SizeOrUnlimited,
+    Sysctl,
 )
 
+__all__ = [
+    "Attributes",
+    "EnvFile",
+    "HealthCheck",
+    "Service",
+    "ServiceDependency",
+    "ServiceFile",
+    "ServiceNetwork",
+    "ServicePort",
+    "ServiceVolume",
+]
 
-class Attributes(BaseModel):
-    """Base of all models: immutable; only `x-` keys are kept besides the fields."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-
-#: NAME to value; None: the value comes from the caller's environment, or nothing is set.
-Environment = Annotated[dict[str, str | None], forms.KEYED]
-
-
-def _labels(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: "" if text is None else text for key, text in value.items()}
-    return value
-
-
-Labels = Annotated[dict[str, str], forms.KEYED, BeforeValidator(_labels)]
-Texts = Annotated[list[str], forms.TEXTS]
-Command = Annotated[list[str], forms.COMMAND]
-
-
-def _nothing_is_empty(value: Any) -> Any:
-    return {} if value is None else value
-
-
-class HealthCheck(Attributes):
-    """How the engine finds out whether a container does its work."""
-
-    test: Annotated[list[str] | None, forms.HEALTH_TEST] = Field(
-        None,
-        description="The probe: `[CMD, program, argument...]`, `[CMD-SHELL, text]`, a text (run by "
-        "the image's /bin/sh), or `[NONE]`: not even the image's probe. Exit code 0 is healthy.",
-    )
-    interval: Duration | None = Field(
-        None, description="Time between two probes (30s when absent). The first one runs at once."
-    )
-    timeout: Duration | None = Field(
-        None, description="A probe that takes longer has failed (30s when absent)."
-    )
-    retries: Count | None = Field(
-        None, description="So many failures in a row make it unhealthy (3 when absent)."
-    )
-    start_period: Duration | None = Field(
-        None, description="Failures within this time after the start do not count."
-    )
-    start_interval: Duration | None = Field(
-        None,
-        description="Time between probes during the start period. When absent the engine probes "
-        "often at first and slows down towards `interval`.",
-    )
-    disable: Flag | None = Field(None, description="true: no probe, not even the image's.")
-
-
-class ServiceDependency(Attributes):
-    """What must be true of another service before this one starts."""
-
-    condition: Literal["service_started", "service_healthy", "service_completed_successfully"] = (
-        Field("service_started", description="State of the other service that is waited for.")
-    )
-    required: Flag = Field(
-        True, description="false: go on when the other service is missing or fails."
-    )
-    restart: Flag | None = Field(
-        None, description="true: restart this service when the other one is restarted or recreated."
-    )
-
-
-class ServicePort(Attributes):
-    """A container port that is published on the host."""
-
-    target: PortNumber = Field(description="The port in the container.")
-    published: Published | None = Field(
-        None,
-        description="The host's port; a range `8000-8010` means any free one of it; absent or 0: "
-        "any free one.",
-    )
-    host_ip: Address | None = Field(None, description="The host address to listen on; absent: all.")
-    protocol: Protocol = Field("tcp", description="tcp, udp or sctp.")
-    mode: Literal["ingress", "host"] | None = Field(
-        None, description="Accepted for other engines' sake; both mean the same on one machine."
-    )
-    name: str | None = Field(None, description="A name for people; has no effect.")
-    app_protocol: str | None = Field(
-        None, description="What is spoken on the port, for people and tools; has no effect."
-    )
-
-
-class BindOptions(Attributes):
-    """Options of a host path."""
-
-    create_host_path: Flag = Field(
-        True, description="Make an empty directory when the host path is missing."
-    )
-    propagation: Literal["rprivate", "private", "rshared", "shared", "rslave", "slave"] | None = (
-        Field(None, description="How mounts below it are shared (rprivate when absent).")
-    )
-    selinux: Literal["z", "Z"] | None = Field(
-        None, description="SELinux relabelling; accepted with a warning, not carried out."
-    )
-
-
-class VolumeOptions(Attributes):
-    """Options of a volume."""
-
-    nocopy: Flag | None = Field(
-        None, description="true: do not fill a new volume with the image's files at the target."
-    )
-    subpath: str | None = Field(None, description="Mount only this directory of the volume.")
-
-
-class TmpfsOptions(Attributes):
-    """Options of a memory-backed directory."""
-
-    size: Size | None = Field(None, description="Upper limit of its content, e.g. 64m.")
-    mode: Annotated[Integer | None, forms.OCTAL] = Field(
-        None, description="File mode of its root, octal, e.g. 1777."
-    )
-
-
-class ServiceVolume(Attributes):
-    """A mount of the container."""
-
-    type: Literal["volume", "bind", "tmpfs"] = Field(
-        description="volume (named, or anonymous without a source), bind (a host path) or tmpfs."
-    )
-    source: str | None = Field(
-        None, description="The volume's key, or the host path, relative to the project directory."
-    )
-    target: ContainerPath = Field(description="Where it appears in the container.")
-    read_only: Flag | None = Field(None, description="true: the container cannot write to it.")
-    consistency: str | None = Field(
-        None, description="For engines in virtual machines; has no effect here."
-    )
-    bind: BindOptions | None = Field(None, description="Options of a host path.")
-    volume: VolumeOptions | None = Field(None, description="Options of a volume.")
-    tmpfs: TmpfsOptions | None = Field(None, description="Options of a memory-backed directory.")
-
-
-class ServiceNetwork(Attributes):
-    """Membership of one network."""
-
-    aliases: Annotated[list[str] | None, forms.UNIQUE] = Field(
-        None, description="Further names by which others on this network find the service."
-    )
-    ipv4_address: IPv4 | None = Field(
-        None, description="A fixed address; the network needs a subnet in `ipam`."
-    )
-    ipv6_address: IPv6 | None = Field(None, description="A fixed IPv6 address.")
-    mac_address: MacAddress | None = Field(None, description="A fixed MAC address.")
-    interface_name: str | None = Field(
-        None, description="The interface's name in the container.", max_length=15
-    )
-    priority: Integer | None = Field(
-        None,
-        description="Order in which networks are connected; changes neither gateway nor names.",
-    )
-    gw_priority: Integer | None = Field(
-        None, description="The network with the highest number gives the default gateway."
-    )
-
-
-class EnvFile(Attributes):
-    """A file of environment variables."""
-
-    path: str = Field(description="The file, relative to the project directory.", min_length=1)
-    required: Flag = Field(True, description="false: it may be missing.")
-    format: Literal["raw"] | None = Field(
-        None, description="raw: lines KEY=VALUE are taken literally, without quotes or variables."
-    )
-
-
-class ResourceLimits(Attributes):
-    """Upper limits of each container."""
-
-    cpus: Number | None = Field(None, description="Number of CPUs, e.g. 0.5.")
-    memory: Size | None = Field(None, description="Memory, e.g. 256m.")
-    pids: Limit | None = Field(None, description="Number of processes and threads.")
-
-
-class Reservations(Attributes):
-    """What each container should have when memory is short."""
-
-    memory: Size | None = Field(None, description="Memory the kernel tries to leave it.")
-
-
-class Resources(Attributes):
-    """Resources of each container."""
-
-    limits: ResourceLimits | None = Field(None, description="Upper limits.")
-    reservations: Reservations | None = Field(None, description="Reservations.")
-
-
-class Deploy(Attributes):
-    """How many containers the service has, and what they may use."""
-
-    mode: Literal["replicated"] | None = Field(None, description="Only `replicated`.")
-    replicas: Count | None = Field(None, description="Number of containers (1 when absent).")
-    resources: Resources | None = Field(None, description="Limits and reservations.")
-
+#: What the engine lacks; another part of it has to learn it first.
+_LATER = Refused("the engine cannot do it yet")
+_WINDOWS = Refused("it exists for Windows only")
 
 Restart = Annotated[str, Field(pattern=r"^(no|always|unless-stopped|on-failure(:[0-9]{1,9})?)$")]
 ContainerName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}$")]
-NetworkMode = Annotated[str, Field(pattern=r"^(none|host)$")]
+NetworkMode = Annotated[str, Field(pattern=r"^(none|host|service:.+|container:.+)$")]
+_OTHERS = "service:.+|container:.+"
+IpcMode = Annotated[str, Field(pattern=rf"^(private|shareable|host|none|{_OTHERS})$")]
+PidMode = Annotated[str, Field(pattern=rf"^(private|host|{_OTHERS})$")]
+UtsMode = Annotated[str, Field(pattern=rf"^(private|host|{_OTHERS})$")]
 Hostname = Annotated[str, Field(pattern=r"^[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,62}[a-zA-Z0-9])?$")]
 
 
+#: Options and what may follow them; "": anything.
+_SECURITY = {
+    "no-new-privileges": ("true", "false"),
+    "seccomp": (),
+    "apparmor": (),
+    "label": (),
+    "systempaths": ("unconfined",),
+}
+
+
 def _security_option(value: str) -> str:
-    """`no-new-privileges[:true|false]` and `seccomp=unconfined`; `:` and `=` are equal."""
+    """`no-new-privileges[:true|false]`, `seccomp=FILE`, ...; `:` and `=` are equal."""
     name, _, setting = value.replace("=", ":", 1).partition(":")
-    if name == "no-new-privileges" and setting in ("", "true", "false"):
-        return value
-    if name == "seccomp" and setting == "unconfined":
-        return value
-    if name in ("seccomp", "apparmor", "label", "systempaths", "mask", "unmask"):
-        raise ValueError(f'"{value[:60]}" is not supported yet')
-    raise ValueError(f'"{value[:60]}" is not a security option such as no-new-privileges')
+    choices = _SECURITY.get(name)
+    if choices is None or (not setting and name != "no-new-privileges"):
+        raise ValueError(f'"{value[:60]}" is not a security option such as no-new-privileges')
+    if choices and setting and setting not in choices:
+        raise ValueError(f'"{value[:60]}": {name} is followed by {" or ".join(choices)}')
+    return value
 
 
 def _tmpfs(value: str) -> str:
@@ -315,7 +166,7 @@ class Service(Attributes):
         description="Memory-backed directories: `/run`, `/tmp:size=64m,mode=1777`.",
     )
     networks: Annotated[
-        dict[str, Annotated[ServiceNetwork, BeforeValidator(_nothing_is_empty)]], forms.NAMES
+        dict[str, Annotated[ServiceNetwork, BeforeValidator(nothing_is_empty)]], forms.NAMES
     ] = Field(
         default_factory=dict,
         description="Networks to join, as a list of keys or a mapping with options; absent: "
@@ -378,11 +229,152 @@ class Service(Attributes):
         default_factory=list, description="Default capabilities to give up; `ALL` for all."
     )
     security_opt: Annotated[list[SecurityOption], forms.UNIQUE] = Field(
-        default_factory=list, description="`no-new-privileges`, `seccomp=unconfined`."
+        default_factory=list,
+        description="`no-new-privileges`, `seccomp=unconfined` or a file, `apparmor=NAME`, "
+        "`label=...`, `systempaths=unconfined`.",
     )
     userns_mode: Literal["host"] | None = Field(
         None, description="`host`: no user namespace of its own; root inside is root outside."
     )
+    annotations: Annotated[Labels, NoEffect("for other runtimes")] = Field(
+        default_factory=dict, description="Annotations for runtimes; kept, no effect here."
+    )
+    attach: Flag | None = Field(None, description="false: `up` does not show its output.")
+    build: Annotated[Build | None, forms.BUILD] = Field(
+        None, description="How its image is made: a directory, or a mapping."
+    )
+    develop: Develop | None = Field(None, description="What `watch` does when sources change.")
+    extends: Annotated[Extends | None, forms.EXTENDS] = Field(
+        None, description="A service, here or in another file, whose attributes it takes over."
+    )
+    label_file: Annotated[list[HostPath], forms.TEXTS] = Field(
+        default_factory=list, description="Files of labels; `labels` wins over them."
+    )
+    secrets: Annotated[list[ServiceFile], forms.FILES] = Field(
+        default_factory=list,
+        description="Secrets it may read, below /run/secrets: keys, or long forms.",
+    )
+    configs: Annotated[list[ServiceFile], forms.FILES] = Field(
+        default_factory=list, description="Configs it may read: keys, or long forms."
+    )
+    volumes_from: Annotated[list[str], forms.UNIQUE] = Field(
+        default_factory=list,
+        description="Services (`name`, `name:ro`) whose mounts it has too.",
+    )
+    links: Annotated[list[str], forms.UNIQUE] = Field(
+        default_factory=list,
+        description="Services it finds by a further name: `db`, `db:database`.",
+    )
+    external_links: Annotated[list[str], _LATER] = Field(
+        default_factory=list, description="Containers of others, by a further name."
+    )
+    extra_hosts: Annotated[list[ExtraHost], forms.EXTRA_HOSTS] = Field(
+        default_factory=list,
+        description="Lines for /etc/hosts: `name=address`, `name:address`, or a mapping; "
+        "`host-gateway` is the host.",
+    )
+    dns: Annotated[list[IPAddress], forms.TEXTS] = Field(
+        default_factory=list, description="Name servers in place of the host's."
+    )
+    dns_search: Texts = Field(
+        default_factory=list, description="Domains that short names are completed with."
+    )
+    dns_opt: Annotated[list[str], forms.UNIQUE] = Field(
+        default_factory=list, description="Options of the resolver, e.g. `ndots:2`."
+    )
+    domainname: Annotated[str | None, _LATER] = Field(
+        None, description="Domain name inside the container."
+    )
+    mac_address: MacAddress | None = Field(
+        None, description="MAC address on the service's first network."
+    )
+    logging: Annotated[Logging | None, forms.LOGGING] = Field(
+        None, description="Where the output goes."
+    )
+    ulimits: Ulimits = Field(
+        default_factory=dict, description="Limits of each process: a number, or soft and hard."
+    )
+    sysctls: Annotated[dict[Sysctl, str], forms.KEYED] = Field(
+        default_factory=dict, description="Kernel settings of the container's namespaces."
+    )
+    devices: Annotated[list[Device], forms.DEVICES] = Field(
+        default_factory=list, description="Devices of the host: `/dev/x:/dev/y:rwm`."
+    )
+    device_cgroup_rules: Annotated[list[str], forms.UNIQUE] = Field(
+        default_factory=list, description="Devices it may use, e.g. `c 1:3 mr`."
+    )
+    gpus: Annotated[
+        list[Gpu] | None, forms.GPUS, Refused("no driver for graphics processors is here")
+    ] = Field(None, description="Graphics processors.")
+    blkio_config: Blkio | None = Field(None, description="Shares and rates of block devices.")
+    cpu_period: Integer | None = Field(
+        None, description="Period of the CPU quota, in microseconds."
+    )
+    cpu_quota: Integer | None = Field(
+        None, description="CPU time each period, in microseconds; -1 for unlimited."
+    )
+    cpu_rt_period: Annotated[Any, _LATER] = Field(
+        None, description="Period of real-time scheduling."
+    )
+    cpu_rt_runtime: Annotated[Any, _LATER] = Field(
+        None, description="Real-time CPU time each period."
+    )
+    cpu_count: Annotated[Any, _WINDOWS] = Field(None, description="Windows only.")
+    cpu_percent: Annotated[Any, _WINDOWS] = Field(None, description="Windows only.")
+    credential_spec: Annotated[Any, _WINDOWS] = Field(None, description="Windows only.")
+    isolation: Annotated[Any, _WINDOWS] = Field(None, description="Windows only.")
+    oom_kill_disable: Flag | None = Field(
+        None, description="true: out of memory, its processes wait instead of being killed."
+    )
+    oom_score_adj: Annotated[Integer, Field(ge=-1000, le=1000)] | None = Field(
+        None, description="-1000 to 1000: who is killed first when memory is short."
+    )
+    group_add: Annotated[list[str], forms.GROUPS] = Field(
+        default_factory=list, description="Further groups of the command, by name or number."
+    )
+    cgroup: Literal["private", "host"] | None = Field(
+        None, description="`private` (its own control group namespace) or `host`."
+    )
+    cgroup_parent: Annotated[
+        str | None, Approximated("containers lie in the engine's own control group")
+    ] = Field(None, description="Control group its own lies in.")
+    ipc: IpcMode | None = Field(
+        None,
+        description="`private`, `shareable`, `host` or `service:NAME`: whose shared memory.",
+    )
+    pid: PidMode | None = Field(
+        None, description="`host` or `service:NAME`: whose processes it sees."
+    )
+    uts: UtsMode | None = Field(None, description="`host`: the host's name is its own.")
+    platform: str | None = Field(None, description="`os/arch[/variant]` of the image.")
+    runtime: Annotated[str | None, Approximated("the engine is its own runtime")] = Field(
+        None, description="Name of a runtime."
+    )
+    storage_opt: Annotated[Any, _LATER] = Field(None, description="Options of the storage driver.")
+    post_start: Annotated[list[Hook], _LATER] = Field(
+        default_factory=list, description="Commands inside the container, once it has started."
+    )
+    pre_stop: Annotated[list[Hook], _LATER] = Field(
+        default_factory=list, description="Commands inside the container, before it is stopped."
+    )
+    pre_start: Annotated[list[PreStartHook], _LATER] = Field(
+        default_factory=list,
+        description="Commands in containers of their own, in order, before it starts.",
+    )
+    pull_refresh_after: Annotated[Any, _LATER] = Field(
+        None, description="Age after which an image is pulled again."
+    )
+    use_api_socket: Annotated[Flag | None, _LATER] = Field(
+        None, description="true: the engine's socket is at /var/run/docker.sock inside."
+    )
+    provider: Annotated[Provider | None, _LATER] = Field(
+        None, description="A program that provides the service in place of containers."
+    )
+    models: Annotated[
+        dict[str, Annotated[ServiceModel, BeforeValidator(nothing_is_empty)]],
+        forms.NAMES,
+        Refused("no runner of models is part of the engine"),
+    ] = Field(default_factory=dict, description="Models it uses, by key.")
     pull_policy: PullPolicy | None = Field(
         None,
         description="When to pull the image: always, never, or missing (the default; also called "

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import types
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from stackctl.spec.attributes import Support
 from stackctl.spec.forms import PLAIN, Form
 from stackctl.spec.model import StackFile
 
@@ -31,6 +32,8 @@ class Shape:
     #: Of a list: the shape of its items.
     items: Shape | None = None
     model: type[BaseModel] | None = None
+    #: None: the attribute is carried out as it is written.
+    support: Support | None = None
 
     def below(self, key: str) -> Shape:
         """The shape of a mapping's entry; leaves where nothing is declared."""
@@ -58,7 +61,9 @@ def _of_model(model: type[BaseModel], form: Form) -> Shape:
 
 
 def _of_field(info: FieldInfo) -> Shape:
-    return _of_type(info.annotation, _form(info.metadata))
+    shape = _of_type(info.annotation, _form(info.metadata))
+    support = next((item for item in info.metadata if isinstance(item, Support)), None)
+    return replace(shape, support=support) if support else shape
 
 
 def _form(metadata: Sequence[Any]) -> Form:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from stackctl.spec.known import KNOWN
+from stackctl.spec.attributes import Approximated, Refused, Support
 from stackctl.spec.mistakes import Mistakes, did_you_mean
 from stackctl.spec.model import StackFile
 from stackctl.spec.nodes import (
@@ -34,11 +34,6 @@ from stackctl.spec.shape import Shape, stack_shape
 _NAME = re.compile(r"[a-zA-Z0-9._-]+\Z")
 # A mistake may hide another one in the same place; more passes than this are not worth it.
 _MAX_PASSES = 5
-#: Attributes that engines on one machine cannot carry out, ever, with what to do.
-_NEVER = {
-    "credential_spec": "it exists for Windows only",
-    "isolation": "it exists for Windows only",
-}
 
 
 def validate(root: Node, mistakes: Mistakes) -> tuple[StackFile, Mapping] | None:
@@ -115,6 +110,10 @@ def _known_keys(node: Node, shape: Shape, path: str, mistakes: Mistakes) -> Node
                     if is_null(entry.node):
                         # `key:` with nothing after it leaves the attribute at its default.
                         continue
+                    if not _supported(
+                        shape.fields[key].support, key, path, entry.key_mark, mistakes
+                    ):
+                        continue
                     below = _known_keys(entry.node, shape.fields[key], where, mistakes)
                     entries[key] = Entry(entry.key_mark, below)
                 elif key.startswith("x-"):
@@ -152,17 +151,23 @@ def _check_name(key: str, mark: Mark, path: str, mistakes: Mistakes) -> None:
         )
 
 
+def _supported(
+    support: Support | None, key: str, path: str, mark: Mark, mistakes: Mistakes
+) -> bool:
+    """Whether the attribute stays; tells why it does not, or what is different."""
+    match support:
+        case Refused(reason):
+            mistakes.add(f'"{key}" ({path or "the top level"}) is not supported: {reason}', mark)
+            return False
+        case Approximated(reason):
+            mistakes.warn(f'"{key}" ({path or "the top level"}): {reason}', mark)
+    return True
+
+
 def _unknown_key(key: str, mark: Mark, shape: Shape, path: str, mistakes: Mistakes) -> None:
-    assert shape.model is not None and shape.fields is not None
-    where = path or "the top level"
-    specified = KNOWN.get(shape.model.__name__, frozenset())
-    if key in _NEVER and key in specified:
-        mistakes.add(f'"{key}" ({where}) is not supported: {_NEVER[key]}', mark)
-    elif key in specified:
-        mistakes.add(f'"{key}" ({where}) is not supported yet', mark, hint="remove it for now")
-    else:
-        hint = did_you_mean(key, sorted(specified | set(shape.fields)))
-        mistakes.add(f'unknown key "{key}" in {where}', mark, hint=hint)
+    assert shape.fields is not None
+    hint = did_you_mean(key, sorted(shape.fields))
+    mistakes.add(f'unknown key "{key}" in {path or "the top level"}', mark, hint=hint)
 
 
 #: Values of the specification, by key, that are not done yet.
@@ -269,7 +274,7 @@ _PATTERN_HINTS = {
     "restart": "no, always, unless-stopped, on-failure or on-failure:5",
     "container_name": "letters, digits, - _ and ., starting with a letter or digit",
     "hostname": "letters, digits, - and ., at most 64 characters",
-    "network_mode": "none or host; bridge, service:NAME and container:NAME are not supported yet",
+    "network_mode": "none, host or service:NAME",
     "cpuset": "numbers and ranges such as 0-1,3",
 }
 

@@ -1,0 +1,61 @@
+"""What all models of a stack file are made of: their base, marks of support, common types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from stackctl.spec import forms
+
+
+class Attributes(BaseModel):
+    """Base of all models: immutable; only `x-` keys are kept besides the fields."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Hung on a field: whoever writes it is told that it cannot be carried out, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Approximated:
+    """Hung on a field: it is accepted, with a warning that says what is different."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoEffect:
+    """Hung on a field that changes nothing on any engine of one machine; accepted in silence."""
+
+    reason: str
+
+
+Support = Refused | Approximated | NoEffect
+
+#: NAME to value; None: the value comes from the caller's environment, or nothing is set.
+Environment = Annotated[dict[str, str | None], forms.KEYED]
+
+
+def _valueless_is_empty(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: "" if text is None else text for key, text in value.items()}
+    return value
+
+
+def nothing_is_empty(value: Any) -> Any:
+    """`key:` with nothing after it, where a mapping is expected."""
+    return {} if value is None else value
+
+
+Labels = Annotated[dict[str, str], forms.KEYED, BeforeValidator(_valueless_is_empty)]
+Texts = Annotated[list[str], forms.TEXTS]
+Command = Annotated[list[str], forms.COMMAND]
+#: A path on the host; relative ones start at the directory of the project that wrote it.
+HostPath = Annotated[str, forms.HOST_PATH]

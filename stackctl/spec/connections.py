@@ -1,0 +1,84 @@
+"""What joins services: dependencies, ports, networks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stackctl.spec import forms
+from stackctl.spec.attributes import Attributes, Refused
+from stackctl.spec.scalars import (
+    Address,
+    Flag,
+    Integer,
+    IPv4,
+    IPv6,
+    MacAddress,
+    PortNumber,
+    Protocol,
+    Published,
+)
+
+
+class ServiceDependency(Attributes):
+    """What must be true of another service before this one starts."""
+
+    condition: Literal["service_started", "service_healthy", "service_completed_successfully"] = (
+        Field("service_started", description="State of the other service that is waited for.")
+    )
+    required: Flag = Field(
+        True, description="false: go on when the other service is missing or fails."
+    )
+    restart: Flag | None = Field(
+        None, description="true: restart this service when the other one is restarted or recreated."
+    )
+
+
+class ServicePort(Attributes):
+    """A container port that is published on the host."""
+
+    target: PortNumber = Field(description="The port in the container.")
+    published: Published | None = Field(
+        None,
+        description="The host's port; a range `8000-8010` means any free one of it; absent or 0: "
+        "any free one.",
+    )
+    host_ip: Address | None = Field(None, description="The host address to listen on; absent: all.")
+    protocol: Protocol = Field("tcp", description="tcp, udp or sctp.")
+    mode: Literal["ingress", "host"] | None = Field(
+        None, description="Accepted for other engines' sake; both mean the same on one machine."
+    )
+    name: str | None = Field(None, description="A name for people; has no effect.")
+    app_protocol: str | None = Field(
+        None, description="What is spoken on the port, for people and tools; has no effect."
+    )
+
+
+class ServiceNetwork(Attributes):
+    """Membership of one network."""
+
+    aliases: Annotated[list[str] | None, forms.UNIQUE] = Field(
+        None, description="Further names by which others on this network find the service."
+    )
+    ipv4_address: IPv4 | None = Field(
+        None, description="A fixed address; the network needs a subnet in `ipam`."
+    )
+    ipv6_address: IPv6 | None = Field(None, description="A fixed IPv6 address.")
+    mac_address: MacAddress | None = Field(None, description="A fixed MAC address.")
+    interface_name: str | None = Field(
+        None, description="The interface's name in the container.", max_length=15
+    )
+    link_local_ips: Annotated[list[str] | None, Refused("link-local addresses are not given")] = (
+        Field(None, description="Further link-local addresses.")
+    )
+    driver_opts: Annotated[
+        dict[str, str] | None, Refused("a bridge has no options for one container")
+    ] = Field(None, description="Options of the network's driver for this container.")
+    priority: Integer | None = Field(
+        None,
+        description="Order in which networks are connected; changes neither gateway nor names.",
+    )
+    gw_priority: Integer | None = Field(
+        None, description="The network with the highest number gives the default gateway."
+    )

@@ -1,0 +1,337 @@
+"""Stack files with all that they bring along -> one canonical tree.
+
+    read -> interpolate -> canonical -> include -> extends -> merge
+
+Opens nothing itself: files come through the functions it is given. What is
+written in other files (`include`, `extends` with a file) has its relative paths
+made absolute here, because they start at that file's own directory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from collections.abc import Mapping as Variables
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stackctl.errors import StackFileError
+from stackctl.spec import merge, paths
+from stackctl.spec.interpolate import Interpolation
+from stackctl.spec.mistakes import Mistakes, did_you_mean
+from stackctl.spec.nodes import (
+    Entry,
+    Mapping,
+    Mark,
+    Node,
+    Scalar,
+    Sequence,
+    is_null,
+    place,
+    plain,
+)
+from stackctl.spec.shape import Shape
+
+# Every file may name others; what a stack needs is far below this.
+_MOST_FILES = 500
+_DEEPEST = 50
+_REMOTE = ("oci://", "https://", "http://", "git@", "git://", "ssh://")
+#: Sections that an included project brings along.
+_IMPORTED = ("services", "networks", "volumes", "secrets", "configs", "models")
+
+#: The documents of a file. Raises StackFileError.
+Read = Callable[[str], list[Node]]
+#: Environment files and what they may refer to -> variables, the latter over the former.
+ReadVariables = Callable[[Iterable[str], Variables[str, str]], dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One YAML document and the file it is in."""
+
+    file: str
+    node: Node
+
+
+@dataclass(slots=True)
+class _Scope:
+    """Services that may extend each other by name alone: those of one document."""
+
+    file: str
+    #: Where relative paths in it start.
+    directory: str
+    services: dict[str, Entry]
+    #: Where a name is looked for that is not here: what comes before the document.
+    before: Node | None = None
+    done: dict[str, Node] = field(default_factory=dict)
+
+
+class Documents:
+    """One load's files. Mistakes are collected; what is wrong is left out."""
+
+    def __init__(
+        self,
+        rules: Shape,
+        read: Read,
+        read_variables: ReadVariables,
+        mistakes: Mistakes,
+        *,
+        interpolate: bool = True,
+    ) -> None:
+        self._rules = rules
+        self._service = rules.below("services").below("")
+        self._read = read
+        self._read_variables = read_variables
+        self._mistakes = mistakes
+        self._interpolate = interpolate
+        self._told: set[str] = set()
+        self._files = 0
+
+    def tree(
+        self,
+        documents: Iterable[Document],
+        directory: str,
+        variables: Variables[str, str],
+        trail: tuple[str, ...] = (),
+    ) -> Node | None:
+        """All documents of a project, merged; None when all are empty. No tags are left."""
+        root: Node | None = None
+        for document in documents:
+            if is_null(document.node):
+                continue
+            tree = self._canonical(document.node, variables)
+            if isinstance(tree, Mapping) and "include" in tree.entries:
+                tree, included = self._include(tree, directory, variables, (*trail, document.file))
+                root = self._over(root, included)
+            if isinstance(tree, Mapping):
+                tree = self._extend(tree, document.file, directory, variables, root)
+            root = self._over(root, tree)
+        return root
+
+    def _canonical(self, node: Node, variables: Variables[str, str]) -> Node:
+        if not self._interpolate:
+            return merge.canonical(node, self._rules, self._mistakes, lenient=True)
+        interpolation = Interpolation(variables.get, self._mistakes, told=self._told)
+        return merge.canonical(interpolation.tree(node), self._rules, self._mistakes)
+
+    def _over(self, base: Node | None, over: Node | None) -> Node | None:
+        if over is None:
+            return base
+        if base is None:
+            return merge.cleaned(over)
+        return merge.merge(base, over, self._rules, self._mistakes)
+
+    def _open(self, file: str, mark: Mark, what: str) -> list[Node]:
+        """The documents of a file that another one names; none when that is a mistake."""
+        if file.startswith(_REMOTE):
+            self._mistakes.add(
+                f"{what} {file} is not on this machine",
+                mark,
+                hint="fetch it, and name the local file",
+            )
+            return []
+        self._files += 1
+        if self._files > _MOST_FILES:
+            raise StackFileError(f"more than {_MOST_FILES} files are included", place=place(mark))
+        try:
+            return self._read(file)
+        except StackFileError as error:
+            if error.place is None:
+                error.place = place(mark)
+            self._mistakes.collect(error)
+            return []
+
+    def _only(self, node: Mapping, known: Iterable[str], where: str) -> None:
+        """Says which keys of a mapping have no meaning."""
+        for key, entry in node.entries.items():
+            if key not in known and not key.startswith("x-"):
+                hint = did_you_mean(key, known)
+                self._mistakes.add(f'unknown key "{key}" in {where}', entry.key_mark, hint=hint)
+
+    # -- include
+
+    def _include(
+        self, tree: Mapping, directory: str, variables: Variables[str, str], trail: tuple[str, ...]
+    ) -> tuple[Mapping, Node | None]:
+        """The tree without `include`, and what that brings along."""
+        written = tree.entries["include"].node
+        entries = {key: entry for key, entry in tree.entries.items() if key != "include"}
+        if not isinstance(written, Sequence):
+            return tree, None
+        root: Node | None = None
+        for item in written.items:
+            found = self._included(item, directory, variables, trail)
+            if isinstance(found, Mapping):
+                root = self._import(root, found)
+        return Mapping(entries, tree.mark, tag=tree.tag), root
+
+    def _import(self, root: Node | None, found: Mapping) -> Node:
+        """Adds a project's resources; one that is there already in the same words stays one."""
+        sections: dict[str, Entry] = {}
+        for section in _IMPORTED:
+            entry = found.entries.get(section)
+            if entry is None or not isinstance(entry.node, Mapping):
+                continue
+            known = root.get(section) if isinstance(root, Mapping) else None
+            items = entry.node.entries
+            if isinstance(known, Mapping):
+                items = {k: v for k, v in items.items() if not _same(known.get(k), v.node)}
+            sections[section] = Entry(entry.key_mark, Mapping(items, entry.node.mark))
+        added = Mapping(sections, found.mark)
+        return added if root is None else merge.merge(root, added, self._rules, self._mistakes)
+
+    def _included(
+        self, item: Node, directory: str, variables: Variables[str, str], trail: tuple[str, ...]
+    ) -> Node | None:
+        names = _texts(item.get("path")) if isinstance(item, Mapping) else []
+        if not isinstance(item, Mapping) or not names:
+            self._mistakes.add("an include names no file", item.mark, hint="- path: FILE")
+            return None
+        self._only(item, ("path", "project_directory", "env_file"), "include")
+        mark = item.mark
+        files = [_local(name, directory, variables) for name in names]
+        own = _texts(item.get("project_directory"))
+        base = paths.absolute(own[0], directory, variables) if own else str(Path(files[0]).parent)
+        if circle := [file for file in files if file in trail]:
+            way = " -> ".join(Path(file).name for file in (*trail, circle[0]))
+            self._mistakes.add(f"files include each other in a circle: {way}", mark)
+            return None
+        if len(trail) > _DEEPEST:
+            self._mistakes.add(f"includes are nested deeper than {_DEEPEST} levels", mark)
+            return None
+        named = [paths.absolute(n, directory, variables) for n in _texts(item.get("env_file"))]
+        default = str(Path(base, ".env"))
+        try:
+            inner = self._read_variables(
+                named or ((default,) if Path(default).is_file() else ()), variables
+            )
+        except StackFileError as error:
+            self._mistakes.collect(error)
+            return None
+        documents = [Document(f, node) for f in files for node in self._open(f, mark, "the file")]
+        # The files of one include merge: none of them is inside another.
+        found = self.tree(documents, base, inner, (*trail, *files[:-1]))
+        if isinstance(found, Mapping):
+            self._only(found, self._rules.fields or (), f"the top level of {files[0]}")
+        return paths.rebase(found, self._rules, base, inner) if found is not None else None
+
+    # -- extends
+
+    def _extend(
+        self,
+        tree: Mapping,
+        file: str,
+        directory: str,
+        variables: Variables[str, str],
+        before: Node | None,
+    ) -> Mapping:
+        services = tree.get("services")
+        if not isinstance(services, Mapping) or not any(
+            isinstance(e.node, Mapping) and "extends" in e.node.entries
+            for e in services.entries.values()
+        ):
+            return tree
+        scope = _Scope(file, directory, services.entries, before)
+        found = {
+            name: Entry(entry.key_mark, self._resolved(name, scope, variables, ()))
+            for name, entry in services.entries.items()
+        }
+        entries = dict(tree.entries)
+        entries["services"] = Entry(
+            entries["services"].key_mark, Mapping(found, services.mark, tag=services.tag)
+        )
+        return Mapping(entries, tree.mark, tag=tree.tag)
+
+    def _resolved(
+        self, name: str, scope: _Scope, variables: Variables[str, str], trail: tuple[str, ...]
+    ) -> Node:
+        """A service with all that it extends, itself still carrying its tags."""
+        if name in scope.done:
+            return scope.done[name]
+        node = scope.services[name].node
+        extends = node.get("extends") if isinstance(node, Mapping) else None
+        base_name = _texts(extends.get("service")) if isinstance(extends, Mapping) else []
+        if not isinstance(node, Mapping) or not isinstance(extends, Mapping) or not base_name:
+            scope.done[name] = node
+            return node
+        entries = {key: entry for key, entry in node.entries.items() if key != "extends"}
+        own = Mapping(entries, node.mark, tag=node.tag)
+        base = self._base(name, base_name[0], extends, scope, variables, trail)
+        if base is not None:
+            merged = merge.merge(merge.cleaned(base), own, self._service, self._mistakes)
+        scope.done[name] = own if base is None else merged
+        return scope.done[name]
+
+    def _base(
+        self,
+        name: str,
+        wanted: str,
+        extends: Mapping,
+        scope: _Scope,
+        variables: Variables[str, str],
+        trail: tuple[str, ...],
+    ) -> Node | None:
+        """The service that is extended, its paths as the extending one's scope needs them."""
+        self._only(extends, ("service", "file"), f"services.{name}.extends")
+        here = f"{name} ({Path(scope.file).name})"
+        target = _texts(extends.get("file"))
+        other = scope
+        if target:
+            other_scope = self._scope(target[0], scope, variables, extends.mark)
+            if other_scope is None:
+                return None
+            other = other_scope
+        next_one = f"{wanted} ({Path(other.file).name})"
+        if next_one in (*trail, here) or len(trail) > _DEEPEST:
+            way = " -> ".join((*trail, here, next_one))
+            self._mistakes.add(f"services extend each other in a circle: {way}", extends.mark)
+            return None
+        if wanted in other.services:
+            base = self._resolved(wanted, other, variables, (*trail, here))
+        else:
+            earlier = other.before.get("services") if isinstance(other.before, Mapping) else None
+            known = earlier.get(wanted) if isinstance(earlier, Mapping) else None
+            if known is None:
+                self._mistakes.add(
+                    f'service "{name}" extends "{wanted}", which is not in {other.file}',
+                    extends.mark,
+                    hint=did_you_mean(wanted, [n for n in other.services if n != name]),
+                )
+                return None
+            base = known
+        if other.directory != scope.directory:
+            base = paths.rebase(base, self._service, other.directory, variables)
+        return base
+
+    def _scope(
+        self, file: str, scope: _Scope, variables: Variables[str, str], mark: Mark
+    ) -> _Scope | None:
+        path = (
+            file if file.startswith(_REMOTE) else paths.absolute(file, scope.directory, variables)
+        )
+        if path == scope.file:
+            return scope
+        services: dict[str, Entry] = {}
+        documents = self._open(path, mark, "the file")
+        if not documents:
+            return None
+        for document in documents:
+            tree = self._canonical(document, variables)
+            found = tree.get("services") if isinstance(tree, Mapping) else None
+            if isinstance(found, Mapping):
+                services.update(found.entries)
+        return _Scope(path, str(Path(path).parent), services)
+
+
+def _local(file: str, directory: str, variables: Variables[str, str]) -> str:
+    """The absolute path; what is somewhere else stays as it is written."""
+    return file if file.startswith(_REMOTE) else paths.absolute(file, directory, variables)
+
+
+def _texts(node: Node | None) -> list[str]:
+    """A text, or the texts of a list; nothing else."""
+    items = node.items if isinstance(node, Sequence) else [node] if node is not None else []
+    return [i.value for i in items if isinstance(i, Scalar) and isinstance(i.value, str)]
+
+
+def _same(one: Node | None, other: Node) -> bool:
+    return one is not None and plain(one) == plain(other)

@@ -1,0 +1,35 @@
+"""Services that must come first though no `depends_on` says so: what a service shares with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stackctl.spec.service import Service, ServiceDependency
+
+OF_SERVICE = "service:"
+OF_CONTAINER = "container:"
+
+_FIRST = ServiceDependency.model_validate({})
+#: What it shares goes away when the other one is made anew.
+_TOGETHER = ServiceDependency.model_validate({"restart": True})
+
+
+def uses(service: Service) -> Iterator[tuple[str, int | None, str]]:
+    """Every other service that is named: the attribute, the index in its list, the name."""
+    for i, link in enumerate(service.links):
+        yield "links", i, link.split(":")[0]
+    for i, other in enumerate(service.volumes_from):
+        if not other.startswith(OF_CONTAINER):
+            yield "volumes_from", i, other.split(":")[0]
+    for field in ("network_mode", "ipc", "pid", "uts"):
+        mode = getattr(service, field)
+        if mode and mode.startswith(OF_SERVICE):
+            yield field, None, mode.removeprefix(OF_SERVICE)
+
+
+def implied_dependencies(service: Service) -> dict[str, ServiceDependency]:
+    """As compose adds them: volumes that are shared stay, namespaces and links do not."""
+    implied: dict[str, ServiceDependency] = {}
+    for field, _, name in uses(service):
+        implied[name] = _FIRST if field == "volumes_from" else _TOGETHER
+    return implied

@@ -1,0 +1,93 @@
+"""Mounts of a service, and the files that secrets and configs become."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stackctl.spec import forms
+from stackctl.spec.attributes import Approximated, Attributes, Labels, NoEffect, Refused
+from stackctl.spec.scalars import ContainerPath, FileMode, Flag, Integer, Size
+
+
+class BindOptions(Attributes):
+    """Options of a host path."""
+
+    create_host_path: Flag = Field(
+        True, description="Make an empty directory when the host path is missing."
+    )
+    propagation: Literal["rprivate", "private", "rshared", "shared", "rslave", "slave"] | None = (
+        Field(None, description="How mounts below it are shared (rprivate when absent).")
+    )
+    recursive: Literal["enabled", "disabled", "writable", "readonly"] | None = Field(
+        None, description="`disabled`: mounts below the host path do not come along."
+    )
+    selinux: Literal["z", "Z"] | None = Field(
+        None, description="A label for SELinux, where it is on: z (shared) or Z (private)."
+    )
+
+
+class VolumeOptions(Attributes):
+    """Options of a volume."""
+
+    labels: Annotated[
+        Labels | None, Approximated("an anonymous volume has no labels of the user's")
+    ] = Field(None, description="Labels of an anonymous volume.")
+    nocopy: Flag | None = Field(
+        None, description="true: do not fill a new volume with the image's files at the target."
+    )
+    subpath: str | None = Field(None, description="Mount only this directory of the volume.")
+
+
+class TmpfsOptions(Attributes):
+    """Options of a memory-backed directory."""
+
+    size: Size | None = Field(None, description="Upper limit of its content, e.g. 64m.")
+    mode: Annotated[Integer | None, forms.OCTAL] = Field(
+        None, description="File mode of its root, octal, e.g. 1777."
+    )
+
+
+class ImageMountOptions(Attributes):
+    """Options of an image that is mounted."""
+
+    subpath: str | None = Field(None, description="Mount only this directory of the image.")
+
+
+class ServiceVolume(Attributes):
+    """A mount of the container."""
+
+    type: Literal["volume", "bind", "tmpfs"] = Field(
+        description="volume (named, or anonymous without a source), bind (a host path) or tmpfs."
+    )
+    source: Annotated[str | None, forms.MOUNT_SOURCE] = Field(
+        None, description="The volume's key, or the host path, relative to the project directory."
+    )
+    target: ContainerPath = Field(description="Where it appears in the container.")
+    read_only: Flag | None = Field(None, description="true: the container cannot write to it.")
+    consistency: Annotated[str | None, NoEffect("for engines in virtual machines")] = Field(
+        None, description="For engines in virtual machines; has no effect here."
+    )
+    bind: BindOptions | None = Field(None, description="Options of a host path.")
+    volume: VolumeOptions | None = Field(None, description="Options of a volume.")
+    tmpfs: TmpfsOptions | None = Field(None, description="Options of a memory-backed directory.")
+    image: Annotated[ImageMountOptions | None, Refused("images cannot be mounted yet")] = Field(
+        None, description="Options of an image."
+    )
+
+
+class ServiceFile(Attributes):
+    """A secret or config as a service sees it: a file in its containers."""
+
+    source: str = Field(description="The key of the secret or config.", min_length=1)
+    target: str | None = Field(
+        None,
+        description="Where the file is: a path, or for a secret a name below /run/secrets "
+        "(absent: its key there; for a config, its key in the root).",
+    )
+    uid: str | None = Field(None, description="Who owns it, by number (0 when absent).")
+    gid: str | None = Field(None, description="Group that owns it, by number (0 when absent).")
+    mode: Annotated[FileMode | None, forms.OCTAL] = Field(
+        None, description="File mode, octal (0444 when absent)."
+    )

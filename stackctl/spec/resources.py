@@ -1,0 +1,104 @@
+"""Limits, devices and input/output of a service's containers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from stackctl.spec import forms
+from stackctl.spec.attributes import Attributes
+from stackctl.spec.scalars import DevicePath, Integer, Permissions, Size
+
+
+def _ordered(value: Ulimit) -> Ulimit:
+    hard = float("inf") if value.hard == -1 else value.hard
+    soft = float("inf") if value.soft == -1 else value.soft
+    if soft > hard:
+        raise ValueError("soft is above hard")
+    return value
+
+
+_Amount = Annotated[Integer, Field(ge=-1)]
+
+
+class Ulimit(Attributes):
+    """A limit of each process; -1 is unlimited."""
+
+    soft: _Amount = Field(description="What a process has.")
+    hard: _Amount = Field(description="What it may ask for.")
+
+
+#: The names that setrlimit(2) and Docker have, as Docker writes them.
+ULIMITS = (
+    *("as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice"),
+    *("nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack"),
+)
+
+
+def _known_ulimits(value: dict[str, Any]) -> dict[str, Any]:
+    for name in value:
+        if name not in ULIMITS:
+            raise ValueError(f'"{name}" is no limit; there are {", ".join(ULIMITS)}')
+    return value
+
+
+Ulimits = Annotated[
+    dict[str, Annotated[Ulimit, forms.ULIMIT, AfterValidator(_ordered)]],
+    AfterValidator(_known_ulimits),
+]
+
+
+class Device(Attributes):
+    """A device of the host in the container."""
+
+    source: DevicePath = Field(description="The device on the host, or a directory of devices.")
+    target: DevicePath | None = Field(None, description="Where it is in the container.")
+    permissions: Permissions | None = Field(
+        None, description="r (read), w (write), m (make): `rwm` when absent."
+    )
+
+
+class BlkioLimit(Attributes):
+    """A rate for one device."""
+
+    path: DevicePath = Field(description="The device, e.g. /dev/sda.")
+    rate: Size = Field(description="Bytes or operations a second.")
+
+
+_Weight = Annotated[Integer, Field(ge=10, le=1000)]
+
+
+class BlkioWeight(Attributes):
+    """A weight for one device."""
+
+    path: DevicePath = Field(description="The device, e.g. /dev/sda.")
+    weight: _Weight = Field(description="10 to 1000.")
+
+
+_Rates = Annotated[list[BlkioLimit], forms.BY_PATH]
+
+
+class Blkio(Attributes):
+    """Input and output of block devices."""
+
+    weight: _Weight | None = Field(None, description="Share against others, 10 to 1000.")
+    weight_device: Annotated[list[BlkioWeight], forms.BY_PATH] = Field(
+        default_factory=list, description="Shares for single devices."
+    )
+    device_read_bps: _Rates = Field(default_factory=list, description="Bytes read a second.")
+    device_write_bps: _Rates = Field(default_factory=list, description="Bytes written a second.")
+    device_read_iops: _Rates = Field(default_factory=list, description="Reads a second.")
+    device_write_iops: _Rates = Field(default_factory=list, description="Writes a second.")
+
+
+class Gpu(Attributes):
+    """A wish for graphics processors."""
+
+    capabilities: list[str] | None = Field(None, description="What it must be able to do.")
+    count: Any = Field(None, description="How many, or `all`.")
+    device_ids: list[str] | None = Field(None, description="Which ones.")
+    driver: str | None = Field(None, description="Whose driver.")
+    options: Annotated[dict[str, str] | None, forms.KEYED] = Field(
+        None, description="Options of that driver."
+    )
