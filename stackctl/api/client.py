@@ -82,10 +82,13 @@ class Client:
             ("Connection: Upgrade", "Upgrade: tcp"),
         )
         reply.expect(101)
+        raw = "raw-stream" in reply.headers.get("content-type", "")
         return SessionSocket(
             reply.detach(),
             reply.headers.get("x-stackctl-session", ""),
-            "raw-stream" in reply.headers.get("content-type", ""),
+            raw or reply.headers.get("x-stackctl-tty") == "1",
+            framed=not raw,
+            container=reply.headers.get("x-stackctl-container", ""),
         )
 
     def archive_stat(self, container: str, path: str) -> Message:
@@ -244,11 +247,23 @@ class MessageStream:
 class SessionSocket:
     """A hijacked connection. Half-close it (`shutdown(SHUT_WR)`) to end standard input."""
 
-    def __init__(self, sock: socket.socket, session_id: str, tty: bool) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        session_id: str,
+        tty: bool,
+        *,
+        framed: bool,
+        container: str = "",
+    ) -> None:
         self.socket = sock
         self.id = session_id
-        #: True: raw bytes; False: frames [stream, 0, 0, 0, length as u32 big-endian] data.
+        #: The process has a terminal.
         self.tty = tty
+        #: Frames [stream, 0, 0, 0, length as u32 big-endian] data; else raw bytes.
+        self.framed = framed
+        #: Id of the container whose main process it is.
+        self.container = container
 
     def fileno(self) -> int:
         return self.socket.fileno()

@@ -17,6 +17,16 @@ class Session(Protocol):
     @property
     def tty(self) -> bool: ...
 
+    @property
+    def container(self) -> str:
+        """Id of the container whose main process it is; "" for an exec."""
+        ...
+
+    @property
+    def exit_frame(self) -> bool:
+        """See stackctl.api.hijack."""
+        ...
+
     async def read(self) -> tuple[int, bytes] | None:
         """(stream, data): 1 standard output, 2 standard error; None when both have ended."""
         ...

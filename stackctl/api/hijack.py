@@ -7,6 +7,9 @@
       <=stdout/stderr======================   raw with a terminal, else framed
       <-half-close-------------------------   the process has ended its output
 
+With `exit_frame` (our own client asks for it) there are frames even with a terminal, and
+a last one of stream 3 with the exit code (i32 big endian): no second request is needed.
+
 A frame is [stream, 0, 0, 0, length as four bytes big-endian] and the data, as in
 Docker's API (ContainerAttach).
 """
@@ -21,22 +24,29 @@ from stackctl.api.http import ClientGone, Exchange, RawStream
 
 RAW = "application/vnd.docker.raw-stream"
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
+EXIT_STREAM = 3
 
 
 async def serve(exchange: Exchange, session: Session) -> None:
     """Pumps both ways until the session's output ends or the client goes. Closes the session."""
     try:
+        raw = session.tty and not session.exit_frame
         stream = exchange.upgrade(
             [
-                ("Content-Type", RAW if session.tty else MULTIPLEXED),
+                ("Content-Type", RAW if raw else MULTIPLEXED),
                 ("Connection", "Upgrade"),
                 ("Upgrade", "tcp"),
                 ("X-Stackctl-Session", session.id),
+                ("X-Stackctl-Container", session.container),
+                ("X-Stackctl-Tty", "1" if session.tty else "0"),
             ]
         )
         feeding = asyncio.create_task(_feed(stream, session))
         try:
-            await _empty(session, stream)
+            await _empty(session, stream, raw=raw)
+            if session.exit_frame:
+                code = await session.wait()
+                await stream.write(struct.pack(">BxxxLi", EXIT_STREAM, 4, code))
         finally:
             feeding.cancel()
             await asyncio.wait([feeding])
@@ -62,11 +72,11 @@ async def _feed(stream: RawStream, session: Session) -> None:
         return
 
 
-async def _empty(session: Session, stream: RawStream) -> None:
+async def _empty(session: Session, stream: RawStream, *, raw: bool) -> None:
     """Output to the client."""
     while (piece := await session.read()) is not None:
         number, data = piece
-        if session.tty:
+        if raw:
             await stream.write(data)
         elif data:
             await stream.write(struct.pack(">BxxxL", number, len(data)), data)

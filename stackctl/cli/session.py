@@ -1,9 +1,10 @@
 """A terminal session: exec, run and attach copy bytes between our terminal and a process.
 
     stdin  ->  socket            until end of file, then half-closed
-    socket ->  stdout [stderr]   raw with a terminal, else frames
-                                 [stream, 0, 0, 0, length u32 big endian] data
-    SIGWINCH -> session-resize   session-wait -> exit code
+    socket ->  stdout [stderr]   raw with a terminal, or frames
+                                 [stream, 0, 0, 0, length u32 big endian] data;
+                                 stream 3: the exit code (i32), if it was asked for
+    SIGWINCH -> session-resize   session-wait -> exit code, if no frame had it
 
 The terminal is in raw mode meanwhile and is put back whatever happens.
 """
@@ -18,16 +19,19 @@ import struct
 import sys
 import termios
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
 from stackctl.cli.connection import Client, RawSession
-from stackctl.errors import InternalError, StackctlError
+from stackctl.errors import InternalError, StackctlError, UsageError
 
 _CHUNK = 65536
 _HEADER = struct.Struct(">BxxxL")
+_EXIT = 3
+#: Docker's: Ctrl-P, Ctrl-Q.
+DETACH_KEYS = "ctrl-p,ctrl-q"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,24 +64,74 @@ class Terminated(Exception):
         self.signum = signum
 
 
+class Detached(Exception):
+    """The user typed the detach keys."""
+
+
 class Demultiplexer:
     """Frames out of a byte stream that is cut anywhere."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        #: Once the last frame, of stream 3, has come.
+        self.exit_code: int | None = None
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         """(stream, data) of each frame that is complete. Raises InternalError for no frame."""
         self._buffer += data
         while len(self._buffer) >= _HEADER.size:
             stream, length = _HEADER.unpack_from(self._buffer)
-            if stream not in (0, 1, 2):
+            if stream not in (0, 1, 2, _EXIT):
                 raise InternalError(f"the engine sent a frame for stream {stream}")
             end = _HEADER.size + length
             if len(self._buffer) < end:
                 return
-            yield stream, bytes(self._buffer[_HEADER.size : end])
+            data = bytes(self._buffer[_HEADER.size : end])
             del self._buffer[:end]
+            if stream == _EXIT:
+                self.exit_code = int.from_bytes(data, "big", signed=True)
+            else:
+                yield stream, data
+
+
+class DetachKeys:
+    """Finds a sequence of keys in what is typed; what may be its beginning is held back."""
+
+    def __init__(self, keys: bytes) -> None:
+        self._keys = keys
+        self._seen = 0
+
+    def filter(self, data: bytes) -> tuple[bytes, bool]:
+        """What is to be passed on, and whether the sequence is complete."""
+        out = bytearray()
+        for byte in data:
+            if self._keys and byte == self._keys[self._seen]:
+                self._seen += 1
+                if self._seen == len(self._keys):
+                    return bytes(out), True
+                continue
+            if self._seen:
+                out += self._keys[: self._seen]
+                self._seen = 0
+                if byte == self._keys[0]:
+                    self._seen = 1
+                    continue
+            out.append(byte)
+        return bytes(out), False
+
+
+def detach_keys(text: str) -> bytes:
+    """`ctrl-p,ctrl-q`, `ctrl-x` or `a`, as docker writes them. Raises UsageError."""
+    keys = bytearray()
+    for key in text.split(","):
+        name = key.removeprefix("ctrl-")
+        if len(key) == 1 and key.isascii():
+            keys += key.encode()
+        elif key != name and len(name) == 1 and (name.isalpha() or name in "@[\\]^_"):
+            keys.append(ord(name.upper()) & 0x1F)
+        else:
+            raise UsageError(f'--detach-keys "{text}" is not a key sequence', hint="ctrl-p,ctrl-q")
+    return bytes(keys)
 
 
 def interact(
@@ -87,32 +141,49 @@ def interact(
     *,
     stdin: bool,
     on_signal: Callable[[int], None] | None = None,
+    signals: Sequence[int] = (signal.SIGINT, signal.SIGTERM),
+    keys: bytes = b"",
+    shown: Collection[int] = (1, 2),
 ) -> int:
     """Copy until the process has ended; its exit code, or 128 + signal when we were told to leave.
 
-    Without a terminal `on_signal` gets SIGINT and SIGTERM (to pass them on); None
-    leaves Ctrl-C to end us.
+    Without a terminal `on_signal` gets `signals` (to pass them on); None leaves Ctrl-C to end
+    us. Detached is raised when `keys` are typed into a terminal. `shown` are the streams
+    that somebody wants.
     """
+    frames = Demultiplexer() if session.framed else None
     try:
         with ExitStack() as stack:
             stack.callback(session.socket.close)
             if session.tty:
-                stack.enter_context(raw_mode(standard.stdin))
+                # `run -t` from a script: a terminal inside, none here.
+                if stdin and os.isatty(standard.stdin):
+                    stack.enter_context(raw_mode(standard.stdin))
+                elif on_signal is not None:
+                    stack.enter_context(_passing_on(on_signal, signals))
                 stack.enter_context(_resizing(client, session, standard))
             else:
-                stack.enter_context(_passing_on(on_signal))
-            _copy(session, standard, stdin)
+                stack.enter_context(_passing_on(on_signal, signals))
+            _copy(session, standard, stdin, frames, DetachKeys(keys if session.tty else b""), shown)
     except Terminated as reason:
         return 128 + reason.signum
+    if frames is not None and frames.exit_code is not None:
+        return frames.exit_code
     result = client.call("session-wait", {"id": session.id})
     return int(result.get("exit_code") or 0)
 
 
-def _copy(session: RawSession, standard: Standard, stdin: bool) -> None:
+def _copy(
+    session: RawSession,
+    standard: Standard,
+    stdin: bool,
+    frames: Demultiplexer | None,
+    keys: DetachKeys,
+    shown: Collection[int],
+) -> None:
     """Both directions at once. Neither may wait for the other, or a full pipe stops both."""
     connection = session.socket
     connection.setblocking(False)
-    frames = None if session.tty else Demultiplexer()
     outgoing = bytearray()
     reading = stdin
     closing = not stdin
@@ -133,6 +204,9 @@ def _copy(session: RawSession, standard: Standard, stdin: bool) -> None:
                 if not data:
                     reading, closing = False, True
                     _unregister(poll, standard.stdin)
+                data, detached = keys.filter(data)
+                if detached:
+                    raise Detached
                 outgoing += data
             else:
                 if events & select.POLLOUT and not _send(connection, outgoing):
@@ -141,12 +215,17 @@ def _copy(session: RawSession, standard: Standard, stdin: bool) -> None:
                     reading = False
                     _unregister(poll, standard.stdin)
                 if events & (select.POLLIN | select.POLLHUP | select.POLLERR) and not _receive(
-                    connection, frames, standard
+                    connection, frames, standard, shown
                 ):
                     return
 
 
-def _receive(connection: socket.socket, frames: Demultiplexer | None, standard: Standard) -> bool:
+def _receive(
+    connection: socket.socket,
+    frames: Demultiplexer | None,
+    standard: Standard,
+    shown: Collection[int],
+) -> bool:
     """Pass on what has arrived; False at the end."""
     try:
         data = connection.recv(_CHUNK)
@@ -160,7 +239,9 @@ def _receive(connection: socket.socket, frames: Demultiplexer | None, standard: 
         _write(standard.stdout, data)
     else:
         for stream, part in frames.feed(data):
-            _write(standard.stderr if stream == 2 else standard.stdout, part)
+            if stream in shown:
+                _write(standard.stderr if stream == 2 else standard.stdout, part)
+        return frames.exit_code is None
     return True
 
 
@@ -240,12 +321,12 @@ def _resizing(client: Client, session: RawSession, standard: Standard) -> Iterat
 
 
 @contextmanager
-def _passing_on(on_signal: Callable[[int], None] | None) -> Iterator[None]:
+def _passing_on(on_signal: Callable[[int], None] | None, signals: Sequence[int]) -> Iterator[None]:
     if on_signal is None:
         yield
         return
     passed = on_signal
-    with _handlers({s: lambda signum, _: passed(signum) for s in (signal.SIGINT, signal.SIGTERM)}):
+    with _handlers({s: lambda signum, _: passed(signum) for s in signals}):
         yield
 
 

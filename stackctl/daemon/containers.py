@@ -93,10 +93,15 @@ class Containers:
     # -- create, rename, remove
 
     async def create(
-        self, config: ContainerConfig, *, replaces: str = "", renew_volumes: bool = False
+        self,
+        config: ContainerConfig,
+        *,
+        replaces: str = "",
+        renew_volumes: bool = False,
+        container_id: str = "",
     ) -> ContainerRecord:
         """Record, writable layer, leases, anonymous volumes; nothing runs yet."""
-        container_id = secrets.token_hex(32)
+        container_id = container_id or secrets.token_hex(32)
         if not replaces and self._registry.find_name(config.name) is not None:
             raise Conflict(
                 f'the container name "{config.name}" is in use',
@@ -143,6 +148,20 @@ class Containers:
             raise Conflict(f'the container name "{name}" is in use')
         record = self._registry.put(replace(record, replaces=""))
         self._publish_event(record, "rename")
+        return record
+
+    async def set_name(self, container_id: str, name: str) -> ContainerRecord:
+        """Another name, as the user wants it. Conflict when it is taken."""
+        async with self.lock(container_id):
+            record = self._registry.get(container_id)
+            if self._registry.find_name(name) is not None:
+                raise Conflict(f'the container name "{name}" is in use')
+            old = record.name
+            record = self._registry.put(
+                replace(record, config=replace(record.config, name=name), replaces="")
+            )
+        attributes = {**names.attributes(record.config), "oldName": f"/{old}"}
+        self._parts.events.publish("container", "rename", record.id, attributes)
         return record
 
     async def remove(self, container_id: str, *, anonymous_volumes: bool = False) -> None:
@@ -319,10 +338,13 @@ class Containers:
 
     # -- stop
 
-    async def stop(self, container_id: str, timeout: float | None = None) -> None:
+    async def stop(
+        self, container_id: str, timeout: float | None = None, signal_name: str = ""
+    ) -> None:
         """Stop signal, grace period, then the whole container is killed.
 
-        `timeout` None takes the container's own grace period (seconds).
+        `timeout` None takes the container's own grace period (seconds), `signal_name` ""
+        its own stop signal.
         """
         record = self._registry.get(container_id)
         if record.status is Status.RESTARTING:
@@ -345,7 +367,7 @@ class Containers:
         self._watcher.ending(container_id)
         if record.status is Status.PAUSED:
             await self.unpause(container_id)
-        signum = signal_number(record.config.stop_signal)
+        signum = signal_number(signal_name or record.config.stop_signal)
         grace = record.config.stop_grace if timeout is None else timeout
         if not self._parts.runtime.would_ignore(record, signum):
             await self._parts.runtime.signal(record, signum)

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from stackctl.daemon.inspection import timestamp
 from stackctl.errors import StackctlError
 from stackctl.model.container import Health
 from stackctl.model.record import ContainerRecord
@@ -77,6 +78,20 @@ class HealthWatch:
     def stop(self) -> None:
         self._send(Stopped(at=time.monotonic()))
         self._cancel()
+
+    def log(self) -> list[dict[str, object]]:
+        """The last probes, oldest first, in the shape of Docker's inspect."""
+        # The machine's clock is monotonic; people want the time of day.
+        offset = time.time() - time.monotonic()
+        return [
+            {
+                "Start": timestamp(result.started_at + offset),
+                "End": timestamp(result.finished_at + offset),
+                "ExitCode": -1 if result.exit_code is None else result.exit_code,
+                "Output": result.output,
+            }
+            for result in self._state.log
+        ]
 
     def last_probe(self) -> str:
         """What the last probe said, in a few words."""

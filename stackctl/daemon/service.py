@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stackctl.daemon.containers import Containers, Machine, Parts
+from stackctl.daemon.creation import Creation
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.events import Events
 from stackctl.daemon.jobs import Jobs, Message
@@ -22,12 +23,16 @@ from stackctl.daemon.recovery import recover
 from stackctl.daemon.registry import Registry
 from stackctl.daemon.sessions import OpenSession, Sessions
 from stackctl.daemon.supervisor import Supervisor
+from stackctl.daemon.verbs.container import ContainerVerbs
+from stackctl.daemon.verbs.container_show import ContainerShowVerbs
 from stackctl.daemon.verbs.interactive import InteractiveVerbs
 from stackctl.daemon.verbs.lifecycle import LifecycleVerbs
 from stackctl.daemon.verbs.logs import Logs
 from stackctl.daemon.verbs.run import RunVerb
 from stackctl.daemon.verbs.show import ShowVerbs
 from stackctl.daemon.verbs.stack import StackVerbs
+from stackctl.daemon.verbs.system import SystemVerbs
+from stackctl.daemon.verbs.volume import VolumeVerbs
 from stackctl.daemon.volumes import Volumes
 from stackctl.errors import NotFound
 from stackctl.image.service import Images
@@ -63,6 +68,8 @@ class Service:
             "up": stack.up,
             "down": stack.down,
             "plan": stack.plan,
+        self.creation = Creation(parts, containers, engine)
+        self._single = ContainerVerbs(parts, containers, self.creation, self._sessions)
             "run": run.run,
             "start": lifecycle.start,
             "stop": lifecycle.stop,
@@ -90,12 +97,32 @@ class Service:
 
     @property
     def parts(self) -> Parts:
+            **self._single.table(),
+            **ContainerShowVerbs(parts, self.creation, supervisor, logs).table(),
+            **VolumeVerbs(parts).table(),
+            **SystemVerbs(parts, self.creation).table(),
         return self._parts
 
     # -- api.server.Handlers
 
     def stream(self, verb: str, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """The messages of a verb. Raises NotFound for one that does not exist."""
+    def docker(self) -> DockerOperations:
+        """What Docker's API needs; made when its first request comes."""
+        if self._docker is None:
+            from stackctl.daemon.creation import Creation
+            from stackctl.daemon.docker import DockerOperations
+
+            self._docker = DockerOperations(
+                self._parts,
+                self._containers,
+                Creation(self._parts, self._containers, self.engine),
+                self.engine,
+                self._supervisor,
+                self._interactive,
+            )
+        return self._docker
+
         found = self._verbs.get(verb)
         if found is None:
             raise NotFound(
@@ -115,6 +142,12 @@ class Service:
                 raise NotFound(f'the engine has no session verb "{verb}"')
 
     async def archive_stat(self, container: str, path: str) -> Message:
+            case "container-run":
+                return await self._single.run_session(body)
+            case "container-start":
+                return await self._single.start_session(body)
+            case "container-attach":
+                return await self._single.attach_session(body)
         """What is at `path`: name, size, mode (Go's bits), mtime, linkTarget."""
         return await (await self._archive(container)).stat(path)
 
@@ -161,6 +194,7 @@ class Service:
         await self._parts.runtime.close()
         await self._parts.net.close()
         store.close()
+        await self.creation.drop_default_network()
 
     async def _leave_nothing(self) -> None:
         """Firewall table, keeper, shims and control group of an engine without containers."""

@@ -59,9 +59,14 @@ class Detached:
 class OpenSession:
     """One session as the API serves it; its exit code outlives its streams."""
 
-    def __init__(self, streams: Streams, *, tty: bool) -> None:
+    def __init__(
+        self, streams: Streams, *, tty: bool, container: str = "", exit_frame: bool = False
+    ) -> None:
         self.id = secrets.token_hex(16)
         self.tty = tty
+        #: Whose main process it is; "" for an exec.
+        self.container = container
+        self.exit_frame = exit_frame
         self._streams = streams
         self._exit = asyncio.ensure_future(streams.wait())
         # Nobody may ever ask: then the failure is nobody's.
@@ -86,6 +91,11 @@ class OpenSession:
     async def resize(self, width: int, height: int) -> None:
         await self._streams.resize(width, height)
 
+    def resize_soon(self, width: int, height: int) -> None:
+        """Once there is a terminal."""
+        self._sizing = asyncio.ensure_future(self._streams.resize(width, height))
+        self._sizing.add_done_callback(lambda f: f.cancelled() or f.exception())
+
     def abandon(self) -> None:
         self._exit.cancel()
 
@@ -94,8 +104,10 @@ class Sessions:
     def __init__(self) -> None:
         self._open: dict[str, OpenSession] = {}
 
-    def add(self, streams: Streams, *, tty: bool) -> OpenSession:
-        session = OpenSession(streams, tty=tty)
+    def add(
+        self, streams: Streams, *, tty: bool, container: str = "", exit_frame: bool = False
+    ) -> OpenSession:
+        session = OpenSession(streams, tty=tty, container=container, exit_frame=exit_frame)
         self._open[session.id] = session
         while len(self._open) > _REMEMBERED:
             oldest = next(iter(self._open))

@@ -87,6 +87,11 @@ class Supervisor:
         watch = self._watches.get(container_id)
         return watch.last_probe() if watch else "no probe has finished"
 
+    def health_log(self, container_id: str) -> list[dict[str, object]]:
+        """The last probes as Docker's inspect has them; none without a living check."""
+        watch = self._watches.get(container_id)
+        return watch.log() if watch else []
+
     def healthy_at(self, container_id: str) -> float:
         """When it became healthy last (Unix seconds), 0.0 if never."""
         return self._healthy_at.get(container_id, 0.0)

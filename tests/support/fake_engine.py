@@ -24,6 +24,8 @@ class FakeSession:
     def __init__(self, number: int, tty: bool) -> None:
         self.id = f"s{number}"
         self.tty = tty
+        self.container = ""
+        self.exit_frame = False
         self.closed = False
         self.deaf = False
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(4)
@@ -125,6 +127,7 @@ class FakeEngine:
             raise NotFound("no such service: gone")
         session = FakeSession(len(self.sessions), bool(body.get("tty")))
         session.deaf = bool(body.get("deaf"))
+        session.exit_frame = bool(body.get("exit_frame"))
         self.sessions.append(session)
         return session
 

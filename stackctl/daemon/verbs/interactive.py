@@ -65,7 +65,7 @@ class InteractiveVerbs:
 
     async def _target(self, body: Mapping[str, Any]) -> ContainerRecord:
         if body.get("container"):
-            return self._parts.registry.get(str(body["container"]))
+            return self._parts.registry.store.find_container(str(body["container"]))
         name = await self._projects.name(body)
         return self._projects.one(name, str(body.get("service")), int(body.get("index") or 0))
 

@@ -27,6 +27,13 @@ class Logs:
         """The `logs` verb: what is there, merged by time, then (follow) what comes."""
         name = await self._projects.name(body)
         records = self._projects.select(name, body.get("services") or (), oneoff=True)
+        async for message in self.of(records, body):
+            yield message
+
+    async def of(
+        self, records: Sequence[ContainerRecord], body: Mapping[str, Any]
+    ) -> AsyncIterator[Message]:
+        """The same for these containers."""
         tail = _tail(body.get("tail"))
         since, until = _moment(body.get("since")), _moment(body.get("until"))
         if body.get("follow"):

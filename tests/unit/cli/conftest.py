@@ -48,6 +48,11 @@ class FakeSession:
     socket: socket.socket
     id: str = "s1"
     tty: bool = False
+    container: str = ""
+
+    @property
+    def framed(self) -> bool:
+        return not self.tty
 
 
 @dataclass

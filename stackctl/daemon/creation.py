@@ -1,0 +1,183 @@
+"""Makes single containers from a wish in Docker's form: image, networks, name, record.
+
+The CLI's `container run` and Docker's API come through here. What a stack declares
+beforehand is made on demand for a single container: the default network, named volumes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stackctl.daemon import names
+from stackctl.daemon.containers import Containers, Parts
+from stackctl.daemon.engine import Engine
+from stackctl.daemon.random_names import random_name
+from stackctl.errors import NotFound, UsageError
+from stackctl.model.container import ContainerConfig, Mount, RestartMode, Status
+from stackctl.model.network import NetworkConfig
+from stackctl.model.record import ContainerRecord
+from stackctl.scheduler.ops import CreateNetwork, RemoveNetwork
+
+#: The network that a container joins when it names none (Docker's name for its own).
+DEFAULT_NETWORK = "bridge"
+
+
+class Creation:
+    def __init__(self, parts: Parts, containers: Containers, engine: Engine) -> None:
+        self._parts = parts
+        self._containers = containers
+        self._engine = engine
+        self._making_network = asyncio.Lock()
+
+    async def create(
+        self, wish: dict[str, Any], *, name: str = "", start_soon: bool = False
+    ) -> ContainerRecord:
+        """A container that nobody has started. `name` "": a random one.
+
+        With `start_soon` its shim comes up meanwhile. NotFound (image, network), Conflict
+        (name, address), UsageError.
+        """
+        container_id = secrets.token_hex(32)
+        shim = None
+        if start_soon:
+            shim = asyncio.ensure_future(self._parts.runtime.ensure_shim(container_id))
+        try:
+            config = await self._config(name, wish)
+            return await self._containers.create(config, container_id=container_id)
+        except BaseException:
+            if shim is not None:
+                await asyncio.wait([shim])
+                await self._parts.runtime.close_stack(container_id)
+            raise
+        finally:
+            if shim is not None and not shim.done():
+                await asyncio.wait([shim])
+            if shim is not None and not shim.cancelled():
+                shim.exception()  # the start will say what is wrong
+
+    async def _config(self, name: str, wish: dict[str, Any]) -> ContainerConfig:
+        # It loads while the socket answers already.
+        from stackctl.daemon.single import container_config
+
+        reference = str(wish.get("Image") or "")
+        if not reference:
+            raise UsageError("a container needs an image")
+        image = await self._parts.images.resolve(reference)
+        config = container_config(
+            name or self._free_name(),
+            wish,
+            image,
+            lambda target: secrets.token_hex(32),
+            self._volumes_from(wish),
+        )
+        if config.network_mode == "host" and not config.hostname:
+            config = replace(config, hostname=os.uname().nodename)
+        for attachment in config.networks:
+            await self._ensure_network(attachment.network)
+        return config
+
+    def _free_name(self) -> str:
+        name = random_name()
+        while self._parts.registry.find_name(name) is not None:
+            name = f"{random_name()}{secrets.randbelow(1000)}"
+        return name
+
+    def _volumes_from(self, wish: dict[str, Any]) -> tuple[Mount, ...]:
+        """The mounts of other containers (`CONTAINER[:ro|rw]`)."""
+        found: list[Mount] = []
+        for spec in (wish.get("HostConfig") or {}).get("VolumesFrom") or ():
+            reference, _, mode = str(spec).partition(":")
+            if mode not in ("", "ro", "rw"):
+                raise UsageError(f'volumes from "{spec}": "{mode}" is neither ro nor rw')
+            record = self._parts.registry.store.find_container(reference)
+            for mount in record.config.mounts:
+                found.append(replace(mount, read_only=True) if mode == "ro" else mount)
+        return tuple(found)
+
+    async def _ensure_network(self, name: str) -> None:
+        store = self._parts.registry.store
+        if store.network_by_name(name) is not None:
+            return
+        if name != DEFAULT_NETWORK:
+            raise NotFound(f'network "{name}" does not exist')
+        async with self._making_network:
+            await self._engine.perform(CreateNetwork(network=default_network()))
+
+    async def drop_default_network(self) -> None:
+        """As the engine leaves: what it made by itself it takes away, unless it is in use."""
+        used = {e.network for r in self._parts.registry.all() for e in r.endpoints}
+        if DEFAULT_NETWORK not in used:
+            await self._engine.perform(RemoveNetwork(name=DEFAULT_NETWORK))
+
+    async def start(self, record: ContainerRecord) -> ContainerRecord:
+        """Start it; a container that is to be removed when it ends goes when it cannot start."""
+        try:
+            return await self._containers.start(record.id)
+        except BaseException:
+            if record.config.auto_remove:
+                await self._containers.remove(record.id, anonymous_volumes=True)
+            raise
+
+    async def remove(
+        self, record: ContainerRecord, *, force: bool = False, volumes: bool = False
+    ) -> None:
+        """Conflict for one that runs, unless `force`."""
+        if force and record.status.needs_stop:
+            if record.status is Status.RESTARTING:
+                await self._containers.stop(record.id, 0.0)
+            elif record.status.is_alive:
+                await self._containers.kill(record.id)
+        await self._containers.remove(record.id, anonymous_volumes=volumes)
+
+    async def update(self, record: ContainerRecord, host: dict[str, Any]) -> dict[str, Any]:
+        """Other limits and another restart policy, at once where it runs."""
+        from stackctl.daemon import single, single_rights
+
+        config = replace(record.config, limits=single_rights.limits(host, record.config.limits))
+        if (policy := host.get("RestartPolicy")) and policy.get("Name"):
+            config = replace(config, restart=single.restart_policy(policy))
+        if config.auto_remove and config.restart.mode is not RestartMode.NO:
+            raise UsageError("a container that is removed when it ends cannot be restarted")
+        record = replace(record, config=config)
+        if record.status.is_alive:
+            await self._parts.runtime.update(record, config.limits)
+        self._parts.registry.update(record.id, config=config)
+        self._parts.events.publish("container", "update", record.id, names.attributes(config))
+        return {"Warnings": []}
+
+    async def writable_size(self, record: ContainerRecord) -> int:
+        """Bytes that the container wrote into its own layer."""
+        directory = self._parts.paths.container(record.id) / "rw"
+        return await asyncio.to_thread(tree_size, directory)
+
+
+def tree_size(directory: Path) -> int:
+    """Bytes that the files below `directory` take on the disk, each once. Blocking."""
+    total, seen, pending = 0, set(), [os.fspath(directory)]
+    while pending:
+        try:
+            entries = list(os.scandir(pending.pop()))
+        except OSError:
+            continue  # it was removed meanwhile
+        for entry in entries:
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except OSError:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(entry.path)
+            elif (status.st_dev, status.st_ino) not in seen:
+                seen.add((status.st_dev, status.st_ino))
+                total += status.st_blocks * 512
+    return total
+
+
+def default_network() -> NetworkConfig:
+    return NetworkConfig(
+        name=DEFAULT_NETWORK, attachable=True, labels={"stackctl.network.default": "true"}
+    )

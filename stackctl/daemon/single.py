@@ -1,0 +1,405 @@
+"""What a caller wants of a single container -> what one container needs.
+
+The wish has the form of Docker's create request (POST /containers/create: Config at
+the top, HostConfig, NetworkingConfig), whoever makes it: `stackctl container run`
+turns its flags into it, the Docker API hands it through. Pure; what cannot be done is
+a clear error, never ignored.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from stackctl.daemon import image_defaults
+from stackctl.daemon import single_rights as rights
+from stackctl.daemon.single_rights import Wish
+from stackctl.errors import StackctlError, UsageError
+from stackctl.model.container import (
+    BindMount,
+    ContainerConfig,
+    HealthCheck,
+    Mount,
+    NetworkAttachment,
+    PortBinding,
+    RestartMode,
+    RestartPolicy,
+    TmpfsMount,
+    VolumeMount,
+)
+from stackctl.model.image import Image
+from stackctl.spec import ports as port_forms
+from stackctl.spec import volumes as volume_forms
+
+NameVolume = Callable[[str], str]
+
+#: The network that a container joins when it names none.
+DEFAULT_NETWORK = "bridge"
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_SECOND = 1_000_000_000
+
+#: HostConfig's values that mean: nothing special.
+_PLAIN: Mapping[str, tuple[Any, ...]] = {
+    "CgroupParent": ("",),
+    "Runtime": ("", "runc", "stackctl"),
+    "Isolation": ("", "default"),
+    "VolumeDriver": ("", "local"),
+    "DeviceRequests": ((), [], None),
+    "StorageOpt": ({}, None),
+}
+
+
+def container_config(
+    name: str, wish: Wish, image: Image, name_volume: NameVolume, inherited: tuple[Mount, ...] = ()
+) -> ContainerConfig:
+    """The configuration, the image's defaults merged in. UsageError, StackctlError.
+
+    `inherited` are the mounts of VolumesFrom: its own mounts win over them.
+    """
+    host: Wish = wish.get("HostConfig") or {}
+    _refuse_unknown(host)
+    defaults = image.config
+    entrypoint, command = _argv(wish, image)
+    network_mode, networks = _networks(wish, host)
+    exposed = image_defaults.exposed(defaults.exposed_ports, wish.get("ExposedPorts") or {})
+    restart = restart_policy(host.get("RestartPolicy") or {})
+    auto_remove = bool(host.get("AutoRemove"))
+    if auto_remove and restart.mode is not RestartMode.NO:
+        raise UsageError("a container that is removed when it ends cannot be restarted")
+    return ContainerConfig(
+        name=checked_name(name),
+        image=str(wish.get("Image") or image.reference),
+        image_id=image.id,
+        argv=(*entrypoint, *command),
+        entrypoint=entrypoint,
+        command=command,
+        env=_environment(defaults.env, wish.get("Env") or ()),
+        working_dir=_directory(str(wish.get("WorkingDir") or defaults.working_dir or "/")),
+        user=str(wish.get("User") or defaults.user),
+        hostname=str(wish.get("Hostname") or ""),
+        labels=image_defaults.labels(defaults.labels, rights.texts(wish.get("Labels")), {}),
+        mounts=_mounts(wish, host, image, name_volume, inherited),
+        ports=tuple(_ports(host, exposed)),
+        expose=exposed,
+        networks=networks,
+        network_mode=network_mode,
+        health=_health(wish.get("Healthcheck") or {}, defaults.health),
+        restart=restart,
+        limits=rights.limits(host),
+        security=rights.security(host),
+        init=bool(host.get("Init")),
+        tty=bool(wish.get("Tty")),
+        stdin_open=bool(wish.get("OpenStdin")),
+        read_only=bool(host.get("ReadonlyRootfs")),
+        stop_signal=str(wish.get("StopSignal") or defaults.stop_signal or "SIGTERM"),
+        stop_grace=_grace(wish.get("StopTimeout")),
+        shm_size=int(host.get("ShmSize") or 0) or 67108864,
+        auto_remove=auto_remove,
+        dns=tuple(map(str, rights.items(host.get("Dns")))),
+        dns_search=_some(host.get("DnsSearch")),
+        dns_options=_some(host.get("DnsOptions")),
+        extra_hosts=tuple(
+            _extra_host(str(entry)) for entry in rights.items(host.get("ExtraHosts"))
+        ),
+        links=tuple(_link(str(entry)) for entry in rights.items(host.get("Links"))),
+        ulimits=tuple(rights.ulimit(raw) for raw in rights.items(host.get("Ulimits"))),
+        oom_score_adj=int(host.get("OomScoreAdj") or 0) or None,
+        group_add=tuple(map(str, rights.items(host.get("GroupAdd")))),
+        sysctls=rights.texts(host.get("Sysctls")),
+        devices=tuple(rights.device(raw) for raw in rights.items(host.get("Devices"))),
+        device_cgroup_rules=tuple(map(str, rights.items(host.get("DeviceCgroupRules")))),
+        ipc=str(host.get("IpcMode") or ""),
+        pid=str(host.get("PidMode") or ""),
+        uts=str(host.get("UTSMode") or ""),
+        cgroup=str(host.get("CgroupnsMode") or "private"),
+        logging=rights.logging(host.get("LogConfig") or {}),
+    )
+
+
+def checked_name(name: str) -> str:
+    """Without the slash in front that Docker's clients send. UsageError for what is no name."""
+    name = name.removeprefix("/")
+    if not _NAME.fullmatch(name) or len(name) > 255:
+        raise UsageError(
+            f'"{name}" is no name for a container',
+            hint="use letters, digits, _ . and -, begin with a letter or digit, two at least",
+        )
+    return name
+
+
+def _refuse_unknown(host: Wish) -> None:
+    for key, plain in _PLAIN.items():
+        value = host.get(key)
+        if value is not None and value not in plain:
+            raise StackctlError(
+                f"{key} {value!r} is not supported", hint="leave it out; stackctl isolates always"
+            )
+
+
+def _argv(wish: Wish, image: Image) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    entrypoint, command = _words(wish.get("Entrypoint")), _words(wish.get("Cmd"))
+    if entrypoint == ("",):
+        # What `--entrypoint ""` becomes: neither the image's entrypoint nor its command.
+        entrypoint, found = (), command or ()
+    else:
+        entrypoint, found = image_defaults.argv(entrypoint, command, image.config)
+    if not (*entrypoint, *found):
+        raise UsageError(
+            f'no command: the image "{image.reference}" has none', hint="add it behind the image"
+        )
+    return entrypoint, found
+
+
+def _words(raw: object) -> tuple[str, ...] | None:
+    if raw is None:
+        return None
+    return (raw,) if isinstance(raw, str) else tuple(map(str, rights.items(raw)))
+
+
+def _environment(defaults: tuple[str, ...], own: object) -> tuple[str, ...]:
+    """A name without "=" takes the image's variable away, as in Docker."""
+    pairs = [str(entry).partition("=") for entry in rights.items(own)]
+    removed = {name for name, equals, _ in pairs if not equals}
+    merged = image_defaults.environment(
+        defaults, {name: value for name, equals, value in pairs if equals}
+    )
+    return tuple(e for e in merged if e.partition("=")[0] not in removed)
+
+
+def _directory(path: str) -> str:
+    if not path.startswith("/"):
+        raise UsageError(f'the working directory "{path}" is not an absolute path')
+    return path
+
+
+def _grace(raw: object) -> float:
+    return 10.0 if not isinstance(raw, int | float) else float(raw) if raw >= 0 else 1e9
+
+
+def _some(raw: object) -> tuple[str, ...] | None:
+    return tuple(map(str, rights.items(raw))) or None
+
+
+# -- networks and ports
+
+
+def _extra_host(text: str) -> tuple[str, str]:
+    """NAME:ADDRESS or NAME=ADDRESS; an IPv6 address may stand in brackets."""
+    separator = "=" if "=" in text else ":"
+    name, found, address = text.partition(separator)
+    if not name or not found or not address:
+        raise UsageError(f'"{text}" is not NAME:ADDRESS', hint="--add-host db:10.0.0.5")
+    return name, address.removeprefix("[").removesuffix("]")
+
+
+def _link(text: str) -> tuple[str, str]:
+    """CONTAINER[:ALIAS] -> (alias, container)."""
+    container, _, alias = text.partition(":")
+    container = container.removeprefix("/")
+    return alias.rpartition("/")[2] or container, container
+
+
+def _networks(wish: Wish, host: Wish) -> tuple[str, tuple[NetworkAttachment, ...]]:
+    """The network mode of the model, and the memberships; the default network is one of them."""
+    mode = str(host.get("NetworkMode") or "default")
+    endpoints: dict[str, Any] = dict(
+        (wish.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
+    )
+    if wish.get("NetworkDisabled"):
+        mode = "none"
+    if mode in ("none", "host") or mode.startswith("container:"):
+        return mode, ()
+    first = DEFAULT_NETWORK if mode in ("default", "bridge") else mode
+    names = [first, *(n for n in endpoints if n not in (first, "default", mode))]
+    own = {first: endpoints.get(first) or endpoints.get(mode) or {}}
+    return "", tuple(
+        _attachment(n, own.get(n) or endpoints.get(n) or {}, str(wish.get("MacAddress") or ""))
+        for n in names
+    )
+
+
+def _attachment(network: str, settings: Wish, mac: str) -> NetworkAttachment:
+    ipam = settings.get("IPAMConfig") or {}
+    return NetworkAttachment(
+        network=network,
+        aliases=tuple(dict.fromkeys(map(str, settings.get("Aliases") or ()))),
+        ipv4_address=str(ipam.get("IPv4Address") or ""),
+        ipv6_address=str(ipam.get("IPv6Address") or ""),
+        mac_address=str(settings.get("MacAddress") or mac),
+        gw_priority=int(settings.get("GwPriority") or 0),
+    )
+
+
+def _ports(host: Wish, exposed: tuple[str, ...]) -> Iterator[PortBinding]:
+    bound: dict[str, Any] = dict(host.get("PortBindings") or {})
+    for key, bindings in bound.items():
+        number, protocol = _port(key)
+        for binding in bindings or [{}]:
+            yield PortBinding(
+                container_port=number,
+                protocol=protocol,
+                host_ip=str(binding.get("HostIp") or ""),
+                host_port=_host_port(str(binding.get("HostPort") or "0")),
+            )
+    for key in exposed if host.get("PublishAllPorts") else ():
+        number, protocol = _port(key)
+        if not any(_port(b) == (number, protocol) for b in bound):
+            yield PortBinding(container_port=number, protocol=protocol)
+
+
+def _port(key: str) -> tuple[int, str]:
+    number, _, protocol = key.partition("/")
+    try:
+        return port_forms.port_range(number)[0], protocol or "tcp"
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _host_port(text: str) -> tuple[int, int] | None:
+    try:
+        first, last = port_forms.port_range(text, lowest=0)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return (first, last) if first else None
+
+
+# -- mounts
+
+
+def _mounts(
+    wish: Wish, host: Wish, image: Image, name_volume: NameVolume, inherited: tuple[Mount, ...]
+) -> tuple[Mount, ...]:
+    """By target; explicit mounts win over those of other containers, these over the image's."""
+    found: dict[str, Mount] = {}
+    for target in (*image.config.volumes, *(wish.get("Volumes") or {})):
+        found[posixpath.normpath(target)] = VolumeMount(
+            volume=name_volume(target), target=target, anonymous=True
+        )
+    for mount in inherited:
+        found[posixpath.normpath(mount.target)] = mount
+    own: set[str] = set()
+    for mount in _own_mounts(host, name_volume):
+        target = posixpath.normpath(mount.target)
+        if not target.startswith("/") or target == "/":
+            raise UsageError(f'"{mount.target}" is no place for a mount', hint="an absolute path")
+        if target in own:
+            raise UsageError(f"two mounts have the target {target}")
+        own.add(target)
+        found[target] = mount
+    return tuple(found.values())
+
+
+def _own_mounts(host: Wish, name_volume: NameVolume) -> Iterator[Mount]:
+    for target, options in (host.get("Tmpfs") or {}).items():
+        yield _tmpfs(f"{target}:{options}" if options else target)
+    for spec in host.get("Binds") or ():
+        yield _bind(str(spec), name_volume)
+    for raw in host.get("Mounts") or ():
+        yield _mount(raw, name_volume)
+
+
+def _tmpfs(spec: str) -> TmpfsMount:
+    try:
+        parsed = volume_forms.parse_tmpfs(spec)
+    except ValueError as error:
+        raise UsageError(f"tmpfs: {error}") from None
+    return TmpfsMount(
+        target=parsed.target, size=parsed.size, mode=parsed.mode, read_only=parsed.read_only
+    )
+
+
+def _bind(spec: str, name_volume: NameVolume) -> Mount:
+    try:
+        form = volume_forms.parse(spec)
+    except ValueError as error:
+        raise UsageError(f"volume: {error}") from None
+    source, target = str(form.get("source") or ""), str(form["target"])
+    read_only = bool(form.get("read_only"))
+    if form["type"] == "bind":
+        if not source.startswith("/"):
+            raise UsageError(f'volume "{spec}": the host path is not absolute')
+        propagation = str(form["bind"].get("propagation") or "rprivate")
+        return BindMount(source=source, target=target, read_only=read_only, propagation=propagation)
+    return VolumeMount(
+        volume=source or name_volume(target),
+        target=target,
+        read_only=read_only,
+        nocopy=bool((form.get("volume") or {}).get("nocopy")),
+        anonymous=not source,
+    )
+
+
+def _mount(raw: Wish, name_volume: NameVolume) -> Mount:
+    kind, target = str(raw.get("Type") or "volume"), str(raw.get("Target") or "")
+    source, read_only = str(raw.get("Source") or ""), bool(raw.get("ReadOnly"))
+    match kind:
+        case "bind":
+            options = raw.get("BindOptions") or {}
+            if not source.startswith("/"):
+                raise UsageError(f'mount at {target}: the source "{source}" is not absolute')
+            return BindMount(
+                source=source,
+                target=target,
+                read_only=read_only,
+                create_host_path=bool(options.get("CreateMountpoint")),
+                propagation=str(options.get("Propagation") or "rprivate"),
+            )
+        case "volume":
+            options = raw.get("VolumeOptions") or {}
+            return VolumeMount(
+                volume=source or name_volume(target),
+                target=target,
+                read_only=read_only,
+                nocopy=bool(options.get("NoCopy")),
+                anonymous=not source,
+                subpath=str(options.get("Subpath") or ""),
+            )
+        case "tmpfs":
+            options = raw.get("TmpfsOptions") or {}
+            return TmpfsMount(
+                target=target,
+                size=options.get("SizeBytes") or None,
+                mode=options.get("Mode") or None,
+                read_only=read_only,
+            )
+        case _:
+            raise StackctlError(f'mounts of the type "{kind}" are not supported')
+
+
+# -- life
+
+
+def _health(raw: Wish, default: HealthCheck | None) -> HealthCheck | None:
+    test = rights.items(raw.get("Test"))
+
+    def seconds(key: str) -> float | None:
+        value = int(raw.get(key) or 0)
+        if 0 < value < 1_000_000 or value < 0:
+            raise UsageError(f"health check: {key} is less than 1 ms")
+        return value / _SECOND or None
+
+    return image_defaults.health(
+        [str(word) for word in test] if test else None,
+        default,
+        interval=seconds("Interval"),
+        timeout=seconds("Timeout"),
+        retries=int(raw.get("Retries") or 0),
+        start_period=seconds("StartPeriod"),
+        start_interval=seconds("StartInterval"),
+    )
+
+
+def restart_policy(raw: Wish) -> RestartPolicy:
+    name, retries = str(raw.get("Name") or "no"), int(raw.get("MaximumRetryCount") or 0)
+    try:
+        mode = RestartMode(name)
+    except ValueError:
+        raise UsageError(
+            f'"{name}" is not a restart policy', hint=f"one of {', '.join(RestartMode)}"
+        ) from None
+    if retries and mode is not RestartMode.ON_FAILURE:
+        raise UsageError("only on-failure takes a number of attempts")
+    return RestartPolicy(mode=mode, max_retries=retries)

@@ -1,0 +1,109 @@
+"""The engine as a whole: events of everything, what takes disk space."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from stackctl.daemon import filters
+from stackctl.daemon.containers import Parts
+from stackctl.daemon.creation import Creation, tree_size
+from stackctl.daemon.events import Event
+from stackctl.daemon.jobs import Message
+from stackctl.daemon.verbs.show import container_row
+from stackctl.errors import NotFound
+
+Verb = Callable[[Mapping[str, Any]], AsyncIterator[Message]]
+
+
+class SystemVerbs:
+    def __init__(self, parts: Parts, creation: Creation) -> None:
+        self._parts = parts
+        self._creation = creation
+
+    def table(self) -> dict[str, Verb]:
+        return {"system-events": self.events, "system-df": self.df}
+
+    async def events(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """Events of all kinds: `since` and `until` (Unix seconds), Docker's `filters`."""
+        chosen = filters.facts(body.get("filters"))
+        since, until = float(body.get("since") or 0), float(body.get("until") or 0)
+        with self._parts.events.subscribe() as subscription:
+            for event in self._parts.events.since(since) if since or until else ():
+                if self._fits(event, chosen) and (not until or event.time <= until):
+                    yield event.to_json()
+            left = until - time.time()
+            if not until or left > 0:
+                try:
+                    async with asyncio.timeout(left if until else None):
+                        async for event in subscription:
+                            if self._fits(event, chosen):
+                                yield event.to_json()
+                except TimeoutError:
+                    pass
+        yield {"type": "result", "exit_code": 0}
+
+    def _fits(self, event: Event, chosen: filters.Filters) -> bool:
+        attributes = event.attributes
+
+        def one_of(name: str, fits: Callable[[str], bool]) -> bool:
+            values = chosen.get(name, ())
+            return not values or any(fits(value) for value in values)
+
+        def thing(kind: str) -> Callable[[str], bool]:
+            def fits(value: str) -> bool:
+                if event.kind != kind:
+                    return kind == "network" and attributes.get("network") == value
+                return event.id.startswith(value) or attributes.get("name") == value
+
+            return fits
+
+        def action(value: str) -> bool:
+            return event.action == value or event.action.partition(":")[0] == value
+
+        return (
+            one_of("type", lambda v: event.kind == v)
+            and one_of("event", action)
+            and one_of("action", action)
+            and one_of("container", thing("container"))
+            and one_of("network", thing("network"))
+            and one_of("volume", thing("volume"))
+            and one_of("image", lambda v: attributes.get("image") == v)
+            and filters.labels_fit(attributes, chosen.get("label", ()))
+        )
+
+    async def df(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """The result has Images, Containers, Volumes, each with sizes in bytes."""
+        store = self._parts.registry.store
+        records = self._parts.registry.all()
+        containers = [
+            {**container_row(r), "SizeRw": await self._creation.writable_size(r)} for r in records
+        ]
+        volumes = [
+            {
+                "Name": v.config.name,
+                "Links": len(self._parts.volumes.users(v.config.name)),
+                "Size": await asyncio.to_thread(tree_size, Path(v.mountpoint)),
+            }
+            for v in store.volumes()
+        ]
+        yield {
+            "type": "result",
+            "exit_code": 0,
+            "Images": await self._images({r.config.image_id for r in records}),
+            "Containers": containers,
+            "Volumes": volumes,
+        }
+
+    async def _images(self, used: set[str]) -> list[Message]:
+        found = []
+        for image_id in sorted(used):
+            try:
+                image = await self._parts.images.get(image_id)
+            except NotFound:
+                continue
+            found.append({"ID": image.id, "Reference": image.reference, "Size": image.size})
+        return found
