@@ -41,7 +41,8 @@ class Contexts:
         """An archive's files in a directory of their own."""
         place = self._work / name
         place.mkdir(mode=0o755)
-        with Unpacking(place, source=fd) as process:
+        with Unpacking(place) as process:
+            process.feed(fd)
             process.finish()
         return place
 

@@ -38,6 +38,11 @@ def expand_words(text: str, variables: Mapping[str, str], escape: str = "\\") ->
     return _Lexer(text, variables, escape).whole()[1]
 
 
+def expand_heredoc(text: str, variables: Mapping[str, str]) -> str:
+    """A here-document's body: quotes are ordinary characters. Raises WordError."""
+    return _Lexer(text, variables, "\\", quotes=False).whole()[0]
+
+
 def raw_words(text: str) -> tuple[str, ...]:
     """Words as they are written, quotes and variables kept."""
     return _Lexer(text, {}, "\\", raw=True, keep_unset=True).whole()[1]
@@ -88,6 +93,7 @@ class _Lexer:
         *,
         raw: bool = False,
         keep_unset: bool = False,
+        quotes: bool = True,
     ) -> None:
         self._text = text
         self._at = 0
@@ -95,6 +101,7 @@ class _Lexer:
         self._escape = escape
         self._raw = raw
         self._keep_unset = keep_unset
+        self._quotes = quotes
         self._depth = 0
 
     def whole(self) -> tuple[str, tuple[str, ...]]:
@@ -115,9 +122,9 @@ class _Lexer:
                 self._depth -= 1
                 return "".join(result), words.all()
             quoted = True
-            if char == "'":
+            if char == "'" and self._quotes:
                 piece = self._single()
-            elif char == '"':
+            elif char == '"' and self._quotes:
                 piece = self._double(keep_escapes)
             elif char == "$":
                 piece, quoted = self._dollar(), False

@@ -16,7 +16,7 @@ from typing import Any, assert_never
 
 from stackctl.errors import DockerfileError, Place
 from stackctl.image.build import instructions as ins
-from stackctl.image.build.expansion import WordError, expand, expand_words
+from stackctl.image.build.expansion import WordError, expand, expand_heredoc, expand_words
 from stackctl.image.build.parse import Mistake, ports
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -79,6 +79,13 @@ class Expander:
     def words(self, text: str) -> tuple[str, ...]:
         try:
             return expand_words(text, self._variables, self._escape)
+        except WordError as error:
+            raise self.error(str(error)) from None
+
+    def heredoc(self, text: str) -> str:
+        """A here-document's body: variables and \\$, quotes are ordinary characters."""
+        try:
+            return expand_heredoc(text, self._variables)
         except WordError as error:
             raise self.error(str(error)) from None
 
