@@ -11,18 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from stackctl.errors import ContainerError
-from stackctl.linux.process import (
-    CLONE_NEWCGROUP,
-    CLONE_NEWIPC,
-    CLONE_NEWNET,
-    CLONE_NEWNS,
-    CLONE_NEWPID,
-    CLONE_NEWUTS,
-)
+from stackctl.linux.process import CLONE_NEWCGROUP, CLONE_NEWNET, CLONE_NEWNS
 from stackctl.model.container import ContainerConfig
 from stackctl.model.image import Snapshot
-from stackctl.model.record import ContainerRecord
-from stackctl.runtime import rootfs
+from stackctl.model.record import ContainerRecord, ProcessRef
+from stackctl.runtime import rootfs, settings
 from stackctl.state.paths import Paths
 
 #: Ids that a container's user namespace maps.
@@ -38,12 +31,23 @@ SYSCTLS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Partner:
+    """A running container whose namespace another one shares."""
+
+    process: ProcessRef
+    #: First host id of its user namespace; 0: it has the host's.
+    id_base: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartRequest:
     """What the engine knows when it starts a container.
 
     `volumes` maps volume names to host directories; `hosts`, `resolv_conf`,
     `hostname` are the texts of the generated files; `netns_blobs` are netlink
     messages for NETLINK_NETFILTER to send in the new network namespace.
+    `partners` maps each of settings.partners(config) ("ipc", "pid", "uts",
+    "network") to the container that it names.
     """
 
     record: ContainerRecord
@@ -53,6 +57,7 @@ class StartRequest:
     resolv_conf: str = ""
     hostname: str = ""
     netns_blobs: tuple[bytes, ...] = ()
+    partners: Mapping[str, Partner] = field(default_factory=dict)
 
 
 class Plan(Protocol):
@@ -64,6 +69,14 @@ class Plan(Protocol):
     def writes(self) -> tuple[tuple[str, str], ...]: ...
     @property
     def procs(self) -> tuple[str, ...]: ...
+    @property
+    def into(self) -> str: ...
+    @property
+    def devices(self) -> bytes: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def hierarchies(self) -> tuple[tuple[str, tuple[str, ...]], ...]: ...
 
 
 def bundle(
@@ -86,17 +99,19 @@ def bundle(
             hint="give the service a `command`, or use an image that has one",
         )
     host_ids = shares_host_ids(config)
-    host_network = config.network_mode == "host"
+    own = settings.namespaces(config)
+    partner = _partner(request)
+    id_base = partner.id_base if partner is not None else record.id_base
     directory = paths.container(record.id)
     generated = {target: str(directory / name) for target, name in GENERATED.items()}
-    namespaces = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWPID
+    namespaces = own | CLONE_NEWNS | (0 if config.cgroup == "host" else CLONE_NEWCGROUP)
     mounts = rootfs.rootfs(
         request.snapshot,
         config,
         volumes=request.volumes,
         generated=generated,
-        host_network=host_network,
         processors=processors,
+        groups=rootfs.ControlGroups(version=plan.version, hierarchies=plan.hierarchies),
     )
     id_map = f"0 {record.id_base} {ID_COUNT}\n"
     return {
@@ -111,14 +126,22 @@ def bundle(
         "stdin": config.stdin_open,
         "init": config.init,
         "first": True,
-        "userns": None if host_ids else [id_map, id_map],
-        "id_base": 0 if host_ids else record.id_base,
+        "groups": list(config.group_add),
+        "userns": None if host_ids or partner is not None else [id_map, id_map],
+        "own_ids": not host_ids and id_base != 0,
+        "id_base": 0 if host_ids else id_base,
         "id_count": ID_COUNT,
-        "namespaces": namespaces | (0 if host_network else CLONE_NEWNET),
+        "namespaces": namespaces,
+        "joins": [
+            [settings.flag(kind), each.process.pid, each.process.start_time]
+            for kind, each in request.partners.items()
+        ],
         "cgroup": {
             "dirs": list(plan.dirs),
             "writes": [list(write) for write in plan.writes],
             "procs": list(plan.procs),
+            "into": plan.into,
+            "devices": plan.devices,
         },
         "files": [
             [generated["/etc/hosts"], request.hosts],
@@ -128,14 +151,42 @@ def bundle(
         "mounts": rootfs.lowered(mounts),
         "staging": str(paths.container_run(record.id) / STAGING),
         "read_only": config.read_only,
-        "sysctls": [list(pair) for pair in SYSCTLS],
+        "sysctls": [
+            *([list(pair) for pair in SYSCTLS] if own & CLONE_NEWNET else []),
+            *settings.sysctls(config),
+        ],
         "netns_blobs": list(request.netns_blobs),
         "capabilities": capabilities,
         "seccomp": seccomp,
         "no_new_privileges": config.security.no_new_privileges,
-        "rlimits": [],
-        "oom_score_adj": None,
+        "rlimits": settings.rlimits(config),
+        "oom_score_adj": config.oom_score_adj,
+        "apparmor": config.security.apparmor,
     }
+
+
+def _partner(request: StartRequest) -> Partner | None:
+    """Whose user namespace it is in: to share a namespace is to share who owns it."""
+    config = request.record.config
+    wanted = settings.partners(config)
+    if missing := set(wanted) - set(request.partners):
+        names = ", ".join(wanted[kind] for kind in sorted(missing))
+        raise ContainerError(
+            f"{names} does not run, and its namespaces cannot be shared", hint="start it first"
+        )
+    owners = {each.id_base for each in request.partners.values()}
+    if len(owners) > 1:
+        raise ContainerError(
+            f'"{config.name}" shares namespaces with two containers that have ids of their own',
+            hint="share with one of them, or give all of them `userns_mode: host`",
+        )
+    partner = next(iter(request.partners.values()), None)
+    if partner is not None and shares_host_ids(config) != (partner.id_base == 0):
+        raise ContainerError(
+            f'"{config.name}" has other user ids than the container whose namespace it shares',
+            hint="give both `userns_mode: host`, or neither",
+        )
+    return None if partner is None or partner.id_base == 0 else partner
 
 
 def shares_host_ids(config: ContainerConfig) -> bool:

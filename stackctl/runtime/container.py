@@ -23,7 +23,7 @@ from stackctl.model.container import Limits, Status
 from stackctl.model.image import Snapshot
 from stackctl.model.record import ContainerRecord, ProcessRef
 from stackctl.runtime import bundle as bundles
-from stackctl.runtime import capabilities, exits, seccomp, shims
+from stackctl.runtime import capabilities, exits, seccomp, settings, shims
 from stackctl.runtime.archive import Archive
 from stackctl.runtime.bundle import StartRequest, shim_name
 from stackctl.runtime.cgroups.driver import CgroupDriver, driver
@@ -77,8 +77,11 @@ class Runtime:
         on_exit: Callable[[ExitInfo], None],
         *,
         cgroups: CgroupDriver | None = None,
+        on_notice: Callable[[str, str], None] = lambda container_id, text: None,
     ) -> None:
+        """`on_notice(container id, text)`: a start went well, but not quite as asked."""
         self._paths = paths
+        self._on_notice = on_notice
         self._on_exit = on_exit
         self._cgroups = cgroups
         self._shims: dict[str, Shim] = {}
@@ -310,6 +313,8 @@ class Runtime:
             await asyncio.gather(*attaching, return_exceptions=True)
         ref = ProcessRef(pid=started["pid"], start_time=started["start_time"])
         self._started[record.id] = ref
+        for text in started["notices"]:
+            self._on_notice(record.id, text)
         if early := self._early.pop(record.id, None):
             self._ended(early)
         return ref
@@ -319,7 +324,13 @@ class Runtime:
         record = request.record
         security = record.config.security
         names = capabilities.effective(security)
-        plan = self.cgroups.plan(self._paths.cgroup, record.id, record.config.limits, security)
+        plan = self.cgroups.plan(
+            self._paths.cgroup,
+            record.id,
+            record.config.limits,
+            security,
+            settings.device_rules(record.config),
+        )
         program = seccomp.program(seccomp.profile_of(security), names)
         lowered = bundles.bundle(
             request,
@@ -343,13 +354,14 @@ class Runtime:
             raise MachineError(f"cannot write {error.filename}: {error.strerror}") from error
 
     def _start_message(self, record: ContainerRecord) -> dict[str, Any]:
+        logging = record.config.logging
         return {
             "op": "start",
             "id": record.id,
             "run": str(self._paths.container_run(record.id)),
-            "log": str(self._paths.container_log(record.id)),
-            "log_size": LOG_SIZE,
-            "log_files": LOG_FILES,
+            "log": str(self._paths.container_log(record.id)) if logging.driver != "none" else "",
+            "log_size": logging.max_size or LOG_SIZE,
+            "log_files": logging.max_file or LOG_FILES,
             "tty": record.config.tty,
             "stdin": record.config.stdin_open,
         }

@@ -20,6 +20,7 @@ from stackctl.linux.mount import (
 )
 from stackctl.model.container import BindMount, ContainerConfig, TmpfsMount, VolumeMount
 from stackctl.model.image import DirectoryMount, OverlayMount, Snapshot
+from stackctl.runtime.settings import device_nodes
 
 Options = tuple[tuple[str, str | None], ...]
 
@@ -54,7 +55,18 @@ class Bind:
     recursive: bool = True
     create: bool = False
     propagation: str = "rprivate"
+    #: Not id-mapped: its file system is not one of files with owners that matter.
+    plain: bool = False
+    optional: bool = False
     kind: str = "bind"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """`target` as the container has it whose IPC namespace is shared."""
+
+    target: str
+    kind: str = "shared"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +108,37 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Devices:
+    """Device nodes that were asked for, made with the host's numbers and modes: (host, target)."""
+
+    nodes: tuple[tuple[str, str], ...]
+    target: str = "/dev"
+    kind: str = "devices"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostDevices:
+    """Every device node of the host, for a privileged container."""
+
+    target: str = "/dev"
+    kind: str = "hostdevices"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlGroups:
+    """The container's own control groups; `hierarchies` (v1): directory, controllers.
+
+    A kernel that does not let a user namespace mount them does without.
+    """
+
+    target: str = "/sys/fs/cgroup"
+    version: int = 2
+    hierarchies: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    read_only: bool = True
+    kind: str = "cgroups"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     target: str
     to: str
@@ -118,7 +161,21 @@ class ReadOnly:
     kind: str = "readonly"
 
 
-RootfsMount = Overlay | Directory | Bind | Volume | FileSystem | Node | Link | Mask | ReadOnly
+RootfsMount = (
+    Overlay
+    | Directory
+    | Bind
+    | Shared
+    | Volume
+    | FileSystem
+    | Node
+    | Devices
+    | HostDevices
+    | ControlGroups
+    | Link
+    | Mask
+    | ReadOnly
+)
 
 _NO = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NODEV
 #: Group "tty", as glibc's grantpt and Docker expect.
@@ -157,8 +214,8 @@ def rootfs(
     *,
     volumes: Mapping[str, str],
     generated: Mapping[str, str],
-    host_network: bool,
     processors: int = 1,
+    groups: ControlGroups | None = None,
 ) -> tuple[RootfsMount, ...]:
     """All mounts of a container in order.
 
@@ -166,14 +223,14 @@ def rootfs(
     target (/etc/hosts ...), `processors` how many the host has.
     Raises ContainerError for an unknown volume.
     """
-    privileged = config.security.privileged
+    bare = config.security.privileged or config.security.unmasked
     return (
         *_layers(snapshot),
-        *_kernel(config, host_network=host_network),
+        *_kernel(config, groups),
         *_devices(config),
         *(Bind(target=t, source=s, recursive=False) for t, s in generated.items()),
         *_user(config, volumes),
-        *(() if privileged else _protections(processors)),
+        *(() if bare else _protections(processors)),
     )
 
 
@@ -207,14 +264,29 @@ def _layers(snapshot: Snapshot) -> Iterator[RootfsMount]:
                 yield Directory(target=mount.target, source=mount.source)
 
 
-def _kernel(config: ContainerConfig, *, host_network: bool) -> Iterator[RootfsMount]:
-    yield FileSystem(target="/proc", fstype="proc", attributes=_NO, kernel=True)
-    read_only = 0 if config.security.privileged else MOUNT_ATTR_RDONLY
-    if host_network and config.security.userns != "host" and not config.security.privileged:
-        # The network namespace is not ours: the kernel gives no new sysfs for it.
-        yield Bind(target="/sys", source="/sys", read_only=True)
+def _kernel(config: ContainerConfig, groups: ControlGroups | None) -> Iterator[RootfsMount]:
+    """A new proc, sysfs or mqueue shows a namespace, and only its owner may mount it.
+
+    A container with ids of its own does not own the host's: there it gets what the host has,
+    where its root is nobody.
+    """
+    own_ids = config.security.userns != "host" and not config.security.privileged
+    if config.pid == "host" and own_ids:
+        yield Bind(target="/proc", source="/proc", plain=True)
     else:
-        yield FileSystem(target="/sys", fstype="sysfs", attributes=_NO | read_only, kernel=True)
+        yield FileSystem(target="/proc", fstype="proc", attributes=_NO, kernel=True)
+    read_only = not config.security.privileged
+    if config.network_mode == "host" and own_ids:
+        yield Bind(target="/sys", source="/sys", read_only=True, plain=True)
+    else:
+        attributes = _NO | (MOUNT_ATTR_RDONLY if read_only else 0)
+        yield FileSystem(target="/sys", fstype="sysfs", attributes=attributes, kernel=True)
+    if config.cgroup == "host":
+        yield Bind(
+            target="/sys/fs/cgroup", source="/sys/fs/cgroup", read_only=read_only, plain=True
+        )
+    elif groups is not None:
+        yield replace(groups, read_only=read_only)
 
 
 def _devices(config: ContainerConfig) -> Iterator[RootfsMount]:
@@ -231,17 +303,33 @@ def _devices(config: ContainerConfig) -> Iterator[RootfsMount]:
         options=(("mode", "0620"), ("ptmxmode", "0666"), ("gid", _TTY)),
         attributes=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
     )
-    yield FileSystem(
-        target="/dev/shm",
-        fstype="tmpfs",
-        options=(("mode", "1777"), ("size", str(config.shm_size))),
-        attributes=_NO,
-    )
-    yield FileSystem(target="/dev/mqueue", fstype="mqueue", attributes=_NO, optional=True)
-    for name in DEVICES:
-        yield Node(target=f"/dev/{name}", source=f"/dev/{name}")
+    yield from _ipc(config)
+    if config.security.privileged:
+        yield HostDevices()
+    else:
+        for name in DEVICES:
+            yield Node(target=f"/dev/{name}", source=f"/dev/{name}")
+    if config.devices:
+        yield Devices(nodes=tuple(n for each in config.devices for n in device_nodes(each)))
     for target, to in LINKS:
         yield Link(target=target, to=to)
+
+
+def _ipc(config: ContainerConfig) -> Iterator[RootfsMount]:
+    if config.ipc == "host":
+        yield Bind(target="/dev/shm", source="/dev/shm", plain=True)
+        yield Bind(target="/dev/mqueue", source="/dev/mqueue", plain=True, optional=True)
+        return
+    if config.ipc.startswith(("service:", "container:")):
+        yield Shared(target="/dev/shm")
+    elif config.ipc != "none":
+        yield FileSystem(
+            target="/dev/shm",
+            fstype="tmpfs",
+            options=(("mode", "1777"), ("size", str(config.shm_size))),
+            attributes=_NO,
+        )
+    yield FileSystem(target="/dev/mqueue", fstype="mqueue", attributes=_NO, optional=True)
 
 
 def _user(config: ContainerConfig, volumes: Mapping[str, str]) -> Iterator[RootfsMount]:
@@ -255,6 +343,7 @@ def _user(config: ContainerConfig, volumes: Mapping[str, str]) -> Iterator[Rootf
                     read_only=mount.read_only,
                     create=mount.create_host_path,
                     propagation=mount.propagation,
+                    recursive=mount.recursive,
                 )
             case VolumeMount():
                 source = volumes.get(mount.volume)

@@ -65,7 +65,7 @@ def main() -> None:
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
         answer = {"failed": f"{name}{error.strerror}", "errno": error.errno or 0}
-    except (Refused, mounts.SetupError, tarfile.TarError) as error:
+    except (Refused, mounts.SetupError, mounts.CannotMap, tarfile.TarError) as error:
         answer = {"failed": str(error), "errno": errno.EINVAL}
     protocol.send(control, answer)
 

@@ -19,7 +19,7 @@ import os
 import stat
 import sys
 
-from stackctl.linux import files, link, mount, process, signals, terminal
+from stackctl.linux import bpf, files, link, mount, process, signals, terminal
 from stackctl.runtime.shim import identity, mounts, protocol
 
 TYPE_CHECKING = False
@@ -72,14 +72,20 @@ def exec_process(
         stage.step = "join the control groups"
         for path in bundle["cgroup"]["procs"]:
             process.write_file(path, "0")
-        _own_stdio(bundle["id_base"], bundle["id_base"])
+        _set_oom_score(bundle["oom_score_adj"], stage)
+        _raise_limits(bundle["rlimits"], stage)
+        owner = _first_host_id(pid) if bundle["own_ids"] else 0
+        _own_stdio(owner, owner)
         stage.step = "join the namespaces"
         pidfd = os.pidfd_open(pid)
         process.prctl(process.PR_SET_DUMPABLE, 0)
-        flags = bundle["namespaces"] | (process.CLONE_NEWUSER if bundle["userns"] else 0)
+        flags = bundle["namespaces"] | (process.CLONE_NEWUSER if bundle["own_ids"] else 0)
+        for flag, _, _ in bundle["joins"]:
+            flags |= flag
         process.setns(pidfd, flags)
         os.close(pidfd)
         _become_root()
+        _tell_notices(stage)
         inner = os.fork()
         if inner == 0:
             _exec_inside(bundle, stage)
@@ -110,21 +116,20 @@ def _keep_only(control: int, stdio: tuple[int, int, int]) -> None:
 def _prepare(bundle: Bundle, stage: mounts.Stage) -> None:
     """As the host's root: everything that only it may do, then the namespaces and pid 1."""
     stage.step = "join the control groups"
-    _join_cgroups(bundle["cgroup"])
-    stage.step = "set oom_score_adj"
-    if bundle["oom_score_adj"] is not None:
-        process.write_file("/proc/self/oom_score_adj", str(bundle["oom_score_adj"]))
+    _join_cgroups(bundle["cgroup"], may_lack_rules=bundle["own_ids"])
+    _set_oom_score(bundle["oom_score_adj"], stage)
+    _raise_limits(bundle["rlimits"], stage)
     stage.step = "write the generated files"
     for path, text in bundle["files"]:
         _write(path, text)
-    stage.step = "make the user namespace"
-    userns = -1
-    if bundle["userns"]:
-        userns = process.new_user_namespace(*bundle["userns"])
-    trees = mounts.open_sources(bundle["mounts"], userns, stage)
-    _own_stdio(bundle["id_base"], bundle["id_base"])
+    userns, trees, owner = _take_hold(bundle, stage)
+    _own_stdio(owner, owner)
     os.chdir(bundle["staging"])
     process.prctl(process.PR_SET_DUMPABLE, 0)
+    stage.step = "share the other container's namespaces"
+    for flag, pid, started in bundle["joins"]:
+        with _Partner(pid, started) as pidfd:
+            process.setns(pidfd, flag)
     stage.step = "enter the namespaces"
     if userns >= 0:
         process.setns(userns, process.CLONE_NEWUSER)
@@ -138,16 +143,115 @@ def _prepare(bundle: Bundle, stage: mounts.Stage) -> None:
     _report({"message": "spawned", "pid": pid})
 
 
-def _join_cgroups(plan: Bundle) -> None:
+class _Partner:
+    """A pidfd of exactly this process."""
+
+    def __init__(self, pid: int, started: int) -> None:
+        self._pidfd = os.pidfd_open(pid)
+        if process.start_time(pid) != started:
+            raise mounts.SetupError("the container whose namespace is shared has ended")
+
+    def __enter__(self) -> int:
+        return self._pidfd
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._pidfd)
+
+
+def _take_hold(bundle: Bundle, stage: mounts.Stage) -> tuple[int, dict[str, int], int]:
+    """The user namespace, the sources of all mounts, and the host id that its root has.
+
+    Where layers cannot be id-mapped, the container has a user namespace of its own all the
+    same, in which each id is the host's: owners are right, capabilities still end at its
+    border, and only the range of ids is shared (docs/adr/0015).
+    """
+    stage.step = "make the user namespace"
+    owner, partner, userns = bundle["id_base"], 0, -1
+    if bundle["joins"]:
+        _, partner, started = bundle["joins"][0]
+        with _Partner(partner, started):
+            if bundle["own_ids"]:
+                userns = os.open(f"/proc/{partner}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+                owner = _first_host_id(partner)
+    elif bundle["userns"]:
+        userns = process.new_user_namespace(*bundle["userns"])
+    mapping = userns if owner else -1
+    try:
+        trees = mounts.open_sources(
+            bundle["mounts"], mapping, stage, id_base=owner, partner=partner
+        )
+    except mounts.CannotMap as error:
+        if bundle["joins"]:
+            raise mounts.SetupError(str(error)) from None
+        stage.notices.append(f"{error}: the container's ids are the host's, its rights are not")
+        os.close(userns)
+        identity_map = f"0 0 {bundle['id_count']}\n"
+        userns, owner = process.new_user_namespace(identity_map, identity_map), 0
+        trees = mounts.open_sources(bundle["mounts"], -1, stage)
+    return userns, trees, owner
+
+
+def _first_host_id(pid: int) -> int:
+    """Which host id is 0 in the user namespace of `pid`."""
+    with open(f"/proc/{pid}/uid_map", "rb") as file:
+        return int(file.read().split()[1])
+
+
+def _set_oom_score(score: int | None, stage: mounts.Stage) -> None:
+    stage.step = "set oom_score_adj"
+    if score is None:
+        return
+    try:
+        process.write_file("/proc/self/oom_score_adj", str(score))
+    except PermissionError:
+        stage.notices.append(f"oom_score_adj {score} needs CAP_SYS_RESOURCE, which root lacks here")
+
+
+def _raise_limits(limits: list[tuple[int, int, int, str]], stage: mounts.Stage) -> None:
+    """Hard limits that are above ours, while we are the host's root; the rest is for the end."""
+    stage.step = "raise resource limits"
+    for resource, _, hard, name in limits:
+        soft, highest = process.getrlimit(resource)
+        if hard <= highest:
+            continue
+        try:
+            process.setrlimit(resource, soft, hard)
+        except PermissionError:
+            if name:
+                stage.notices.append(
+                    f"ulimit {name}: {hard} is above this machine's {highest}, and root may not"
+                    " raise it here (CAP_SYS_RESOURCE)"
+                )
+
+
+def _join_cgroups(plan: Bundle, *, may_lack_rules: bool) -> None:
     for path in plan["dirs"]:
         try:
             os.mkdir(path, 0o755)
         except FileExistsError:
-            pass
+            _renew(path, plan["dirs"])
     for path, text in plan["writes"]:
         process.write_file(path, text)
+    if plan["devices"]:
+        try:
+            bpf.restrict_devices(plan["into"], plan["devices"])
+        except PermissionError:
+            # In a sandbox without CAP_BPF. In a user namespace no device node can be made.
+            if not may_lack_rules:
+                raise
     for path in plan["procs"]:
         process.write_file(path, "0")
+
+
+def _renew(path: str, dirs: list[str]) -> None:
+    """The group of an earlier run: a new one counts from zero (a kill for want of memory)."""
+    if any(other.startswith(path + "/") for other in dirs):
+        return  # the engine's
+    try:
+        os.rmdir(path)
+        os.mkdir(path, 0o755)
+    except OSError:
+        pass  # groups that it made, or a process that is still ending
 
 
 def _write(path: str, text: str) -> None:
@@ -184,8 +288,9 @@ def _first_process(bundle: Bundle, trees: dict[str, int], stage: mounts.Stage) -
             stage.step = "open the terminal"
             slave = _terminal(root, bundle["size"], console=True)
         _network(bundle, stage)
+        label = _open_label(bundle["apparmor"], stage)
         stage.step = "resolve the user"
-        who = identity.resolve(root, bundle["user"])
+        who = identity.resolve(root, bundle["user"], bundle["groups"])
         stage.step = f"make the working directory {bundle['cwd']}"
         os.close(files.make_directories(root, bundle["cwd"]))
         mounts.enter(root, read_only=bundle["read_only"], stage=stage)
@@ -193,7 +298,8 @@ def _first_process(bundle: Bundle, trees: dict[str, int], stage: mounts.Stage) -
         stage.step = "wait for the network"
         if not os.read(CONTROL, 16):
             os._exit(1)  # the shim has gone, or told us to give up
-        _execute(bundle, who, slave, stage)
+        _tell_notices(stage)
+        _execute(bundle, who, slave, label, stage)
     except BaseException as error:
         _fail(stage, error)
 
@@ -209,9 +315,9 @@ def _exec_inside(bundle: Bundle, stage: mounts.Stage) -> NoReturn:
             stage.step = "open the terminal"
             slave = _terminal(root, bundle["size"], console=False)
         stage.step = "resolve the user"
-        who = identity.resolve(root, bundle["user"])
+        who = identity.resolve(root, bundle["user"], bundle["groups"])
         os.close(root)
-        _execute(bundle, who, slave, stage)
+        _execute(bundle, who, slave, _open_label(bundle["apparmor"], stage), stage)
     except BaseException as error:
         _fail(stage, error)
 
@@ -226,13 +332,12 @@ def _forget_imports() -> None:
 
 def _network(bundle: Bundle, stage: mounts.Stage) -> None:
     """What belongs to a fresh network namespace before anything runs in it."""
-    if not bundle["namespaces"] & process.CLONE_NEWNET:
-        return
-    stage.step = "bring up the loopback interface"
-    link.up("lo")
-    stage.step = "load the packet filter"
-    for blob in bundle["netns_blobs"]:
-        link.send_netfilter(blob)
+    if bundle["namespaces"] & process.CLONE_NEWNET:
+        stage.step = "bring up the loopback interface"
+        link.up("lo")
+        stage.step = "load the packet filter"
+        for blob in bundle["netns_blobs"]:
+            link.send_netfilter(blob)
     for name, value in bundle["sysctls"]:
         stage.step = f"set sysctl {name}"
         process.write_file("/proc/sys/" + name.replace(".", "/"), value)
@@ -259,12 +364,28 @@ def _terminal(root: int, size: tuple[int, int] | None, *, console: bool) -> int:
     return slave
 
 
-def _execute(bundle: Bundle, who: identity.Identity, slave: int, stage: mounts.Stage) -> NoReturn:
+def _open_label(profile: str, stage: mounts.Stage) -> int:
+    """Where the AppArmor profile for the exec is to be written; -1: none is wanted.
+
+    Opened while /proc is the host's, or the private one that we mounted ourselves.
+    """
+    if profile in ("", "unconfined"):
+        return -1
+    stage.step = f"apply the AppArmor profile {profile}"
+    try:
+        return os.open("/proc/thread-self/attr/apparmor/exec", os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise mounts.SetupError("this machine has no AppArmor") from None
+
+
+def _execute(
+    bundle: Bundle, who: identity.Identity, slave: int, label: int, stage: mounts.Stage
+) -> NoReturn:
     """Stdio, limits, rights; then the program. Shared by run and exec."""
     if slave >= 0:
         stage.step = "take the terminal"
         terminal.make_controlling(slave)
-        os.fchown(slave, who.uid, 5 if bundle["userns"] or who.uid else who.gid)
+        os.fchown(slave, who.uid, 5 if bundle["own_ids"] or who.uid else who.gid)
         for fd in (0, 1, 2):
             os.dup2(slave, fd)
         os.close(slave)
@@ -274,7 +395,7 @@ def _execute(bundle: Bundle, who: identity.Identity, slave: int, stage: mounts.S
     if bundle["init"]:
         _become_init(stage)
     stage.step = "set resource limits"
-    for resource, soft, hard in bundle["rlimits"]:
+    for resource, soft, hard, _ in bundle["rlimits"]:
         _limit(resource, soft, hard)
     env = _environment(bundle, who.home)
     stage.step = "drop rights"
@@ -283,6 +404,10 @@ def _execute(bundle: Bundle, who: identity.Identity, slave: int, stage: mounts.S
     os.chdir(bundle["cwd"])
     if not os.getcwd().startswith("/"):  # "(unreachable)": outside the root (CVE-2024-21626)
         raise mounts.SetupError("it is outside the container")
+    if label >= 0:
+        stage.step = f"apply the AppArmor profile {bundle['apparmor']}"
+        os.write(label, f"exec {bundle['apparmor']}".encode())
+        os.close(label)
     # Without this word the end of the control socket means a death before the exec.
     _report({"message": "executing"})
     stage.step = "load seccomp"
@@ -309,7 +434,7 @@ def _null_stdin() -> None:
 
 
 def _limit(resource: int, soft: int, hard: int) -> None:
-    """Never above the present hard limit: raising it needs CAP_SYS_RESOURCE on the host."""
+    """Never above the present hard limit: where it could be raised, it was (_raise_limits)."""
     _, highest = process.getrlimit(resource)
     hard = min(hard, highest)
     process.setrlimit(resource, min(soft, hard), hard)
@@ -334,7 +459,7 @@ def _drop_rights(bundle: Bundle, who: identity.Identity) -> None:
     process.drop_bounding(bundle["capabilities"])
     process.prctl(process.PR_CAP_AMBIENT, process.PR_CAP_AMBIENT_CLEAR_ALL)
     process.prctl(process.PR_SET_KEEPCAPS, 1)
-    if bundle["userns"] and max(who.uid, who.gid, *who.groups, 0) >= bundle["id_count"]:
+    if bundle["own_ids"] and max(who.uid, who.gid, *who.groups, 0) >= bundle["id_count"]:
         raise mounts.SetupError(
             f"user {who.uid}:{who.gid} is beyond the container's {bundle['id_count']} ids"
         )
@@ -405,6 +530,12 @@ def _become_init(stage: mounts.Stage) -> None:
                 os._exit(code if code >= 0 else 128 - code)
 
 
+def _tell_notices(stage: mounts.Stage) -> None:
+    for text in stage.notices:
+        _report({"message": "notice", "text": text})
+    stage.notices.clear()
+
+
 def _report(message: Bundle, fds: tuple[int, ...] = ()) -> None:
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, CONTROL)
     try:
@@ -422,7 +553,7 @@ def _fail(stage: mounts.Stage, error: BaseException) -> NoReturn:
         name = error.filename
         if isinstance(name, str) and name and name not in stage.step:
             text = f"{name}: {text}"
-    elif not isinstance(error, (mounts.SetupError, identity.IdentityError)):
+    elif not isinstance(error, (mounts.SetupError, mounts.CannotMap, identity.IdentityError)):
         text = f"{type(error).__name__}: {text}"
     message = {"message": "failed", "step": stage.step, "errno": code or 0, "text": text}
     try:

@@ -37,6 +37,8 @@ class Launch:
         self.pidfd = -1
         self.is_ours = False
         self._failure: Message | None = None
+        #: What the user should know of a start that went well.
+        self.notices: list[str] = []
         self._executing = False
         self._told_go = False
         self._given_up = False
@@ -95,6 +97,8 @@ class Launch:
                 self._owner.on_terminal(fds[0])
             case "executing":
                 self._executing = True
+            case "notice":
+                self.notices.append(message["text"])
             case "failed":
                 self._failure = message
         return True
@@ -235,7 +239,14 @@ class Container:
 
     def on_executed(self) -> None:
         self.state = "running"
-        self._tell({"seq": self._seq, "pid": self.pid, "start_time": self.start_time})
+        self._tell(
+            {
+                "seq": self._seq,
+                "pid": self.pid,
+                "start_time": self.start_time,
+                "notices": self._launch.notices,
+            }
+        )
         self._is_settled()
 
     def on_failed(self, failure: Message) -> None:

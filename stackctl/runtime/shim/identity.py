@@ -32,8 +32,10 @@ class Identity:
         self.home = home
 
 
-def resolve(root: int, user: str) -> Identity:
+def resolve(root: int, user: str, more: list[str] | None = None) -> Identity:
     """`user` is "", "name", "uid", "name:group" or "uid:gid"; `root` a descriptor of the root.
+
+    `more` are further groups, by name or number.
 
     Raises IdentityError. A missing file counts as empty: numbers then stand on their own.
     """
@@ -55,10 +57,11 @@ def resolve(root: int, user: str) -> Identity:
     if uid is None or gid is None:
         raise IdentityError(f'the entry of user "{name}" in {PASSWD} is broken')
     home = fields[5] if fields and fields[5] else "/"
+    further = [_group(root, each) for each in more or ()]
     if group:
-        return Identity(uid, _group(root, group), [], home)
+        return Identity(uid, _group(root, group), further, home)
     groups = _memberships(root, fields[0]) if fields else []
-    return Identity(uid, gid, groups, home)
+    return Identity(uid, gid, list(dict.fromkeys([*groups, *further])), home)
 
 
 def _group(root: int, group: str) -> int:

@@ -18,7 +18,7 @@ PARTIAL = 16384
 
 
 class LogWriter:
-    """Appends to `path`, renaming it to .1, .2 ... when it has grown beyond `max_size` bytes.
+    """Appends to `path` ("": nowhere), renaming it to .1, .2 ... beyond `max_size` bytes.
 
     A full disk loses lines and never stops the container; `lost` counts them.
     """
@@ -36,6 +36,8 @@ class LogWriter:
 
     def feed(self, stream: str, data: bytes, now: int) -> None:
         """Take bytes as read at `now` (nanoseconds); whole lines are written at once."""
+        if self._fd < 0:
+            return
         tail = self._tails.pop(stream, b"")
         if tail:
             data = tail + data
@@ -62,8 +64,9 @@ class LogWriter:
         for stream, tail in self._tails.items():
             self._write(stream, [tail], now)
         self._tails.clear()
-        os.close(self._fd)
-        self._fd = -1
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
     def _write(self, stream: str, pieces: list[bytes], now: int) -> None:
         end = f',"stream":"{stream}","time":"{self._time(now)}"}}\n'
@@ -89,6 +92,8 @@ class LogWriter:
         return f"{self._second[1]}.{nanosecond:09d}Z"
 
     def _open(self) -> tuple[int, int]:
+        if not self._path:
+            return -1, 0
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         fd = os.open(self._path, flags, 0o640)
         return fd, os.fstat(fd).st_size

@@ -16,6 +16,7 @@ import stat
 
 from stackctl.linux import files
 from stackctl.linux import mount as mounts
+from stackctl.runtime.shim import special
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     Mount = dict[str, Any]
 
 _CHUNK = 1 << 20
+_NO_ID_MAPS = (errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM)
+#: "shared" leaves a copy in its original's peer group.
+_PROPAGATION = {"private": mounts.MS_PRIVATE, "slave": mounts.MS_SLAVE, "shared": 0}
 #: Where the root is put together, inside the staging tmpfs.
 _ROOT = "root"
 
@@ -32,17 +36,26 @@ class SetupError(Exception):
     """A step failed for a reason that is not an errno."""
 
 
+class CannotMap(Exception):
+    """The kernel, or a layer's file system, has no id-mapped mounts; the text names the layer."""
+
+
 class Stage:
-    """Names the step that is under way, for the report when it fails."""
+    """Names the step that is under way, for the report when it fails; keeps what is to be said."""
 
-    step = "begin"
+    def __init__(self) -> None:
+        self.step = "begin"
+        self.notices: list[str] = []
 
 
-def open_sources(items: list[Mount], userns: int, stage: Stage) -> dict[str, int]:
+def open_sources(
+    items: list[Mount], userns: int, stage: Stage, *, id_base: int = 0, partner: int = 0
+) -> dict[str, int]:
     """Detached copies of all host directories and files that `items` name.
 
     By target; an overlay's layers by "item.layer", the last being its writable directory.
-    `userns` -1 leaves ids as they are (userns: host).
+    `userns` -1 leaves ids as they are. `id_base` owns the devices, `partner` is the process
+    whose IPC namespace is shared. Raises CannotMap for a layer.
     """
     trees: dict[str, int] = {}
     for number, item in enumerate(items):
@@ -50,56 +63,97 @@ def open_sources(items: list[Mount], userns: int, stage: Stage) -> dict[str, int
             case "overlay":
                 for layer, path in enumerate((*item["lower"], os.path.dirname(item["upper"]))):
                     stage.step = f"open layer {path}"
-                    trees[f"{number}.{layer}"] = _mapped_tree(path, userns, required=True)
+                    trees[f"{number}.{layer}"] = _layer(path, userns)
             case "directory":
                 stage.step = f"open {item['source']}"
-                trees[item["target"]] = _mapped_tree(item["source"], userns, required=True)
+                trees[item["target"]] = _layer(item["source"], userns)
             case "bind" | "volume":
                 stage.step = f"mount {item['source']} at {item['target']}"
-                trees[item["target"]] = _host_tree(item, userns)
+                try:
+                    trees[item["target"]] = _host_tree(item, userns, stage)
+                except FileNotFoundError:
+                    if not item.get("optional"):
+                        raise
             case "node":
                 stage.step = f"device {item['source']}"
                 trees[item["target"]] = mounts.open_tree(item["source"])
+            case "devices":
+                stage.step = "make devices"
+                trees["devices"] = special.open_devices(item, id_base)
+            case "shared":
+                stage.step = f"open {item['target']} of the other container"
+                trees[item["target"]] = special.open_shared(item["target"], partner)
     return trees
 
 
-def _mapped_tree(path: str, userns: int, *, required: bool, recursive: bool = False) -> int:
-    tree = mounts.open_tree(path, recursive=recursive)
-    if userns < 0:
-        return tree
+def _layer(path: str, userns: int) -> int:
+    """EINVAL, EOPNOTSUPP, EPERM: this file system (or, for all of them, a kernel before 5.12)
+    has no id-mapped mounts."""
+    tree = mounts.open_tree(path)
     try:
-        mounts.mount_setattr(tree, userns=userns, recursive=recursive, what=path)
+        _map(tree, userns, path)
     except OSError as error:
-        # EINVAL: this file system (or, for all of them, a kernel before 5.12) has no id-mapped
-        # mounts. Issue 3's fallback for layers belongs here.
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM):
+        os.close(tree)
+        if error.errno not in _NO_ID_MAPS:
             raise
-        if required:
-            raise SetupError(
-                f"this kernel or the file system of {path} has no id-mapped mounts"
-            ) from None
+        raise CannotMap(
+            f"this kernel or the file system of {path} has no id-mapped mounts"
+        ) from None
     return tree
 
 
-def _host_tree(item: Mount, userns: int) -> int:
-    source = item["source"]
+def _map(tree: int, userns: int, path: str, propagation: int = mounts.MS_PRIVATE) -> None:
+    """Id-map a detached copy, and take it out of its original's peer group: what a container
+    mounts below a copy must not appear on the host, nor the other way round."""
+    if userns >= 0 or propagation:
+        mounts.mount_setattr(tree, userns=userns, propagation=propagation, what=path)
+
+
+def _host_tree(item: Mount, userns: int, stage: Stage) -> int:
+    source, recursive = item["source"], item.get("recursive", False)
     # A file is as good a source as a directory: only what is missing is made.
     if item.get("create") and not os.path.lexists(source):
         os.makedirs(source, exist_ok=True)
-    tree = _mapped_tree(source, userns, required=False, recursive=item.get("recursive", False))
+    if subpath := item.get("subpath"):
+        # Resolved before it is copied: parts of a detached mount cannot be before Linux 6.15.
+        top = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        inner = files.open_in_root(top, subpath)
+        tree = mounts.open_tree("", at=inner, recursive=recursive)
+        os.close(inner)
+        os.close(top)
+    else:
+        tree = mounts.open_tree(source, recursive=recursive)
+    propagation = _PROPAGATION[item.get("propagation", "rprivate").removeprefix("r")]
+    if propagation:
+        mounts.mount_setattr(tree, propagation=propagation, recursive=recursive, what=source)
+    if userns >= 0 and not item.get("plain"):
+        _map_bind(tree, userns, source, recursive, stage)
     if item.get("read_only"):
         mounts.mount_setattr(
-            tree,
-            set_attributes=mounts.MOUNT_ATTR_RDONLY,
-            recursive=item.get("recursive", False),
-            what=source,
+            tree, set_attributes=mounts.MOUNT_ATTR_RDONLY, recursive=recursive, what=source
         )
-    if subpath := item.get("subpath"):
-        inner = files.openat2(
-            tree, subpath, os.O_PATH, 0, files.RESOLVE_IN_ROOT | files.RESOLVE_NO_MAGICLINKS
-        )
-        tree = mounts.open_tree("", at=inner)
     return tree
+
+
+def _map_bind(tree: int, userns: int, source: str, recursive: bool, stage: Stage) -> None:
+    """Id-map what can be; what cannot is said: its files have owners that the container lacks."""
+    for deep in (True, False) if recursive else (False,):
+        try:
+            mounts.mount_setattr(tree, userns=userns, recursive=deep, what=source)
+        except OSError as error:
+            if error.errno not in _NO_ID_MAPS:
+                raise
+            continue
+        if recursive and not deep:
+            stage.notices.append(
+                f"{source}: a file system mounted below it has no id-mapped mounts; its files"
+                " belong to nobody in the container"
+            )
+        return
+    stage.notices.append(
+        f"{source}: its file system has no id-mapped mounts; its files belong to nobody in the"
+        " container (`userns_mode: host` does without)"
+    )
 
 
 def perform(items: list[Mount], trees: dict[str, int], stage: Stage) -> int:
@@ -130,8 +184,15 @@ def perform(items: list[Mount], trees: dict[str, int], stage: Stage) -> int:
                 target = _ROOT if root < 0 else _directory(root, item["target"])
                 fd = os.open(target, os.O_PATH | os.O_CLOEXEC)
                 mounts.move_mount(trees[item["target"]], fd)
-            case "bind" | "node":
-                _attach(root, trees[item["target"]], item["target"])
+            case "bind" | "node" | "shared":
+                if item["target"] in trees:
+                    _attach(root, trees[item["target"]], item["target"])
+            case "devices":
+                special.attach_devices(root, trees["devices"], item)
+            case "hostdevices":
+                special.host_devices(root, item)
+            case "cgroups":
+                special.control_groups(root, item)
             case "volume":
                 _volume(root, trees[item["target"]], item)
             case "fs":
@@ -207,13 +268,34 @@ def _new(root: int, item: Mount) -> None:
     try:
         tree = mounts.new_mount(item["fstype"], tuple(item["options"]), item.get("attributes", 0))
     except OSError as error:
-        if error.errno == errno.ENODEV and item.get("optional"):
+        if error.errno in (errno.ENODEV, errno.EPERM) and item.get("optional"):
             os.close(fd)
             return
-        raise
+        if error.errno != errno.EPERM or not item.get("kernel"):
+            raise
+        tree = _refused(item)
     mounts.move_mount(tree, fd, item["target"])
     os.close(fd)
     os.close(tree)
+
+
+def _refused(item: Mount) -> int:
+    """The kernel gives no new instance of what is partly hidden here (mount_too_revealing in
+    fs/namespace.c): we are in a sandbox."""
+    if item["fstype"] == "sysfs":
+        # What is hidden from us stays hidden in a copy.
+        tree = mounts.open_tree("/sys", recursive=True)
+        mounts.mount_setattr(
+            tree,
+            set_attributes=mounts.MOUNT_ATTR_RDONLY,
+            propagation=mounts.MS_PRIVATE,
+            recursive=True,
+        )
+        return tree
+    raise SetupError(
+        f"this sandbox hides parts of {item['target']}, and then lets no user namespace mount"
+        " a new one: let it show all of it, or use `userns_mode: host`"
+    )
 
 
 def _expect_plain_directory(root: int, target: str, fd: int) -> None:

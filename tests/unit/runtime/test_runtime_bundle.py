@@ -47,6 +47,10 @@ class Plan:
     dirs: tuple[str, ...] = ("/cg/a",)
     writes: tuple[tuple[str, str], ...] = (("/cg/a/pids.max", "5"),)
     procs: tuple[str, ...] = ("/cg/a/tasks",)
+    into: str = ""
+    devices: bytes = b""
+    version: int = 1
+    hierarchies: tuple[tuple[str, tuple[str, ...]], ...] = (("pids", ("pids",)),)
 
 
 def config(**values: Any) -> ContainerConfig:
@@ -67,7 +71,6 @@ def mounts(**values: Any) -> tuple[Any, ...]:
         config(**values),
         volumes={"v": "/vol"},
         generated={"/etc/hosts": "/g/hosts"},
-        host_network=values.get("network_mode") == "host",
     )
 
 
@@ -117,7 +120,7 @@ def test_privileged_is_not_protected() -> None:
 
 def test_sys_with_the_hosts_network_is_bound() -> None:
     (sys,) = (m for m in mounts(network_mode="host") if m.target == "/sys")
-    assert sys == Bind(target="/sys", source="/sys", read_only=True)
+    assert sys == Bind(target="/sys", source="/sys", read_only=True, plain=True)
     (own,) = (m for m in mounts() if m.target == "/sys")
     assert isinstance(own, FileSystem)
 
