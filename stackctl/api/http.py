@@ -195,6 +195,15 @@ class Exchange:
         self._connection.become_raw()
         return RawStream(self._connection)
 
+    def take_over(self, content_type: str) -> RawStream:
+        """200 without a length: from here on the connection carries raw bytes both ways, as
+        for clients of Docker's that ask for no upgrade. The body must have been read."""
+        self.started = True
+        self._connection.become_raw()
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n\r\n"
+        self._connection.write(head.encode("ascii"))
+        return RawStream(self._connection)
+
 
 class RawStream:
     """A connection after its upgrade: bytes both ways, each half with its own end."""

@@ -12,12 +12,16 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
 
 from stackctl import __version__
 from stackctl.api import archive, hijack, streams
 from stackctl.api.handlers import Handlers
 from stackctl.api.http import ClientGone, Exchange
 from stackctl.errors import EngineUnreachable, NotFound, StackctlError
+
+if TYPE_CHECKING:
+    from stackctl.api.docker.port import DockerEngine
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +40,17 @@ class Routes:
     """Dispatches an exchange; the callable that a Server takes."""
 
     def __init__(
-        self, handlers: Handlers, *, on_shutdown: Callable[[], None] = lambda: None
+        self,
+        handlers: Handlers,
+        *,
+        on_shutdown: Callable[[], None] = lambda: None,
+        docker: Callable[[], DockerEngine] | None = None,
     ) -> None:
-        """`on_shutdown` is called after a client has asked the engine to leave, and was told."""
+        """`on_shutdown` is called after a client has asked the engine to leave, and was told.
+        `docker` gives what Docker's API needs of the engine, when the first request comes."""
         self._handlers = handlers
+        self._docker = docker
+        self._docker_table: Callable[[Exchange], Awaitable[bool]] | None = None
         self._on_shutdown = on_shutdown
         self._routes: list[tuple[str, list[str], Route]] = []
         self.add("GET", "/_ping", self._ping)
@@ -82,10 +93,23 @@ class Routes:
                 if method == exchange.method:
                     return await route(exchange, found)
                 other_methods = True
+        if not path.startswith("/stackctl/") and await self._is_dockers(exchange):
+            return None
         if other_methods:
             await exchange.respond_json(405, {"message": f"{exchange.method} does not go here"})
             return None
         raise NotFound(f"page not found: {exchange.method} {exchange.path}")
+
+    async def _is_dockers(self, exchange: Exchange) -> bool:
+        """Answers when it is a request of Docker's API."""
+        if self._docker is None:
+            return False
+        if self._docker_table is None:
+            # Not before: the own commands need none of it.
+            from stackctl.api.docker import routes as docker_routes
+
+            self._docker_table = docker_routes.table(self._docker())
+        return await self._docker_table(exchange)
 
     async def _ping(self, exchange: Exchange, _: Parameters) -> None:
         await exchange.respond(
@@ -135,6 +159,9 @@ def _match(pattern: list[str], parts: list[str]) -> dict[str, str] | None:
 async def _fail(exchange: Exchange, error: StackctlError) -> None:
     """An error before any answer; after one has begun the connection is cut instead."""
     if exchange.started:
+        return
+    if error.status == 304:
+        await exchange.respond(304)
         return
     if exchange.path.startswith("/stackctl/"):
         await exchange.respond_json(error.status, {"type": "error", "error": error.to_json()})

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stackctl.api.handlers import Handlers
 from stackctl.api.routes import Routes
@@ -20,6 +20,15 @@ from stackctl.daemon.main import Options, Wiring, run, tell
 from stackctl.errors import UsageError
 from stackctl.state.paths import Paths
 
+if TYPE_CHECKING:
+    from stackctl.api.docker.port import DockerEngine
+
+
+class ServedEngine(Handlers, Protocol):
+    """An engine that speaks to Docker's clients too."""
+
+    def docker(self) -> DockerEngine: ...
+
 
 class Front:
     """The server on the engine's socket. Implements daemon.lifetime.Front."""
@@ -27,12 +36,12 @@ class Front:
     def __init__(
         self,
         paths: Paths,
-        handlers: Handlers,
+        handlers: ServedEngine,
         leave: Callable[[], None],
         busy_changed: Callable[[int], None],
     ) -> None:
         self._paths = paths
-        routes = Routes(handlers, on_shutdown=leave)
+        routes = Routes(handlers, on_shutdown=leave, docker=handlers.docker)
         self._server = Server(routes, busy_changed=busy_changed)
 
     async def start(self) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stackctl.daemon.containers import Containers, Machine, Parts
 from stackctl.daemon.creation import Creation
@@ -42,6 +42,9 @@ from stackctl.runtime.container import Runtime
 from stackctl.state.paths import Paths
 from stackctl.state.records import Store
 
+if TYPE_CHECKING:
+    from stackctl.daemon.docker import DockerOperations
+
 Verb = Callable[[Mapping[str, Any]], AsyncIterator[Message]]
 
 
@@ -53,6 +56,7 @@ class Service:
         self._supervisor = supervisor
         self._containers = containers
         self._sessions = Sessions()
+        self._docker: DockerOperations | None = None
         self._jobs = Jobs()
         projects = Projects(parts)
         engine = Engine(parts, containers, supervisor)
@@ -64,12 +68,12 @@ class Service:
         show = ShowVerbs(parts, projects)
         run = RunVerb(parts, projects, engine, self._jobs)
         self._interactive = InteractiveVerbs(parts, projects, containers, self._sessions)
+        self.creation = Creation(parts, containers, engine)
+        self._single = ContainerVerbs(parts, containers, self.creation, self._sessions)
         self._verbs: dict[str, Verb] = {
             "up": stack.up,
             "down": stack.down,
             "plan": stack.plan,
-        self.creation = Creation(parts, containers, engine)
-        self._single = ContainerVerbs(parts, containers, self.creation, self._sessions)
             "run": run.run,
             "start": lifecycle.start,
             "stop": lifecycle.stop,
@@ -93,36 +97,35 @@ class Service:
             "signal": self._interactive.signal,
             "session-wait": self._interactive.session_wait,
             "session-resize": self._interactive.session_resize,
-        }
-
-    @property
-    def parts(self) -> Parts:
             **self._single.table(),
             **ContainerShowVerbs(parts, self.creation, supervisor, logs).table(),
             **VolumeVerbs(parts).table(),
             **SystemVerbs(parts, self.creation).table(),
+        }
+
+    @property
+    def parts(self) -> Parts:
         return self._parts
 
-    # -- api.server.Handlers
-
-    def stream(self, verb: str, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        """The messages of a verb. Raises NotFound for one that does not exist."""
     def docker(self) -> DockerOperations:
         """What Docker's API needs; made when its first request comes."""
         if self._docker is None:
-            from stackctl.daemon.creation import Creation
             from stackctl.daemon.docker import DockerOperations
 
             self._docker = DockerOperations(
                 self._parts,
                 self._containers,
-                Creation(self._parts, self._containers, self.engine),
+                self.creation,
                 self.engine,
                 self._supervisor,
                 self._interactive,
             )
         return self._docker
 
+    # -- api.server.Handlers
+
+    def stream(self, verb: str, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """The messages of a verb. Raises NotFound for one that does not exist."""
         found = self._verbs.get(verb)
         if found is None:
             raise NotFound(
@@ -138,16 +141,16 @@ class Service:
                 return await self._interactive.exec(body)
             case "attach":
                 return await self._interactive.attach(body)
-            case _:
-                raise NotFound(f'the engine has no session verb "{verb}"')
-
-    async def archive_stat(self, container: str, path: str) -> Message:
             case "container-run":
                 return await self._single.run_session(body)
             case "container-start":
                 return await self._single.start_session(body)
             case "container-attach":
                 return await self._single.attach_session(body)
+            case _:
+                raise NotFound(f'the engine has no session verb "{verb}"')
+
+    async def archive_stat(self, container: str, path: str) -> Message:
         """What is at `path`: name, size, mode (Go's bits), mtime, linkTarget."""
         return await (await self._archive(container)).stat(path)
 
@@ -184,17 +187,19 @@ class Service:
     async def close(self) -> None:
         """Stop answering; containers, shims, names and ports go on."""
         await self._jobs.close()
+        if self._docker is not None:
+            self._docker.close()
         self._sessions.close()
         await self._supervisor.close()
         self._parts.events.close()
         store = self._parts.registry.store
+        await self.creation.drop_default_network()
         if not store.containers() and not store.networks():
             # The engine is empty: the machine is left as it was found.
             await self._leave_nothing()
         await self._parts.runtime.close()
         await self._parts.net.close()
         store.close()
-        await self.creation.drop_default_network()
 
     async def _leave_nothing(self) -> None:
         """Firewall table, keeper, shims and control group of an engine without containers."""

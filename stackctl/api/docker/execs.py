@@ -1,0 +1,127 @@
+"""Exec: made for a container, then started, resized, and asked how it ended."""
+
+from __future__ import annotations
+
+from stackctl.api.docker.call import Call, DockerError
+from stackctl.api.docker.containers import size
+from stackctl.api.docker.failures import container_found, exec_failed
+from stackctl.api.docker.port import DockerEngine, Exec
+from stackctl.api.docker.streams import hijacked, pump
+from stackctl.api.docker.table import Table
+from stackctl.errors import ContainerError, NotFound
+from stackctl.model.container import Status
+
+
+class ExecRoutes:
+    def __init__(self, engine: DockerEngine) -> None:
+        self._engine = engine
+
+    def register(self, table: Table) -> None:
+        table.add("POST", "/containers/{id}/exec", self.create)
+        table.add("POST", "/exec/{id}/start", self.start)
+        table.add("POST", "/exec/{id}/resize", self.resize)
+        table.add("GET", "/exec/{id}/json", self.inspect)
+
+    def _find(self, call: Call) -> Exec:
+        try:
+            return self._engine.exec_find(call["id"])
+        except NotFound:
+            raise DockerError(404, f"No such exec instance: {call['id']}") from None
+
+    async def create(self, call: Call) -> None:
+        record = container_found(self._engine, call["id"])
+        wish = await call.body()
+        if not wish.get("Cmd"):
+            raise DockerError(400, "No exec command specified")
+        if record.status is Status.PAUSED:
+            raise DockerError(
+                409, f"Container {record.id} is paused, unpause the container before exec"
+            )
+        if not record.status.is_alive:
+            raise DockerError(409, f"container {record.id} is not running")
+        made = self._engine.exec_create(record, wish)
+        await call.reply({"Id": made.id}, 201)
+
+    async def start(self, call: Call) -> None:
+        made = self._find(call)
+        options = await call.body()
+        if made.running or made.exit_code is not None:
+            raise DockerError(409, f"Error: Exec command {made.id} has already run")
+        record = container_found(self._engine, made.container_id)
+        if not record.status.is_alive:
+            raise DockerError(409, f"container {record.id} is not running")
+        height, width = (options.get("ConsoleSize") or made.wish.get("ConsoleSize") or (0, 0))[:2]
+        detach = bool(options.get("Detach"))
+        tty = bool(made.wish.get("Tty"))
+        if detach:
+            try:
+                await self._engine.exec_start(made, detach=True, width=width, height=height)
+            except ContainerError as error:
+                raise DockerError(400, exec_failed(_argv(made), error)) from error
+            await call.done(200)
+            return
+        try:
+            session = await self._engine.exec_start(made, detach=False, width=width, height=height)
+        except ContainerError as error:
+            if error.exit_code not in (126, 127):
+                raise
+            # Docker says so in the stream; the exit code is asked for afterwards.
+            raw = hijacked(call, tty=tty)
+            text = f"OCI runtime exec failed: {exec_failed(_argv(made), error)}\r\n".encode()
+            await raw.write(text if tty else b"\2\0\0\0" + len(text).to_bytes(4, "big") + text)
+            await raw.finish()
+            return
+        try:
+            raw = hijacked(call, tty=tty)
+            wanted = frozenset(
+                name
+                for name, key in (("stdout", "AttachStdout"), ("stderr", "AttachStderr"))
+                if made.wish.get(key)
+            )
+            stdin = bool(made.wish.get("AttachStdin"))
+            await pump(
+                raw,
+                session,
+                wanted=wanted,
+                stdin=stdin,
+                ended=lambda: self._engine.exec_ended(made),
+            )
+        finally:
+            await session.close()
+
+    async def resize(self, call: Call) -> None:
+        made = self._find(call)
+        if not made.running:
+            raise DockerError(409, f"exec {made.id} is not running")
+        width, height = size(call)
+        await self._engine.exec_resize(made, width, height)
+        await call.done(200)
+
+    async def inspect(self, call: Call) -> None:
+        made = self._find(call)
+        argv, wish = _argv(made), made.wish
+        await call.reply(
+            {
+                "ID": made.id,
+                "Running": made.running,
+                "ExitCode": made.exit_code,
+                "ProcessConfig": {
+                    "tty": bool(wish.get("Tty")),
+                    "entrypoint": argv[0],
+                    "arguments": argv[1:],
+                    "privileged": bool(wish.get("Privileged")),
+                    "user": str(wish.get("User") or ""),
+                },
+                "OpenStdin": bool(wish.get("AttachStdin")),
+                "OpenStderr": bool(wish.get("AttachStderr")),
+                "OpenStdout": bool(wish.get("AttachStdout")),
+                "CanRemove": made.exit_code is not None,
+                "ContainerID": made.container_id,
+                "DetachKeys": "",
+                "Pid": made.pid,
+            }
+        )
+
+
+def _argv(made: Exec) -> list[str]:
+    return [str(word) for word in made.wish["Cmd"]]

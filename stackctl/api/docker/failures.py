@@ -1,0 +1,102 @@
+"""The engine's errors in the words that Docker's clients look for.
+
+docker run decides its exit code (125, 126, 127) by them, docker-py its exceptions,
+compose what it does next.
+"""
+
+from __future__ import annotations
+
+from stackctl.api.docker.call import DockerError
+from stackctl.api.docker.port import DockerEngine
+from stackctl.errors import Conflict, ContainerError, NotFound, StackctlError
+from stackctl.model.record import ContainerRecord
+
+
+def container_found(engine: DockerEngine, reference: str) -> ContainerRecord:
+    """Raises DockerError (404, 400)."""
+    try:
+        return engine.container(reference.removeprefix("/"))
+    except NotFound:
+        raise DockerError(404, f"No such container: {reference}") from None
+    except Conflict:
+        raise DockerError(400, f"multiple IDs found with provided prefix: {reference}") from None
+
+
+def creation_failed(
+    engine: DockerEngine, error: StackctlError, name: str, image: str
+) -> StackctlError:
+    """Of create and rename."""
+    if isinstance(error, Conflict) and name:
+        bare = name.removeprefix("/")
+        for record in engine.containers():
+            if record.name == bare:
+                return DockerError(
+                    409,
+                    f'Conflict. The container name "/{bare}" is already in use by container '
+                    f'"{record.id}". You have to remove (or rename) that container to be able '
+                    "to reuse that name.",
+                )
+    if isinstance(error, NotFound):
+        if "network" in error.brief:
+            return DockerError(404, f"{_last_quoted(error.brief)} not found")
+        if "volume" in error.brief or "container" in error.brief:
+            return error
+        return no_such_image(image)
+    if error.status == 500:
+        return DockerError(400, _words(error))
+    return error
+
+
+def no_such_image(reference: str) -> DockerError:
+    last = reference.rpartition("/")[2]
+    tagged = reference if ":" in last or "@" in last else f"{reference}:latest"
+    return DockerError(404, f"No such image: {tagged}")
+
+
+def start_failed(record: ContainerRecord, error: StackctlError) -> StackctlError:
+    """Of start and restart."""
+    if isinstance(error, ContainerError) and error.exit_code in (126, 127):
+        return DockerError(400, _not_executed(record.config.argv[:1], error))
+    if isinstance(error, Conflict) and "port" in error.brief:
+        return DockerError(
+            500,
+            "driver failed programming external connectivity on endpoint "
+            f"{record.name}: port is already allocated: {_words(error)}",
+        )
+    return error
+
+
+def kill_failed(record: ContainerRecord, error: StackctlError) -> StackctlError:
+    if isinstance(error, Conflict):
+        return DockerError(
+            409,
+            f"cannot kill container: {record.name}: container {record.id} is not running",
+        )
+    if "signal" in error.brief:
+        return DockerError(400, f"Invalid signal: {_last_quoted(error.brief)}")
+    return error
+
+
+def exec_failed(argv: list[str], error: ContainerError) -> str:
+    return _not_executed(tuple(argv[:1]), error)
+
+
+def _not_executed(argv: tuple[str, ...], error: ContainerError) -> str:
+    # The two phrases are what the docker command tells 127 and 126 by.
+    reason = "executable file not found in $PATH" if error.exit_code == 127 else "permission denied"
+    what = argv[0] if argv else ""
+    return (
+        "failed to create task for container: unable to start container process: "
+        f'exec: "{what}": {reason}: {error.brief}'
+    )
+
+
+def _words(error: StackctlError) -> str:
+    return f"{error}: {error.hint}" if error.hint else str(error)
+
+
+def _last_quoted(text: str) -> str:
+    """network "x" does not exist -> network x."""
+    head, _, rest = text.partition('"')
+    name, _, _ = rest.partition('"')
+    return f"{head}{name}" if name and "network" in head else name or text

@@ -1,0 +1,208 @@
+"""Output and input of containers: logs, attach, and what exec needs of both.
+
+Frames are Docker's (see api.hijack); with a terminal there are none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from stackctl.api.docker.call import Call, DockerError
+from stackctl.api.docker.failures import container_found
+from stackctl.api.docker.port import DockerEngine, LogEntry, Streams
+from stackctl.api.docker.table import Table
+from stackctl.api.hijack import MULTIPLEXED, RAW
+from stackctl.api.http import ClientGone, RawStream
+from stackctl.model.record import ContainerRecord
+
+_NUMBERS = {"stdout": 1, "stderr": 2}
+#: Output that is at hand goes out in pieces of about this size.
+_ENOUGH = 65536
+
+
+class StreamRoutes:
+    def __init__(self, engine: DockerEngine) -> None:
+        self._engine = engine
+
+    def register(self, table: Table) -> None:
+        table.add("GET", "/containers/{id}/logs", self.logs)
+        table.add("POST", "/containers/{id}/attach", self.attach)
+
+    async def logs(self, call: Call) -> None:
+        record = container_found(self._engine, call["id"])
+        wanted = _streams(call)
+        if not wanted:
+            raise DockerError(400, "Bad parameters: you must choose at least one stream")
+        tty = record.config.tty
+        entries = self._engine.logs(
+            record,
+            follow=call.flag("follow"),
+            tail=_tail(call.text("tail")),
+            since=call.moment("since"),
+            until=call.moment("until"),
+        )
+        stamps = call.flag("timestamps")
+        call.stream(content_type(call, tty=tty))
+        await self._send(call, entries, wanted, tty=tty, stamps=stamps)
+        await call.exchange.end()
+
+    async def _send(
+        self,
+        call: Call,
+        entries: AsyncIterator[LogEntry],
+        wanted: frozenset[str],
+        *,
+        tty: bool,
+        stamps: bool,
+    ) -> None:
+        """Entries in pieces: what comes without a pause goes together."""
+        pending = bytearray()
+        loop = asyncio.get_running_loop()
+        flushing: asyncio.Handle | None = None
+
+        def flush() -> None:
+            nonlocal flushing
+            flushing = None
+            if pending:
+                data = bytes(pending)
+                pending.clear()
+                try:
+                    call.exchange.send(data)
+                except ClientGone:
+                    return  # the exchange's task is being cancelled for the same reason
+
+        try:
+            async for entry in entries:
+                if entry.stream not in wanted:
+                    continue
+                pending += framed(entry, tty=tty, stamps=stamps)
+                if len(pending) >= _ENOUGH:
+                    flush()
+                    await call.exchange.drain()
+                    await asyncio.sleep(0)
+                elif flushing is None:
+                    flushing = loop.call_soon(flush)
+        finally:
+            if flushing is not None:
+                flushing.cancel()
+        flush()
+
+    async def attach(self, call: Call) -> None:
+        record = container_found(self._engine, call["id"])
+        await call.body()
+        if record.status == "paused":
+            raise DockerError(409, f"container {record.id} is paused, unpause it before attach")
+        if record.status == "restarting":
+            raise DockerError(409, f"Container {record.id} is restarting, wait until it is running")
+        wanted = _streams(call)
+        streaming = call.flag("stream")
+        tty = record.config.tty
+        session = await self._engine.attach(record) if streaming else None
+        attached_at = time.time()
+        try:
+            raw = hijacked(call, tty=tty)
+            if call.flag("logs"):
+                await self._replay(raw, record, wanted, until=attached_at)
+            if session is None:
+                await raw.finish()
+                return
+            await pump(raw, session, wanted=wanted, stdin=call.flag("stdin"))
+        finally:
+            if session is not None:
+                await session.close()
+
+    async def _replay(
+        self, raw: RawStream, record: ContainerRecord, wanted: frozenset[str], *, until: float
+    ) -> None:
+        entries = self._engine.logs(record, follow=False, tail=None, since=0.0, until=until)
+        async for entry in entries:
+            if entry.stream in wanted:
+                await raw.write(framed(entry, tty=record.config.tty, stamps=False))
+
+
+def hijacked(call: Call, *, tty: bool) -> RawStream:
+    """The connection's bytes: after 101 for who asks for an upgrade, after a 200 else."""
+    kind = content_type(call, tty=tty)
+    if call.exchange.headers.get("upgrade", "").lower() == "tcp":
+        return call.exchange.upgrade(
+            [("Content-Type", kind), ("Connection", "Upgrade"), ("Upgrade", "tcp")]
+        )
+    return call.exchange.take_over(kind)
+
+
+def content_type(call: Call, *, tty: bool) -> str:
+    """Since 1.42 the type says whether there are frames."""
+    return MULTIPLEXED if not tty and call.version >= (1, 42) else RAW
+
+
+async def pump(
+    raw: RawStream,
+    session: Streams,
+    *,
+    wanted: frozenset[str],
+    stdin: bool,
+    ended: Callable[[], Awaitable[object]] | None = None,
+) -> None:
+    """Both ways until the output ends (and `ended` returns), or the client goes."""
+    feeding = asyncio.create_task(_feed(raw, session) if stdin else _drop(raw))
+    numbers = {_NUMBERS[name] for name in wanted}
+    try:
+        while (piece := await session.read()) is not None:
+            number, data = piece
+            if session.tty:
+                await raw.write(data)
+            elif number in numbers and data:
+                await raw.write(struct.pack(">BxxxL", number, len(data)), data)
+        if ended is not None:
+            # Clients ask for the exit code as soon as the stream has ended.
+            await ended()
+    finally:
+        feeding.cancel()
+        await asyncio.wait([feeding])
+    await raw.finish()
+
+
+async def _feed(raw: RawStream, session: Streams) -> None:
+    try:
+        while data := await raw.read():
+            try:
+                await session.write(data)
+            except OSError:
+                # The process reads no more; what the client still sends must not block it.
+                await _drop(raw)
+                return
+        await session.close_stdin()
+    except (ClientGone, OSError):
+        return
+
+
+async def _drop(raw: RawStream) -> None:
+    try:
+        while await raw.read():
+            pass
+    except ClientGone:
+        return
+
+
+def framed(entry: LogEntry, *, tty: bool, stamps: bool) -> bytes:
+    text = entry.text if entry.partial else entry.text + "\n"
+    data = (f"{entry.time} {text}" if stamps else text).encode("utf-8", "surrogatepass")
+    if tty:
+        return data
+    return struct.pack(">BxxxL", _NUMBERS.get(entry.stream, 1), len(data)) + data
+
+
+def _streams(call: Call) -> frozenset[str]:
+    return frozenset(name for name in _NUMBERS if call.flag(name))
+
+
+def _tail(text: str) -> int | None:
+    """None is everything, as Docker reads what is no number."""
+    try:
+        number = int(text)
+    except ValueError:
+        return None
+    return number if number >= 0 else None
