@@ -49,7 +49,7 @@ class Engine:
         """Carry out one operation; raises StackctlError when it fails."""
         match op:
             case PullImage():
-                await self._parts.images.resolve(op.reference)
+                return await self._parts.images.pull(op.reference)
             case CreateNetwork():
                 await self._create_network(op.network)
             case RemoveNetwork():

@@ -8,13 +8,14 @@ them in the CLI).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stackctl.daemon.containers import Parts
-from stackctl.errors import NotFound, StackctlError, UsageError
-from stackctl.model.image import Image
+from stackctl.errors import NotFound, UsageError
+from stackctl.model.image import Image, ImageConfig
 from stackctl.model.record import ContainerRecord
 from stackctl.scheduler.desired import Desired, Observed
 
@@ -89,33 +90,37 @@ class Projects:
     async def desired(
         self, project: Project, *, scale: Mapping[str, int], services: Sequence[str]
     ) -> Desired:
-        """Desired state; images that are not here are planned with their reference only."""
+        """Desired state; services whose images are not here know their reference only."""
+        return (await self.resolved(project, scale=scale, services=services))[0]
+
+    async def resolved(
+        self, project: Project, *, scale: Mapping[str, int], services: Sequence[str]
+    ) -> tuple[Desired, frozenset[str]]:
+        """Desired state, and the references of images that are here.
+
+        An image that is not here counts as an empty one: good enough to plan its pull.
+        Raises ImageError for what is no reference.
+        """
         from stackctl.daemon.desired import desired
 
         images = await self._images(project)
 
         def image_of(reference: str) -> Image:
             image = images.get(reference)
-            if image is None:
-                raise NotFound(f'image "{reference}" is not here')
-            return image
+            return image or Image(id="", reference=reference, config=ImageConfig())
 
-        return desired(project.stack, image_of, scale=scale, services=tuple(services))
+        found = desired(project.stack, image_of, scale=scale, services=tuple(services))
+        return found, frozenset(images)
 
     async def _images(self, project: Project) -> dict[str, Image]:
         references = {s.image for s in project.stack.services.values() if s.image}
         images: dict[str, Image] = {}
-        problems: list[StackctlError] = []
         for reference in sorted(references):
-            try:
+            with contextlib.suppress(NotFound):
                 images[reference] = await self._parts.images.resolve(reference)
-            except StackctlError as error:
-                problems.append(error)
-        if problems:
-            raise problems[0]
         return images
 
-    def observe(self, name: str, references: Sequence[str] = ()) -> Observed:
+    def observe(self, name: str, references: Iterable[str] = ()) -> Observed:
         """Records of the project, looked at once. `references` are images that resolve."""
         store = self._parts.registry.store
         networks, volumes = tuple(store.networks()), tuple(store.volumes())

@@ -10,13 +10,17 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from stackctl.errors import MachineError, NotFound, NotPermitted, OutOfSpace, StackctlError
+from stackctl.image.base import is_on_host, stacked
 from stackctl.image.drivers import Part, StorageDriver, driver_for
 from stackctl.image.host import HostImage
 from stackctl.image.reference import HOST, Reference, parse
@@ -24,7 +28,27 @@ from stackctl.image.store import Store
 from stackctl.model.image import Image, Snapshot
 from stackctl.state.paths import Paths
 
+if TYPE_CHECKING:
+    # Loaded when somebody pulls: TLS and HTTP are not for every start of the daemon.
+    from stackctl.image.registry.manifest import Platform
+    from stackctl.image.registry.pull import LayerProgress, Pulled
+
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """For whom something is done: whose credentials and proxies count, who sees the progress.
+
+    `on_progress` is called in the loop with the image's reference.
+    """
+
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    on_progress: Callable[[str, LayerProgress], None] = lambda reference, progress: None
+
+
+#: The operations of a plan know nothing of requests; their tasks inherit this.
+CALLER: ContextVar[Caller] = ContextVar("CALLER")
 
 #: Seconds for which a look at the host's files is good.
 _FRESH = 0.5
@@ -76,6 +100,73 @@ class Images:
         """Whether `resolve` would find it. Raises ImageError for what is no reference."""
         return _is_host(reference) or self.store.find(reference) is not None
 
+    async def ensure(self, reference: str) -> Image:
+        """`resolve`, after a pull when the image is not here."""
+        try:
+            return await self.resolve(reference)
+        except NotFound:
+            await self.pull(reference)
+            return await self.resolve(reference)
+
+    async def pull(self, reference: str, platform: Platform | None = None) -> str:
+        """Fetch an image from its registry for the CALLER; a short text of what happened."""
+        if _is_host(reference):
+            return "built in"
+        pulled = await self.fetch(reference, platform)
+        return "pulled" if pulled.changed else "up to date"
+
+    async def fetch(self, reference: str, platform: Platform | None = None) -> Pulled:
+        """Raises NotFound, NotPermitted, ImageError, and MachineError for the disk."""
+        from stackctl.image.registry.credentials import Keyring
+        from stackctl.image.registry.http import Pauses
+        from stackctl.image.registry.pull import Puller
+        from stackctl.image.registry.settings import Settings
+
+        parsed = parse(reference)
+        caller = CALLER.get(None) or Caller()
+        pauses = Pauses()
+        tell = self._teller(caller, reference)
+
+        def work() -> Pulled:
+            settings = Settings.of(caller.environment)
+            puller = Puller(self.store, settings, Keyring(caller.environment), pauses)
+            return puller.pull(parsed, tell, platform)
+
+        return await _cancellable(work, f"pull {parsed.familiar}", pauses.cancelled)
+
+    async def push(self, reference: str) -> tuple[str, int]:
+        """The digest and size of the manifest that is in the registry now."""
+        from stackctl.image.registry.credentials import Keyring
+        from stackctl.image.registry.http import Pauses
+        from stackctl.image.registry.push import Pusher
+        from stackctl.image.registry.settings import Settings
+
+        parsed = parse(reference)
+        caller = CALLER.get(None) or Caller()
+        pauses = Pauses()
+        tell = self._teller(caller, reference)
+
+        def work() -> tuple[str, int]:
+            settings = Settings.of(caller.environment)
+            pusher = Pusher(self.store, settings, Keyring(caller.environment), pauses)
+            return pusher.push(parsed, tell)
+
+        return await _cancellable(work, f"push {parsed.familiar}", pauses.cancelled)
+
+    async def blocking(self, work: Callable[[], T], doing: str) -> T:
+        """Work on the store, in a thread; OSErrors become what a user understands."""
+        return await _run(work, doing)
+
+    @staticmethod
+    def _teller(caller: Caller, reference: str) -> Callable[[LayerProgress], None]:
+        loop = asyncio.get_running_loop()
+
+        def tell(progress: LayerProgress) -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(caller.on_progress, reference, progress)
+
+        return tell
+
     async def prepare(self, container_id: str, image: Image) -> Snapshot:
         """The mounts of a container's root, its writable directories made (or kept)."""
 
@@ -100,6 +191,10 @@ class Images:
             self.store.sweep()
 
         await _run(work, "sweep the images")
+
+    @property
+    def host(self) -> HostImage:
+        return self._host
 
     @property
     def store(self) -> Store:
@@ -138,7 +233,10 @@ class Images:
     def _parts(self, image: Image) -> tuple[Part, ...]:
         if image.reference == HOST or self._host.get(image.id) is not None:
             return self._host.parts(image)
-        return (Part("/", self.store.ensure_unpacked(image.id)),)
+        layers = self.store.ensure_unpacked(image.id)
+        if is_on_host(self.store.config(image.id)):
+            return stacked(layers, self._host.parts(self._host.current()))
+        return (Part("/", layers),)
 
     def _writable(self, container_id: str) -> Path:
         return self._paths.container(container_id) / "rw"
@@ -149,6 +247,19 @@ async def _run(work: Callable[[], T], doing: str) -> T:
         return await asyncio.to_thread(work)
     except OSError as e:
         raise _translated(e, doing) from e
+
+
+async def _cancellable(work: Callable[[], T], doing: str, cancelled: threading.Event) -> T:
+    """As _run; a cancelled caller stops the work, and waits until it has stopped."""
+    task = asyncio.ensure_future(_run(work, doing))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        cancelled.set()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()
+        raise
 
 
 def _translated(e: OSError, doing: str) -> StackctlError:

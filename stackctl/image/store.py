@@ -56,6 +56,8 @@ class Store:
         self._leases: dict[int, set[str]] = {}
         self._next_lease = 0
         self._images: dict[str, Image] = {}
+        #: Who else keeps content: each gives the digests (and diff ids) that it needs.
+        self.keepers: list[Callable[[], Iterable[str]]] = []
 
     # -- blobs
 
@@ -338,7 +340,7 @@ class Store:
     def collect(self) -> int:
         """Remove content that nothing refers to and no lease protects; bytes that are free now."""
         with self._guard:
-            keep = set[str]().union(*self._leases.values())
+            keep = set[str]().union(*self._leases.values(), *(keeper() for keeper in self.keepers))
             layers = set(keep)
             for record in self.index.records().values():
                 keep |= {record.id, record.manifest, *(layer.digest for layer in record.layers)}

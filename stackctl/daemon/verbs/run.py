@@ -62,7 +62,7 @@ class RunVerb:
                 f'no such service: "{service}"',
                 hint=f"the stack has: {', '.join(sorted(stack.services))}",
             )
-        image = await self._parts.images.resolve(stack.services[service].image or "")
+        image = await self._parts.images.ensure(stack.services[service].image or "")
         config = one_off(
             stack,
             service,
@@ -77,14 +77,14 @@ class RunVerb:
     ) -> Plan:
         from stackctl.scheduler.plan import up_plan
 
-        desired = await self._projects.desired(project, scale={}, services=[service])
+        desired, here = await self._projects.resolved(project, scale={}, services=[service])
         desired = replace(
             desired,
             services=tuple(
                 replace(s, replicas=(config,)) if s.name == service else s for s in desired.services
             ),
         )
-        observed = self._projects.observe(project.name, [s.image for s in desired.services])
+        observed = self._projects.observe(project.name, here)
         observed = replace(
             observed,
             containers=tuple(c for c in observed.containers if c.config.service != service),

@@ -12,14 +12,16 @@ from stackctl.daemon.containers import Parts
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.jobs import Emit, Jobs, Message
 from stackctl.daemon.projects import Project, Projects
+from stackctl.daemon.verbs.asking import caller
 from stackctl.daemon.verbs.logs import Logs
 from stackctl.errors import ContainerError, OperationFailed, StackctlError
+from stackctl.image.service import CALLER
 from stackctl.model.container import Status
 from stackctl.model.record import ContainerRecord, StackRecord
 from stackctl.scheduler import show
 from stackctl.scheduler.desired import Desired, DownPolicy, Observed, Recreate, UpPolicy
 from stackctl.scheduler.executor import StepProgress
-from stackctl.scheduler.ops import Plan, StartContainer, WaitHealthy
+from stackctl.scheduler.ops import Plan, PullImage, StartContainer, WaitHealthy
 
 #: A process that cannot live (a wrong flag, a missing file) ends within this time of its
 #: start: `up -d` looks once more then, so that it fails instead of leaving a dead service.
@@ -96,15 +98,47 @@ class StackVerbs:
     # -- how
 
     async def _up_plan(
-        self, project: Project, body: Mapping[str, Any]
+        self, project: Project, body: Mapping[str, Any], emit: Emit | None = None
     ) -> tuple[Plan, Desired, Observed]:
+        """What there is to do. With `emit`, images that it takes are pulled first: only with
+        them is it known what the containers have to be; without, the pulls are planned too."""
         from stackctl.scheduler.plan import up_plan
 
         policy = up_policy(body)
         scale = {str(k): int(v) for k, v in (body.get("scale") or {}).items()}
-        desired = await self._projects.desired(project, scale=scale, services=policy.services)
-        observed = self._projects.observe(project.name, [s.image for s in desired.services])
+        for _ in range(2):
+            desired, here = await self._projects.resolved(
+                project, scale=scale, services=policy.services
+            )
+            desired = _with_policy(desired, str(body.get("pull") or ""))
+            observed = self._projects.observe(project.name, here)
+            if emit is None or policy.pulled:
+                break
+            pulled = await self._pull(desired, observed, policy, body, emit)
+            if not pulled:
+                break
+            policy = replace(policy, pulled=pulled)
         return up_plan(desired, observed, policy), desired, observed
+
+    async def _pull(
+        self,
+        desired: Desired,
+        observed: Observed,
+        policy: UpPolicy,
+        body: Mapping[str, Any],
+        emit: Emit,
+    ) -> frozenset[str]:
+        """Pull what the plan would begin with; the references."""
+        if all(s.image in observed.images and s.pull_policy != "always" for s in desired.services):
+            return frozenset()
+        from stackctl.scheduler.plan import pull_plan
+
+        plan = pull_plan(desired, observed, policy)
+        if not plan:
+            return frozenset()
+        CALLER.set(caller(body, emit))
+        await carry_out(plan, self._engine, emit)
+        return frozenset(s.op.reference for s in plan.steps if isinstance(s.op, PullImage))
 
     async def _bring_up(self, project: Project, body: Mapping[str, Any], emit: Emit) -> Message:
         from stackctl.scheduler.orphans import notices
@@ -112,7 +146,7 @@ class StackVerbs:
         # The shim's interpreter starts while we plan.
         warm = asyncio.ensure_future(self._parts.runtime.ensure_shim(project.name))
         try:
-            plan, desired, observed = await self._up_plan(project, body)
+            plan, desired, observed = await self._up_plan(project, body, emit)
             self._remember(project)
             for text in notices(desired, observed, up_policy(body)):
                 emit({"type": "warning", "text": text, "place": ""})
@@ -240,6 +274,14 @@ def up_policy(body: Mapping[str, Any]) -> UpPolicy:
         timeout=float(timeout) if timeout is not None else None,
         renew_anonymous_volumes=bool(body.get("renew_anon_volumes")),
     )
+
+
+def _with_policy(desired: Desired, policy: str) -> Desired:
+    """`up --pull always|missing|never` overrides what the services say."""
+    if not policy or policy == "policy":
+        return desired
+    services = tuple(replace(service, pull_policy=policy) for service in desired.services)
+    return replace(desired, services=services)
 
 
 def _down_plan(observed: Observed, policy: DownPolicy) -> Plan:
