@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import select
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,7 +185,9 @@ def test_cp_both_ways_keeps_content(two: Stack) -> None:
 def test_events_tell_what_happens(two: Stack) -> None:
     with two.start("events", "--json") as events:
         assert events.stdout is not None
-        two.ok("restart", "-t", "1", "talker")
+        # Until it listens there is nothing to be heard.
+        while not select.select([events.stdout], [], [], 0)[0]:
+            two.ok("restart", "-t", "1", "talker")
         actions: list[str] = []
         while "start" not in actions:
             actions.append(json.loads(events.stdout.readline())["action"])

@@ -1,0 +1,194 @@
+"""Attributes of a stack file, seen from inside the containers that they shape."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from support.stack import Stack
+
+pytestmark = pytest.mark.needs("root", "netns", "userns", "overlay", "cgroup", "nft", "bridge")
+
+FILES = """\
+services:
+  web:
+    image: stackctl/host
+    command: sleep infinity
+    init: true
+    read_only: true
+    secrets:
+      - plain
+      - {source: plain, target: owned, uid: "1234", gid: "5678", mode: 0440}
+      - {source: token, target: /etc/token, mode: 0400, uid: "7"}
+    configs:
+      - {source: text, target: /etc/app.conf}
+      - text
+  friend:
+    image: stackctl/host
+    command: sleep infinity
+    init: true
+    volumes: [data:/data, /anonymous]
+  reader:
+    image: stackctl/host
+    command: sleep infinity
+    init: true
+    volumes_from: ["friend:ro"]
+secrets:
+  plain: {file: plain.txt}
+  token: {environment: TOKEN}
+configs:
+  text: {content: "port=${PORT:-80}\\n"}
+volumes: {data: }
+"""
+
+
+def inside(stack: Stack, service: str, script: str) -> str:
+    return stack.ok("exec", "-T", service, "sh", "-c", script).out.strip()
+
+
+def steps(stack: Stack) -> list[dict[str, Any]]:
+    plan = stack.run("plan", "--json")
+    assert plan.code in (0, 2), plan.err
+    return list(json.loads(plan.out)["steps"])
+
+
+def test_secrets_configs_and_volumes_of_others(stack: Stack) -> None:
+    stack.write(FILES)
+    (stack.directory / "plain.txt").write_text("hidden\n")
+    stack.env["TOKEN"] = "t0ken"
+    stack.up()
+    look = "cat {0}; stat -c '%u %g %a' {0}"
+    assert inside(stack, "web", "cat /run/secrets/plain") == "hidden"
+    assert inside(stack, "web", look.format("/run/secrets/owned")) == "hidden\n1234 5678 440"
+    assert inside(stack, "web", look.format("/etc/token")) == "t0ken7 0 400"
+    assert inside(stack, "web", look.format("/etc/app.conf")) == "port=80\n\n0 0 444"
+    assert inside(stack, "web", "cat /text") == "port=80"
+    # Nobody's to write, root's neither.
+    assert stack.run("exec", "-T", "web", "sh", "-c", "echo x > /run/secrets/owned").code != 0
+    # Mounts of another service, read-only, its anonymous volume too.
+    inside(stack, "friend", "echo a > /data/f; echo b > /anonymous/f")
+    assert inside(stack, "reader", "cat /data/f /anonymous/f") == "a\nb"
+    assert stack.run("exec", "-T", "reader", "touch", "/data/g").code != 0
+    # Nothing changed: nothing to do; another value of the variable: only who uses it.
+    assert steps(stack) == []
+    stack.env["TOKEN"] = "other"
+    assert {step["service"] for step in steps(stack)} == {"web"}
+    stack.up()
+    assert inside(stack, "web", "cat /etc/token") == "other"
+    # No record holds a secret's text.
+    assert b"t0ken" not in (stack.engine.root / "state.db").read_bytes()
+    stack.down()
+
+
+def test_hooks_run_inside_and_failures_are_told(stack: Stack) -> None:
+    stack.write(
+        """\
+services:
+  web:
+    image: stackctl/host
+    command: sleep infinity
+    init: true
+    volumes: [./out:/out]
+    environment: {GREETING: hello}
+    post_start:
+      - command: [sh, -c, 'echo $$GREETING $$MORE $$(id -u) $$(pwd) > /out/started']
+        user: "12:13"
+        working_dir: /usr
+        environment: [MORE=more]
+    pre_stop:
+      - command: sh -c 'echo bye > /out/stopping'
+"""
+    )
+    (stack.directory / "out").mkdir()
+    (stack.directory / "out").chmod(0o777)
+    stack.up()
+    assert (stack.directory / "out/started").read_text() == "hello more 12 /usr\n"
+    stack.down()
+    assert (stack.directory / "out/stopping").read_text() == "bye\n"
+    stack.write(
+        """\
+services:
+  web:
+    image: stackctl/host
+    command: sleep infinity
+    init: true
+    post_start: [{command: [sh, -c, "echo no such luck; exit 3"]}]
+"""
+    )
+    failed = stack.run("up", "-d")
+    assert failed.code == 1
+    assert "post_start hook" in failed.err and "ended with code 3" in failed.err
+    assert "no such luck" in failed.err
+    stack.down()
+
+
+def test_limits_names_and_rights_reach_the_process(stack: Stack) -> None:
+    stack.write(
+        """\
+services:
+  web:
+    image: stackctl/host
+    command: sleep infinity
+    init: true
+    hostname: web1
+    domainname: example.test
+    extra_hosts: ["other=10.9.8.7", "six=::1"]
+    dns: [192.0.2.1]
+    dns_search: [corp.test]
+    dns_opt: ["ndots:3"]
+    ulimits: {nofile: {soft: 100, hard: 200}, core: 0}
+    sysctls: {net.core.somaxconn: 77}
+    group_add: ["4242"]
+    oom_score_adj: 321
+    cap_drop: [ALL]
+    security_opt: ["no-new-privileges:true"]
+    shm_size: 2m
+    tmpfs: ["/scratch:size=1m,mode=1700"]
+    devices: ["/dev/null:/dev/nothing"]
+    logging: {driver: json-file, options: {max-size: 1m, max-file: "2"}}
+"""
+    )
+    stack.up()
+    found = inside(
+        stack,
+        "web",
+        "ulimit -Sn; ulimit -Hn; ulimit -c; cat /proc/sys/net/core/somaxconn; id -G;"
+        "cat /proc/1/oom_score_adj; grep -E '^(NoNewPrivs|CapBnd)' /proc/1/status;"
+        "stat -fc %b:%S /dev/shm; stat -c %a /scratch; stat -c %F /dev/nothing",
+    ).split("\n")
+    assert found[:6] == ["100", "200", "0", "77", "0 4242", "321"]
+    assert found[6].split() == ["CapBnd:", "0000000000000000"]
+    assert found[7].split() == ["NoNewPrivs:", "1"]
+    blocks, size = found[8].split(":")
+    assert int(blocks) * int(size) == 2 * 1024 * 1024
+    assert found[9:] == ["1700", "character special file"]
+    hosts = inside(stack, "web", "cat /etc/hosts")
+    assert "10.9.8.7\tother" in hosts and "::1\tsix" in hosts
+    assert "web1.example.test" in hosts
+    resolver = inside(stack, "web", "cat /etc/resolv.conf")
+    assert "search corp.test" in resolver and "ndots:3" in resolver
+    stack.down()
+
+
+def test_namespaces_of_another_service(stack: Stack) -> None:
+    stack.write(
+        """\
+services:
+  web: {image: stackctl/host, command: sleep infinity, init: true}
+  beside:
+    image: stackctl/host
+    command: sleep infinity
+    init: true
+    network_mode: "service:web"
+    pid: "service:web"
+    ipc: "service:web"
+"""
+    )
+    stack.up()
+    look = "for n in net pid ipc mnt; do readlink /proc/self/ns/$n; done"
+    one, other = (inside(stack, name, look).split("\n") for name in ("web", "beside"))
+    assert one[:3] == other[:3]
+    assert one[3] != other[3]
+    stack.down()
