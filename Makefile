@@ -11,7 +11,7 @@ PARALLEL ?= -n auto --maxprocesses=4 --dist loadfile
 # In CI a test that is skipped is a failure.
 NO_SKIPS := $(if $(filter true 1,$(CI)),--no-skips,)
 
-.PHONY: help setup demo test check lint unit integration e2e soak bench docs build clean
+.PHONY: help setup demo test check lint unit integration e2e soak vmtest bench docs build clean
 
 help:
 	@echo "make demo    set up, bring an example stack up, fetch a page from it, take it down"
@@ -20,6 +20,7 @@ help:
 	@echo "make setup   the virtual environment in .venv"
 	@echo "make bench   stackctl beside Docker and Podman, when they are installed"
 	@echo "make soak    CYCLES=$(CYCLES) times up and down, counting what is left"
+	@echo "make vmtest  limits, stats, pause and kill in a virtual machine with cgroup v2 (minutes)"
 	@echo "make docs    the generated pages under docs/"
 	@echo "make build   the wheel and the source archive, under dist/"
 
@@ -62,6 +63,10 @@ test: .venv/ready-dev packages lint
 
 soak: .venv/ready-dev
 	@$(BIN)/pytest tests/e2e -k cycles --cycles=$(CYCLES) --timeout=3600 $(PYTEST)
+
+# Limits, stats, pause and kill on cgroup v2; the result goes to docs/vmtest.txt.
+vmtest: .venv/ready-dev
+	@scripts/vmtest.sh
 
 bench: .venv/ready-run
 	@$(BIN)/python tests/bench/main.py $(BENCH)

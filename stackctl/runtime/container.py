@@ -98,6 +98,8 @@ class Runtime:
         self._homes: dict[str, str] = {}
         #: Ends that were told before the start was.
         self._early: dict[str, ExitInfo] = {}
+        #: Running ones that have no pid namespace of their own.
+        self._in_foreign_pids: set[str] = set()
         self._closing = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -162,6 +164,7 @@ class Runtime:
                 ref = ProcessRef(pid=state["pid"], start_time=state["start_time"])
                 self._started[record.id] = ref
                 self._homes[record.id] = name
+                self._note_sharing(record)
                 paused = record.status is Status.PAUSED  # the freezer keeps what was asked for
                 found[record.id] = Alive(process=ref, paused=paused)
             elif not record.status.is_alive:
@@ -231,7 +234,9 @@ class Runtime:
             del self._shims[shim.name]
         if self._closing:
             return
-        task = asyncio.get_running_loop().create_task(self._end_orphans(shim.name))
+        self._keep(asyncio.get_running_loop().create_task(self._end_orphans(shim.name)))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -313,6 +318,7 @@ class Runtime:
             await asyncio.gather(*attaching, return_exceptions=True)
         ref = ProcessRef(pid=started["pid"], start_time=started["start_time"])
         self._started[record.id] = ref
+        self._note_sharing(record)
         for text in started["notices"]:
             self._on_notice(record.id, text)
         if early := self._early.pop(record.id, None):
@@ -397,8 +403,17 @@ class Runtime:
         for fd in fds:
             os.close(fd)
 
+    def _note_sharing(self, record: ContainerRecord) -> None:
+        if not settings.namespaces(record.config) & process.CLONE_NEWPID:
+            self._in_foreign_pids.add(record.id)
+
     def _ended(self, info: ExitInfo) -> None:
         self._started.pop(info.container_id, None)
+        if info.container_id in self._in_foreign_pids:
+            # The end of its first process is nobody else's end there.
+            self._in_foreign_pids.discard(info.container_id)
+            ending = asyncio.to_thread(self.cgroups.kill, self._paths.cgroup, info.container_id)
+            self._keep(asyncio.get_running_loop().create_task(_discarded(ending)))
         self._end_sessions(info)
         self._on_exit(info)
 
@@ -430,6 +445,8 @@ class Runtime:
         """
         with contextlib.suppress(ProcessLookupError), _pidfd(self._ref(record)) as pidfd:
             process.pidfd_send_signal(pidfd, signal.SIGKILL)
+        if record.id in self._in_foreign_pids:
+            await self.kill_group(record)
 
     async def kill_group(self, record: ContainerRecord) -> None:
         """The same by its control group, for what `kill` did not end (a frozen container)."""
@@ -460,12 +477,13 @@ class Runtime:
 
         Raises UsageError or MachineError for what cannot be; Conflict when it is not running.
         """
-        self._ref(record)
+        self._running(record)
         await asyncio.to_thread(self.cgroups.update, self._paths.cgroup, record.id, limits)
 
     async def stats(self, record: ContainerRecord) -> Stats:
         """What it uses now. Conflict when it is not running."""
-        pid = None if record.config.network_mode == "host" else self._ref(record).pid
+        ref = self._running(record)
+        pid = None if record.config.network_mode == "host" else ref.pid
         usage = await asyncio.to_thread(self.cgroups.usage, self._paths.cgroup, record.id)
         return look(usage, pid)
 
@@ -481,6 +499,12 @@ class Runtime:
         await asyncio.to_thread(self._sweep, record.id)
         if shim is not None and name == record.id:
             await self.close_stack(name)  # a single container's shim has no other
+
+    def _running(self, record: ContainerRecord) -> ProcessRef:
+        ref = self._started.get(record.id)
+        if ref is None:
+            raise Conflict(f"container {record.config.name} is not running")
+        return ref
 
     def _ref(self, record: ContainerRecord) -> ProcessRef:
         ref = self._started.get(record.id) or record.process
@@ -624,6 +648,10 @@ class Runtime:
         self.cgroups.kill(self._paths.cgroup, container_id)
         self.cgroups.remove(self._paths.cgroup, container_id)
         shutil.rmtree(self._paths.container_run(container_id), ignore_errors=True)
+
+
+async def _discarded(work: Awaitable[object]) -> None:
+    await work
 
 
 @contextlib.contextmanager

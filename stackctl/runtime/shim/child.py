@@ -74,6 +74,7 @@ def exec_process(
             process.write_file(path, "0")
         _set_oom_score(bundle["oom_score_adj"], stage)
         _raise_limits(bundle["rlimits"], stage)
+        _only_what_we_have(bundle, stage)
         owner = _first_host_id(pid) if bundle["own_ids"] else 0
         _own_stdio(owner, owner)
         stage.step = "join the namespaces"
@@ -119,6 +120,7 @@ def _prepare(bundle: Bundle, stage: mounts.Stage) -> None:
     _join_cgroups(bundle["cgroup"], may_lack_rules=bundle["own_ids"])
     _set_oom_score(bundle["oom_score_adj"], stage)
     _raise_limits(bundle["rlimits"], stage)
+    _only_what_we_have(bundle, stage)
     stage.step = "write the generated files"
     for path, text in bundle["files"]:
         _write(path, text)
@@ -205,6 +207,17 @@ def _set_oom_score(score: int | None, stage: mounts.Stage) -> None:
         process.write_file("/proc/self/oom_score_adj", str(score))
     except PermissionError:
         stage.notices.append(f"oom_score_adj {score} needs CAP_SYS_RESOURCE, which root lacks here")
+
+
+def _only_what_we_have(bundle: Bundle, stage: mounts.Stage) -> None:
+    """Without a user namespace a container cannot have a capability that the engine lacks."""
+    if bundle["own_ids"]:
+        return
+    _, permitted, _ = process.capget()
+    missing = bundle["capabilities"] & ~permitted
+    if missing:
+        bundle["capabilities"] &= permitted
+        stage.notices.append(f"root lacks capabilities here, and so the container: {missing:#x}")
 
 
 def _raise_limits(limits: list[tuple[int, int, int, str]], stage: mounts.Stage) -> None:
