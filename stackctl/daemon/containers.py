@@ -185,10 +185,7 @@ class Containers:
 
     async def finish_removal(self, record: ContainerRecord) -> None:
         """The part of a removal that a killed engine takes up again."""
-        await self._parts.net.drop_names(record.id)
-        await self._parts.net.detach(record.id)
-        if record.ports:
-            await self._parts.net.unpublish(record.ports)
+        await self._parts.net.leave(record.id, record.ports)
         await self._parts.runtime.forget(record)
         await self._parts.images.release(record.id)
         home = self._parts.paths.container(record.id)
@@ -254,16 +251,10 @@ class Containers:
                 began = time.time()
                 if not record.endpoints:
                     return
-                await parts.net.attach(process.pid, record.endpoints)
-                await parts.net.set_names(
-                    record.id,
-                    record.endpoints,
-                    names.names(record),
-                    (process.pid, resolver_port),
-                )
+                naming = names.naming(record, (process.pid, resolver_port))
+                await parts.net.attach(process.pid, record.endpoints, naming)
 
-            undo.push_async_callback(parts.net.detach, record.id)
-            undo.push_async_callback(parts.net.drop_names, record.id)
+            undo.push_async_callback(parts.net.leave, record.id)
             image = await parts.images.get(record.config.image_id)
             request = StartRequest(
                 record=record,

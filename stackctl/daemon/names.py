@@ -8,13 +8,17 @@ one-off (`run`) does not answer to its service's name.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
-from stackctl.model.container import ContainerConfig
+from stackctl.model.container import ContainerConfig, Health
 from stackctl.model.network import Endpoint
 from stackctl.model.record import ContainerRecord
+from stackctl.net.service import Naming
 
 #: Docker's resolver address; images hard-code it.
 RESOLVER = "127.0.0.11"
+#: In extra_hosts: the host, as containers reach it.
+HOST_GATEWAY = "host-gateway"
 
 _LOOPBACK_NAMES = """\
 127.0.0.1\tlocalhost
@@ -49,8 +53,22 @@ def names(record: ContainerRecord) -> dict[str, tuple[str, ...]]:
     return {e.network: names_on_network(record, e) for e in record.endpoints}
 
 
+def naming(record: ContainerRecord, resolver: tuple[int, int] | Literal["keep"] | None) -> Naming:
+    """What the network is told of a container's names; `resolver` as Naming has it."""
+    return Naming(
+        container_id=record.id,
+        endpoints=record.endpoints,
+        names=names(record),
+        resolver=resolver,
+        servers=record.config.dns,
+        project=record.config.project,
+        links=record.config.links,
+        weak=record.health is Health.UNHEALTHY,
+    )
+
+
 def hosts_file(record: ContainerRecord) -> str:
-    """The text of /etc/hosts: loopback, and the container's own name on each network."""
+    """The text of /etc/hosts: loopback, extra hosts, the container's own name on each network."""
     own = hostname(record)
     lines = [
         f"{address.partition('/')[0]}\t{own}\n"
@@ -60,7 +78,17 @@ def hosts_file(record: ContainerRecord) -> str:
     ]
     if not lines and record.config.network_mode != "host":
         lines = [f"127.0.1.1\t{own}\n"]
-    return _LOOPBACK_NAMES + "".join(lines)
+    gateway = next((e.gateway4 or e.gateway6 for e in record.endpoints if _leads_out(e)), "")
+    extra = [
+        f"{address}\t{name}\n"
+        for name, given in record.config.extra_hosts
+        if (address := (gateway or "127.0.0.1") if given == HOST_GATEWAY else given)
+    ]
+    return _LOOPBACK_NAMES + "".join(extra + lines)
+
+
+def _leads_out(endpoint: Endpoint) -> bool:
+    return bool(endpoint.gateway4 or endpoint.gateway6)
 
 
 def resolver_file(config: ContainerConfig, host_lines: Sequence[str]) -> str:
@@ -69,15 +97,33 @@ def resolver_file(config: ContainerConfig, host_lines: Sequence[str]) -> str:
     `host_lines` are the lines of the host's file: its search domains and options
     hold inside too. With a network of ours the only nameserver is our resolver.
     """
-    if not config.networks:
+    changed = config.dns or config.dns_search is not None or config.dns_options is not None
+    if not config.networks and not changed:
         return "".join(f"{line}\n" for line in host_lines)
-    kept = [line for line in host_lines if line.split()[:1] in (["search"], ["domain"])]
-    options = [
-        word for line in host_lines if line.startswith("options") for word in line.split()[1:]
-    ]
-    # ndots:0 as Docker sets it: a service name has no dot and is asked for as it stands.
-    options = [o for o in options if not o.startswith("ndots:")] + ["ndots:0"]
-    return "\n".join([f"nameserver {RESOLVER}", *kept, "options " + " ".join(options)]) + "\n"
+    lines = {line: line.split() for line in host_lines}
+    servers = [line for line, words in lines.items() if words[0] == "nameserver"]
+    if config.networks:
+        servers = [f"nameserver {RESOLVER}"]
+    elif config.dns:
+        servers = [f"nameserver {server}" for server in config.dns]
+    if config.dns_search is None:
+        search = [line for line, words in lines.items() if words[0] in ("search", "domain")]
+    else:
+        # "." is no domain: nothing is searched.
+        domains = [domain for domain in config.dns_search if domain != "."]
+        search = ["search " + " ".join(domains)] if domains else []
+    if config.dns_options is None:
+        options = [w for words in lines.values() if words[0] == "options" for w in words[1:]]
+        if config.networks:
+            # ndots:0 as Docker sets it: a service name has no dot and is asked for as it stands.
+            options = [o for o in options if not o.startswith("ndots:")] + ["ndots:0"]
+    else:
+        options = list(config.dns_options)
+        if config.networks and not any(o.startswith("ndots:") for o in options):
+            options.append("ndots:0")
+    if options:
+        options = ["options " + " ".join(options)]
+    return "\n".join([*servers, *search, *options]) + "\n"
 
 
 def attributes(config: ContainerConfig) -> dict[str, str]:

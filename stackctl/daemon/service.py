@@ -19,7 +19,7 @@ from stackctl.daemon.engine import Engine
 from stackctl.daemon.events import Events
 from stackctl.daemon.jobs import Jobs, Message
 from stackctl.daemon.projects import Projects
-from stackctl.daemon.recovery import recover
+from stackctl.daemon.recovery import note_lost_port, recover
 from stackctl.daemon.registry import Registry
 from stackctl.daemon.sessions import OpenSession, Sessions
 from stackctl.daemon.supervisor import Supervisor
@@ -218,7 +218,11 @@ async def build(paths: Paths, environment: Mapping[str, str] | None = None) -> S
         paths=paths,
         registry=registry,
         runtime=Runtime(paths, on_exit=supervisor.exited),
-        net=Net(paths),
+        net=Net(
+            paths,
+            machine_id=_text(Path("/etc/machine-id")),
+            on_lost=lambda *port: note_lost_port(parts, *port),
+        ),
         images=Images(paths),
         volumes=Volumes(paths, registry),
         events=Events(),
@@ -232,6 +236,13 @@ async def build(paths: Paths, environment: Mapping[str, str] | None = None) -> S
     supervisor.connect(parts, containers)
     await recover(parts, containers, supervisor)
     return Service(parts, containers, supervisor)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""
 
 
 def _resolver_lines(file: Path) -> tuple[str, ...]:

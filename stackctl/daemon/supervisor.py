@@ -136,11 +136,10 @@ class Supervisor:
                 error=info.error,
                 health=Health.NONE,
             )
-            await self._parts.net.drop_names(container_id)
-            await self._parts.net.detach(container_id)
             delay = self._delay(record)
-            if delay is None and record.ports:
-                await self._parts.net.unpublish(record.ports)
+            # Who comes back keeps its ports.
+            await self._parts.net.leave(container_id, record.ports if delay is None else ())
+            if delay is None:
                 record = replace(record, ports=())
             await self._parts.runtime.forget(record)
             if delay is not None:
@@ -209,7 +208,11 @@ class Supervisor:
         watch = self._watches.get(container_id)
         if health is Health.HEALTHY and watch is not None:
             self._healthy_at[container_id] = watch.healthy_at
-        self._parts.registry.update(container_id, health=health)
+        was_weak = record.health is Health.UNHEALTHY
+        record = self._parts.registry.update(container_id, health=health)
+        if record.endpoints and was_weak != (health is Health.UNHEALTHY):
+            # Names lead to it when there is nobody better, or again.
+            self._spawn(self._parts.net.name(names.naming(record, "keep")))
         self._event(record, f"health_status: {health}")
 
     def _consider_shim(self, record: ContainerRecord) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from stackctl.net import rtnl
 from stackctl.net.netlink import (
@@ -26,6 +26,7 @@ from stackctl.net.netlink import (
 IFLA_IFNAME = 3
 _IFLA_GROUP = 27
 _IFF_UP = 1
+_IFA_F_NODAD = 2
 
 
 def link_header(index: int = 0, flags: int = 0, change: int = 0) -> bytes:
@@ -40,14 +41,20 @@ def link_up(name: str = "", index: int = 0, *extra: bytes) -> Request:
     return Request(rtnl.RTM_NEWLINK, 0, body, f"set {name or index} up")
 
 
+def family_of(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
 def add_address(index: int, address: str, what: str) -> Request:
-    """Adds an IPv4 address with prefix length to an interface; present already is fine."""
+    """Adds an address with prefix length to an interface; present already is fine."""
     host, _, prefix = address.partition("/")
-    packed = socket.inet_aton(host)
-    body = struct.pack("=BBBBI", socket.AF_INET, int(prefix), 0, 0, index)
+    family = family_of(host)
+    packed = socket.inet_pton(family, host)
+    # Nobody else has it: it is leased. Without the flag it could be used a second later.
+    flags = _IFA_F_NODAD if family == socket.AF_INET6 else 0
+    body = struct.pack("=BBBBI", family, int(prefix), flags, 0, index)
     body += attr(2, packed) + attr(1, packed)
-    flags = NLM_F_CREATE | NLM_F_REPLACE
-    return Request(rtnl.RTM_NEWADDR, flags, body, what, (errno.EEXIST,))
+    return Request(rtnl.RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, body, what, (errno.EEXIST,))
 
 
 def write_setting(path: str, value: str) -> None:
@@ -64,8 +71,16 @@ def forbid_ipv6(name: str) -> None:
         pass  # a kernel without IPv6
 
 
-def make_bridge(link: NetlinkSocket, name: str, gateway: str, mac: str, *, mtu: int = 0) -> None:
-    """A bridge that is up, with `gateway` ("10.4.0.1/22") as its address.
+def allow_ipv6(name: str) -> None:
+    """IPv6 on this interface, with what we give it only: nobody's advertisements."""
+    for setting, value in (("accept_ra", "0"), ("accept_dad", "0"), ("disable_ipv6", "0")):
+        write_setting(f"ipv6/conf/{name}/{setting}", value)
+
+
+def make_bridge(
+    link: NetlinkSocket, name: str, gateways: Sequence[str], mac: str, *, mtu: int = 0
+) -> None:
+    """A bridge that is up, with `gateways` ("10.4.0.1/22", "fd00::1/64") as its addresses.
 
     Right also when it exists: what is missing is added.
     """
@@ -74,11 +89,15 @@ def make_bridge(link: NetlinkSocket, name: str, gateway: str, mac: str, *, mtu: 
     except OSError as error:
         if error.errno != errno.EEXIST:
             raise
-    forbid_ipv6(name)
+    if any(":" in gateway for gateway in gateways):
+        allow_ipv6(name)
+    else:
+        forbid_ipv6(name)
     # Connections to 127.0.0.1 are led here, and their answers come back here.
     write_setting(f"ipv4/conf/{name}/route_localnet", "1")
     index = socket.if_nametoindex(name)
-    link.request([add_address(index, gateway, f"address {gateway} on {name}"), link_up(name)])
+    requests = [add_address(index, g, f"address {g} on {name}") for g in gateways]
+    link.request([*requests, link_up(name)])
 
 
 def remove_links(link: NetlinkSocket, names: Iterable[str], group: int) -> None:

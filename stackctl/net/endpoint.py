@@ -4,15 +4,19 @@ Everything is sent from two sockets: one that is opened inside the container's
 namespace (the only reason for which the thread goes there) and the host's.
 
     inside   no IPv6 by default; veth made here under its final name and MAC address,
-             its other end directly in the host's namespace; lo up, veth up,
-             address, default route
+             its other end directly in the host's namespace; IPv6 if the network has
+             it; lo up, veth up, addresses, default routes
     host     no IPv6 on our end; port of the bridge; up; hairpin
+
+A macvlan or ipvlan interface is made from the host's socket instead, directly in
+the container's namespace, and has no end on the host.
 
 Messages are packed by hand: this is on the path of every start.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -24,6 +28,8 @@ from stackctl.net import rtnl
 from stackctl.net.bridge import (
     IFLA_IFNAME,
     add_address,
+    allow_ipv6,
+    family_of,
     forbid_ipv6,
     link_header,
     link_up,
@@ -42,29 +48,37 @@ from stackctl.net.netlink import (
     u8,
     u32,
 )
+from stackctl.net.options import Trunk
 
 _IFLA_ADDRESS, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 4, 10, 18, 28
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_PEER = 1
-_BRPORT_HAIRPIN = 4
+_BRPORT_HAIRPIN, _BRPORT_ISOLATED = 4, 33
+_IFLA_LINK, _VLAN_MODE = 5, 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wire:
-    """One veth pair to make. `host_name` is our end, `name` the container's.
+    """One interface to make. `host_name` is our end, `name` the container's.
 
-    `gateway` "" makes no default route. `address` has a prefix length.
+    `gateways` make default routes. `addresses` have a prefix length.
     """
 
     bridge: str
     host_name: str
     name: str
     mac: str
-    address: str
-    gateway: str = ""
+    addresses: tuple[str, ...]
+    gateways: tuple[str, ...] = ()
     mtu: int = 0
-    #: Of default routes the one with the lowest metric is used.
-    metric: int = 0
+    #: The bridge passes nothing between two such ports.
+    isolated: bool = False
+    #: Not a veth pair but an interface on a trunk.
+    trunk: Trunk | None = None
+
+    @property
+    def has_ipv6(self) -> bool:
+        return any(":" in address for address in self.addresses)
 
 
 def _new_veth(wire: Wire, home: int) -> Request:
@@ -85,22 +99,43 @@ def _new_veth(wire: Wire, home: int) -> Request:
     return Request(rtnl.RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, what)
 
 
-def _default_route(wire: Wire, index: int) -> Request:
+def new_on_trunk(wire: Wire, trunk: Trunk, there: int) -> Request:
+    """A macvlan or ipvlan interface in the namespace that `there` is a descriptor of."""
+    mode = (
+        u32(_VLAN_MODE, trunk.mode)
+        if trunk.kind == "macvlan"
+        else attr(_VLAN_MODE, struct.pack("=H", trunk.mode))
+    )
+    body = link_header() + text(IFLA_IFNAME, wire.name)
+    body += u32(_IFLA_LINK, socket.if_nametoindex(trunk.parent)) + u32(_IFLA_NET_NS_FD, there)
+    if trunk.kind == "macvlan":  # an ipvlan interface shares its parent's
+        body += attr(_IFLA_ADDRESS, bytes.fromhex(wire.mac.replace(":", "")))
+    if wire.mtu:
+        body += u32(_IFLA_MTU, wire.mtu)
+    body += nested(_IFLA_LINKINFO, text(_INFO_KIND, trunk.kind), nested(_INFO_DATA, mode))
+    what = f"add {trunk.kind} interface on {trunk.parent}"
+    return Request(rtnl.RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, what)
+
+
+def _default_route(gateway: str, index: int) -> Request:
     # table main, protocol static (boot is 3), scope universe, type unicast
-    header = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, 254, 4, 0, 1, 0)
-    body = header + attr(5, socket.inet_aton(wire.gateway)) + u32(4, index)
-    if wire.metric:
-        body += u32(6, wire.metric)
-    what = f"default route by {wire.gateway}"
+    family = family_of(gateway)
+    header = struct.pack("=BBBBBBBBI", family, 0, 0, 0, 254, 4, 0, 1, 0)
+    body = header + attr(5, socket.inet_pton(family, gateway)) + u32(4, index)
+    what = f"default route by {gateway}"
     return Request(rtnl.RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body, what)
 
 
-def _hairpin(name: str) -> Request:
-    # A packet that br_netfilter translated back to its sender leaves where it came in.
-    data = nested(_INFO_SLAVE_DATA, u8(_BRPORT_HAIRPIN, 1))
-    info = nested(_IFLA_LINKINFO, text(_INFO_SLAVE_KIND, "bridge"), data)
+def _port(name: str, *, isolated: bool) -> Request:
+    # Hairpin: a packet that br_netfilter translated back to its sender leaves where it came in.
+    options = u8(_BRPORT_HAIRPIN, 1)
+    if isolated:
+        options += u8(_BRPORT_ISOLATED, 1)
+    info = nested(
+        _IFLA_LINKINFO, text(_INFO_SLAVE_KIND, "bridge"), nested(_INFO_SLAVE_DATA, options)
+    )
     body = link_header() + text(IFLA_IFNAME, name) + info
-    return Request(rtnl.RTM_NEWLINK, 0, body, f"hairpin on {name}")
+    return Request(rtnl.RTM_NEWLINK, 0, body, f"port {name}")
 
 
 def attach(link: NetlinkSocket, pid: int, wires: Sequence[Wire], home: int) -> None:
@@ -111,15 +146,19 @@ def attach(link: NetlinkSocket, pid: int, wires: Sequence[Wire], home: int) -> N
     """
     there = ns.open_netns(pid)
     try:
+        link.request([new_on_trunk(w, w.trunk, there) for w in wires if w.trunk])
         with ns.in_netns(there, home):
             _inside(wires, home)
     finally:
         os.close(there)
     requests = []
     for wire in wires:
+        if wire.trunk is not None:
+            continue
         forbid_ipv6(wire.host_name)
         master = u32(_IFLA_MASTER, socket.if_nametoindex(wire.bridge))
-        requests += [link_up(wire.host_name, 0, master), _hairpin(wire.host_name)]
+        port = _port(wire.host_name, isolated=wire.isolated)
+        requests += [link_up(wire.host_name, 0, master), port]
     link.request(requests)
 
 
@@ -132,18 +171,53 @@ def _inside(wires: Sequence[Wire], home: int) -> None:
     with NetlinkSocket(NETLINK_ROUTE) as link:
         requests = [link_up("", 1)]
         for wire in wires:
-            requests += [_new_veth(wire, home), link_up(wire.name)]
+            if wire.trunk is None:
+                requests.append(_new_veth(wire, home))
+            if not wire.has_ipv6:
+                requests.append(link_up(wire.name))
         link.request(requests)
+        for wire in wires:
+            if wire.has_ipv6:
+                allow_ipv6(wire.name)  # before it goes up: no address is doubted
+                link.request([link_up(wire.name)])
+            elif wire.trunk is not None:
+                forbid_ipv6(wire.name)  # made from outside, where IPv6 is usual
         requests = []
         for wire in wires:
             index = socket.if_nametoindex(wire.name)
-            requests.append(add_address(index, wire.address, f"address {wire.address}"))
-            if wire.gateway:
-                requests.append(_default_route(wire, index))
+            requests += [add_address(index, a, f"address {a}") for a in wire.addresses]
+            requests += [_default_route(gateway, index) for gateway in wire.gateways]
         link.request(requests)
 
 
-def plug(link: NetlinkSocket, host_name: str, bridge: str) -> None:
+def route(pid: int, ways: Sequence[tuple[str, str]], home: int) -> None:
+    """Makes (gateway, interface) the default routes in the network namespace of `pid`."""
+    there = ns.open_netns(pid)
+    try:
+        with ns.in_netns(there, home), NetlinkSocket(NETLINK_ROUTE) as link:
+            link.request([_default_route(g, socket.if_nametoindex(name)) for g, name in ways])
+    finally:
+        os.close(there)
+
+
+def unplug_inside(pid: int, names: Sequence[str], home: int) -> None:
+    """Removes interfaces in the network namespace of `pid`; absent ones are no mistake."""
+    there = ns.open_netns(pid)
+    absent = (errno.ENODEV,)
+    try:
+        with ns.in_netns(there, home), NetlinkSocket(NETLINK_ROUTE) as link:
+            body = link_header()
+            link.request(
+                [
+                    Request(rtnl.RTM_DELLINK, 0, body + text(IFLA_IFNAME, n), f"remove {n}", absent)
+                    for n in names
+                ]
+            )
+    finally:
+        os.close(there)
+
+
+def plug(link: NetlinkSocket, host_name: str, bridge: str, *, isolated: bool = False) -> None:
     """Makes our end of an existing wire a port of a bridge (again)."""
     master = u32(_IFLA_MASTER, socket.if_nametoindex(bridge))
-    link.request([link_up(host_name, 0, master), _hairpin(host_name)])
+    link.request([link_up(host_name, 0, master), _port(host_name, isolated=isolated)])

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stackctl.net import nft
@@ -21,7 +22,8 @@ from stackctl.net.netlink import NETLINK_NETFILTER, NetlinkError, NetlinkSocket,
 from stackctl.net.nft import FoundChain, FoundRule, Table
 
 _OURS = "stackctl-"
-_FAMILIES = (nft.FAMILY_IP, nft.FAMILY_INET)
+_FAMILIES = (nft.FAMILY_IP, nft.FAMILY_IP6, nft.FAMILY_INET)
+_IPTABLES = (nft.FAMILY_IP, nft.FAMILY_IP6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +50,17 @@ class _Opening:
 
 def _openings(link: NetlinkSocket) -> list[_Opening]:
     chains = nft.chains(link)
-    docker_user = any(c.table == "filter" and c.name == "DOCKER-USER" for c in chains)
+    docker_users = {c.family for c in chains if (c.table, c.name) == ("filter", "DOCKER-USER")}
     found = []
     for chain in chains:
         if not _forwards(chain):
             continue
         table = Table(chain.family, chain.table)
-        if chain.family == nft.FAMILY_IP and chain.table == "filter" and chain.policy == 0:
+        if chain.family in _IPTABLES and chain.table == "filter" and chain.policy == 0:
             # dockerd puts its jump to DOCKER-USER first again at each of its starts.
-            name = "DOCKER-USER" if docker_user else chain.name
-            owner = "dockerd" if docker_user else "iptables"
+            of_docker = chain.family in docker_users
+            name = "DOCKER-USER" if of_docker else chain.name
+            owner = "dockerd" if of_docker else "iptables"
             found.append(_Opening(table, name, owner))
         elif chain.table == "firewalld" and chain.name == "filter_FORWARD":
             found.append(_Opening(table, chain.name, "firewalld"))
@@ -73,9 +76,12 @@ def _forwards(chain: FoundChain) -> bool:
     )
 
 
-def _rules(opening: _Opening, prefix: str, mark: str) -> list[Request]:
-    """`-i prefix+ -j ACCEPT` and `-o prefix+ -j ACCEPT` in the shape that iptables reads."""
-    start = prefix.encode()
+def _rules(opening: _Opening, names: Sequence[str], mark: str) -> list[Request]:
+    """`-i prefix+ -j ACCEPT` and `-o prefix+ -j ACCEPT` in the shape that iptables reads.
+
+    The first of `names` is a prefix, the others are whole names.
+    """
+    prefix, *whole = names
     return [
         opening.table.rule(
             opening.chain,
@@ -83,6 +89,7 @@ def _rules(opening: _Opening, prefix: str, mark: str) -> list[Request]:
             comment=mark,
             insert=True,
         )
+        for start in (prefix.encode(), *(nft.ifname(name) for name in whole))
         for key in (x.META_IIFNAME, x.META_OIFNAME)
     ]
 
@@ -91,19 +98,20 @@ def _marked(link: NetlinkSocket, table: Table, mark: str) -> list[FoundRule]:
     return [rule for rule in nft.rules(link, table) if rule.comment == mark]
 
 
-def open_for(link: NetlinkSocket, prefix: str, mark: str) -> list[str]:
-    """Lets interfaces whose names start with `prefix` pass; gives the owners let through.
+def open_for(link: NetlinkSocket, names: Sequence[str], mark: str) -> list[str]:
+    """Lets our interfaces pass; gives the owners let through.
 
-    Right to call again: what is open already stays as it is. Errors are
+    `names`: what the engine's names start with, then bridges that are called
+    otherwise. Right to call again: what is open already stays as it is. Errors are
     swallowed chain by chain: a foreign chain may vanish while we look at it.
     """
     owners = []
     for opening in _openings(link):
         present = [r for r in _marked(link, opening.table, mark) if r.chain == opening.chain]
-        if len(present) != 2:
+        if len(present) != 2 * len(names):
             stale = [opening.table.delete_rule(r.chain, r.handle) for r in present]
             try:
-                nft.commit(link, stale + _rules(opening, prefix, mark))
+                nft.commit(link, stale + _rules(opening, names, mark))
             except NetlinkError:
                 continue
         owners.append(opening.owner)

@@ -10,12 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import os
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from stackctl.errors import Conflict, ContainerError, MachineError, NotPermitted, StackctlError
+from stackctl.errors import (
+    Conflict,
+    ContainerError,
+    MachineError,
+    NotFound,
+    NotPermitted,
+    StackctlError,
+)
 from stackctl.linux import ns
 from stackctl.net import bridge, conntrack, endpoint, firewall, holder, nft, rtnl
 from stackctl.net.endpoint import Wire
@@ -28,10 +37,17 @@ from stackctl.net.netlink import (
     NetlinkSocket,
     Request,
 )
-from stackctl.net.pool import Network, mac_of
+from stackctl.net.options import Trunk
+from stackctl.net.pool import AnyNetwork, link_local_of
 from stackctl.net.rules import EngineTable, Forward, NetworkWalls
+from stackctl.net.stations import Station
 from stackctl.net.upstreams import host_nameservers
 from stackctl.state.paths import Paths
+
+#: (protocol, address, first, last, twin): see `Kernel.publish`.
+Wish = tuple[str, str, int, int, str]
+
+_NO_SUCH_TABLE = (errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 
 
 def translated(error: OSError, what: str) -> StackctlError:
@@ -49,6 +65,26 @@ def translated(error: OSError, what: str) -> StackctlError:
     return MachineError(f"{what}: {error}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bridge:
+    """A network that is a bridge here. `gateways` have a prefix length."""
+
+    walls: NetworkWalls
+    gateways: tuple[str, ...]
+    mac: str
+    mtu: int = 0
+
+
+def station_of(wire: Wire) -> Station | None:
+    """What the wire's container may call itself; None when it is no port of a bridge."""
+    if wire.trunk is not None:
+        return None
+    addresses = [address.partition("/")[0] for address in wire.addresses]
+    if wire.has_ipv6:
+        addresses.append(link_local_of(wire.mac))
+    return Station(port=wire.host_name, mac=wire.mac, addresses=tuple(addresses))
+
+
 class Kernel:
     """Sockets, the table, and what is still to do."""
 
@@ -56,7 +92,7 @@ class Kernel:
         self._paths = paths
         self._resolv_conf = resolv_conf
         self.keeper = KeeperLink(paths, resolv_conf)
-        self.table = EngineTable(paths.nft_table)
+        self.table = EngineTable(paths.nft_table, f"v{paths.tag}")
         self._is_installed = False
         self._requests: list[Request] = []
         self._udp_ports: set[int] = set()
@@ -150,15 +186,23 @@ class Kernel:
             self._install()
 
     def _install(self) -> None:
-        """The whole table in one batch, forwarding on, and our way through other firewalls."""
-        nft.commit(self._rules, self.table.whole())
+        """The whole tables in one batch, forwarding on, and our way through other firewalls."""
+        try:
+            nft.commit(self._rules, self.table.whole())
+        except NetlinkError as error:
+            stations = self.table.stations
+            if error.errno not in _NO_SUCH_TABLE or not stations.is_possible:
+                raise
+            # A kernel without nftables on bridges: all but the walls within one bridge.
+            stations.is_possible = False
+            nft.commit(self._rules, self.table.whole())
         self._is_installed = True
         self.let_through()
 
     def _uninstall(self) -> None:
-        """The last network has gone: so do the table and our way through other firewalls."""
+        """The last network has gone: so do the tables and our way through other firewalls."""
         if self._is_installed:
-            nft.commit(self._rules, self.table.removal())
+            nft.commit(self._rules, self.table.removal(nft.tables(self._rules)))
             self._is_installed = False
             firewall.close_for(self._rules, self.table.table.name)
 
@@ -167,7 +211,11 @@ class Kernel:
         if not self._is_installed:
             return
         _ensure_setting("ipv4/ip_forward", "1")
-        firewall.open_for(self._rules, f"sc{self._paths.tag}", self.table.table.name)
+        if self.table.has6:
+            _forward_ipv6()
+        ours = f"sc{self._paths.tag}"
+        named = [n for n in self.table.networks if not n.startswith(ours)]
+        firewall.open_for(self._rules, (ours, *named), self.table.table.name)
 
     def flush_late(self) -> None:
         """Removes links that are not wanted any more, with one wait for all."""
@@ -184,24 +232,62 @@ class Kernel:
 
     # --- networks -----------------------------------------------------------------
 
-    def networks_in_use(self) -> list[Network]:
+    def networks_in_use(self, family: int = socket.AF_INET) -> list[AnyNetwork]:
         """What a new subnet must not overlap: routes, addresses, the resolvers' addresses."""
-        found = rtnl.networks_in_use(self._links)
-        return found + [Network(a) for a in host_nameservers(self._resolv_conf)]
+        found = rtnl.networks_in_use(self._links, family)
+        resolvers = host_nameservers(self._resolv_conf) if family == socket.AF_INET else []
+        return found + [ipaddress.ip_network(a) for a in resolvers]
 
-    def make_network(self, walls: NetworkWalls, gateway: str, mtu: int) -> None:
-        """Bridge and rules. `gateway` has a prefix length."""
+    def make_network(self, wanted: Bridge) -> None:
+        """Bridge and rules."""
+        name = wanted.walls.bridge
+        is_ours = name.startswith(f"sc{self._paths.tag}")
+        if not is_ours and os.path.exists(f"/sys/class/net/{name}"):
+            raise Conflict(
+                f"there is an interface called {name} already",
+                hint="choose another com.docker.network.bridge.name, or leave it out",
+            )
         try:
-            mac = mac_of(gateway)
-            bridge.make_bridge(self._links, walls.bridge, gateway, mac, mtu=mtu)
+            self._make_bridge(wanted)
         except OSError as error:
-            self._doomed.append(walls.bridge)
-            raise translated(error, f"bridge {walls.bridge}") from error
-        self._requests += self.table.add_network(walls)
+            self._doomed.append(name)
+            raise translated(error, f"bridge {name}") from error
+        self._requests += self.table.add_network(wanted.walls)
+        if self._is_installed and not is_ours:
+            self.let_through()
+        elif self._is_installed and self.table.has6:
+            _forward_ipv6()
+
+    def _make_bridge(self, wanted: Bridge) -> None:
+        bridge.make_bridge(
+            self._links, wanted.walls.bridge, wanted.gateways, wanted.mac, mtu=wanted.mtu
+        )
 
     def drop_network(self, name: str) -> None:
         self._requests += self.table.remove_network(name)
         self._doomed.append(name)
+
+    def check_trunk(self, trunk: Trunk) -> None:
+        """StackctlError when no interface could be made on it."""
+        if not os.path.exists(f"/sys/class/net/{trunk.parent}"):
+            raise NotFound(
+                f'there is no interface "{trunk.parent}" on this machine',
+                hint="`ip link` lists them; the option parent names one",
+            )
+        links = self._links  # opens `home`, too
+        wire = Wire(
+            bridge="",
+            host_name="",
+            name=f"sc{self._paths.tag}try",
+            mac="0a:5c:00:00:00:01",
+            addresses=(),
+            trunk=trunk,
+        )
+        try:
+            links.request([endpoint.new_on_trunk(wire, trunk, self._home)])
+        except OSError as error:
+            raise translated(error, f"driver {trunk.kind} on {trunk.parent}") from error
+        bridge.remove_links(links, [wire.name], self._group)
 
     # --- endpoints ----------------------------------------------------------------
 
@@ -210,30 +296,54 @@ class Kernel:
         links = self._links
         if any(wire.host_name in self._doomed for wire in wires):
             self.flush_late()  # of the container's former life
+        stations = [s for s in map(station_of, wires) if s]
+        self._requests += self.table.add_stations(stations)
         try:
             endpoint.attach(links, pid, wires, self._home)
         except OSError as error:
-            self._doomed += [wire.host_name for wire in wires]
-            if not os.path.exists(f"/proc/{pid}/ns/net"):
-                brief = "the container ended before its network was attached"
-                raise ContainerError(brief) from error
-            raise translated(error, "attaching to the network") from error
+            self.detach([wire.host_name for wire in wires])
+            raise self._attaching(error, pid) from error
+
+    @staticmethod
+    def _attaching(error: OSError, pid: int) -> StackctlError:
+        if not os.path.exists(f"/proc/{pid}/ns/net"):
+            return ContainerError("the container ended before its network was attached")
+        return translated(error, "attaching to the network")
+
+    def route(self, pid: int, ways: Sequence[tuple[str, str]]) -> None:
+        """Makes (gateway, interface) the default routes of a container."""
+        try:
+            _ = self._links
+            endpoint.route(pid, ways, self._home)
+        except OSError as error:
+            raise self._attaching(error, pid) from error
 
     def detach(self, names: Iterable[str]) -> None:
-        self._doomed += names
+        gone = list(names)
+        self._requests += self.table.remove_stations(gone)
+        self._doomed += gone
+
+    def unplug(self, pid: int, interfaces: Sequence[str]) -> None:
+        """Takes interfaces out of a living container that have no end on the host."""
+        try:
+            _ = self._links
+            endpoint.unplug_inside(pid, interfaces, self._home)
+        except OSError as error:
+            raise self._attaching(error, pid) from error
 
     # --- ports --------------------------------------------------------------------
 
     def publish(
         self,
         owner: str,
-        wishes: Sequence[tuple[str, str, int, int]],
-        forward: Callable[[int, int], Forward],
+        wishes: Sequence[Wish],
+        forward: Callable[[int, int], Sequence[Forward]],
         name_of: Callable[[str], str],
     ) -> list[int]:
-        """Holds the wished ports (protocol, address, first, last) and leads them on.
+        """Holds the wished ports (protocol, address, first, last, twin) and leads them on.
 
-        `forward(index, number)` is the wish's way; `name_of(container id)` names a
+        `twin` is another address ("" for none) where the same number is held.
+        `forward(index, number)` are the wish's ways; `name_of(container id)` names a
         holder of our own. Conflict: a port is taken.
         """
         if self._releases:
@@ -242,7 +352,7 @@ class Kernel:
         if not reply["ok"]:
             raise _clash(wishes[reply["busy"]], reply["errno"], name_of(reply["owner"]))
         numbers: list[int] = reply["numbers"]
-        forwards = [forward(index, number) for index, number in enumerate(numbers)]
+        forwards = [way for index, number in enumerate(numbers) for way in forward(index, number)]
         self._requests += self.table.add_forwards(forwards)
         self._note_udp(forwards)
         self._owners.update({(f.protocol, f.host_ip, f.host_port): owner for f in forwards})
@@ -262,7 +372,16 @@ class Kernel:
     # --- names --------------------------------------------------------------------
 
     def set_names(self, container: str, raw: dict[str, Any]) -> None:
-        self._names[container] = self._known[container] = raw
+        """`raw` as the keeper has it; resolver "keep": the one it has now."""
+        pending = self._names.get(container)
+        if raw["resolver"] == "keep":
+            known = self._known.get(container, {}).get("resolver")
+            self._known[container] = {**raw, "resolver": known}
+            if pending is not None and pending["resolver"] != "keep":
+                raw = {**raw, "resolver": pending["resolver"]}
+        else:
+            self._known[container] = raw
+        self._names[container] = raw
 
     def drop_names(self, container: str) -> None:
         self._names[container] = None
@@ -272,43 +391,59 @@ class Kernel:
 
     def converge(
         self,
-        networks: Sequence[tuple[NetworkWalls, str, int]],
-        veths: dict[str, str],
+        networks: Sequence[Bridge],
+        wires: Mapping[str, Wire],
         forwards: Sequence[tuple[Forward, str]],
         containers: Sequence[str],
     ) -> list[list[Any]]:
         """Makes the kernel and the keeper what the records say; gives the ports that were lost.
 
-        `networks`: (walls, gateway, mtu); `veths`: our end -> its bridge; `forwards`
-        with the container id each.
+        `wires`: those that may exist, by our end; `forwards` with the container id
+        each. A lost port ([protocol, address, number]) leads nowhere any more: it is
+        somebody else's.
         """
         try:
-            self._converge_links(networks, veths)
+            self._converge_links(networks, wires)
         except OSError as error:
             raise translated(error, "networks") from error
-        for walls, _, _ in networks:
-            self.table.add_network(walls)
-        self.table.add_forwards(f for f, _ in forwards)
-        name = (nft.FAMILY_IP, self.table.table.name)
+        lost = self._converge_ports(networks, forwards, containers)
+        gone = {tuple(key) for key in lost}
+        for network in networks:
+            self.table.add_network(network.walls)
+        kept = [f for f, _ in forwards if (f.protocol, f.host_ip, f.host_port) not in gone]
+        self.table.add_forwards(kept)
+        self.table.add_stations(s for s in map(station_of, wires.values()) if s)
+        found = nft.tables(self._rules)
+        stale = EngineTable(self.table.table.name).removal(found)
         if not self.table.is_empty:
+            if len(stale) > 1 and not self.table.has6:
+                nft.commit(self._rules, stale)
             self._install()
-        elif name in nft.tables(self._rules):
-            nft.commit(self._rules, self.table.removal())
+        elif stale:
+            nft.commit(self._rules, stale)
             firewall.close_for(self._rules, self.table.table.name)
         self._requests = []
-        if not (networks or forwards or self.keeper.exists):
+        return lost
+
+    def _converge_ports(
+        self,
+        networks: Sequence[Bridge],
+        forwards: Sequence[tuple[Forward, str]],
+        containers: Sequence[str],
+    ) -> list[list[Any]]:
+        if not (networks or forwards or containers or self.keeper.exists):
             return []
         self._owners = {(f.protocol, f.host_ip, f.host_port): owner for f, owner in forwards}
         ports = [[*key, owner] for key, owner in self._owners.items()]
         lost: list[list[Any]] = self.keeper.call("converge", keep=containers, ports=ports)["lost"]
+        for protocol, address, number in lost:
+            self._owners.pop((protocol, address, number), None)
         kept = self.keeper.call("show")["table"]["containers"]
         self._known = {raw["id"]: raw for raw in kept}
         return lost
 
-    def _converge_links(
-        self, networks: Sequence[tuple[NetworkWalls, str, int]], veths: dict[str, str]
-    ) -> None:
-        ours = {walls.bridge for walls, _, _ in networks}
+    def _converge_links(self, networks: Sequence[Bridge], wires: Mapping[str, Wire]) -> None:
+        ours = {network.walls.bridge for network in networks}
         tag = self._paths.tag
         present = [name for _, name in socket.if_nameindex()]
         if not networks and not any(n.startswith((f"sc{tag}", f"v{tag}")) for n in present):
@@ -317,14 +452,14 @@ class Kernel:
         for link in links:
             stray_bridge = link.kind == "bridge" and link.name.startswith(f"sc{tag}")
             stray_veth = link.kind == "veth" and link.name.startswith(f"v{tag}")
-            if (stray_bridge and link.name not in ours) or (stray_veth and link.name not in veths):
+            if (stray_bridge and link.name not in ours) or (stray_veth and link.name not in wires):
                 self._doomed.append(link.name)
-        for walls, gateway, mtu in networks:
-            mac = mac_of(gateway)
-            bridge.make_bridge(self._links, walls.bridge, gateway, mac, mtu=mtu)
+        for network in networks:
+            self._make_bridge(network)
         for link in links:
-            if link.kind == "veth" and link.name in veths and not link.master:
-                endpoint.plug(self._links, link.name, veths[link.name])
+            if link.kind == "veth" and link.name in wires and not link.master:
+                wire = wires[link.name]
+                endpoint.plug(self._links, link.name, wire.bridge, isolated=wire.isolated)
         self.flush_late()
 
     def repair(self) -> None:
@@ -332,21 +467,28 @@ class Kernel:
         if self._is_installed:
             self._install()
 
-    def revive_keeper(self) -> None:
-        """Starts a keeper that died, if there is anything to keep, and tells it all we know."""
+    def revive_keeper(self) -> list[list[Any]]:
+        """Starts a keeper that died, if there is anything to keep, and tells it all we know.
+
+        Gives the ports that somebody took meanwhile; they lead nowhere any more.
+        """
         self.keeper.disconnect()
         if not (self._known or self._owners):
-            return
+            return []
         ports = [[*key, owner] for key, owner in self._owners.items()]
-        self.keeper.call("converge", keep=list(self._known), ports=ports)
+        reply = self.keeper.call("converge", keep=list(self._known), ports=ports)
         self.keeper.call("names", containers=list(self._known.values()))
+        lost: list[list[Any]] = reply["lost"]
+        gone = [self._owners.pop((p, a, n), "") and (p, a, n) for p, a, n in lost]
+        keys = {key for key in gone if key}
+        mine = [f for key, f in self.table.forwards.items() if key in keys]
+        self._requests += self.table.remove_forwards(mine)
+        return lost
 
     def remove_everything(self) -> None:
         """Table, openings, links, keeper."""
         try:
-            name = (nft.FAMILY_IP, self.table.table.name)
-            if name in nft.tables(self._rules):
-                nft.commit(self._rules, self.table.removal())
+            nft.commit(self._rules, self.table.removal(nft.tables(self._rules)))
             self._is_installed = False
             self.table.clear()
             self._known.clear()
@@ -370,9 +512,32 @@ def _ensure_setting(path: str, value: str) -> None:
         bridge.write_setting(path, value)
 
 
-def _clash(wish: tuple[str, str, int, int], number: int, of_ours: str) -> StackctlError:
+def _forward_ipv6() -> None:
+    """Lets the machine route IPv6 without losing what it learns from its own router.
+
+    With forwarding on the kernel ignores router advertisements where accept_ra is 1
+    (Documentation/networking/ip-sysctl.rst).
+    """
+    with contextlib.suppress(OSError):
+        with open("/proc/sys/net/ipv6/conf/all/forwarding") as file:
+            if file.read().strip() == "1":
+                return
+        for _, name in socket.if_nameindex():
+            with open(f"/proc/sys/net/ipv6/conf/{name}/accept_ra") as file:
+                learns = file.read().strip() == "1"
+            if learns:
+                bridge.write_setting(f"ipv6/conf/{name}/accept_ra", "2")
+        bridge.write_setting("ipv6/conf/all/forwarding", "1")
+
+
+def _clash(wish: Wish, number: int, of_ours: str) -> StackctlError:
     """Why a port could not be had."""
-    protocol, address, first, last = wish
+    protocol, address, first, last, _ = wish
+    if number in (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT):
+        return MachineError(
+            f"this kernel has no {protocol.upper()}: port {first} cannot be published",
+            hint=f"try `modprobe {protocol}`, or another kernel",
+        )
     if number == errno.EADDRNOTAVAIL:
         return StackctlError(
             f"{address} is not an address of this machine",

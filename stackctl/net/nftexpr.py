@@ -8,6 +8,7 @@ include/uapi/linux/netfilter/nf_tables.h.
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 
 from stackctl.net.netlink import attr, be32, nested, text
 
@@ -19,7 +20,7 @@ PARTS = 8
 _DROP, _ACCEPT, _JUMP, _RETURN = 0, 1, -3, -5
 
 META_L4PROTO, META_IIFNAME, META_OIFNAME, META_NFPROTO = 16, 6, 7, 15
-_NETWORK, _TRANSPORT = 1, 2
+_LINK, _NETWORK, _TRANSPORT = 0, 1, 2
 
 CT_ESTABLISHED, CT_RELATED, CT_INVALID = 2, 4, 1
 #: enum ip_conntrack_status: this connection's destination was translated.
@@ -48,6 +49,34 @@ def saddr4(register: int = REG) -> bytes:
 
 def daddr4(register: int = REG) -> bytes:
     return _payload(_NETWORK, 16, 4, register)
+
+
+def saddr6(register: int = REG) -> bytes:
+    """The IPv6 source address."""
+    return _payload(_NETWORK, 8, 16, register)
+
+
+def ether_saddr(register: int = REG) -> bytes:
+    """The source MAC address (family bridge only, as the next three)."""
+    return _payload(_LINK, 6, 6, register)
+
+
+def ether_type(register: int = REG) -> bytes:
+    return _payload(_LINK, 12, 2, register)
+
+
+def arp_sender4(register: int = REG) -> bytes:
+    """The sender's IPv4 address in an ARP message (RFC 826)."""
+    return _payload(_NETWORK, 14, 4, register)
+
+
+def icmp_type(register: int = REG) -> bytes:
+    return _payload(_TRANSPORT, 0, 1, register)
+
+
+def advertised6(register: int = REG) -> bytes:
+    """The target address in a neighbour advertisement (RFC 4861, 4.4)."""
+    return _payload(_TRANSPORT, 8, 16, register)
 
 
 def sport(register: int = REG) -> bytes:
@@ -169,9 +198,36 @@ def daddr_is_local() -> tuple[bytes, ...]:
     return load, equal(struct.pack("=I", _RTN_LOCAL))
 
 
-def dnat4(address: int, port: int) -> bytes:
-    """Destination becomes the IPv4 address and port in these registers."""
-    return _expression("nat", be32(1, 1), be32(2, 2), be32(3, address), be32(5, port))
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the addresses of an IP version are, and how it is called (NFPROTO_..., nft's type)."""
+
+    family: int
+    type_number: int
+    #: Of an address, in bytes.
+    length: int
+    source: int
+    destination: int
+
+    @property
+    def parts(self) -> int:
+        """32-bit registers that an address fills."""
+        return self.length // 4
+
+    def saddr(self, register: int = REG) -> bytes:
+        return _payload(_NETWORK, self.source, self.length, register)
+
+    def daddr(self, register: int = REG) -> bytes:
+        return _payload(_NETWORK, self.destination, self.length, register)
+
+    def dnat(self, address: int, port: int) -> bytes:
+        """Destination becomes the address and port in these registers."""
+        family = be32(2, self.family)
+        return _expression("nat", be32(1, 1), family, be32(3, address), be32(5, port))
+
+
+IPV4 = Layout(2, 7, 4, 12, 16)
+IPV6 = Layout(10, 8, 16, 8, 24)
 
 
 def masquerade() -> bytes:

@@ -3,38 +3,97 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 
 from stackctl.errors import StackctlError
 from stackctl.model.network import IpamPool, NetworkConfig
 from stackctl.model.record import NetworkRecord
+from stackctl.net.pool import AnyNetwork
 from stackctl.net.rules import NetworkWalls
 
+_BRIDGE = "com.docker.network.bridge"
 _MTU = "com.docker.network.driver.mtu"
-_MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
-_KNOWN = (_MTU, _MASQUERADE)
+_MASQUERADE = f"{_BRIDGE}.enable_ip_masquerade"
+_ICC = f"{_BRIDGE}.enable_icc"
+_NAME = f"{_BRIDGE}.name"
+_BINDING = f"{_BRIDGE}.host_binding_ipv4"
+_PARENT, _MACVLAN_MODE, _IPVLAN_MODE = "parent", "macvlan_mode", "ipvlan_mode"
+
+#: Driver -> the options that it knows.
+OPTIONS = {
+    "bridge": (_MTU, _MASQUERADE, _ICC, _NAME, _BINDING),
+    "macvlan": (_MTU, _PARENT, _MACVLAN_MODE),
+    "ipvlan": (_MTU, _PARENT, _IPVLAN_MODE),
+    "host": (),
+    "none": (),
+}
+#: include/uapi/linux/if_link.h: MACVLAN_MODE_..., IPVLAN_MODE_...
+MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
+IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
+#: An interface name's length in the kernel, without its end (IFNAMSIZ).
+_NAME_LENGTH = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trunk:
+    """What macvlan and ipvlan interfaces are made on. `mode` as the kernel numbers it."""
+
+    kind: str
+    parent: str
+    mode: int
 
 
 def check_config(config: NetworkConfig) -> None:
     """StackctlError when a network cannot be made as it is wanted."""
     name = f'network "{config.name}"'
-    if config.driver not in ("bridge", ""):
+    known = OPTIONS.get(config.driver or "bridge")
+    if known is None:
         raise StackctlError(
-            f'{name}: driver "{config.driver}" is not supported', hint='use the driver "bridge"'
+            f'{name}: driver "{config.driver}" is not supported',
+            hint=f"supported: {', '.join(OPTIONS)}",
         )
-    if config.enable_ipv6:
-        raise StackctlError(f"{name}: IPv6 is not supported yet", hint="leave enable_ipv6 out")
-    if not config.enable_ipv4:
-        raise StackctlError(f"{name}: a network without IPv4 is not supported yet")
+    if not config.enable_ipv4 and not config.enable_ipv6:
+        raise StackctlError(
+            f"{name}: neither IPv4 nor IPv6 is enabled",
+            hint="for a container without any network: `network_mode: none`",
+        )
     for option in config.driver_opts:
-        if option not in _KNOWN:
-            known = ", ".join(_KNOWN)
+        if option not in known:
+            supported = ", ".join(known) or "none"
             raise StackctlError(
-                f"{name}: driver option {option} is not supported", hint=f"supported: {known}"
+                f"{name}: driver option {option} is not supported", hint=f"supported: {supported}"
             )
-    if len(config.ipam) > 1:
-        raise StackctlError(f"{name}: more than one address pool is not supported yet")
+    _check_values(name, config)
     for pool in config.ipam:
         _check_pool(name, pool)
+    _check_families(name, config)
+
+
+def _check_values(name: str, config: NetworkConfig) -> None:
+    mtu_of(config)
+    for option in (_MASQUERADE, _ICC):
+        if config.driver_opts.get(option, "true").lower() not in ("true", "false", "1", "0"):
+            raise StackctlError(f"{name}: {option} must be true or false")
+    title = config.driver_opts.get(_NAME, "")
+    if len(title) > _NAME_LENGTH or "/" in title or any(c.isspace() for c in title):
+        raise StackctlError(f"{name}: {title!r} cannot be an interface's name")
+    trunk_of(config)
+
+
+def _check_families(name: str, config: NetworkConfig) -> None:
+    versions: list[int] = [ipaddress.ip_network(p.subnet).version for p in config.ipam if p.subnet]
+    for version, enabled in ((4, config.enable_ipv4), (6, config.enable_ipv6)):
+        if version in versions and not enabled:
+            hint = "set enable_ipv6: true" if version == 6 else "leave enable_ipv4 out"
+            raise StackctlError(
+                f"{name}: it has an IPv{version} subnet but no IPv{version}", hint=hint
+            )
+        if versions.count(version) > 1:
+            raise StackctlError(
+                f"{name}: more than one IPv{version} pool",
+                hint=f"one larger subnet, with ip_range if need be: a driver of type"
+                f" {config.driver or 'bridge'} has one subnet of each IP version",
+            )
 
 
 def _check_pool(name: str, pool: IpamPool) -> None:
@@ -52,15 +111,32 @@ def _check_pool(name: str, pool: IpamPool) -> None:
         part = ipaddress.ip_network(pool.ip_range) if pool.ip_range else subnet
     except ValueError as error:
         raise StackctlError(f"{name}: {error}") from error
-    if subnet.version != 4:
-        raise StackctlError(f"{name}: IPv6 subnets are not supported yet")
-    if subnet.prefixlen > 30:
-        raise StackctlError(f"{name}: subnet {subnet} is too small", hint="use /30 or larger")
+    largest = 30 if subnet.version == 4 else 126
+    if subnet.prefixlen > largest:
+        raise StackctlError(
+            f"{name}: subnet {subnet} is too small", hint=f"use /{largest} or larger"
+        )
     for address in addresses:
         if address not in subnet:
             raise StackctlError(f"{name}: address {address} is not in subnet {subnet}")
-    if part.version != 4 or not part.subnet_of(subnet):
+    if not _is_part(part, subnet):
         raise StackctlError(f"{name}: ip_range {part} is not in subnet {subnet}")
+
+
+def _is_part(part: AnyNetwork, whole: AnyNetwork) -> bool:
+    return (
+        part.version == whole.version
+        and part.network_address in whole
+        and part.broadcast_address in whole
+    )
+
+
+def pool_of(config: NetworkConfig, version: int) -> IpamPool:
+    """The pool of one IP version; an empty one when the engine chooses."""
+    for pool in config.ipam:
+        if pool.subnet and ipaddress.ip_network(pool.subnet).version == version:
+            return pool
+    return IpamPool()
 
 
 def mtu_of(config: NetworkConfig) -> int:
@@ -71,11 +147,55 @@ def mtu_of(config: NetworkConfig) -> int:
     return int(text)
 
 
+def bridge_name_of(config: NetworkConfig) -> str:
+    """The bridge's name if the user chose it."""
+    return config.driver_opts.get(_NAME, "")
+
+
+def binding_of(config: NetworkConfig) -> str:
+    """The address that ports of the network's containers are published on by default, or ""."""
+    return config.driver_opts.get(_BINDING, "")
+
+
+def is_bridge(config: NetworkConfig) -> bool:
+    return config.driver in ("", "bridge")
+
+
+def trunk_of(config: NetworkConfig) -> Trunk | None:
+    """For macvlan and ipvlan. StackctlError for a mode that there is not, or no parent."""
+    if config.driver not in ("macvlan", "ipvlan"):
+        return None
+    name = f'network "{config.name}"'
+    modes = MACVLAN_MODES if config.driver == "macvlan" else IPVLAN_MODES
+    option, usual = (
+        (_MACVLAN_MODE, "bridge") if config.driver == "macvlan" else (_IPVLAN_MODE, "l2")
+    )
+    mode = config.driver_opts.get(option, usual)
+    if mode not in modes:
+        raise StackctlError(f"{name}: {option} {mode!r} is none of {', '.join(modes)}")
+    parent = config.driver_opts.get(_PARENT, "")
+    if not parent:
+        raise StackctlError(
+            f"{name}: driver {config.driver} needs the option parent",
+            hint="driver_opts: {parent: eth0}, an interface of this machine",
+        )
+    return Trunk(kind=config.driver, parent=parent, mode=modes[mode])
+
+
+def has_icc(config: NetworkConfig) -> bool:
+    return _is_on(config, _ICC)
+
+
 def walls_of(record: NetworkRecord) -> NetworkWalls:
-    masquerade = record.config.driver_opts.get(_MASQUERADE, "true").lower()
     return NetworkWalls(
         bridge=record.bridge,
         subnet=record.subnet4,
+        subnet6=record.subnet6,
         internal=record.config.internal,
-        masquerade=masquerade not in ("false", "0"),
+        masquerade=_is_on(record.config, _MASQUERADE),
+        icc=has_icc(record.config),
     )
+
+
+def _is_on(config: NetworkConfig, option: str) -> bool:
+    return config.driver_opts.get(option, "true").lower() not in ("false", "0")

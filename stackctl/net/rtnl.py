@@ -155,8 +155,11 @@ def new_bridge(name: str, mac: str, mtu: int = 0) -> Request:
     return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, f"add bridge {name}")
 
 
-def networks_in_use(link: NetlinkSocket) -> list[ipaddress.IPv4Network]:
+def networks_in_use(
+    link: NetlinkSocket, family: int = socket.AF_INET
+) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
     """What the machine routes or has an address in, without the default route."""
-    found = {r.destination for r in routes(link)} | {a.address for a in addresses(link)}
-    networks = (ipaddress.IPv4Network(text, strict=False) for text in found)
+    found = {r.destination for r in routes(link, family)}
+    found |= {a.address for a in addresses(link, family)}
+    networks = (ipaddress.ip_network(text, strict=False) for text in found)
     return [n for n in networks if n.prefixlen]

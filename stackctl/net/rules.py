@@ -1,7 +1,9 @@
-"""The engine's own nftables table: what it holds, and the changes to it.
+"""The engine's own nftables tables: what they hold, and the changes to them.
 
-One table of family ip, named after the engine. Rules are fixed; what varies is
-in sets and maps, so that a change is a few elements and never a rule:
+Three tables named after the engine. Those of family ip and ip6 have the same
+shape; that of family bridge keeps containers from using each other's addresses.
+Rules are fixed; what varies is in sets and maps, so that a change is a few
+elements and never a rule:
 
     bridges    our bridges                    local      bridge . the same bridge
     internal   bridges that lead nowhere      subnets    every network's addresses
@@ -9,41 +11,54 @@ in sets and maps, so that a change is a few elements and never a rule:
                use directly                              when they leave
     any        proto . port -> container      at         address . proto . port -> container
 
+    macs, v4, v6 (family bridge)              port . the address its container has
+
 Isolation is in chains of type filter, which come before translation matters:
 a lost map loses a port, never a wall. `EngineTable` is the wanted state; its
-methods change it and return the requests that make the kernel follow.
+methods change it and return the requests that make the kernel follow. The ip6
+table exists from the first IPv6 network on.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from stackctl.net import nft
+from stackctl.net import nft, stations
 from stackctl.net import nftexpr as x
 from stackctl.net.netlink import Request
-from stackctl.net.nft import IFNAME, INET_PROTO, INET_SERVICE, IPV4_ADDR, Table, element
+from stackctl.net.nft import IFNAME, INET_PROTO, INET_SERVICE, DataType, Table, element
+from stackctl.net.nftexpr import IPV4, IPV6, Layout
+from stackctl.net.stations import Station
 
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 
 _RAW, _DSTNAT, _FILTER, _SRCNAT = -300, -100, 0, 100
 _LOOPBACK = (b"\x7f\0\0\0", b"\xff\0\0\0")
+_LOOPBACK6 = (b"\0" * 15 + b"\x01", b"\xff" * 16)
+_ANY = ("", "0.0.0.0", "::")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkWalls:
-    """What the table needs to know of one network. `subnet` as "10.4.0.0/22"."""
+    """What the tables need to know of one network. Subnets as "10.4.0.0/22", or ""."""
 
     bridge: str
     subnet: str
+    subnet6: str = ""
     internal: bool = False
     masquerade: bool = True
+    #: Containers of the network may speak to each other.
+    icc: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forward:
-    """A host port led to a container. `host_ip` "" or "0.0.0.0" is every address."""
+    """A host port led to a container. `host_ip` "", "0.0.0.0" or "::" is every address.
+
+    Host and container address are of the same family.
+    """
 
     protocol: str
     host_ip: str
@@ -51,27 +66,34 @@ class Forward:
     address: str
     port: int
 
+    @property
+    def version(self) -> int:
+        return 6 if ":" in self.address else 4
+
 
 def _bounds(subnet: str) -> tuple[int, int]:
-    network = ipaddress.IPv4Network(subnet)
+    network = ipaddress.ip_network(subnet)
     return int(network.network_address), int(network.broadcast_address)
 
 
-def _network_elements(walls: NetworkWalls) -> dict[str, list[bytes]]:
-    """The elements of one network, by set."""
+def _network_elements(walls: NetworkWalls, version: int) -> dict[str, list[bytes]]:
+    """The elements of one network, by set; none when it has nothing to do with the family."""
+    chosen, length = (walls.subnet, 4) if version == 4 else (walls.subnet6, 16)
+    if version == 6 and not chosen:
+        return {}  # such a bridge has no IPv6 at all
     name = nft.ifname(walls.bridge)
-    subnet = nft.interval(*_bounds(walls.subnet), 4)
-    found = {
-        "bridges": [element(name)],
-        "local": [element(name + name)],
-        "subnets": subnet,
-    }
+    found = {"bridges": [element(name)]}
+    if walls.icc:
+        found["local"] = [element(name + name)]
     if walls.internal:
         found["internal"] = [element(name)]
-        found["guarded"] = subnet
-    elif walls.masquerade:
-        found["guarded"] = subnet
-        found["outgoing"] = subnet
+    if chosen:
+        subnet = nft.interval(*_bounds(chosen), length)
+        found["subnets"] = subnet
+        if walls.internal or walls.masquerade:
+            found["guarded"] = subnet
+        if walls.masquerade and not walls.internal:
+            found["outgoing"] = subnet
     return found
 
 
@@ -79,19 +101,23 @@ def _forward_element(forward: Forward, *, delete: bool = False) -> tuple[str, by
     """(map, element) of one published port."""
     protocol = bytes((PROTOCOLS[forward.protocol],))
     key = nft.join(protocol, nft.port(forward.host_port))
-    address = ipaddress.IPv4Address(forward.address).packed
+    address = ipaddress.ip_address(forward.address).packed
     target = None if delete else nft.join(address, nft.port(forward.port))
-    if forward.host_ip in ("", "0.0.0.0"):
+    if forward.host_ip in _ANY:
         return "any", element(key, target)
-    host = ipaddress.IPv4Address(forward.host_ip).packed
+    host = ipaddress.ip_address(forward.host_ip).packed
     return "at", element(host + key, target)
 
 
 class EngineTable:
-    """The wanted contents of one engine's table. No I/O."""
+    """The wanted contents of one engine's tables. No I/O."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, prefix: str = "") -> None:
+        """`prefix`: what the names of the engine's ends of veth pairs begin with."""
         self.table = Table(nft.FAMILY_IP, name)
+        self._table6 = Table(nft.FAMILY_IP6, name)
+        self.stations = stations.StationTable(name, prefix)
+        self._has6 = False
         self.networks: dict[str, NetworkWalls] = {}
         self.forwards: dict[tuple[str, str, int], Forward] = {}
 
@@ -99,19 +125,35 @@ class EngineTable:
     def is_empty(self) -> bool:
         return not self.networks and not self.forwards
 
+    @property
+    def has6(self) -> bool:
+        return self._has6
+
+    def _tables(self) -> tuple[Table, Table]:
+        return self.table, self._table6
+
+    def _of(self, version: int) -> Table:
+        return self.table if version == 4 else self._table6
+
     def add_network(self, walls: NetworkWalls) -> list[Request]:
         requests = self.remove_network(walls.bridge)
         self.networks[walls.bridge] = walls
-        return requests + self._network_requests(walls, delete=False)
+        if walls.subnet6 and not self._has6:
+            self._has6 = True
+            return requests + self._network_requests(walls, 4) + self._whole(6)
+        return requests + self._network_requests(walls)
 
     def remove_network(self, bridge: str) -> list[Request]:
         walls = self.networks.pop(bridge, None)
         return self._network_requests(walls, delete=True) if walls else []
 
-    def _network_requests(self, walls: NetworkWalls, *, delete: bool) -> list[Request]:
+    def _network_requests(
+        self, walls: NetworkWalls, *versions: int, delete: bool = False
+    ) -> list[Request]:
         requests = []
-        for name, elements in _network_elements(walls).items():
-            requests += self.table.elements(name, elements, delete=delete)
+        for version in versions or (4, 6):
+            for name, elements in _network_elements(walls, version).items():
+                requests += self._of(version).elements(name, elements, delete=delete)
         return requests
 
     def add_forwards(self, forwards: Iterable[Forward]) -> list[Request]:
@@ -119,6 +161,10 @@ class EngineTable:
         requests = self.remove_forwards(new)
         for forward in new:
             self.forwards[_key(forward)] = forward
+        if not self._has6 and any(f.version == 6 for f in new):
+            self._has6 = True
+            four = [f for f in new if f.version == 4]
+            return requests + self._forward_requests(four, delete=False) + self._whole(6)
         return requests + self._forward_requests(new, delete=False)
 
     def remove_forwards(self, forwards: Iterable[Forward]) -> list[Request]:
@@ -127,48 +173,71 @@ class EngineTable:
         return self._forward_requests(gone, delete=True)
 
     def _forward_requests(self, forwards: Iterable[Forward], *, delete: bool) -> list[Request]:
-        pages: dict[str, list[bytes]] = {}
+        pages: dict[tuple[int, str], list[bytes]] = {}
         for forward in forwards:
             name, item = _forward_element(forward, delete=delete)
-            pages.setdefault(name, []).append(item)
+            pages.setdefault((forward.version, name), []).append(item)
         requests = []
-        for name, items in pages.items():
-            requests += self.table.elements(name, items, delete=delete)
+        for (version, name), items in pages.items():
+            requests += self._of(version).elements(name, items, delete=delete)
         return requests
+
+    def add_stations(self, stations: Iterable[Station]) -> list[Request]:
+        return self.stations.add(stations)
+
+    def remove_stations(self, ports: Iterable[str]) -> list[Request]:
+        """Unknown ones are no mistake."""
+        return self.stations.remove(ports)
 
     def clear(self) -> None:
         """Nothing is wanted any more."""
         self.networks.clear()
         self.forwards.clear()
+        self.stations.clear()
+        self._has6 = False
 
-    def removal(self) -> list[Request]:
-        """Takes the table away; right also when there is none."""
-        return [self.table.create(), self.table.delete()]
+    def removal(self, present: Collection[tuple[int, str]]) -> list[Request]:
+        """Takes those of our tables away that are `present` ((family, name))."""
+        self._has6 = any(w.subnet6 for w in self.networks.values())
+        mine = (*self._tables(), self.stations.table)
+        return [t.delete() for t in mine if (t.family, t.name) in present]
 
     def whole(self) -> list[Request]:
-        """Replaces the table, whatever it was, by the wanted one: one atomic batch."""
-        requests = [*self.removal(), self.table.create(), *_skeleton(self.table)]
+        """Replaces the tables, whatever they were, by the wanted ones: one atomic batch."""
+        requests = self._whole(4)
+        if self._has6:
+            requests += self._whole(6)
+        return requests + self.stations.whole()
+
+    def _whole(self, version: int) -> list[Request]:
+        table = self._of(version)
+        layout = IPV4 if version == 4 else IPV6
+        requests = [table.create(), table.delete(), table.create(), *_skeleton(table, layout)]
         for walls in self.networks.values():
-            requests += self._network_requests(walls, delete=False)
-        return requests + self._forward_requests(self.forwards.values(), delete=False)
+            requests += self._network_requests(walls, version)
+        mine = [f for f in self.forwards.values() if f.version == version]
+        return requests + self._forward_requests(mine, delete=False)
 
 
 def _key(forward: Forward) -> tuple[str, str, int]:
-    return forward.protocol, forward.host_ip or "0.0.0.0", forward.host_port
+    every = "0.0.0.0" if forward.version == 4 else "::"
+    return forward.protocol, forward.host_ip or every, forward.host_port
 
 
-def _skeleton(table: Table) -> list[Request]:
+def _skeleton(table: Table, layout: Layout) -> list[Request]:
     """Sets, chains and rules, without elements."""
-    target = IPV4_ADDR + INET_SERVICE
+    address = DataType(layout.type_number, layout.length)
+    target = address + INET_SERVICE
+    at = address + INET_PROTO + INET_SERVICE
     sets = [
         table.set("bridges", IFNAME, number=1),
         table.set("internal", IFNAME, number=2),
         table.set("local", IFNAME + IFNAME, number=3),
-        table.set("subnets", IPV4_ADDR, interval=True, number=4),
-        table.set("guarded", IPV4_ADDR, interval=True, number=5),
-        table.set("outgoing", IPV4_ADDR, interval=True, number=6),
+        table.set("subnets", address, interval=True, number=4),
+        table.set("guarded", address, interval=True, number=5),
+        table.set("outgoing", address, interval=True, number=6),
         table.set("any", INET_PROTO + INET_SERVICE, target, number=7),
-        table.set("at", IPV4_ADDR + INET_PROTO + INET_SERVICE, target, number=8),
+        table.set("at", at, target, number=8),
     ]
     chains = [
         table.chain("outside", "filter", nft.HOOK_PREROUTING, _RAW),
@@ -177,21 +246,26 @@ def _skeleton(table: Table) -> list[Request]:
         table.chain("own", "nat", nft.HOOK_OUTPUT, _DSTNAT),
         table.chain("leaving", "nat", nft.HOOK_POSTROUTING, _SRCNAT),
     ]
-    return sets + chains + _filter_rules(table) + _nat_rules(table)
+    return sets + chains + _filter_rules(table, layout) + _nat_rules(table, layout)
 
 
-def _filter_rules(table: Table) -> list[Request]:
+def _loopback(layout: Layout) -> tuple[bytes, bytes]:
+    return _LOOPBACK if layout is IPV4 else _LOOPBACK6
+
+
+def _filter_rules(table: Table, layout: Layout) -> list[Request]:
     into, out_of = x.meta(x.META_IIFNAME), x.meta(x.META_OIFNAME)
     from_us = (into, x.in_set("bridges"))
     both = (into, x.meta(x.META_OIFNAME, x.PARTS + 4), x.in_set("local"))
-    loopback_target = (x.daddr4(), x.masked(_LOOPBACK[1]), x.equal(_LOOPBACK[0]))
+    address, mask = _loopback(layout)
+    loopback_target = (layout.daddr(), x.masked(mask), x.equal(address))
     return [
         # route_localnet makes a bridge accept 127.0.0.0/8: only for answers, which
         # carry the bridge's address here. A container's own packet must not pass.
         table.rule("outside", [*from_us, *loopback_target, x.drop()]),
         table.rule("outside", [*from_us, x.accept()]),
         table.rule("outside", [into, x.equal(nft.ifname("lo")), x.accept()]),
-        table.rule("outside", [x.daddr4(), x.in_set("guarded"), x.drop()]),
+        table.rule("outside", [layout.daddr(), x.in_set("guarded"), x.drop()]),
         # bridge-nf-call-iptables shows us frames within one bridge, too.
         table.rule("between", [*both, x.accept()]),
         table.rule("between", [into, x.in_set("internal"), x.drop()]),
@@ -205,18 +279,19 @@ def _filter_rules(table: Table) -> list[Request]:
     ]
 
 
-def _nat_rules(table: Table) -> list[Request]:
+def _nat_rules(table: Table, layout: Layout) -> list[Request]:
     to_us = (x.meta(x.META_OIFNAME), x.in_set("bridges"))
     elsewhere = (x.meta(x.META_OIFNAME), x.in_set("bridges", inverted=True))
-    p = x.PARTS
+    p, wide = x.PARTS, layout.parts
     protocol_port = (x.meta(x.META_L4PROTO, p), x.dport(p + 1))
-    at = (x.daddr4(p), x.meta(x.META_L4PROTO, p + 1), x.dport(p + 2))
-    target = (x.REG, x.dnat4(x.REG, p + 1))
-    by_any = (*x.daddr_is_local(), *protocol_port, x.from_map("any"), target[1])
-    by_address = (*x.daddr_is_local(), *at, x.from_map("at"), target[1])
-    loopback_target = (x.daddr4(), x.masked(_LOOPBACK[1]), x.equal(_LOOPBACK[0]))
-    loopback_source = (x.saddr4(), x.masked(_LOOPBACK[1]), x.equal(_LOOPBACK[0]))
-    from_inside = (x.saddr4(), x.in_set("subnets"))
+    at = (layout.daddr(p), x.meta(x.META_L4PROTO, p + wide), x.dport(p + wide + 1))
+    to_target = layout.dnat(x.REG, p + wide)
+    by_any = (*x.daddr_is_local(), *protocol_port, x.from_map("any"), to_target)
+    by_address = (*x.daddr_is_local(), *at, x.from_map("at"), to_target)
+    address, mask = _loopback(layout)
+    loopback_target = (layout.daddr(), x.masked(mask), x.equal(address))
+    loopback_source = (layout.saddr(), x.masked(mask), x.equal(address))
+    from_inside = (layout.saddr(), x.in_set("subnets"))
     translated = x.ct_status(x.CT_STATUS_DNAT)
     return [
         # A neighbour may address a frame for 127.0.0.1 to us: translated before the
@@ -230,5 +305,5 @@ def _nat_rules(table: Table) -> list[Request]:
         # From a container to a published port, maybe its own: the answer must come
         # back through us, not straight over the bridge.
         table.rule("leaving", [*to_us, *from_inside, *translated, x.masquerade()]),
-        table.rule("leaving", [*elsewhere, x.saddr4(), x.in_set("outgoing"), x.masquerade()]),
+        table.rule("leaving", [*elsewhere, layout.saddr(), x.in_set("outgoing"), x.masquerade()]),
     ]

@@ -89,14 +89,14 @@ def neighbour() -> Box:
     """Another machine on a LAN with this one, which is .1 there; it routes through us."""
     box = Box()
     with NetlinkSocket(NETLINK_ROUTE) as link:
-        bridge.make_bridge(link, "lan0", f"{LAN}.1/24", "02:00:00:00:00:01")
+        bridge.make_bridge(link, "lan0", [f"{LAN}.1/24"], "02:00:00:00:00:01")
         wire = endpoint.Wire(
             bridge="lan0",
             host_name="lan1",
             name="eth0",
             mac="02:00:00:00:00:02",
-            address=f"{LAN}.2/24",
-            gateway=f"{LAN}.1",
+            addresses=(f"{LAN}.2/24",),
+            gateways=(f"{LAN}.1",),
         )
         endpoint.attach(link, box.pid, [wire], box.home)
     box.serve(7000, text="lan")

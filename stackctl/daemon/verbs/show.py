@@ -223,6 +223,9 @@ def status_text(record: ContainerRecord, now: float) -> str:
     match record.status:
         case Status.RUNNING | Status.PAUSED | Status.STARTING:
             text = f"Up {_span(now - record.started_at)}"
+            if record.error:
+                # It runs, but not as it should: a published port was lost.
+                text += f", {record.error}"
             if record.status is Status.PAUSED:
                 return f"{text} (Paused)"
             if record.health is Health.STARTING:

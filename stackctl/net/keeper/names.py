@@ -1,12 +1,17 @@
 """Who is called what, as each asker sees it. No socket, no clock.
 
-A name belongs to a network; an asker sees the names of the networks it is in.
+A name belongs to a network; an asker sees the names of the networks it is in. Two
+projects may meet in a network and both have a "db" there: a name that a container
+of the asker's own project has (in any of the asker's networks) means those of
+its project only, and others' only when its own project has none. Of several
+containers those that are unhealthy are left out, unless all are.
 `Directory.answer` gives the answer, or says that the query goes elsewhere.
 """
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
@@ -16,6 +21,7 @@ from stackctl.net.keeper.codec import Question
 #: Seconds. Short: replicas come and go, and some programs keep answers.
 TTL = 5
 _V4, _V6 = ".in-addr.arpa", ".ip6.arpa"
+_NO_LINKS: Mapping[str, str] = {}
 
 
 class Elsewhere(Enum):
@@ -55,6 +61,9 @@ class Directory:
         self._hosts: dict[tuple[str, str], _Hosts] = {}
         self._reverse: dict[tuple[str, bytes], str] = {}
         self._turn = 0
+        self._projects: dict[str, str] = {}
+        self._links: dict[str, dict[str, str]] = {}
+        self._weak: set[str] = set()
         #: Changes with every change: what was answered before may be wrong.
         self.generation = 0
 
@@ -62,9 +71,26 @@ class Directory:
         self.networks[network] = (name.lower(), internal)
         self.generation += 1
 
-    def set_container(self, container: str, members: tuple[Membership, ...]) -> None:
-        """Replaces what is known of a container."""
+    def set_container(
+        self,
+        container: str,
+        members: tuple[Membership, ...],
+        *,
+        project: str = "",
+        links: Mapping[str, str] = _NO_LINKS,
+        weak: bool = False,
+    ) -> None:
+        """Replaces what is known of a container.
+
+        `links`: names that only it knows -> names of others. `weak`: others with
+        its names are preferred.
+        """
         self.drop_container(container)
+        self._projects[container] = project
+        if links:
+            self._links[container] = {a.lower(): n.lower() for a, n in links.items()}
+        if weak:
+            self._weak.add(container)
         self.members[container] = members
         for member in members:
             v4, v6 = _packed(member)
@@ -80,6 +106,9 @@ class Directory:
 
     def drop_container(self, container: str) -> None:
         self.generation += 1
+        self._projects.pop(container, None)
+        self._links.pop(container, None)
+        self._weak.discard(container)
         for member in self.members.pop(container, ()):
             for name in member.names:
                 key = (member.network, name.lower())
@@ -103,35 +132,51 @@ class Directory:
         """(answer without id, may it be given again) for a container's question."""
         networks = [m.network for m in self.members.get(asker, ())]
         if question.klass == codec.CLASS_IN:
-            found = self._local(networks, question)
+            found = self._local(asker, networks, question)
             if found is not None:
                 records, steady = found
                 return codec.answer(question, codec.NOERROR, records, limit), steady
         outside = any(not self.networks.get(n, ("", False))[1] for n in networks)
         return Elsewhere.FORWARD if outside else Elsewhere.NOBODY
 
-    def _local(self, networks: list[str], question: Question) -> tuple[list[bytes], bool] | None:
+    def _local(
+        self, asker: str, networks: list[str], question: Question
+    ) -> tuple[list[bytes], bool] | None:
         """(records, is their order always the same) for a name of ours."""
         if question.kind == codec.TYPE_PTR:
             name = self._name_of(networks, question.name)
             if name is None:
                 return None
             return [codec.record(codec.TYPE_PTR, codec.encode_name(name), TTL)], True
-        hosts = self._hosts_of(networks, question.name)
+        name = question.name
+        if asker in self._links:
+            name = self._links[asker].get(name, name)
+        hosts = self._hosts_of(networks, name)
         if not hosts:
             return None
-        if question.kind == codec.TYPE_A:
-            addresses = list(dict.fromkeys(a for h in hosts for a in h.v4.values()))
-        elif question.kind == codec.TYPE_AAAA:
-            addresses = list(dict.fromkeys(a for h in hosts for a in h.v6.values()))
-        else:
-            addresses = []
+        addresses = self._addresses(asker, hosts, question.kind)
         if len(addresses) > 1:
             self._turn += 1
             start = self._turn % len(addresses)
             addresses = addresses[start:] + addresses[:start]
         records = [codec.record(question.kind, a, TTL) for a in addresses]
         return records, len(addresses) < 2
+
+    def _addresses(self, asker: str, hosts: list[_Hosts], kind: int) -> list[bytes]:
+        """The addresses of those containers that the name means for the asker."""
+        holders = list({c: None for h in hosts for c in (*h.v4, *h.v6)})
+        if len(holders) > 1:
+            project = self._projects.get(asker, "")
+            own = [c for c in holders if self._projects.get(c, "") == project]
+            holders = own or holders
+            holders = [c for c in holders if c not in self._weak] or holders
+        if kind == codec.TYPE_A:
+            found = [h.v4.get(c) for h in hosts for c in holders]
+        elif kind == codec.TYPE_AAAA:
+            found = [h.v6.get(c) for h in hosts for c in holders]
+        else:
+            return []
+        return list(dict.fromkeys(a for a in found if a))
 
     def _hosts_of(self, networks: list[str], name: str) -> list[_Hosts]:
         found = [self._hosts.get((n, name)) for n in networks]

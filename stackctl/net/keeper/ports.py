@@ -31,12 +31,16 @@ class Port(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """A port to hold: any free one of first..last; 0..0 lets the kernel choose."""
+    """A port to hold: any free one of first..last; 0..0 lets the kernel choose.
+
+    `twin` is another address where the same number is held too.
+    """
 
     protocol: str
     address: str
     first: int
     last: int
+    twin: str = ""
 
 
 class Busy(Exception):
@@ -60,31 +64,47 @@ class Ports:
     def hold(self, wishes: Iterable[Wish], owner: str) -> list[int]:
         """Holds all (the numbers, in order) or none (Busy)."""
         got: list[Port] = []
+        numbers = []
         for index, wish in enumerate(wishes):
             try:
-                got.append(self._hold_one(wish, owner))
+                ports = self._hold_one(wish, owner)
             except OSError as error:
                 self.release(got)
                 of_ours = self._owner_of(wish)
                 raise Busy(index, error.errno or errno.EADDRINUSE, of_ours) from None
-        return [port.number for port in got]
+            got += ports
+            numbers.append(ports[0].number)
+        return numbers
 
-    def _hold_one(self, wish: Wish, owner: str) -> Port:
+    def _hold_one(self, wish: Wish, owner: str) -> list[Port]:
         last: OSError | None = None
-        for number in range(wish.first, wish.last + 1):
+        # What the kernel chooses here may be somebody's at the twin: a few tries.
+        tries = range(wish.first, wish.last + 1) if wish.last else (0,) * (8 if wish.twin else 1)
+        for number in tries:
             try:
-                link = _bound(wish.protocol, wish.address, number)
+                return self._hold_number(wish, number, owner)
             except OSError as error:
                 last = error
                 if error.errno != errno.EADDRINUSE:
                     break
+        raise last or OSError(errno.EINVAL, "an empty range")
+
+    def _hold_number(self, wish: Wish, number: int, owner: str) -> list[Port]:
+        held: list[Port] = []
+        for address in (wish.address, wish.twin):
+            if not address:
                 continue
-            port = Port(wish.protocol, wish.address, link.getsockname()[1])
+            try:
+                link = _bound(wish.protocol, address, held[0].number if held else number)
+            except OSError:
+                self.release(held)
+                raise
+            port = Port(wish.protocol, address, link.getsockname()[1])
             self._held[port] = (link, owner)
+            held.append(port)
             if wish.protocol != "udp":
                 self._loop.watch(link.fileno(), READ, functools.partial(_turn_away, link))
-            return port
-        raise last or OSError(errno.EINVAL, "an empty range")
+        return held
 
     def _owner_of(self, wish: Wish) -> str:
         for port, (_, owner) in self._held.items():

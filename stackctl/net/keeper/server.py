@@ -2,7 +2,7 @@
 
 One JSON object a line each way, answered in order:
 
-    {"id":1,"op":"hold","owner":C,"ports":[[protocol,address,first,last],...]}
+    {"id":1,"op":"hold","owner":C,"ports":[[protocol,address,first,last,twin],...]}
         -> {"id":1,"ok":true,"numbers":[...]}
         or {"id":1,"ok":false,"busy":index,"errno":N,"owner":C or ""}
     {"op":"release","ports":[[protocol,address,number],...]}
@@ -15,7 +15,8 @@ One JSON object a line each way, answered in order:
 
     CONTAINER: {"id":C,"networks":{id:[name,internal]},
                 "members":[[network,address4,address6,[names]],...],
-                "resolver":null or [pid,start_time (0: as found),port],"servers":[address,...]}
+                "resolver":null, "keep" (as it is) or [pid,start_time (0: as found),port],
+                "servers":[address,...],"project":P,"links":{alias:name},"weak":bool}
 
 The table is saved soon after each change (a living daemon tells it all to the
 next keeper anyway): a keeper that was killed comes back as it was.
@@ -219,8 +220,16 @@ class Server:
         for network, (title, internal) in raw["networks"].items():
             self._directory.set_network(network, title, internal)
         members = tuple(Membership(n, v4, v6, tuple(names)) for n, v4, v6, names in raw["members"])
-        self._directory.set_container(name, members)
+        self._directory.set_container(
+            name,
+            members,
+            project=raw.get("project", ""),
+            links=raw.get("links") or {},
+            weak=bool(raw.get("weak")),
+        )
         container = self._containers.get(name)
+        if raw.get("resolver") == "keep":
+            raw = {**raw, "resolver": container.raw.get("resolver") if container else None}
         if container is None:
             resolver = Resolver(self._loop, self._directory, self._forwarder, name)
             container = self._containers[name] = Container(raw, resolver)

@@ -1,12 +1,13 @@
 """Leases and options: what Net decides without a kernel."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from stackctl.errors import StackctlError
+from stackctl.errors import Conflict, StackctlError
 from stackctl.model.container import NetworkAttachment, PortBinding
-from stackctl.model.network import IpamPool, NetworkConfig
+from stackctl.model.network import Endpoint, IpamPool, NetworkConfig
 from stackctl.model.record import NetworkRecord
 from stackctl.net import service
 from stackctl.net.options import check_config
@@ -62,7 +63,20 @@ def test_a_wanted_name_address_and_mac_are_taken(net: Net) -> None:
     ("config", "text"),
     [
         (NetworkConfig(name="n", driver="overlay"), "driver"),
-        (NetworkConfig(name="n", enable_ipv6=True), "IPv6"),
+        (NetworkConfig(name="n", enable_ipv4=False), "neither"),
+        (NetworkConfig(name="n", driver="macvlan"), "parent"),
+        (
+            NetworkConfig(
+                name="n", driver="macvlan", driver_opts={"parent": "e", "macvlan_mode": "x"}
+            ),
+            "macvlan_mode",
+        ),
+        (
+            NetworkConfig(
+                name="n", ipam=(IpamPool(subnet="10.0.0.0/24"), IpamPool(subnet="10.1.0.0/24"))
+            ),
+            "more than one",
+        ),
         (NetworkConfig(name="n", driver_opts={"what": "1"}), "what"),
         (NetworkConfig(name="n", ipam=(IpamPool(gateway="10.0.0.1"),)), "subnet"),
         (NetworkConfig(name="n", ipam=(IpamPool(subnet="fd00::/64"),)), "IPv6"),
@@ -85,5 +99,65 @@ def test_exact_ports_come_before_ranges_and_free_ones() -> None:
         PortBinding(container_port=3, host_port=(8005, 8005)),
     ]
     assert [b.container_port for b in sorted(bindings, key=service._freedom)] == [3, 2, 1]
-    assert service._wish(bindings[0], "127.0.0.1") == ("tcp", "127.0.0.1", 0, 0)
-    assert service._wish(bindings[2], "") == ("tcp", "0.0.0.0", 8005, 8005)
+
+
+def endpoint(ipv4: str = "10.0.0.2/24", ipv6: str = "") -> Endpoint:
+    return Endpoint(
+        network="front",
+        network_id="front-id",
+        container_id="c",
+        interface="eth0",
+        mac="",
+        ipv4=ipv4,
+        ipv6=ipv6,
+    )
+
+
+@pytest.mark.parametrize(
+    ("host_ip", "usual", "ipv6", "expected"),
+    [
+        ("", "", "", ("0.0.0.0", "")),
+        ("", "", "fd00::2/64", ("0.0.0.0", "::")),
+        ("", "127.0.0.1", "fd00::2/64", ("127.0.0.1", "")),
+        ("0.0.0.0", "127.0.0.1", "fd00::2/64", ("0.0.0.0", "")),
+        ("::", "", "fd00::2/64", ("::", "")),
+    ],
+)
+def test_where_a_port_is_published(
+    host_ip: str, usual: str, ipv6: str, expected: tuple[str, str]
+) -> None:
+    binding = PortBinding(container_port=80, host_ip=host_ip, host_port=(8005, 8005))
+    wish = service._wish(binding, usual, endpoint(ipv6=ipv6))
+    assert (wish[1], wish[4]) == expected
+    assert wish[2:4] == (8005, 8005)
+
+
+def test_an_address_that_the_container_cannot_serve_is_refused() -> None:
+    binding = PortBinding(container_port=80, host_ip="::1")
+    with pytest.raises(StackctlError, match="no IPv6 address"):
+        service._wish(binding, "", endpoint())
+
+
+def test_a_successor_has_the_address_of_the_container_that_it_replaces(net: Net) -> None:
+    wanted = NetworkAttachment(network="front", ipv4_address="10.0.1.9")
+    old = net.lease(record(), "old", wanted)
+    new = net.lease(record(), "new", wanted)
+    net._use([old])
+    with pytest.raises(Conflict, match=r"10\.0\.1\.9 in network front is used by container old"):
+        net._use([new])
+    net.release(old)
+    net._use([new])
+    # Chosen addresses are nobody's, until the last holder has gone.
+    chosen = {
+        net.lease(record(), f"c{n}", NetworkAttachment(network="front")).ipv4 for n in range(1018)
+    }
+    assert new.ipv4 not in chosen
+    assert len(chosen) == 1018
+
+
+def test_the_way_out_is_the_endpoint_with_the_highest_priority_for_each_ip_version() -> None:
+    plain = replace(endpoint(), network="a", gateway4="10.0.0.1")
+    six = replace(endpoint(), network="b", gateway4="10.1.0.1", gateway6="fd00::1", gw_priority=-1)
+    assert service._ways_out([six, plain]) == {"10.0.0.1": plain, "fd00::1": six}
+    first = replace(six, gw_priority=1)
+    assert service._ways_out([first, plain]) == {"10.1.0.1": first, "fd00::1": first}
