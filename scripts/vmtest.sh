@@ -37,7 +37,8 @@ cat > "$work/root/etc/systemd/system/vmtest.service" <<UNIT
 After=basic.target
 [Service]
 Type=oneshot
-StandardOutput=file:/dev/ttyS0
+StandardOutput=tty
+TTYPath=/dev/ttyS0
 StandardError=inherit
 WorkingDirectory=$here
 ExecStart=/bin/sh -c 'echo BEGIN \$\$(uname -r); mount | grep cgroup; \
@@ -45,6 +46,8 @@ cat /sys/fs/cgroup/cgroup.controllers; \
 .venv/bin/python -m pytest -n0 -v --no-skips --timeout=900 -p no:cacheprovider $tests; echo END \$\$?'
 ExecStopPost=/bin/systemctl poweroff --force --force
 UNIT
+# A login prompt on the same line would hang up on the tests.
+ln -sf /dev/null "$work/root/etc/systemd/system/serial-getty@ttyS0.service"
 mkdir -p "$work/root/etc/systemd/system/multi-user.target.wants"
 ln -sf ../vmtest.service "$work/root/etc/systemd/system/multi-user.target.wants/vmtest.service"
 
