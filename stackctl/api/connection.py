@@ -12,8 +12,11 @@ it is full the kernel makes the client wait. Knows nothing of routes.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import logging
+import sys
+import termios
 from typing import Any, Protocol
 
 import h11
@@ -337,6 +340,14 @@ class Connection(asyncio.Protocol):
         """What has come; b"" once the client has ended its half. Raises ClientGone."""
         await self._arrival()
         return self._take()
+
+    def unread(self) -> int:
+        """Bytes that the kernel keeps because the peer has not read them (unix(7), SIOCOUTQ)."""
+        try:
+            size = fcntl.ioctl(self.fileno(), termios.TIOCOUTQ, bytes(4))
+            return int.from_bytes(size, sys.byteorder)
+        except (OSError, ValueError):
+            return 0
 
     def write_eof(self) -> None:
         if not self._lost and self._transport.can_write_eof():

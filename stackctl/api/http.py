@@ -221,6 +221,18 @@ class RawStream:
         self._connection.write(b"".join(parts))
         await self._connection.drain()
 
+    async def head_taken(self) -> None:
+        """Until the client has read the head, for a while.
+
+        Some clients (docker-py) read the head through a buffer and the stream past it: what
+        came in the same piece is lost to them. Nothing tells when a peer has read, so this
+        looks; most have by the first time.
+        """
+        for _ in range(100):
+            if not self._connection.unread():
+                return
+            await asyncio.sleep(0.002)
+
     async def finish(self) -> None:
         """Ends our half, then takes what the client still sends for a while.
 

@@ -18,6 +18,7 @@ from stackctl.daemon import inspection, names
 from stackctl.daemon.changes import changed_paths
 from stackctl.daemon.containers import Containers, Parts, signal_number
 from stackctl.daemon.creation import Creation
+from stackctl.daemon.docker_images import DockerImages
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.events import Event, Subscription
 from stackctl.daemon.execs import Exec, Execs
@@ -56,6 +57,8 @@ class DockerOperations:
         self._engine = engine
         self._supervisor = supervisor
         self._interactive = interactive
+        #: Operations on images.
+        self.images = DockerImages(parts)
         self._execs = Execs(interactive.exec, parts.events)
 
     def close(self) -> None:

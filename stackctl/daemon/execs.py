@@ -84,8 +84,8 @@ class Execs:
         }
         try:
             session = await self._open(body)
-        except ContainerError as error:
-            made.exit_code = error.exit_code
+        except StackctlError as error:
+            made.exit_code = error.exit_code if isinstance(error, ContainerError) else 126
             raise
         made.session = session
         made.watcher = asyncio.create_task(self._watch(record, made, session))

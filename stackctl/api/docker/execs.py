@@ -8,7 +8,7 @@ from stackctl.api.docker.failures import container_found, exec_failed
 from stackctl.api.docker.port import DockerEngine, Exec
 from stackctl.api.docker.streams import hijacked, pump
 from stackctl.api.docker.table import Table
-from stackctl.errors import ContainerError, NotFound
+from stackctl.errors import ContainerError, NotFound, StackctlError
 from stackctl.model.container import Status
 
 
@@ -60,30 +60,31 @@ class ExecRoutes:
                 raise DockerError(400, exec_failed(_argv(made), error)) from error
             await call.done(200)
             return
+        # The head goes first, as from Docker: what fails now is said in the stream, and the
+        # exit code is asked for afterwards.
+        raw = hijacked(call, tty=tty)
         try:
             session = await self._engine.exec_start(made, detach=False, width=width, height=height)
-        except ContainerError as error:
-            if error.exit_code not in (126, 127):
-                raise
-            # Docker says so in the stream; the exit code is asked for afterwards.
-            raw = hijacked(call, tty=tty)
-            text = f"OCI runtime exec failed: {exec_failed(_argv(made), error)}\r\n".encode()
-            await raw.write(text if tty else b"\2\0\0\0" + len(text).to_bytes(4, "big") + text)
+        except StackctlError as error:
+            await raw.head_taken()
+            text = str(error)
+            if isinstance(error, ContainerError):
+                text = f"OCI runtime exec failed: {exec_failed(_argv(made), error)}"
+            data = f"{text}\r\n".encode()
+            await raw.write(data if tty else b"\2\0\0\0" + len(data).to_bytes(4, "big") + data)
             await raw.finish()
             return
         try:
-            raw = hijacked(call, tty=tty)
             wanted = frozenset(
                 name
                 for name, key in (("stdout", "AttachStdout"), ("stderr", "AttachStderr"))
                 if made.wish.get(key)
             )
-            stdin = bool(made.wish.get("AttachStdin"))
             await pump(
                 raw,
                 session,
                 wanted=wanted,
-                stdin=stdin,
+                stdin=bool(made.wish.get("AttachStdin")),
                 ended=lambda: self._engine.exec_ended(made),
             )
         finally:

@@ -6,11 +6,12 @@ nothing of HTTP.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+from stackctl.model.image import Image
 from stackctl.model.network import NetworkConfig, VolumeConfig
 from stackctl.model.record import ContainerRecord, NetworkRecord, VolumeRecord
 
@@ -207,5 +208,52 @@ class Volumes(Protocol):
     def volume_users(self, name: str) -> Sequence[str]: ...
 
 
+class NamedImage(Protocol):
+    """An image and what it is called; see daemon.docker_images.Named."""
+
+    @property
+    def image(self) -> Image: ...
+    @property
+    def tags(self) -> tuple[str, ...]: ...
+    @property
+    def digests(self) -> tuple[str, ...]: ...
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """The OCI config; empty for the built-in image."""
+        ...
+
+
+class RemovedImages(Protocol):
+    @property
+    def untagged(self) -> tuple[str, ...]: ...
+    @property
+    def deleted(self) -> tuple[str, ...]: ...
+    @property
+    def reclaimed(self) -> int: ...
+
+
+class Images(Protocol):
+    async def images(self) -> Sequence[NamedImage]: ...
+
+    async def image(self, reference: str) -> NamedImage:
+        """By name, id or the beginning of an id. NotFound, ImageError, Conflict."""
+        ...
+
+    async def tag(self, named: NamedImage, name: str) -> None: ...
+    async def remove(self, reference: str, *, force: bool) -> RemovedImages: ...
+    async def prune(
+        self, *, everything: bool, wanted: Callable[[Image], bool]
+    ) -> RemovedImages: ...
+
+    def pull(self, reference: str, auth: Mapping[str, str]) -> AsyncIterator[Message]:
+        """Progress in Docker's form. `auth`: username, password, identitytoken..., or empty."""
+        ...
+
+    def push(self, reference: str, auth: Mapping[str, str]) -> AsyncIterator[Message]: ...
+
+
 class DockerEngine(System, Containers, Execs, Networks, Volumes, Protocol):
-    """All of it. Images come by `ImageEngine`, when the engine has it."""
+    """All of it."""
+
+    @property
+    def images(self) -> Images: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 from stackctl.api.docker.containers import ContainerRoutes
 from stackctl.api.docker.events import EventRoutes
 from stackctl.api.docker.execs import ExecRoutes
+from stackctl.api.docker.images import ImageRoutes
 from stackctl.api.docker.networks import NetworkRoutes
 from stackctl.api.docker.port import DockerEngine
 from stackctl.api.docker.streams import StreamRoutes
@@ -20,6 +21,7 @@ _FAMILIES = (
     ExecRoutes,
     NetworkRoutes,
     VolumeRoutes,
+    ImageRoutes,
 )
 
 

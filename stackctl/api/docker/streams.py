@@ -150,6 +150,7 @@ async def pump(
     feeding = asyncio.create_task(_feed(raw, session) if stdin else _drop(raw))
     numbers = {_NUMBERS[name] for name in wanted}
     try:
+        await raw.head_taken()
         while (piece := await session.read()) is not None:
             number, data = piece
             if session.tty:

@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 
 from stackctl import __version__
 from stackctl.api.docker.call import NEWEST, OLDEST, Call, DockerError
+from stackctl.api.docker.images import machine, summary
 from stackctl.api.docker.port import DockerEngine, Message
 from stackctl.api.docker.table import Table
 from stackctl.model.container import Status
-
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 
 class SystemRoutes:
@@ -34,7 +33,7 @@ class SystemRoutes:
         system = platform.uname()
         engine = {
             "ApiVersion": newest,
-            "Arch": _machine(),
+            "Arch": machine(),
             "BuildTime": "",
             "Experimental": "false",
             "GitCommit": __version__,
@@ -53,7 +52,7 @@ class SystemRoutes:
                 "GitCommit": __version__,
                 "GoVersion": engine["GoVersion"],
                 "Os": "linux",
-                "Arch": _machine(),
+                "Arch": machine(),
                 "KernelVersion": system.release,
                 "BuildTime": "",
             }
@@ -62,7 +61,7 @@ class SystemRoutes:
     async def info(self, call: Call) -> None:
         engine = self._engine
         records = engine.containers()
-        images = await engine.disk_usage()
+        images = await engine.images.images()
         groups_v2 = await asyncio.to_thread(os.path.exists, "/sys/fs/cgroup/cgroup.controllers")
         await call.reply(
             {
@@ -71,7 +70,7 @@ class SystemRoutes:
                 "ContainersRunning": sum(r.status is Status.RUNNING for r in records),
                 "ContainersPaused": sum(r.status is Status.PAUSED for r in records),
                 "ContainersStopped": sum(not r.status.is_alive for r in records),
-                "Images": len(images.get("Images") or ()),
+                "Images": len(images),
                 "Driver": "overlay2",
                 "DriverStatus": [["Backing Filesystem", "host"], ["Native Overlay Diff", "true"]],
                 "DockerRootDir": str(engine.root),
@@ -141,6 +140,7 @@ class SystemRoutes:
             if kind not in _USAGE:
                 raise DockerError(400, f"unknown object type: {kind}")
         usage = await self._engine.disk_usage()
+        usage["Images"] = [summary(named, -1) for named in await self._engine.images.images()]
         if wanted:
             keys = {_USAGE[kind] for kind in wanted}
             usage = {key: value for key, value in usage.items() if key in keys}
@@ -163,11 +163,6 @@ _USAGE = {
 
 def _text(version: tuple[int, int]) -> str:
     return ".".join(map(str, version))
-
-
-def _machine() -> str:
-    name = platform.machine()
-    return _MACHINES.get(name, name)
 
 
 def _operating_system() -> str:

@@ -1,0 +1,366 @@
+"""/images: what is here, under which names; pull and push with their progress."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import platform
+from collections.abc import AsyncIterator
+from typing import Any
+
+from stackctl.api.docker.call import Call, DockerError, Filters, moment, not_implemented
+from stackctl.api.docker.failures import no_such_image
+from stackctl.api.docker.port import DockerEngine, Message, NamedImage
+from stackctl.api.docker.table import Table
+from stackctl.daemon.inspection import health_check, timestamp
+from stackctl.errors import Conflict, ImageError, NotFound, StackctlError
+from stackctl.model.image import Image
+
+_FILTERS = ("before", "dangling", "label", "label!", "reference", "since", "until")
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+
+
+class ImageRoutes:
+    def __init__(self, engine: DockerEngine) -> None:
+        self._engine = engine
+
+    def register(self, table: Table) -> None:
+        add = table.add
+        add("GET", "/images/json", self.list)
+        add("GET", "/images/search", self.search)
+        add("GET", "/images/get", self.save)
+        add("POST", "/images/create", self.create)
+        add("POST", "/images/load", self.load)
+        add("POST", "/images/prune", self.prune)
+        add("GET", "/images/{name*}/json", self.inspect)
+        add("GET", "/images/{name*}/history", self.history)
+        add("GET", "/images/{name*}/get", self.save)
+        add("POST", "/images/{name*}/tag", self.tag)
+        add("POST", "/images/{name*}/push", self.push)
+        add("DELETE", "/images/{name*}", self.remove)
+        add("GET", "/distribution/{name*}/json", self.distribution)
+        add("POST", "/auth", self.auth)
+        add("POST", "/build", self.build)
+        add("POST", "/build/prune", self.build_prune)
+        add("POST", "/commit", self.commit)
+
+    async def _find(self, name: str) -> NamedImage:
+        try:
+            return await self._engine.images.image(name)
+        except NotFound:
+            raise no_such_image(name) from None
+        except ImageError as error:
+            raise DockerError(400, f"invalid reference format: {error}") from None
+
+    async def list(self, call: Call) -> None:
+        filters = call.filters(_FILTERS)
+        found = await self._engine.images.images()
+        before = await self._created(filters, "before", float("inf"))
+        since = await self._created(filters, "since", float("-inf"))
+        limit = min((moment(text) for text in filters["until"]), default=float("inf"))
+        counts = self._counts() if call.flag("shared-size") or call.version >= (1, 51) else {}
+        await call.reply(
+            [
+                summary(named, counts.get(named.image.id, -1))
+                for named in found
+                if since < named.image.created_at < min(before, limit) and _passes(filters, named)
+            ]
+        )
+
+    def _counts(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for record in self._engine.containers():
+            counts[record.config.image_id] = counts.get(record.config.image_id, 0) + 1
+        return counts
+
+    async def _created(self, filters: Filters, name: str, default: float) -> float:
+        if name not in filters:
+            return default
+        return (await self._find(filters[name][0])).image.created_at
+
+    async def inspect(self, call: Call) -> None:
+        named = await self._find(call["name"])
+        await call.reply(inspected(named))
+
+    async def history(self, call: Call) -> None:
+        named = await self._find(call["name"])
+        entries = list(named.document.get("history") or ())
+        rows: list[Message] = []
+        for number, entry in enumerate(reversed(entries)):
+            rows.append(
+                {
+                    "Id": named.image.id if number == 0 else "<missing>",
+                    "Created": _seconds(entry.get("created")),
+                    "CreatedBy": str(entry.get("created_by") or ""),
+                    "Tags": list(named.tags) or None if number == 0 else None,
+                    "Size": 0,
+                    "Comment": str(entry.get("comment") or ""),
+                }
+            )
+        if not rows:
+            rows = [
+                {
+                    "Id": named.image.id,
+                    "Created": int(named.image.created_at),
+                    "CreatedBy": "",
+                    "Tags": list(named.tags) or None,
+                    "Size": named.image.size,
+                    "Comment": "",
+                }
+            ]
+        await call.reply(rows)
+
+    async def tag(self, call: Call) -> None:
+        named = await self._find(call["name"])
+        repository, tag = call.text("repo"), call.text("tag")
+        if not repository:
+            raise DockerError(400, "invalid reference format: repo is empty")
+        name = f"{repository}:{tag}" if tag else repository
+        try:
+            await self._engine.images.tag(named, name)
+        except ImageError as error:
+            raise DockerError(400, str(error)) from error
+        await call.done(201)
+
+    async def remove(self, call: Call) -> None:
+        name, force = call["name"], call.flag("force")
+        named = await self._find(name)
+        if not named.document:
+            raise DockerError(409, f"conflict: unable to remove {name}: it is built in")
+        try:
+            removed = await self._engine.images.remove(name, force=force)
+        except NotFound:
+            raise no_such_image(name) from None
+        except Conflict as error:
+            raise DockerError(
+                409, f"conflict: unable to remove repository reference {name}: {error}"
+            ) from error
+        await call.reply(
+            [
+                *({"Untagged": text} for text in removed.untagged),
+                *({"Deleted": image_id} for image_id in removed.deleted),
+            ]
+        )
+
+    async def prune(self, call: Call) -> None:
+        filters = call.filters(("dangling", "label", "label!", "until"))
+        limit = min((moment(text) for text in filters["until"]), default=float("inf"))
+
+        def wanted(image: Image) -> bool:
+            labels = image.config.labels
+            return (
+                image.created_at < limit
+                and filters.labels(labels)
+                and filters.without_labels(labels)
+            )
+
+        everything = not filters.one("dangling", default=True)
+        removed = await self._engine.images.prune(everything=everything, wanted=wanted)
+        deleted = [
+            *({"Untagged": text} for text in removed.untagged),
+            *({"Deleted": image_id} for image_id in removed.deleted),
+        ]
+        await call.reply({"ImagesDeleted": deleted or None, "SpaceReclaimed": removed.reclaimed})
+
+    # -- from and to elsewhere
+
+    async def create(self, call: Call) -> None:
+        """A pull. The head goes out with the first message: what fails before has a status."""
+        if call.text("fromSrc"):
+            raise not_implemented("import")
+        name, tag = call.text("fromImage"), call.text("tag")
+        if not name:
+            raise DockerError(400, "invalid reference format: fromImage is empty")
+        last = name.rpartition("/")[2]
+        if tag and "@" not in name:
+            name = f"{name}@{tag}" if tag.startswith("sha256:") else f"{name}:{tag}"
+        elif ":" not in last and "@" not in last:
+            name = f"{name}:latest"
+        if name.removesuffix(":latest") == "stackctl/host":
+            call.stream()
+            await call.line({"status": "Status: Image is up to date for stackctl/host:latest"})
+            await call.exchange.end()
+            return
+        messages = self._engine.images.pull(name, credentials(call))
+        try:
+            await self._progress(call, messages)
+        except NotFound as error:
+            raise DockerError(404, _denied(name, error)) from error
+
+    async def push(self, call: Call) -> None:
+        name, tag = call["name"], call.text("tag")
+        if tag:
+            name = f"{name}:{tag}"
+        await self._find(name)
+        await self._progress(call, self._engine.images.push(name, credentials(call)))
+
+    async def _progress(self, call: Call, messages: AsyncIterator[Message]) -> None:
+        """Messages as they come; a failure after the first is a message too."""
+        held: list[Message] = []
+        try:
+            async for message in messages:
+                if not call.exchange.started:
+                    # The first only says what is about to be tried.
+                    if not held:
+                        held.append(message)
+                        continue
+                    call.stream()
+                    await call.line(held[0])
+                await call.line(message)
+        except StackctlError as error:
+            if not call.exchange.started:
+                raise
+            text = str(error)
+            await call.line({"errorDetail": {"message": text}, "error": text})
+        if not call.exchange.started:
+            call.stream()
+            for message in held:
+                await call.line(message)
+        await call.exchange.end()
+
+    async def search(self, call: Call) -> None:
+        raise not_implemented("searching a registry")
+
+    async def distribution(self, call: Call) -> None:
+        raise not_implemented("asking a registry about an image")
+
+    async def auth(self, call: Call) -> None:
+        """Credentials are the client's to keep, and are checked by the registry when used."""
+        await call.body()
+        raise not_implemented("login")
+
+    async def load(self, call: Call) -> None:
+        raise not_implemented("load")
+
+    async def save(self, call: Call) -> None:
+        raise not_implemented("save")
+
+    async def build(self, call: Call) -> None:
+        raise not_implemented("build")
+
+    async def build_prune(self, call: Call) -> None:
+        await call.reply({"CachesDeleted": None, "SpaceReclaimed": 0})
+
+    async def commit(self, call: Call) -> None:
+        raise not_implemented("commit")
+
+
+def credentials(call: Call) -> dict[str, str]:
+    """X-Registry-Auth (JSON in base64url) as the client gave it; empty without. DockerError."""
+    text = call.exchange.headers.get("x-registry-auth", "")
+    if not text:
+        return {}
+    try:
+        raw = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) or b"{}")
+    except (ValueError, binascii.Error):
+        raise DockerError(400, "X-Registry-Auth is not JSON in base64") from None
+    if not isinstance(raw, dict):
+        raise DockerError(400, "X-Registry-Auth is not an object")
+    return {str(k): str(v) for k, v in raw.items() if v}
+
+
+def _denied(name: str, error: StackctlError) -> str:
+    bare = name.rpartition(":")[0] or name
+    return (
+        f"pull access denied for {bare}, repository does not exist or may require "
+        f"'docker login': {error}"
+    )
+
+
+def _passes(filters: Filters, named: NamedImage) -> bool:
+    labels = named.image.config.labels
+    if "dangling" in filters and filters.one("dangling", default=False) is bool(named.tags):
+        return False
+    return (
+        filters.labels(labels)
+        and filters.without_labels(labels)
+        and ("reference" not in filters or _is_called(filters["reference"], named))
+    )
+
+
+def _is_called(patterns: tuple[str, ...], named: NamedImage) -> bool:
+    from fnmatch import fnmatchcase
+
+    return any(
+        fnmatchcase(tag, pattern) or fnmatchcase(tag.rpartition(":")[0], pattern)
+        for pattern in patterns
+        for tag in named.tags
+    )
+
+
+def summary(named: NamedImage, containers: int) -> Message:
+    image = named.image
+    return {
+        "Containers": containers,
+        "Created": int(image.created_at),
+        "Id": image.id,
+        "Labels": dict(image.config.labels) or None,
+        "ParentId": "",
+        "RepoDigests": list(named.digests),
+        "RepoTags": list(named.tags),
+        "SharedSize": -1,
+        "Size": image.size,
+        "VirtualSize": image.size,
+    }
+
+
+def inspected(named: NamedImage) -> Message:
+    image, document = named.image, named.document
+    config = image.config
+    shape: dict[str, Any] = {
+        "Hostname": "",
+        "Domainname": "",
+        "User": config.user,
+        "AttachStdin": False,
+        "AttachStdout": False,
+        "AttachStderr": False,
+        "ExposedPorts": {port: {} for port in config.exposed_ports} or None,
+        "Tty": False,
+        "OpenStdin": False,
+        "StdinOnce": False,
+        "Env": list(config.env),
+        "Cmd": list(config.command) or None,
+        "Image": "",
+        "Volumes": {path: {} for path in config.volumes} or None,
+        "WorkingDir": config.working_dir,
+        "Entrypoint": list(config.entrypoint) or None,
+        "OnBuild": None,
+        "Labels": dict(config.labels) or None,
+    }
+    if config.stop_signal:
+        shape["StopSignal"] = config.stop_signal
+    if config.health is not None:
+        shape["Healthcheck"] = health_check(config.health)
+    rootfs = document.get("rootfs") or {}
+    return {
+        "Id": image.id,
+        "RepoTags": list(named.tags),
+        "RepoDigests": list(named.digests),
+        "Parent": "",
+        "Comment": "",
+        "Created": timestamp(image.created_at),
+        "DockerVersion": "",
+        "Author": str(document.get("author") or ""),
+        "Config": shape,
+        "Architecture": str(document.get("architecture") or machine()),
+        "Os": "linux",
+        "Size": image.size,
+        "VirtualSize": image.size,
+        "GraphDriver": {"Name": "overlay2", "Data": None},
+        "RootFS": {"Type": "layers", "Layers": list(rootfs.get("diff_ids") or ())},
+        "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
+    }
+
+
+def machine() -> str:
+    """This machine's architecture by Go's name."""
+    name = platform.machine()
+    return _MACHINES.get(name, name)
+
+
+def _seconds(text: object) -> int:
+    try:
+        return int(moment(str(text))) if text else 0
+    except DockerError:
+        return 0

@@ -1,0 +1,226 @@
+"""Images as Docker's API asks for them, on the engine's store."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from stackctl.daemon.containers import Parts
+from stackctl.image.reference import parse
+from stackctl.image.registry.settings import credential_key
+from stackctl.image.service import CALLER, Caller
+from stackctl.image.store import Removed
+from stackctl.model.image import Image
+
+Message = dict[str, Any]
+
+HOST = "stackctl/host"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """An image with what it is called: names as people write them, digests it was pulled by."""
+
+    image: Image
+    tags: tuple[str, ...]
+    digests: tuple[str, ...]
+    #: The OCI config document; empty for the built-in image.
+    document: Mapping[str, Any]
+
+
+class HasImage(Protocol):
+    @property
+    def image(self) -> Image: ...
+
+
+class DockerImages:
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._images = parts.images
+
+    async def images(self) -> Sequence[Named]:
+        """The built-in one first."""
+        host = await self._host()
+        store = self._images.store
+
+        def stored() -> list[Named]:
+            return [self._named(image) for image in store.images()]
+
+        return [host, *await self._images.blocking(stored, "list the images")]
+
+    async def image(self, reference: str) -> Named:
+        """By name, id or the beginning of an id. NotFound, ImageError, Conflict."""
+        host = await self._host()
+        bare = reference.removeprefix("sha256:")
+        if reference == host.image.id or (
+            len(bare) >= 4 and host.image.id.removeprefix("sha256:").startswith(bare)
+        ):
+            return host
+        image = await self._images.resolve(reference)
+        if image.id == host.image.id:
+            return host
+        return await self._images.blocking(lambda: self._named(image), "read the image")
+
+    async def _host(self) -> Named:
+        image = await self._images.resolve(HOST)
+        return Named(image=image, tags=(f"{HOST}:latest",), digests=(), document={})
+
+    def _named(self, image: Image) -> Named:
+        store = self._images.store
+        tags, digests = [], []
+        for name, entry in sorted(store.index.names().items()):
+            if entry.image != image.id:
+                continue
+            reference = parse(name)
+            if reference.tag:
+                tags.append(parse(name).familiar)
+            if entry.digest:
+                familiar = parse(reference.name).familiar.partition(":")[0]
+                digests.append(f"{familiar}@{entry.digest}")
+        return Named(
+            image=image,
+            tags=tuple(tags),
+            digests=tuple(dict.fromkeys(digests)),
+            document=store.config(image.id),
+        )
+
+    async def tag(self, named: HasImage, name: str) -> None:
+        await self._images.blocking(
+            lambda: self._images.store.tag(named.image.id, name), "tag the image"
+        )
+        self._tell("tag", named.image.id, name)
+
+    async def remove(self, reference: str, *, force: bool) -> Removed:
+        removed = await self._images.blocking(
+            lambda: self._images.store.remove(reference, force=force, in_use=self._in_use()),
+            "remove the image",
+        )
+        self._tell_removed(removed)
+        return removed
+
+    async def prune(self, *, everything: bool, wanted: Any) -> Removed:
+        removed = await self._images.blocking(
+            lambda: self._images.store.prune(in_use=self._in_use(), all=everything, wanted=wanted),
+            "remove images",
+        )
+        self._tell_removed(removed)
+        return removed
+
+    def _in_use(self) -> frozenset[str]:
+        return frozenset(r.config.image_id for r in self._parts.registry.all())
+
+    async def pull(self, reference: str, auth: Mapping[str, str]) -> AsyncIterator[Message]:
+        """Docker's progress messages; the last says what it was and whether it is new."""
+        queue: asyncio.Queue[Message | None] = asyncio.Queue()
+
+        def on_progress(_: str, progress: Any) -> None:
+            queue.put_nowait(_progress(progress.digest, progress))
+
+        async def work() -> Any:
+            try:
+                with self._caller(reference, auth) as environment:
+                    CALLER.set(Caller(environment=environment, on_progress=on_progress))
+                    return await self._images.fetch(reference)
+            finally:
+                queue.put_nowait(None)
+
+        parsed = parse(reference)
+        task = asyncio.create_task(work())
+        try:
+            tag = parsed.tag or parsed.digest
+            yield {"status": f"Pulling from {parsed.path}", "id": tag}
+            while (message := await queue.get()) is not None:
+                yield message
+            pulled = await task
+        finally:
+            task.cancel()
+        yield {"status": f"Digest: {pulled.digest}"}
+        what = "Downloaded newer image for" if pulled.changed else "Image is up to date for"
+        yield {"status": f"Status: {what} {parsed.familiar}"}
+        self._tell("pull", parsed.familiar, parsed.familiar)
+
+    async def push(self, reference: str, auth: Mapping[str, str]) -> AsyncIterator[Message]:
+        queue: asyncio.Queue[Message | None] = asyncio.Queue()
+
+        def on_progress(_: str, progress: Any) -> None:
+            queue.put_nowait(_progress(progress.digest, progress))
+
+        async def work() -> tuple[str, int]:
+            try:
+                with self._caller(reference, auth) as environment:
+                    CALLER.set(Caller(environment=environment, on_progress=on_progress))
+                    return await self._images.push(reference)
+            finally:
+                queue.put_nowait(None)
+
+        parsed = parse(reference)
+        task = asyncio.create_task(work())
+        try:
+            yield {"status": f"The push refers to repository [{parsed.name}]"}
+            while (message := await queue.get()) is not None:
+                yield message
+            digest, size = await task
+        finally:
+            task.cancel()
+        yield {"status": f"{parsed.tag}: digest: {digest} size: {size}"}
+        yield {"progressDetail": {}, "aux": {"Tag": parsed.tag, "Digest": digest, "Size": size}}
+        self._tell("push", parsed.familiar, parsed.familiar)
+
+    @contextmanager
+    def _caller(self, reference: str, auth: Mapping[str, str]) -> Iterator[dict[str, str]]:
+        """An environment whose credentials are `auth` for this registry, and no others.
+
+        What the engine's own user has in its home is not for who asks over the API.
+        """
+        with tempfile.TemporaryDirectory(dir=self._parts.paths.run, prefix="auth-") as directory:
+            if auth:
+                pair = f"{auth.get('username', '')}:{auth.get('password', '')}".encode()
+                entry = {"auth": base64.b64encode(pair).decode()}
+                if "identitytoken" in auth:
+                    entry["identitytoken"] = auth["identitytoken"]
+                known = {"auths": {credential_key(parse(reference).domain): entry}}
+                file = Path(directory, "config.json")
+                file.touch(mode=0o600)
+                file.write_text(json.dumps(known))
+            yield {**os.environ, "DOCKER_CONFIG": directory}
+
+    def _tell(self, action: str, image_id: str, name: str) -> None:
+        self._parts.events.publish("image", action, image_id, {"name": name})
+
+    def _tell_removed(self, removed: Removed) -> None:
+        for name in removed.untagged:
+            self._tell("untag", name, name)
+        for image_id in removed.deleted:
+            self._tell("delete", image_id, image_id)
+
+
+_STATES = {
+    "waiting": "Waiting",
+    "exists": "Already exists",
+    "downloading": "Downloading",
+    "unpacking": "Extracting",
+    "uploading": "Pushing",
+    "pushing": "Pushing",
+    "done": "Pull complete",
+}
+
+
+def _progress(digest: str, progress: Any) -> Message:
+    message: Message = {
+        "status": _STATES.get(progress.state, progress.state.capitalize()),
+        "progressDetail": {},
+        "id": digest.removeprefix("sha256:")[:12],
+    }
+    if progress.state in ("downloading", "unpacking", "pushing", "uploading"):
+        message["progressDetail"] = {"current": progress.current, "total": progress.total}
+        mib = 1 << 20
+        message["progress"] = f"{progress.current / mib:.1f}MB/{progress.total / mib:.1f}MB"
+    return message
