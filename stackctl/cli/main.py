@@ -54,7 +54,9 @@ class Group:
     aliases: Mapping[str, str] = field(default_factory=dict)
 
 
-GROUPS: Mapping[str, Group] = {}
+GROUPS: Mapping[str, Group] = {
+    "image": Group("Images.", {"build": Entry("image.build")}),
+}
 
 COMMANDS: Mapping[str, Entry] = {
     "up": Entry("up"),
@@ -78,6 +80,7 @@ COMMANDS: Mapping[str, Entry] = {
     "events": Entry("events"),
     "config": Entry("config"),
     "ls": Entry("ls"),
+    "build": Entry("build"),
     "version": Entry("about"),
     "info": Entry("about"),
     "doctor": Entry("doctor"),
@@ -86,7 +89,7 @@ COMMANDS: Mapping[str, Entry] = {
 
 #: Commands of docker compose that will come; a clear word is better than "no such command".
 NOT_YET = (
-    *("attach", "bridge", "build", "commit", "completion", "create", "export", "images"),
+    *("attach", "bridge", "commit", "completion", "create", "export", "images"),
     *("publish", "pull", "push", "scale", "stats", "volumes", "watch"),
 )
 

@@ -43,6 +43,7 @@ from stackctl.state.paths import Paths
 from stackctl.state.records import Store
 
 if TYPE_CHECKING:
+    from stackctl.daemon.building import Builds
     from stackctl.daemon.docker import DockerOperations
 
 Verb = Callable[[Mapping[str, Any]], AsyncIterator[Message]]
@@ -57,8 +58,9 @@ class Service:
         self._containers = containers
         self._sessions = Sessions()
         self._docker: DockerOperations | None = None
+        self._builds: Builds | None = None
         self._jobs = Jobs()
-        projects = Projects(parts)
+        self._projects = projects = Projects(parts)
         engine = Engine(parts, containers, supervisor)
         #: For those who carry out plans without a verb (the engine's contract tests).
         self.engine = engine
@@ -75,6 +77,7 @@ class Service:
             "down": stack.down,
             "plan": stack.plan,
             "run": run.run,
+            "build": self._build,
             "start": lifecycle.start,
             "stop": lifecycle.stop,
             "restart": lifecycle.restart,
@@ -106,6 +109,19 @@ class Service:
     @property
     def parts(self) -> Parts:
         return self._parts
+
+    def builds(self) -> Builds:
+        """The builder; made (and its code loaded) when the first build is asked for."""
+        if self._builds is None:
+            from stackctl.daemon.building import Builds
+
+            self._builds = Builds(self._parts, self.engine)
+        return self._builds
+
+    def _build(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        from stackctl.daemon.verbs.build import BuildVerb
+
+        return BuildVerb(self._projects, self.builds(), self._jobs).build(body)
 
     def docker(self) -> DockerOperations:
         """What Docker's API needs; made when its first request comes."""

@@ -1,0 +1,124 @@
+"""What the two build commands share: values of their flags, the exchange, the last words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stackctl.cli.invocation import Invocation
+from stackctl.cli.output.building import choose
+from stackctl.cli.steps import watch
+from stackctl.errors import MachineError, UsageError
+
+_SIZES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def carry_out_build(run: Invocation, body: dict[str, Any], progress: str) -> dict[str, Any]:
+    """Send the build, show what happens, give back the result. Raises what the engine raised."""
+    display = choose(run.console, progress)
+    try:
+        return dict(watch(run, run.client.stream("build", body), display))
+    finally:
+        display.close()
+
+
+def pairs(flag: str, values: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """NAME=VALUE, or NAME for the caller's own value (left out when it has none)."""
+    found = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not name:
+            raise UsageError(f"{flag} {value!r} has no name")
+        if equals:
+            found[name] = text
+        elif name in environment:
+            found[name] = environment[name]
+    return found
+
+
+def labels(values: Sequence[str]) -> dict[str, str]:
+    return {name: text for name, _, text in (value.partition("=") for value in values)}
+
+
+def hosts(values: Sequence[str]) -> list[list[str]]:
+    """name:address or name=address."""
+    found = []
+    for value in values:
+        name, mark, address = value.partition("=" if "=" in value else ":")
+        if not (name and mark and address):
+            raise UsageError(f"--add-host {value!r} is not of the form name:address")
+        found.append([name, address.strip("[]")])
+    return found
+
+
+def size(text: str) -> int:
+    """64m in bytes; 0 for nothing."""
+    plain = text.strip().lower().removesuffix("b")
+    unit = plain[-1:] if plain[-1:] in ("k", "m", "g") else ""
+    number = plain.removesuffix(unit) if unit else plain
+    if not text:
+        return 0
+    if not number.isdecimal():
+        raise UsageError(f"{text!r} is not a size", hint="for example 64m")
+    return int(number) * _SIZES[unit]
+
+
+def secrets(values: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """id=NAME,src=FILE or id=NAME,env=VARIABLE: contents by id."""
+    found = {}
+    for value in values:
+        fields = dict(part.partition("=")[::2] for part in value.split(","))
+        name = fields.get("id", "")
+        if not name:
+            raise UsageError(
+                f"--secret {value!r} has no id", hint="for example --secret id=token,src=token.txt"
+            )
+        kind, variable = fields.get("type", ""), fields.get("env", "")
+        source = fields.get("src") or fields.get("source") or ""
+        if kind == "env" or variable or (not source and name in environment):
+            variable = variable or source or name
+            if variable not in environment:
+                raise UsageError(f"--secret {name}: the variable {variable} is not set")
+            found[name] = environment[variable]
+            continue
+        try:
+            content = Path(source or name).read_bytes()
+        except OSError as error:
+            raise UsageError(f"--secret {name}: {source or name}: {error.strerror}") from None
+        found[name] = content.decode("utf-8", "surrogateescape")
+    return found
+
+
+def contexts(values: Sequence[str]) -> dict[str, str]:
+    """name=DIR made absolute; name=docker-image://... as it is."""
+    found = {}
+    for value in values:
+        name, equals, place = value.partition("=")
+        if not (name and equals and place):
+            raise UsageError(f"--build-context {value!r} is not of the form name=DIRECTORY")
+        found[name] = place if "://" in place else absolute(place)
+    return found
+
+
+def caches(values: Sequence[str]) -> list[str]:
+    """The directories of type=local made absolute."""
+    found = []
+    for value in values:
+        fields = []
+        for part in value.split(","):
+            key, equals, place = part.partition("=")
+            if key in ("src", "dest") and place:
+                place = absolute(place)
+            fields.append(f"{key}{equals}{place}")
+        found.append(",".join(fields))
+    return found
+
+
+def absolute(path: str) -> str:
+    """As seen from the current directory."""
+    try:
+        return os.path.normpath(Path(path).expanduser().absolute())
+    except FileNotFoundError:
+        raise MachineError("the current directory does not exist any more") from None

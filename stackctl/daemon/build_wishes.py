@@ -1,0 +1,130 @@
+"""The `build:` of a stack's services as requests to the builder. Pure but for files of secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from stackctl.errors import NotFound, StackFileError
+from stackctl.image.build.request import BuildRequest
+
+if TYPE_CHECKING:
+    from stackctl.spec.model import Stack
+
+
+def wishes(stack: Stack, body: Mapping[str, Any]) -> dict[str, BuildRequest]:
+    """By service; those that `body["services"]` names, or all that have a `build`."""
+    chosen = list(body.get("services") or ())
+    for name in chosen:
+        if name not in stack.services:
+            raise NotFound(
+                f'no such service: "{name}"',
+                hint=f"the stack has: {', '.join(sorted(stack.services))}",
+            )
+    return {
+        name: wish(stack, name, body)
+        for name, service in stack.services.items()
+        if service.build is not None and (not chosen or name in chosen)
+    }
+
+
+def image_name(stack: Stack, service: str) -> str:
+    """What a service's built image is called: its `image`, or project-service."""
+    return stack.services[service].image or f"{stack.name}-{service}"
+
+
+def wish(stack: Stack, name: str, body: Mapping[str, Any]) -> BuildRequest:
+    build = stack.services[name].build
+    assert build is not None
+    given = body.get("build_args") or {}
+    environment = (body.get("project") or {}).get("environment") or {}
+    arguments = {
+        key: environment.get(key) if value is None else value for key, value in build.args.items()
+    }
+    arguments.update(given)
+    if "SOURCE_DATE_EPOCH" in environment:
+        arguments.setdefault("SOURCE_DATE_EPOCH", environment["SOURCE_DATE_EPOCH"])
+    base = stack.project_dir
+    return BuildRequest(
+        context=_path(base, build.context or "."),
+        dockerfile=build.dockerfile or "Dockerfile",
+        text=build.dockerfile_inline.encode() if build.dockerfile_inline else None,
+        names=(image_name(stack, name), *build.tags),
+        arguments={k: str(v) for k, v in arguments.items() if v is not None},
+        target=build.target or "",
+        labels={k: str(v) for k, v in build.labels.items()},
+        contexts={k: _context(base, v) for k, v in build.additional_contexts.items()},
+        secrets=_secrets(stack, name, environment),
+        no_cache=bool(build.no_cache or body.get("no_cache")),
+        no_cache_stages=tuple(build.no_cache_filter),
+        pull=bool(build.pull or body.get("pull")),
+        platforms=tuple(build.platforms),
+        network=build.network or "default",
+        extra_hosts=_hosts(build.extra_hosts),
+        shm_size=build.shm_size or 0,
+        cache_from=tuple(_cache(base, c) for c in build.cache_from if "type=" in c),
+        cache_to=tuple(_cache(base, c) for c in build.cache_to),
+    )
+
+
+def _path(base: str, path: str) -> str:
+    if "://" in path or path.startswith("git@"):
+        return path
+    return path if path.startswith("/") else f"{base}/{path}"
+
+
+def _context(base: str, value: str) -> str:
+    return value if "://" in value else _path(base, value)
+
+
+def _cache(base: str, text: str) -> str:
+    """`type=local,src=DIR` with the directory made absolute."""
+    fields = []
+    for part in text.split(","):
+        key, equals, value = part.partition("=")
+        if key in ("src", "dest") and value and not value.startswith("/"):
+            value = f"{base}/{value}"
+        fields.append(f"{key}{equals}{value}")
+    return ",".join(fields)
+
+
+def _hosts(entries: list[str]) -> tuple[tuple[str, str], ...]:
+    found = []
+    for entry in entries:
+        name, mark, address = entry.partition("=" if "=" in entry else ":")
+        if mark:
+            found.append((name, address.strip("[]")))
+    return tuple(found)
+
+
+def _secrets(stack: Stack, service: str, environment: Mapping[str, str]) -> dict[str, bytes]:
+    build = stack.services[service].build
+    assert build is not None
+    found = {}
+    for each in build.secrets:
+        source = each.source or ""
+        secret = stack.secrets.get(source)
+        if secret is None:
+            raise StackFileError(
+                f'service "{service}": the secret "{source}" of its build is not defined',
+                hint="define it under the top-level `secrets`",
+            )
+        name = each.target or source
+        found[name.rpartition("/")[2] or source] = _content(stack, source, secret, environment)
+    return found
+
+
+def _content(stack: Stack, name: str, secret: Any, environment: Mapping[str, str]) -> bytes:
+    from pathlib import Path
+
+    variable = getattr(secret, "environment", None)
+    if variable:
+        return str(environment.get(variable, "")).encode("utf-8", "surrogateescape")
+    file = getattr(secret, "file", None)
+    if file:
+        try:
+            return Path(_path(stack.project_dir, file)).read_bytes()
+        except OSError as error:
+            raise NotFound(f'the secret "{name}": {file}: {error.strerror}') from None
+    content = getattr(secret, "content", None)
+    return str(content or "").encode()
