@@ -25,6 +25,7 @@ from stackctl.daemon.sessions import OpenSession, Sessions
 from stackctl.daemon.supervisor import Supervisor
 from stackctl.daemon.verbs.container import ContainerVerbs
 from stackctl.daemon.verbs.container_show import ContainerShowVerbs
+from stackctl.daemon.verbs.image import ImageVerbs
 from stackctl.daemon.verbs.interactive import InteractiveVerbs
 from stackctl.daemon.verbs.lifecycle import LifecycleVerbs
 from stackctl.daemon.verbs.logs import Logs
@@ -102,6 +103,7 @@ class Service:
             "session-resize": self._interactive.session_resize,
             **self._single.table(),
             **ContainerShowVerbs(parts, self.creation, supervisor, logs).table(),
+            **ImageVerbs(parts, projects, engine).table(),
             **VolumeVerbs(parts).table(),
             **SystemVerbs(parts, self.creation).table(),
         }

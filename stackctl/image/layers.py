@@ -17,7 +17,7 @@ import os
 import secrets
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -115,6 +115,21 @@ class Layers:
                 self._publish(new, outcome)
             finally:
                 remove_tree(new)
+
+    @contextmanager
+    def discovering(self) -> Iterator[tuple[Unpacking, Callable[[Unpacked], None]]]:
+        """A layer whose diff id nobody knows yet: feed it, finish it, publish the outcome."""
+        new = self._new()
+
+        def publish(outcome: Unpacked) -> None:
+            if not self.has(outcome.diff_id):
+                self._publish(new, outcome)
+
+        try:
+            with Unpacking(new / "root") as process:
+                yield process, publish
+        finally:
+            remove_tree(new)
 
     def commit(self, upper: Path, *, adopt: bool, clamp: int | None) -> Layer:
         """A directory as a stored layer; with `adopt` it is moved here as the unpacked one."""

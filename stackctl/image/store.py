@@ -31,6 +31,7 @@ from stackctl.image.content import (
 from stackctl.image.index import ImageRecord, Index, Name
 from stackctl.image.layers import Layers
 from stackctl.image.reference import Reference, parse
+from stackctl.image.unpack.process import Unpacked
 from stackctl.model.image import Image
 from stackctl.state.paths import Paths
 
@@ -208,6 +209,26 @@ class Store:
         """Bottom first."""
         return self.record(image_id).layers
 
+    def import_layer(self, read: Callable[[int], bytes]) -> tuple[Descriptor, Unpacked, bool]:
+        """A tar, perhaps compressed, stored and unpacked in one pass, as it comes.
+
+        The blob, what it turned out to be, and whether it is gzip.
+        """
+        with self.blobs.writer() as out, self.unpacked.discovering() as (process, publish):
+            head = b""
+            while piece := read(1 << 20):
+                head = head or piece[:2]
+                out.write(piece)
+                process.write(piece)
+            outcome = process.finish()
+            if not outcome.entries:
+                raise ImageError("the archive is empty, or no tar")
+            self._protect(outcome.diff_id)
+            self._protect(out.digest)
+            found = out.publish()
+            publish(outcome)
+        return found, outcome, head == b"\x1f\x8b"
+
     def gzipped(self, diff_id: str) -> Layer | None:
         """The layer compressed, if some image has it so."""
         for record in self.index.records().values():
@@ -354,6 +375,21 @@ class Store:
         self.unpacked.sweep()
 
     # -- inner parts
+
+    def usage(self) -> dict[str, int]:
+        """Bytes: of images' unpacked layers (`layers`, each counted once), of blobs (`blobs`),
+        and of what belongs to images without a name (`reclaimable`)."""
+        sizes = self.unpacked.usage()
+        records = self.index.records().values()
+        named = {entry.image for entry in self.index.names().values()}
+        used = {layer.diff_id for r in records if r.id in named for layer in r.layers}
+        loose = {layer.diff_id for r in records if r.id not in named for layer in r.layers} - used
+        return {
+            "images": len(self.index.records()),
+            "layers": sum(sizes.values()),
+            "blobs": sum(self.blobs.size(digest) for digest in self.blobs.all()),
+            "reclaimable": sum(sizes.get(diff_id, 0) for diff_id in loose),
+        }
 
     def _protect(self, digest: str) -> None:
         with self._guard:

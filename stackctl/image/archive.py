@@ -1,0 +1,332 @@
+"""Images in one file: save, load, import.
+
+What is saved is both at once, as Docker does it today: an OCI image layout
+(oci-layout, index.json, blobs/) and a docker-archive (manifest.json) over the same
+blobs. Loaded are these, either alone, archives of older Dockers (<id>/layer.tar),
+compressed or not, and OCI layouts that are directories.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stackctl.errors import ImageError, NotFound
+from stackctl.image.config import diff_ids
+from stackctl.image.content import (
+    DOCKER_TAR_GZIP,
+    MAX_DOCUMENT,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    OCI_TAR,
+    OCI_TAR_GZIP,
+    Descriptor,
+    Layer,
+)
+from stackctl.image.pack import BLOCK, Header, header_bytes
+from stackctl.image.reference import parse as parse_reference
+from stackctl.image.registry.manifest import Manifest, Platform, choose, parse
+from stackctl.image.store import Store, canonical, document
+from stackctl.image.unpack.failure import BadLayer
+from stackctl.image.unpack.stream import Source
+from stackctl.image.unpack.tar import entries, padding
+from stackctl.model.image import Image
+
+Write = Callable[[bytes], object]
+
+_PIECE = 1 << 20
+_REF_NAME = "org.opencontainers.image.ref.name"
+_FULL_NAME = "io.containerd.image.name"
+_MAX_MEMBERS = 10_000
+
+
+# -- save
+
+
+def save(store: Store, wanted: Sequence[str], write: Write) -> None:
+    """Images by name or id as one tar. Raises NotFound, OSError."""
+    chosen: dict[str, list[str]] = {}
+    for text in wanted:
+        found = store.find(text)
+        if found is None:
+            raise NotFound(f"no such image: {text}")
+        image_id, name = found
+        names = chosen.setdefault(image_id, [])
+        if name and "@" not in name and name not in names:
+            names.append(name)
+    with store.lease():
+        _save(store, chosen, write)
+
+
+def _save(store: Store, chosen: Mapping[str, list[str]], write: Write) -> None:
+    legacy: list[dict[str, Any]] = []
+    index: list[dict[str, Any]] = []
+    blobs: dict[str, int] = {}
+    for image_id, names in chosen.items():
+        record = store.record(image_id)
+        store.protect([image_id, record.manifest, *(layer.digest for layer in record.layers)])
+        digests = [image_id, record.manifest, *(layer.digest for layer in record.layers)]
+        blobs |= {digest: store.blobs.size(digest) for digest in digests}
+        familiar = [parse_reference(name).familiar for name in names]
+        legacy.append(
+            {
+                "Config": _blob_name(image_id),
+                "RepoTags": familiar or None,
+                "Layers": [_blob_name(layer.digest) for layer in record.layers],
+            }
+        )
+        raw = json.loads(store.blobs.read(record.manifest, MAX_DOCUMENT))
+        entry = Descriptor(
+            digest=record.manifest,
+            size=blobs[record.manifest],
+            media_type=str(raw.get("mediaType") or OCI_MANIFEST),
+        ).to_json()
+        for name in names or [""]:
+            noted = {_FULL_NAME: name, _REF_NAME: parse_reference(name).tag} if name else {}
+            index.append({**entry, **({"annotations": noted} if noted else {})})
+    for directory in ("blobs/", "blobs/sha256/"):
+        write(header_bytes(Header(name=directory.encode(), kind=b"5", mode=0o755)))
+    for digest in sorted(blobs):
+        _member(write, _blob_name(digest), blobs[digest], _content(store, digest))
+    top = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": index}
+    _member_json(write, "index.json", top)
+    _member_json(write, "manifest.json", legacy)
+    _member_json(write, "oci-layout", {"imageLayoutVersion": "1.0.0"})
+    write(bytes(2 * BLOCK))
+
+
+def _content(store: Store, digest: str) -> Iterator[bytes]:
+    with store.open_blob(digest) as file:
+        while piece := file.read(_PIECE):
+            yield piece
+
+
+def _member(write: Write, name: str, size: int, pieces: Iterable[bytes]) -> None:
+    write(header_bytes(Header(name=name.encode(), kind=b"0", size=size)))
+    for piece in pieces:
+        write(piece)
+    write(bytes(-size % BLOCK))
+
+
+def _member_json(write: Write, name: str, content: object) -> None:
+    raw = json.dumps(content).encode()
+    _member(write, name, len(raw), [raw])
+
+
+def _blob_name(digest: str) -> str:
+    return "blobs/sha256/" + digest.removeprefix("sha256:")
+
+
+# -- load
+
+
+def load(store: Store, read: Callable[[int], bytes]) -> list[Image]:
+    """The images of an archive, with their names. Raises ImageError, OSError.
+
+    Every member is stored as a blob as it comes by, so that the order does not matter and
+    nothing is written twice; what no image refers to goes with the next collection.
+    """
+    with store.lease():
+        source = Source(read)
+        try:
+            members = _members(store, source)
+            source.finish()
+        except BadLayer as error:
+            raise ImageError(f"the archive cannot be read: {error}") from None
+        finally:
+            source.close()
+        try:
+            return _images(store, members)
+        finally:
+            store.collect()
+
+
+def load_layout(store: Store, directory: Path) -> list[Image]:
+    """The images of an OCI layout that is a directory."""
+    with store.lease():
+        members: dict[str, str] = {}
+        for folder, _, names in os.walk(directory):
+            for name in names:
+                path = Path(folder) / name
+                if path.is_file() and not path.is_symlink():
+                    with open(path, "rb") as file:
+                        digest = store.put_blob(file).digest
+                    members[str(path.relative_to(directory))] = digest
+        return _images(store, members)
+
+
+def _members(store: Store, source: Source) -> dict[str, str]:
+    """By name: the digest of each member's content; links as what they lead to."""
+    found: dict[str, str] = {}
+    links: dict[str, str] = {}
+    for entry in entries(source):
+        name = posixpath.normpath(os.fsdecode(entry.name)).lstrip("/")
+        if len(found) > _MAX_MEMBERS:
+            raise ImageError("the archive has too many members for one of images")
+        if entry.kind == b"0" and entry.sparse is None:
+            pieces = (bytes(piece) for piece in source.pieces(entry.stored))
+            found[name] = store.put_blob(pieces).digest
+        else:
+            if entry.kind in (b"1", b"2"):
+                target = os.fsdecode(entry.link)
+                base = "" if entry.kind == b"1" else posixpath.dirname(name)
+                links[name] = posixpath.normpath(posixpath.join(base, target)).lstrip("/")
+            source.skip(entry.stored)
+        source.skip(padding(entry.stored))
+    for name, target in links.items():
+        if target in found:
+            found.setdefault(name, found[target])
+    return found
+
+
+def _images(store: Store, members: Mapping[str, str]) -> list[Image]:
+    if "index.json" in members:
+        images = list(_from_index(store, members))
+        if images:
+            return images
+    if "manifest.json" in members:
+        return list(_from_legacy(store, members))
+    raise ImageError(
+        "there are no images in this file",
+        hint="`stackctl image import` takes the tar of a root file system",
+    )
+
+
+def _from_index(store: Store, members: Mapping[str, str]) -> Iterator[Image]:
+    index = parse(store.blobs.read(members["index.json"], MAX_DOCUMENT))
+    if isinstance(index, Manifest):
+        raise ImageError("index.json is no index")
+    for found, _ in index:
+        if not store.blobs.has(found.digest):
+            continue
+        raw = store.blobs.read(found.digest, MAX_DOCUMENT)
+        manifest, digest = parse(raw, found.media_type), found.digest
+        if not isinstance(manifest, Manifest):
+            chosen = choose(manifest, Platform.here())
+            raw, digest = store.blobs.read(chosen.digest, MAX_DOCUMENT), chosen.digest
+            manifest = parse(raw, chosen.media_type)
+            if not isinstance(manifest, Manifest):
+                raise ImageError("an index leads to another index")
+        config = store.blobs.read(manifest.config.digest, MAX_DOCUMENT)
+        ids = diff_ids(document(config))
+        if len(ids) != len(manifest.layers):
+            raise ImageError("config and manifest of the image differ about its layers")
+        layers = [
+            Layer(digest=d.digest, diff_id=i, size=d.size, media_type=d.media_type)
+            for d, i in zip(manifest.layers, ids, strict=True)
+        ]
+        names = _names(found.annotations)
+        image = store.put_image(config, layers, names, manifest=digest)
+        store.ensure_unpacked(image.id)
+        yield image
+
+
+def _names(annotations: Mapping[str, str]) -> list[str]:
+    """containerd's annotation is the full name; the layout's own may be one, or just a tag."""
+    for text in (annotations.get(_FULL_NAME), annotations.get(_REF_NAME)):
+        if text and (text == annotations.get(_FULL_NAME) or "/" in text or ":" in text):
+            return [text]
+    return []
+
+
+def _from_legacy(store: Store, members: Mapping[str, str]) -> Iterator[Image]:
+    try:
+        listed = json.loads(store.blobs.read(members["manifest.json"], MAX_DOCUMENT))
+        described = [
+            (str(e["Config"]), [str(x) for x in e["Layers"] or ()], list(e["RepoTags"] or ()))
+            for e in listed
+        ]
+    except (ValueError, KeyError, TypeError):
+        raise ImageError("the archive's manifest.json is malformed") from None
+    for config_name, layer_names, names in described:
+        config = store.blobs.read(_lookup(members, config_name), MAX_DOCUMENT)
+        ids = diff_ids(document(config))
+        if len(ids) != len(layer_names):
+            raise ImageError("config and manifest of the image differ about its layers")
+        layers = []
+        for name, diff_id in zip(layer_names, ids, strict=True):
+            digest = _lookup(members, name)
+            plain = digest == diff_id
+            kind = OCI_TAR if plain else DOCKER_TAR_GZIP
+            size = store.blobs.size(digest)
+            layers.append(Layer(digest=digest, diff_id=diff_id, size=size, media_type=kind))
+        image = store.put_image(config, layers, [str(name) for name in names])
+        store.ensure_unpacked(image.id)
+        yield image
+
+
+def _lookup(members: Mapping[str, str], name: str) -> str:
+    found = members.get(posixpath.normpath(name))
+    if found is None:
+        raise ImageError(f"the archive lacks {name[:100]!r}")
+    return found
+
+
+# -- import
+
+
+def import_root(
+    store: Store,
+    read: Callable[[int], bytes],
+    names: Sequence[str],
+    config: Mapping[str, Any],
+    *,
+    created: str,
+    comment: str,
+    platform: Platform | None = None,
+) -> Image:
+    """The tar of a root file system (compressed or not) as an image of one layer.
+
+    `config` has Docker's keys (Cmd, Env, ...). Raises ImageError, OSError.
+    """
+    platform = platform or Platform.here()
+    with store.lease():
+        found, outcome, gzip = store.import_layer(read)
+        layer = Layer(
+            digest=found.digest,
+            diff_id=outcome.diff_id,
+            size=found.size,
+            media_type=OCI_TAR_GZIP if gzip else OCI_TAR,
+        )
+        whole = {
+            "created": created,
+            "architecture": platform.architecture,
+            **({"variant": platform.variant} if platform.variant else {}),
+            "os": platform.os,
+            "config": dict(config),
+            "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]},
+            "history": [{"created": created, "comment": comment}],
+        }
+        return store.put_image(canonical(whole), [layer], names)
+
+
+def history(store: Store, image_id: str) -> list[dict[str, Any]]:
+    """Docker's rows of an image's past, the youngest first."""
+    config = store.config(image_id)
+    record = store.record(image_id)
+    left = list(record.layers)
+    steps = config.get("history")
+    steps = [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+    if sum(1 for step in steps if not step.get("empty_layer")) != len(left):
+        steps = [{"created_by": "", "created": config.get("created")} for _ in left]
+    rows = []
+    for step in steps:
+        size = 0 if step.get("empty_layer") else store.unpacked.size(left.pop(0))
+        rows.append(
+            {
+                "ID": "<missing>",
+                "Created": str(step.get("created") or ""),
+                "CreatedBy": str(step.get("created_by") or ""),
+                "Size": size,
+                "Comment": str(step.get("comment") or ""),
+                "Tags": None,
+            }
+        )
+    rows.reverse()
+    if rows:
+        rows[0]["ID"] = image_id
+    return rows
