@@ -10,7 +10,9 @@ set -eu
 
 here=$(cd "$(dirname "$0")/.." && pwd)
 work=${1:-$here/.vm}
-tests=${VMTEST:-tests/integration/test_cgroups_kernel.py tests/integration/test_runtime_limits.py}
+tests=${VMTEST:-tests/integration/test_cgroups_kernel.py tests/integration/test_runtime_limits.py \
+tests/integration/test_runtime_survival.py tests/integration/test_runtime_mounts.py \
+tests/integration/test_runtime_audit.py}
 packages=linux-image-amd64,systemd-sysv,udev,python3,iproute2,nftables,procps,busybox-static,kmod
 
 for program in qemu-system-x86_64 mmdebstrap mkfs.ext4; do
@@ -43,7 +45,7 @@ StandardError=inherit
 WorkingDirectory=$here
 ExecStart=/bin/sh -c 'echo BEGIN \$\$(uname -r); mount | grep cgroup; \
 cat /sys/fs/cgroup/cgroup.controllers; \
-.venv/bin/python -m pytest -n0 -v --no-skips --timeout=900 -p no:cacheprovider $tests; echo END \$\$?'
+.venv/bin/python -m pytest -n0 -vv --color=no --no-skips --timeout=900 -p no:cacheprovider $tests; echo END \$\$?'
 ExecStopPost=/bin/systemctl poweroff --force --force
 UNIT
 # A login prompt on the same line would hang up on the tests.
@@ -59,7 +61,7 @@ timeout "${VMTEST_LIMIT:-3600}" qemu-system-x86_64 \
     -accel tcg,thread=multi -cpu max -smp 2 -m 1536 -nographic -no-reboot -nic none \
     -drive file="$work/disk.img",format=raw,if=virtio,cache=unsafe \
     -kernel "$(echo "$work"/root/boot/vmlinuz-*)" -initrd "$(echo "$work"/root/boot/initrd.img-*)" \
-    -append "root=/dev/vda rw console=ttyS0 quiet systemd.unified_cgroup_hierarchy=1 panic=-1" \
+    -append "root=/dev/vda rw console=ttyS0 quiet loglevel=1 systemd.unified_cgroup_hierarchy=1 panic=-1" \
     < /dev/null | tee "$work/console.log" | tr -d '\r' | grep -aE 'BEGIN|END|PASSED|FAILED|ERROR|passed|failed' || true
 
 {
@@ -67,7 +69,7 @@ timeout "${VMTEST_LIMIT:-3600}" qemu-system-x86_64 \
     echo "Written by scripts/vmtest.sh."
     echo
     tr -d '\r' < "$work/console.log" | sed -n '/BEGIN/,/END/p' \
-        | grep -aE '^BEGIN|cgroup|^cpu|PASSED|FAILED|ERROR|[0-9]+ (passed|failed)' \
-        | sed 's/^BEGIN /Linux /; s/\x1b\[[0-9;]*m//g'
+        | grep -aE 'BEGIN|^cgroup2|^cpu|PASSED|FAILED|ERROR|[0-9]+ (passed|failed)' \
+        | sed 's/.*BEGIN /Linux /'
 } > "$here/docs/vmtest.txt"
 grep -qE '[0-9]+ passed' "$here/docs/vmtest.txt" && ! grep -qE 'FAILED|ERROR|[0-9]+ failed' "$here/docs/vmtest.txt"

@@ -228,8 +228,10 @@ def rootfs(
         *_layers(snapshot),
         *_kernel(config, groups),
         *_devices(config),
-        *(Bind(target=t, source=s, recursive=False) for t, s in generated.items()),
-        *_user(config, volumes),
+        *_by_depth(
+            *(Bind(target=t, source=s, recursive=False) for t, s in generated.items()),
+            *_user(config, volumes),
+        ),
         *(() if bare else _protections(processors)),
     )
 
@@ -242,7 +244,7 @@ def files_only(
         *_layers(snapshot),
         *(
             replace(mount, copy=False) if isinstance(mount, Volume) else mount
-            for mount in _user(config, volumes)
+            for mount in _by_depth(*_user(config, volumes))
             if isinstance(mount, Volume | Bind)
         ),
     )
@@ -333,8 +335,7 @@ def _ipc(config: ContainerConfig) -> Iterator[RootfsMount]:
 
 
 def _user(config: ContainerConfig, volumes: Mapping[str, str]) -> Iterator[RootfsMount]:
-    """Shallow targets first, so that a mount below another one is not hidden by it."""
-    for mount in sorted(config.mounts, key=lambda m: _depth(m.target)):
+    for mount in config.mounts:
         match mount:
             case BindMount():
                 yield Bind(
@@ -360,6 +361,11 @@ def _user(config: ContainerConfig, volumes: Mapping[str, str]) -> Iterator[Rootf
                 yield _tmpfs(mount)
 
 
+def _by_depth(*mounts: RootfsMount) -> list[RootfsMount]:
+    """Shallow targets first, so that a mount below another one is not hidden by it."""
+    return sorted(mounts, key=lambda mount: posixpath.normpath(mount.target).count("/"))
+
+
 def _tmpfs(mount: TmpfsMount) -> FileSystem:
     options: list[tuple[str, str | None]] = [("mode", f"{mount.mode or 0o1777:04o}")]
     if mount.size is not None:
@@ -379,7 +385,3 @@ def _protections(processors: int) -> Iterator[RootfsMount]:
         yield Mask(target=target)
     for target in READ_ONLY:
         yield ReadOnly(target=target)
-
-
-def _depth(target: str) -> int:
-    return posixpath.normpath(target).count("/")

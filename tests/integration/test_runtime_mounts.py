@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from stackctl.errors import ContainerError
-from stackctl.model.container import BindMount, TmpfsMount, VolumeMount
+from stackctl.linux import mount
+from stackctl.model.container import BindMount, Security, TmpfsMount, VolumeMount
 from stackctl.state.paths import Paths
 from support.runtime_bed import Bed
 
@@ -49,10 +50,91 @@ def test_a_fresh_volume_takes_what_the_image_has(bed: Bed, volume: Path) -> None
     assert (volume / "passwd").exists()
 
 
+def test_a_fill_that_was_killed_begins_anew(bed: Bed, volume: Path) -> None:
+    (volume / ".stackctl-filling").touch()
+    (volume / "half").mkdir()
+    (volume / "half/copied").write_text("x")
+    mounts = (VolumeMount(volume="data", target="/etc"),)
+    container = bed.shell("ls -A /etc", mounts=mounts, volumes={"data": str(volume)})
+    found = container.output().split()
+    assert "passwd" in found
+    assert not {"half", ".stackctl-filling"} & set(found)
+
+
+def test_what_a_volume_holds_is_kept(bed: Bed, volume: Path) -> None:
+    (volume / "mine").touch()
+    mounts = (VolumeMount(volume="data", target="/etc"),)
+    container = bed.shell(
+        "ls -A /etc | grep -v ^host", mounts=mounts, volumes={"data": str(volume)}
+    )
+    assert container.output().split() == ["mine", "resolv.conf"]
+
+
+def test_attributes_reach_a_fresh_volume(bed: Bed, volume: Path) -> None:
+    """A file's capabilities and user attributes come along, as the container sees them."""
+    home = bed.create("true", mounts=(VolumeMount(volume="data", target="/srv"),))
+    bed.do(bed.images.prepare(home.record.id, bed.do(bed.images.resolve("stackctl/host"))))
+    upper = bed.paths.container(home.record.id) / "rw/0/upper/srv"
+    upper.mkdir()
+    file = upper / "tool"
+    file.write_text("#!/bin/true")
+    os.setxattr(file, "user.note", b"kept")
+    # cap_net_raw+ep, version 2 (linux/capability.h).
+    os.setxattr(file, "security.capability", bytes.fromhex("0100000200200000" + "00" * 12))
+    bed.do(bed.begin(home, {"data": str(volume)}))
+    home.wait()
+    copied = volume / "tool"
+    assert os.getxattr(copied, "user.note") == b"kept"
+    assert os.getxattr(copied, "security.capability")[4:8] == bytes.fromhex("00200000")
+
+
+@pytest.mark.parametrize(("propagation", "tag"), [("rprivate", ""), ("rslave", "master")])
+def test_what_a_container_mounts_stays_there(
+    bed: Bed, engine_dirs: Paths, propagation: str, tag: str
+) -> None:
+    """A bind of a shared mount must not be in its peer group: CAP_SYS_ADMIN inside would
+    mount on the host."""
+    source = engine_dirs.root.parent / "shared"
+    source.mkdir()
+    mount.mount("none", str(source), "tmpfs")
+    try:
+        mount.mount("none", str(source), "", mount.MS_SHARED)
+        mounts = (BindMount(source=str(source), target="/work", propagation=propagation),)
+        security = Security(cap_add=("SYS_ADMIN",))
+        script = "grep ' /work ' /proc/self/mountinfo; mkdir /work/x; mount -t tmpfs x /work/x"
+        line = bed.output(script, mounts=mounts, security=security)
+        assert "shared:" not in line
+        assert ("master:" in line) == (tag == "master")
+        assert not os.path.ismount(source / "x")
+    finally:
+        mount.umount2(str(source), mount.MNT_DETACH)
+
+
+def test_a_bind_without_id_maps_is_said(bed: Bed) -> None:
+    told: list[str] = []
+    bed.runtime._on_notice = lambda container_id, text: told.append(text)
+    mounts = (BindMount(source="/sys/kernel", target="/k", read_only=True, recursive=False),)
+    assert bed.output("stat -c %U /k", mounts=mounts) == "nobody"
+    assert len(told) == 1 and "/sys/kernel" in told[0] and "nobody" in told[0]
+
+
+def test_a_volumes_subdirectory_cannot_lead_out(bed: Bed, engine_dirs: Paths, volume: Path) -> None:
+    os.symlink("/", volume / "link")
+    (volume / "sub").mkdir()
+    (volume / "sub/file").touch()
+    mounts = (VolumeMount(volume="data", target="/data", subpath="sub"),)
+    container = bed.shell("ls /data", mounts=mounts, volumes={"data": str(volume)})
+    assert container.output() == "file"
+    mounts = (VolumeMount(volume="data", target="/data", subpath="link"),)
+    container = bed.shell("ls /data", mounts=mounts, volumes={"data": str(volume)})
+    assert sorted(container.output().split()) == ["link", "sub"]
+
+
 def test_a_fresh_volume_stays_empty_on_request(bed: Bed, volume: Path) -> None:
     mounts = (VolumeMount(volume="data", target="/etc", nocopy=True),)
     container = bed.shell("ls /etc | sort", mounts=mounts, volumes={"data": str(volume)})
-    assert container.output().split() == []
+    # The generated files lie on it, as on any /etc.
+    assert container.output().split() == ["hostname", "hosts", "resolv.conf"]
 
 
 def test_a_read_only_volume(bed: Bed, volume: Path) -> None:

@@ -10,13 +10,12 @@ contains can lead a mount, a directory or a file out of the root.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
 
 from stackctl.linux import files
 from stackctl.linux import mount as mounts
-from stackctl.runtime.shim import special
+from stackctl.runtime.shim import copyup, special
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     Mount = dict[str, Any]
 
-_CHUNK = 1 << 20
 _NO_ID_MAPS = (errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM)
 #: "shared" leaves a copy in its original's peer group.
 _PROPAGATION = {"private": mounts.MS_PRIVATE, "slave": mounts.MS_SLAVE, "shared": 0}
@@ -359,61 +357,5 @@ def _read_only(root: int, target: str) -> None:
 
 def _volume(root: int, tree: int, item: Mount) -> None:
     if item.get("copy"):
-        # Replicas that start together share a volume: the first one fills it.
-        lock = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not os.listdir(lock):
-            _fill(root, lock, item["target"])
-        os.close(lock)
+        copyup.fill(root, tree, item["target"])
     _attach(root, tree, item["target"])
-
-
-def _fill(root: int, volume: int, target: str) -> None:
-    """Copy what the image has at `target` into the empty directory `volume`."""
-    try:
-        source = files.open_in_root(root, target, os.O_RDONLY | os.O_DIRECTORY)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    _copy_directory(source, volume)
-    os.close(source)
-
-
-def _copy_directory(source: int, target: int) -> None:
-    """Copy a tree by descriptors: modes, owners, times, links; no extended attributes."""
-    with os.scandir(source) as entries:
-        for entry in entries:
-            status = entry.stat(follow_symlinks=False)
-            name, mode = entry.name, status.st_mode
-            if stat.S_ISDIR(mode):
-                os.mkdir(name, 0o700, dir_fd=target)
-                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-                inner = os.open(name, flags, dir_fd=source)
-                copy = os.open(name, flags, dir_fd=target)
-                _copy_directory(inner, copy)
-                os.close(inner)
-                os.close(copy)
-            elif stat.S_ISLNK(mode):
-                os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
-                os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
-            elif stat.S_ISREG(mode):
-                _copy_file(source, target, name, status)
-            elif stat.S_ISFIFO(mode):
-                os.mkfifo(name, stat.S_IMODE(mode), dir_fd=target)
-    _copy_status(target, os.fstat(source))
-
-
-def _copy_file(source: int, target: int, name: str, status: os.stat_result) -> None:
-    flags = os.O_NOFOLLOW | os.O_CLOEXEC
-    reader = os.open(name, os.O_RDONLY | flags, dir_fd=source)
-    writer = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | flags, 0o600, dir_fd=target)
-    while os.sendfile(writer, reader, None, _CHUNK):
-        pass
-    _copy_status(writer, status)
-    os.close(reader)
-    os.close(writer)
-
-
-def _copy_status(fd: int, status: os.stat_result) -> None:
-    os.fchown(fd, status.st_uid, status.st_gid)
-    os.fchmod(fd, stat.S_IMODE(status.st_mode))
-    os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))
