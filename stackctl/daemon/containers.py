@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from stackctl.daemon import names
+from stackctl.daemon import additions, generated, hooks, names, sharing
 from stackctl.daemon.events import Events
 from stackctl.daemon.registry import Registry
 from stackctl.daemon.volumes import Volumes
@@ -108,13 +108,16 @@ class Containers:
                 hint="remove or rename that container, or choose another name",
             )
         image = await self._parts.images.get(config.image_id)
+        home = self._parts.paths.container(container_id)
         mounts = self._inherit_volumes(config, "" if renew_volumes else replaces)
+        mounts = additions.mounts(config, mounts, home, self._parts.paths.socket, self._registry)
+        kept = generated.without_content(config.files)
         store = self._registry.store
         async with AsyncExitStack() as undo:
             private = config.security.userns == "private" and not config.security.privileged
             record = ContainerRecord(
                 id=container_id,
-                config=replace(config, mounts=mounts),
+                config=replace(config, mounts=mounts, files=kept),
                 created_at=time.time(),
                 replaces=replaces,
                 id_base=store.allocate_id_range() if private else 0,
@@ -123,6 +126,8 @@ class Containers:
             # The record comes first: whatever a kill leaves behind can be found by it.
             self._registry.put(record)
             undo.callback(self._registry.delete, container_id)
+            undo.callback(shutil.rmtree, home, ignore_errors=True)
+            generated.write(home, config.files)
             await self._make_volumes(record)
             await self._parts.images.prepare(container_id, image)
             undo.push_async_callback(self._parts.images.release, container_id)
@@ -230,6 +235,8 @@ class Containers:
                 raise
         self._publish_event(record, "start")
         self._watcher.started(record)
+        if record.config.post_start:
+            await hooks.run(self._parts.runtime, record, "post_start", record.config.post_start)
         return record
 
     async def _run(self, record: ContainerRecord) -> ContainerRecord:
@@ -256,14 +263,16 @@ class Containers:
 
             undo.push_async_callback(parts.net.leave, record.id)
             image = await parts.images.get(record.config.image_id)
+            named = sharing.named(record, self._registry)
             request = StartRequest(
                 record=record,
                 snapshot=await parts.images.prepare(record.id, image),
                 volumes=self._volume_paths(record.config),
-                hosts=names.hosts_file(record),
-                resolv_conf=names.resolver_file(record.config, parts.machine.resolver_lines),
-                hostname=names.hostname(record),
+                hosts=names.hosts_file(named),
+                resolv_conf=names.resolver_file(named.config, parts.machine.resolver_lines),
+                hostname=names.hostname(named),
                 netns_blobs=parts.net.netns_blobs(resolver_port) if resolver_port else (),
+                partners=sharing.partners(record, self._registry),
             )
             process = await parts.runtime.start(request, attach)
             undo.pop_all()
@@ -358,6 +367,8 @@ class Containers:
         self._watcher.ending(container_id)
         if record.status is Status.PAUSED:
             await self.unpause(container_id)
+        if record.config.pre_stop:
+            await hooks.run_before_stop(self._parts.runtime, record)
         signum = signal_number(signal_name or record.config.stop_signal)
         grace = record.config.stop_grace if timeout is None else timeout
         if not self._parts.runtime.would_ignore(record, signum):

@@ -69,7 +69,9 @@ def naming(record: ContainerRecord, resolver: tuple[int, int] | Literal["keep"] 
 
 def hosts_file(record: ContainerRecord) -> str:
     """The text of /etc/hosts: loopback, extra hosts, the container's own name on each network."""
-    own = hostname(record)
+    short, domain = hostname(record), record.config.domainname
+    # The first name of a line is the canonical one: `hostname -f` gives it.
+    own = f"{short}.{domain} {short}" if domain else short
     lines = [
         f"{address.partition('/')[0]}\t{own}\n"
         for endpoint in record.endpoints

@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from stackctl.daemon import image_defaults
+from stackctl.daemon import image_defaults, service_files
 from stackctl.daemon import service_rights as rights
 from stackctl.model.container import (
     BindMount,
     ContainerConfig,
     HealthCheck,
+    Hook,
     Mount,
     NetworkAttachment,
     PortBinding,
@@ -28,6 +29,7 @@ from stackctl.model.container import (
 from stackctl.model.image import Image, ImageConfig
 from stackctl.spec import ports, volumes
 from stackctl.spec.model import Service, Stack
+from stackctl.spec.process import Hook as ServiceHook
 from stackctl.spec.service import ServicePort, ServiceVolume
 
 T = TypeVar("T")
@@ -116,6 +118,14 @@ def container_config(
         uts=service.uts or "",
         cgroup=service.cgroup or "private",
         logging=rights.logging(service),
+        files=service_files.generated(stack, service),
+        post_start=tuple(_hook(hook) for hook in service.post_start),
+        pre_stop=tuple(_hook(hook) for hook in service.pre_stop),
+        domainname=service.domainname or "",
+        api_socket=bool(service.use_api_socket),
+        volumes_from=_volumes_from(stack, service),
+        attach=service.attach is not False,
+        annotations=dict(service.annotations),
     )
 
 
@@ -138,6 +148,8 @@ def mounts(
         found[_target(tmpfs.target)] = TmpfsMount(
             target=tmpfs.target, size=tmpfs.size, mode=tmpfs.mode, read_only=tmpfs.read_only
         )
+    for bind in service_files.bound(stack, service):
+        found[_target(bind.target)] = bind
     for mount in service.volumes:
         found[_target(mount.target)] = _mount(stack, mount, name_volume)
     return tuple(found.values())
@@ -222,6 +234,29 @@ def _attachments(
 def _host_line(text: str) -> tuple[str, str]:
     name, _, address = text.partition("=")
     return name, address
+
+
+def _hook(hook: ServiceHook) -> Hook:
+    return Hook(
+        argv=tuple(hook.command),
+        user=hook.user or "",
+        working_dir=hook.working_dir or "",
+        env=tuple(f"{k}={v}" for k, v in hook.environment.items() if v is not None),
+        privileged=bool(hook.privileged),
+    )
+
+
+def _volumes_from(stack: Stack, service: Service) -> tuple[str, ...]:
+    """`service[:mode]` and `container:name[:mode]` -> the container's name, ":ro" behind it."""
+    found = []
+    for text in service.volumes_from:
+        is_container = text.startswith("container:")
+        name, _, mode = text.removeprefix("container:").partition(":")
+        other = {**stack.services, **stack.disabled}.get(name)
+        if not is_container and other is not None:
+            name = other.container_name or f"{stack.name}-{name}-1"
+        found.append(f"{name}:ro" if mode == "ro" else name)
+    return tuple(found)
 
 
 def _link(text: str) -> tuple[str, str]:

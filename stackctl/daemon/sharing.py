@@ -11,13 +11,22 @@ from stackctl.runtime.bundle import Partner, shares_host_ids
 
 def partners(record: ContainerRecord, registry: Registry) -> dict[str, Partner]:
     """For StartRequest. Raises ContainerError when one of them does not run."""
-    return {
-        kind: _partner(record, whose, registry)
-        for kind, whose in settings.partners(record.config).items()
-    }
+    found = {}
+    for kind, whose in settings.partners(record.config).items():
+        other = _running(record, whose, registry)
+        assert other.process is not None
+        base = 0 if shares_host_ids(other.config) else other.id_base
+        found[kind] = Partner(process=other.process, id_base=base)
+    return found
 
 
-def _partner(record: ContainerRecord, whose: str, registry: Registry) -> Partner:
+def named(record: ContainerRecord, registry: Registry) -> ContainerRecord:
+    """Whose names it has: those of the container whose network it shares, else its own."""
+    whose = settings.partners(record.config).get("network")
+    return _running(record, whose, registry) if whose else record
+
+
+def _running(record: ContainerRecord, whose: str, registry: Registry) -> ContainerRecord:
     kind, _, name = whose.partition(":")
     if kind == "service":
         candidates = [
@@ -33,8 +42,7 @@ def _partner(record: ContainerRecord, whose: str, registry: Registry) -> Partner
             candidates += [other for other in registry.all() if other.id.startswith(name)]
     for other in candidates:
         if other.process is not None and other.status.is_alive:
-            base = 0 if shares_host_ids(other.config) else other.id_base
-            return Partner(process=other.process, id_base=base)
+            return other
     raise ContainerError(
         f'"{record.config.name}" shares a namespace of {whose}, which does not run',
         hint="start it first; in a stack, depends_on does",

@@ -80,6 +80,33 @@ class NetworkAttachment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratedFile:
+    """A file that the engine makes for a container and mounts read-only: a secret, a config.
+
+    What is in it: `content`, or the host's file `source` when it is made. The engine
+    drops `content` once it is written: no record holds it.
+    """
+
+    target: str
+    content: str = ""
+    source: str = ""
+    uid: int = 0
+    gid: int = 0
+    mode: int = 0o444
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hook:
+    """A command at a moment of a container's life; "" and () are the container's own."""
+
+    argv: tuple[str, ...]
+    user: str = ""
+    working_dir: str = ""
+    env: tuple[str, ...] = ()
+    privileged: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCheck:
     """`test` is an argv; a shell form arrives as ("/bin/sh", "-c", text). Empty: disabled."""
 
@@ -264,6 +291,18 @@ class ContainerConfig:
     #: "private" or "host".
     cgroup: str = "private"
     logging: Logging = Logging()
+    files: tuple[GeneratedFile, ...] = ()
+    #: Run inside, in order: once it has started, and before it is stopped.
+    post_start: tuple[Hook, ...] = ()
+    pre_stop: tuple[Hook, ...] = ()
+    domainname: str = ""
+    #: The engine's socket is at /var/run/docker.sock inside.
+    api_socket: bool = False
+    #: Names of containers whose volumes and binds it has too, "name" or "name:ro".
+    volumes_from: tuple[str, ...] = ()
+    #: False: `up` does not show its output.
+    attach: bool = True
+    annotations: dict[str, str] = field(default_factory=dict)
     #: The stack this belongs to; "" for a single container.
     project: str = ""
     service: str = ""

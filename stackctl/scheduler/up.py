@@ -265,6 +265,9 @@ class Up:
         after |= {volumes[name] for name in used_volumes(config) if name in volumes}
         if image is not None:
             after.add(image)
+        # Their mounts are looked up when this one is made.
+        others = (text.partition(":")[0] for text in config.volumes_from)
+        after |= {self.created[name] for name in others if name in self.created}
         replaces = verdict.record.id if isinstance(verdict, Recreated) else ""
         renew = bool(replaces) and self.found.policy.renew_anonymous_volumes
         self.created[config.name] = self.draft.add(

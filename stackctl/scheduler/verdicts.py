@@ -179,7 +179,8 @@ def _stale(record: ContainerRecord, config: ContainerConfig, found: Survey) -> s
     # Renaming a network or a volume leaves the service's own hash as it is.
     if used_networks([old]) != used_networks([config]):
         return "networks changed"
-    if used_volumes(old) != used_volumes(config):
+    # The old one may have more: those of the containers that volumes_from names.
+    if not used_volumes(config) <= used_volumes(old):
         return "volumes changed"
     return _network_cause(record, found)
 

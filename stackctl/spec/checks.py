@@ -99,6 +99,7 @@ class Checks:
             )
         self._dependencies(name, service)
         self._used_services(name, service)
+        self._shared_network(name, service)
         self._networks(name, service)
         self._mounts(name, service)
         self._used_files(name, service)
@@ -127,6 +128,21 @@ class Checks:
                     self._at(*where),
                     hint=did_you_mean(other, [n for n in others if n != name]),
                 )
+
+    def _shared_network(self, name: str, service: Service) -> None:
+        """Ports are published by whose network it is."""
+        mode = service.network_mode or ""
+        where = self._at("services", name, "ports", key=True)
+        if service.ports and mode.startswith((implied.OF_SERVICE, implied.OF_CONTAINER)):
+            self._mistakes.add(
+                f'service "{name}" publishes ports, but its network is another one\'s ({mode})',
+                where,
+                hint="publish them there",
+            )
+        elif service.ports and mode in ("host", "none"):
+            self._mistakes.warn(
+                f'ports of service "{name}" are not published with network_mode {mode}', where
+            )
 
     def _used_files(self, name: str, service: Service) -> None:
         for field, used in (("secrets", service.secrets), ("configs", service.configs)):

@@ -14,7 +14,8 @@ _NOT_HASHED = ("build", "pull_policy", "scale", "replicas", "depends_on", "profi
 
 
 def config_hash(stack: Stack, service: Service) -> str:
-    """Of the service's own attributes and the full names of what it joins and mounts.
+    """Of the service's own attributes, the full names of what it joins and mounts, and the
+    texts of its secrets and configs.
 
     Not of the image that its reference resolves to: the planner compares that
     by itself, and says so.
@@ -35,7 +36,14 @@ def config_hash(stack: Stack, service: Service) -> str:
             if mount.type == "volume" and mount.source and mount.source in stack.volumes
         },
     }
-    return digest_of(used)
+    contents = {
+        f"{section}.{item.source}": digest_of(stack.contents[section, item.source])
+        for section, items in (("secrets", service.secrets), ("configs", service.configs))
+        for item in items
+        if (section, item.source) in stack.contents
+    }
+    # Only where there are any, so that other services keep the hash they have.
+    return digest_of({**used, "contents": contents} if contents else used)
 
 
 def digest_of(value: Any) -> str:

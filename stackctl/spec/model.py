@@ -293,6 +293,9 @@ class Stack:
     secrets: dict[str, Secret] = field(default_factory=dict)
     configs: dict[str, Config] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)
+    #: ("secrets" or "configs", key) -> text of those that come from a variable or stand in the
+    #: file; only of those that an enabled service uses.
+    contents: dict[tuple[str, str], str] = field(default_factory=dict, repr=False)
     #: Top-level `x-` keys.
     extensions: dict[str, Any] = field(default_factory=dict)
     profiles: tuple[str, ...] = ()

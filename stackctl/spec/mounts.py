@@ -10,6 +10,8 @@ from stackctl.spec import forms
 from stackctl.spec.attributes import Approximated, Attributes, Labels, NoEffect, Refused
 from stackctl.spec.scalars import ContainerPath, FileMode, Flag, Integer, Size
 
+_ID = r"^[0-9]{1,9}$"
+
 
 class BindOptions(Attributes):
     """Options of a host path."""
@@ -86,8 +88,12 @@ class ServiceFile(Attributes):
         description="Where the file is: a path, or for a secret a name below /run/secrets "
         "(absent: its key there; for a config, its key in the root).",
     )
-    uid: str | None = Field(None, description="Who owns it, by number (0 when absent).")
-    gid: str | None = Field(None, description="Group that owns it, by number (0 when absent).")
+    uid: str | None = Field(
+        None, description="Who owns it, by number (0 when absent).", pattern=_ID
+    )
+    gid: str | None = Field(
+        None, description="Group that owns it, by number (0 when absent).", pattern=_ID
+    )
     mode: Annotated[FileMode | None, forms.OCTAL] = Field(
         None, description="File mode, octal (0444 when absent)."
     )

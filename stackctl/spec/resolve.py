@@ -57,15 +57,17 @@ def resolve(
     resolver = _Resolver(root, surroundings, mistakes)
     services = {name: resolver.service(name, s) for name, s in file.services.items()}
     profiles = surroundings.profiles
+    enabled = {n: s for n, s in services.items() if is_enabled(s, profiles)}
     return Stack(
         name=surroundings.name,
-        services={n: s for n, s in services.items() if is_enabled(s, profiles)},
+        services=enabled,
         disabled={n: s for n, s in services.items() if not is_enabled(s, profiles)},
         networks=resolver.networks(file, services),
         volumes={key: resolver.named(key, v) for key, v in file.volumes.items()},
         secrets={key: resolver.named(key, s) for key, s in file.secrets.items()},
         configs={key: resolver.named(key, c) for key, c in file.configs.items()},
         models=dict(file.models),
+        contents=resolver.contents(file, services, enabled),
         extensions=dict(file.model_extra or {}),
         profiles=profiles,
         project_dir=surroundings.directory,
@@ -116,6 +118,32 @@ class _Resolver:
         if environment != service.environment:
             update["environment"] = environment
         return service.model_copy(update=update) if update else service
+
+    def contents(
+        self, file: StackFile, services: dict[str, Service], enabled: dict[str, Service]
+    ) -> dict[tuple[str, str], str]:
+        """Texts of the secrets and configs that services use; a variable must be set for those."""
+        found: dict[tuple[str, str], str] = {}
+        for name, service in services.items():
+            for section, items in (("secrets", service.secrets), ("configs", service.configs)):
+                defined: dict[str, Secret] | dict[str, Config] = getattr(file, section)
+                for item in items:
+                    origin = defined.get(item.source)
+                    if origin is None or (section, item.source) in found:
+                        continue
+                    text = getattr(origin, "content", None)
+                    if origin.environment is not None:
+                        text = self._around.variables.get(origin.environment)
+                        if text is None and name in enabled:
+                            self._mistakes.add(
+                                f'the variable "{origin.environment}" of {section[:-1]} '
+                                f'"{item.source}" is not set',
+                                mark_at(self._root, (section, item.source, "environment")),
+                                hint="set it in the environment or in .env",
+                            )
+                    if text is not None:
+                        found[section, item.source] = text
+        return found
 
     def _labels(self, name: str, service: Service) -> dict[str, str]:
         """`labels` over the files of labels."""

@@ -282,9 +282,7 @@ class Service(Attributes):
     dns_opt: Annotated[list[str], forms.UNIQUE] = Field(
         default_factory=list, description="Options of the resolver, e.g. `ndots:2`."
     )
-    domainname: Annotated[str | None, _LATER] = Field(
-        None, description="Domain name inside the container."
-    )
+    domainname: str | None = Field(None, description="Domain name inside the container.")
     mac_address: MacAddress | None = Field(
         None, description="MAC address on the service's first network."
     )
@@ -351,10 +349,10 @@ class Service(Attributes):
         None, description="Name of a runtime."
     )
     storage_opt: Annotated[Any, _LATER] = Field(None, description="Options of the storage driver.")
-    post_start: Annotated[list[Hook], _LATER] = Field(
+    post_start: list[Hook] = Field(
         default_factory=list, description="Commands inside the container, once it has started."
     )
-    pre_stop: Annotated[list[Hook], _LATER] = Field(
+    pre_stop: list[Hook] = Field(
         default_factory=list, description="Commands inside the container, before it is stopped."
     )
     pre_start: Annotated[list[PreStartHook], _LATER] = Field(
@@ -364,7 +362,7 @@ class Service(Attributes):
     pull_refresh_after: Annotated[Any, _LATER] = Field(
         None, description="Age after which an image is pulled again."
     )
-    use_api_socket: Annotated[Flag | None, _LATER] = Field(
+    use_api_socket: Flag | None = Field(
         None, description="true: the engine's socket is at /var/run/docker.sock inside."
     )
     provider: Annotated[Provider | None, _LATER] = Field(

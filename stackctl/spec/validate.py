@@ -275,6 +275,10 @@ _PATTERN_HINTS = {
     "container_name": "letters, digits, - _ and ., starting with a letter or digit",
     "hostname": "letters, digits, - and ., at most 64 characters",
     "network_mode": "none, host or service:NAME",
+    "uid": 'a number in quotes, such as "1000"',
+    "gid": 'a number in quotes, such as "1000"',
+    "ipc": "private, shareable, host, none or service:NAME",
+    "pid": "private, host or service:NAME",
     "cpuset": "numbers and ranges such as 0-1,3",
 }
 

@@ -63,7 +63,7 @@ def test_secrets_configs_and_volumes_of_others(stack: Stack) -> None:
     assert inside(stack, "web", "cat /run/secrets/plain") == "hidden"
     assert inside(stack, "web", look.format("/run/secrets/owned")) == "hidden\n1234 5678 440"
     assert inside(stack, "web", look.format("/etc/token")) == "t0ken7 0 400"
-    assert inside(stack, "web", look.format("/etc/app.conf")) == "port=80\n\n0 0 444"
+    assert inside(stack, "web", look.format("/etc/app.conf")) == "port=80\n0 0 444"
     assert inside(stack, "web", "cat /text") == "port=80"
     # Nobody's to write, root's neither.
     assert stack.run("exec", "-T", "web", "sh", "-c", "echo x > /run/secrets/owned").code != 0
@@ -78,7 +78,7 @@ def test_secrets_configs_and_volumes_of_others(stack: Stack) -> None:
     stack.up()
     assert inside(stack, "web", "cat /etc/token") == "other"
     # No record holds a secret's text.
-    assert b"t0ken" not in (stack.engine.root / "state.db").read_bytes()
+    assert b"t0ken" not in (stack.engine.paths.root / "state.db").read_bytes()
     stack.down()
 
 
@@ -155,7 +155,7 @@ services:
         stack,
         "web",
         "ulimit -Sn; ulimit -Hn; ulimit -c; cat /proc/sys/net/core/somaxconn; id -G;"
-        "cat /proc/1/oom_score_adj; grep -E '^(NoNewPrivs|CapBnd)' /proc/1/status;"
+        "cat /proc/1/oom_score_adj; grep -E '^(NoNewPrivs|CapBnd)' /proc/self/status;"
         "stat -fc %b:%S /dev/shm; stat -c %a /scratch; stat -c %F /dev/nothing",
     ).split("\n")
     assert found[:6] == ["100", "200", "0", "77", "0 4242", "321"]

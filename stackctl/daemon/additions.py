@@ -1,0 +1,49 @@
+"""Mounts of a container that are known only when it is made: those of others, and the engine's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from posixpath import normpath
+
+from stackctl.daemon import generated
+from stackctl.daemon.registry import Registry
+from stackctl.errors import NotFound
+from stackctl.model.container import BindMount, ContainerConfig, Mount, TmpfsMount
+
+#: Where Docker's clients look for an engine.
+SOCKET = "/var/run/docker.sock"
+
+
+def mounts(
+    config: ContainerConfig, own: tuple[Mount, ...], home: Path, socket: Path, registry: Registry
+) -> tuple[Mount, ...]:
+    """The container's own mounts with those of `volumes_from`, generated files, the socket.
+
+    Own targets win over others'. Raises NotFound for a container that is not there.
+    """
+    if not (config.volumes_from or config.files or config.api_socket):
+        return own
+    found: dict[str, Mount] = {}
+    for text in config.volumes_from:
+        name, _, mode = text.partition(":")
+        record = registry.find_name(name)
+        if record is None:
+            raise NotFound(
+                f'"{config.name}" wants the volumes of "{name}", which does not exist',
+                hint="see volumes_from in the stack file",
+            )
+        for mount in record.config.mounts:
+            if not isinstance(mount, TmpfsMount) and not _is_generated(record.config, mount):
+                shared = replace(mount, read_only=True) if mode == "ro" else mount
+                found[normpath(mount.target)] = shared
+    found.update({normpath(mount.target): mount for mount in own})
+    found.update({normpath(m.target): m for m in generated.mounts(home, config.files)})
+    if config.api_socket:
+        found[SOCKET] = BindMount(source=str(socket), target=SOCKET, create_host_path=False)
+    return tuple(found.values())
+
+
+def _is_generated(config: ContainerConfig, mount: Mount) -> bool:
+    """Secrets and configs of another container stay its own."""
+    return mount.target in {file.target for file in config.files} | {SOCKET}

@@ -1,0 +1,68 @@
+"""Commands that a stack file has run inside a container at moments of its life."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from stackctl.errors import OperationFailed, StackctlError
+from stackctl.model.container import Hook
+from stackctl.model.record import ContainerRecord
+from stackctl.runtime.container import ExecRequest, Runtime
+
+log = logging.getLogger(__name__)
+
+#: Lines of a failed hook that its error shows, and how much of its output is looked at.
+_SHOWN_LINES = 10
+_KEPT_BYTES = 16384
+
+
+async def run(
+    runtime: Runtime, record: ContainerRecord, moment: str, hooks: Sequence[Hook]
+) -> None:
+    """One after the other. Raises OperationFailed for the first that does not end with 0."""
+    for hook in hooks:
+        code, output = await _run_one(runtime, record, hook)
+        if code != 0:
+            config = record.config
+            subject = f'service "{config.service}"' if config.service else config.name
+            lines = output.decode(errors="replace").splitlines()[-_SHOWN_LINES:]
+            raise OperationFailed(
+                f"{moment} hook of {subject} ended with code {code}: {' '.join(hook.argv)}",
+                hint="its last output lines are below",
+                details=tuple(lines),
+            )
+
+
+async def run_before_stop(runtime: Runtime, record: ContainerRecord) -> None:
+    """The pre_stop hooks, within the grace period. A failure is logged: a stop goes on."""
+    try:
+        async with asyncio.timeout(max(record.config.stop_grace, 1.0)):
+            await run(runtime, record, "pre_stop", record.config.pre_stop)
+    except TimeoutError:
+        log.warning("pre_stop of %s took longer than its grace period", record.name)
+    except StackctlError as error:
+        log.warning("pre_stop of %s: %s", record.name, error)
+
+
+async def _run_one(runtime: Runtime, record: ContainerRecord, hook: Hook) -> tuple[int, bytes]:
+    config = record.config
+    env = {entry.partition("=")[0]: entry for entry in (*config.env, *hook.env)}
+    session = await runtime.exec(
+        record,
+        ExecRequest(
+            argv=hook.argv,
+            env=tuple(env.values()),
+            working_dir=hook.working_dir or config.working_dir,
+            user=hook.user or config.user,
+            privileged=hook.privileged,
+        ),
+    )
+    output = b""
+    try:
+        while (piece := await session.read()) is not None:
+            output = (output + piece[1])[-_KEPT_BYTES:]
+        return await session.wait(), output
+    finally:
+        await session.close()
