@@ -55,7 +55,49 @@ class Group:
 
 
 GROUPS: Mapping[str, Group] = {
+    "container": Group(
+        "Single containers, as with docker.",
+        {
+            "run": Entry("container.make", passes_on=True, long_help_only=True),
+            "create": Entry("container.make", passes_on=True, long_help_only=True),
+            "start": Entry("container.life"),
+            "stop": Entry("container.life"),
+            "restart": Entry("container.life"),
+            "kill": Entry("container.life"),
+            "rm": Entry("container.life"),
+            "ls": Entry("container.show"),
+            "inspect": Entry("container.show"),
+            "logs": Entry("container.show"),
+            "exec": Entry("container.inside", "execute", passes_on=True),
+            "attach": Entry("container.inside"),
+            "cp": Entry("container.copy"),
+            "top": Entry("container.show", passes_on=True),
+            "stats": Entry("container.show"),
+            "port": Entry("container.show"),
+            "wait": Entry("container.life"),
+            "pause": Entry("container.life"),
+            "unpause": Entry("container.life"),
+            "rename": Entry("container.life"),
+            "update": Entry("container.life"),
+            "prune": Entry("container.life"),
+        },
+        aliases={"ps": "ls", "list": "ls", "remove": "rm"},
+    ),
     "image": Group("Images.", {"build": Entry("image.build")}),
+    "volume": Group(
+        "Volumes.",
+        {name: Entry("volume") for name in ("ls", "create", "inspect", "rm", "prune")},
+        aliases={"list": "ls", "remove": "rm"},
+    ),
+    "system": Group(
+        "The engine as a whole.",
+        {
+            "info": Entry("about"),
+            "df": Entry("system"),
+            "events": Entry("system"),
+            "prune": Entry("system"),
+        },
+    ),
 }
 
 COMMANDS: Mapping[str, Entry] = {

@@ -3,7 +3,7 @@
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,21 +45,44 @@ def cp(
     standard input or written to standard output.
     """
     run = invocation(ctx)
+    return copy(
+        run,
+        source,
+        target,
+        lambda service: _containers(run, service, index),
+        owners=archive,
+        follow=follow_link,
+    )
+
+
+def copy(
+    run: Invocation,
+    source: str,
+    target: str,
+    containers_of: Callable[[str], list[str]],
+    *,
+    owners: bool,
+    follow: bool,
+    what: str = "SERVICE",
+) -> int:
+    """Carry it out; `containers_of` gives the containers that a name before the colon means."""
     from_service, from_path = _place(source)
     to_service, to_path = _place(target)
     if bool(from_service) == bool(to_service):
         raise UsageError(
-            "one of the two has to be in a service's container, the other here",
-            hint="stackctl cp SERVICE:PATH PATH, or stackctl cp PATH SERVICE:PATH",
+            "one of the two has to be in a service's container, the other here"
+            if what == "SERVICE"
+            else "one of the two has to be in a container, the other here",
+            hint=f"cp {what}:PATH PATH, or cp PATH {what}:PATH",
         )
     try:
         if from_service:
-            container = _containers(run, from_service, index)[0]
-            _copy_out(run, container, from_path, to_path, owners=archive, follow=follow_link)
+            container = containers_of(from_service)[0]
+            _copy_out(run, container, from_path, to_path, owners=owners, follow=follow)
         else:
-            containers = _containers(run, to_service, index)
+            containers = containers_of(to_service)
             for container in containers[:1] if from_path == "-" else containers:
-                _copy_in(run, container, from_path, to_path, owners=archive, follow=follow_link)
+                _copy_in(run, container, from_path, to_path, owners=owners, follow=follow)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise

@@ -48,7 +48,7 @@ class InteractiveVerbs:
         )
         if body.get("detach"):
             streams = Detached(streams)
-        return self._sessions.add(streams, tty=tty)
+        return self._sessions.add(streams, tty=tty, exit_frame=bool(body.get("exit_frame")))
 
     async def attach(self, body: Mapping[str, Any]) -> OpenSession:
         """The main process's own streams; with `start` it starts once we listen."""

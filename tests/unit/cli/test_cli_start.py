@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from stackctl.cli.main import COMMANDS, load_command, run
+from stackctl.cli.main import COMMANDS, GROUPS, load_command, run
 from stackctl.cli.output.console import Console
 from stackctl.cli.reference import reference
 from stackctl.errors import Place, RemoteError, StackFileError, StackFileErrors
@@ -62,6 +62,31 @@ def test_every_command_loads_and_has_help() -> None:
         assert command.help, name
         for parameter in command.params:
             assert getattr(parameter, "help", "x"), (name, parameter.name)
+
+
+def test_every_command_of_a_group_loads_and_has_help() -> None:
+    for group in GROUPS.values():
+        assert set(group.aliases.values()) <= set(group.commands)
+        for name, entry in group.commands.items():
+            command = load_command(name, entry)
+            assert command.help, name
+            for parameter in command.params:
+                assert getattr(parameter, "help", "x"), (name, parameter.name)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("container", "run", "--rm", "-p", "80", "i"),
+        ("container", "ls"),
+        ("container", "exec", "c", "x"),
+    ],
+    ids=lambda arguments: arguments[1],
+)
+def test_quick_commands_of_groups_import_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    loaded = _modules_of(*arguments)
+    assert not loaded & set(HEAVY)
+    assert "stackctl.api.client" in loaded
 
 
 def test_the_reference_in_docs_is_current() -> None:

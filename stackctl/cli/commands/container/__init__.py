@@ -1,0 +1,1 @@
+"""`stackctl container ...`: docker's commands on single containers."""

@@ -1,0 +1,75 @@
+"""`--format` of listings and of inspect: table, json, or a template."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stackctl.cli.output.console import Console
+from stackctl.cli.output.table import Column, table
+
+Row = Mapping[str, Any]
+
+_FIELD = re.compile(r"\{\{\s*(?:\w+\s+)?\.(\w+)[^}]*\}\}")
+
+
+def print_rows(
+    console: Console,
+    rows: Sequence[Row],
+    columns: Sequence[tuple[Column, str]],
+    format: str,
+    *,
+    titles: Mapping[str, str] | None = None,
+) -> None:
+    """Rows whose fields are texts, as a table of `columns` (with the field of each), `json`
+    (an object a line), a template, or `table TEMPLATE` (columns apart by \\t)."""
+    if format in ("", "table"):
+        cells = [[str(row.get(name, "")) for _, name in columns] for row in rows]
+        for line in table([column for column, _ in columns], cells, console.out_width()):
+            console.out(line)
+        return
+    if format == "json":
+        for row in rows:
+            console.out(json.dumps(row, ensure_ascii=False))
+        return
+    # Most never give a template.
+    from stackctl.cli.output.template import Template
+
+    text = format.removeprefix("table ").replace("\\t", "\t").replace("\\n", "\n")
+    template = Template(text)
+    lines = [template.render(row) for row in rows]
+    if not format.startswith("table "):
+        for line in lines:
+            console.out(line)
+        return
+    known = {name: column.title for column, name in columns} | dict(titles or {})
+    heads = [_FIELD.sub(lambda m: known.get(m[1], m[1].upper()), part) for part in text.split("\t")]
+    for line in table([Column(head) for head in heads], [line.split("\t") for line in lines]):
+        console.out(line)
+
+
+def print_inspected(console: Console, shapes: Sequence[Any], format: str) -> None:
+    """What inspect prints: a JSON array, or a template for each."""
+    if format in ("", "json"):
+        console.out(json.dumps(shapes, indent=None if format else 4, ensure_ascii=False))
+        return
+    from stackctl.cli.output.template import Template
+
+    template = Template(format.replace("\\t", "\t").replace("\\n", "\n"))
+    for shape in shapes:
+        console.out(template.render(shape))
+
+
+def size_text(count: float, *, binary: bool = False) -> str:
+    """Docker's sizes: 1.5MB (decimal) or 1.5MiB, three or four digits."""
+    base, units = (1024, ("B", "KiB", "MiB", "GiB", "TiB")) if binary else (1000, _DECIMAL)
+    for unit in units[:-1]:
+        if count < base:
+            return f"{count:.4g}{unit}" if binary else f"{count:.3g}{unit}"
+        count /= base
+    return f"{count:.4g}{units[-1]}"
+
+
+_DECIMAL = ("B", "kB", "MB", "GB", "TB")
