@@ -10,7 +10,6 @@ import asyncio
 import errno
 import os
 import socket
-import sys
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -19,9 +18,10 @@ from stackctl.model.image import Snapshot
 from stackctl.model.record import ContainerRecord, ProcessRef
 from stackctl.runtime import bundle as bundles
 from stackctl.runtime import rootfs
+from stackctl.runtime.interpreter import spawn
 from stackctl.runtime.session import STDOUT, Readable, Session
 from stackctl.runtime.shim import protocol
-from stackctl.runtime.shims import CODE, ENVIRONMENT
+from stackctl.runtime.shims import CODE
 from stackctl.state.paths import Paths
 
 Message = dict[str, Any]
@@ -219,10 +219,7 @@ def _spawn(control: int, data: int) -> int:
             (os.POSIX_SPAWN_DUP2, moved[1], 4),
         ]
         program = CODE.format(module="archiver")
-        arguments = [sys.executable, "-I", "-S", "-c", program, "stackctl-archiver"]
-        return os.posix_spawn(
-            sys.executable, arguments, ENVIRONMENT, file_actions=actions, setsid=True
-        )
+        return spawn(program, "stackctl-archiver", actions=actions)
     finally:
         for fd in moved:
             os.close(fd)

@@ -78,9 +78,11 @@ class Runtime:
         *,
         cgroups: CgroupDriver | None = None,
         on_notice: Callable[[str, str], None] = lambda container_id, text: None,
+        program: shims.ShimProgram | None = None,
     ) -> None:
         """`on_notice(container id, text)`: a start went well, but not quite as asked."""
         self._paths = paths
+        self._program = program or shims.ShimProgram()
         self._on_notice = on_notice
         self._on_exit = on_exit
         self._cgroups = cgroups
@@ -201,7 +203,7 @@ class Runtime:
             except (OSError, ShimGone):
                 pass  # none there, or one that is about to leave
             log = self._paths.root / "shim.log"
-            self._watch_shim(shims.start_shim(self._paths.shim_socket(name), log))
+            self._watch_shim(shims.start_shim(self._paths.shim_socket(name), log, self._program))
             return self._connect(name)
 
     def _connect(self, name: str) -> Shim:

@@ -13,10 +13,12 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stackctl.errors import ContainerError, MachineError, StackctlError
+from stackctl.runtime.interpreter import spawn
 from stackctl.runtime.shim import main as shim_main
 from stackctl.runtime.shim import protocol
 
@@ -30,7 +32,6 @@ CODE = (
     f"import sys; sys.path.insert(0, {str(_SOURCE)!r}); "
     "from stackctl.runtime.shim.{module} import main; main()"
 )
-ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 
 class ShimGone(MachineError):
@@ -182,7 +183,15 @@ def _hint(code: int, step: str) -> str:
     return ""
 
 
-def start_shim(path: Path, log: Path) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShimProgram:
+    """What a shim is started from; another one in tests."""
+
+    code: str = CODE.format(module="main")
+    interpreter: str = sys.executable
+
+
+def start_shim(path: Path, log: Path, program: ShimProgram) -> int:
     """Start a shim that listens on `path`; its pid. Its complaints go to `log`.
 
     The socket is bound here and handed over: it takes connections before the
@@ -203,10 +212,12 @@ def start_shim(path: Path, log: Path) -> int:
             (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
             (os.POSIX_SPAWN_OPEN, 2, str(log), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600),
         ]
-        program = CODE.format(module="main")
-        arguments = [sys.executable, "-I", "-S", "-c", program, "stackctl-shim", str(path)]
-        return os.posix_spawn(
-            sys.executable, arguments, ENVIRONMENT, file_actions=actions, setsid=True
+        return spawn(
+            program.code,
+            "stackctl-shim",
+            str(path),
+            actions=actions,
+            interpreter=program.interpreter,
         )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from stackctl.errors import ContainerError
-from stackctl.model.container import VolumeMount
+from stackctl.model.container import BindMount, Security, VolumeMount
 from stackctl.model.image import DirectoryMount, Snapshot
+from stackctl.runtime.shims import ShimProgram
 from stackctl.state.paths import Paths
 from support.runtime_bed import Bed
 
@@ -81,6 +84,68 @@ def test_the_engines_interpreter_cannot_be_overwritten(bed: Bed, rootfs: Path) -
     out, _, _ = bed.collect(session)
     assert out == b""
     assert interpreter() == before
+
+
+def test_root_of_the_host_cannot_change_the_interpreter_either(engine_dirs: Paths) -> None:
+    """CVE-2019-5736 with `userns_mode: host`: the container's root owns the very file.
+
+    The interpreter is a copy, so that a flaw would hurt nobody. Changing its mode needs
+    no closed file (a file that is being executed refuses to be opened for writing).
+    """
+    home = engine_dirs.root.parent
+    home.mkdir(parents=True, exist_ok=True)
+    copy = home / "python3"
+    shutil.copy(os.path.realpath(sys.executable), copy)
+    before = copy.stat(), hashlib.sha256(copy.read_bytes()).hexdigest()
+    attack = home / "attack"
+    attack.mkdir()
+    (attack / "run").write_text(
+        "#!/proc/self/exe\n"
+        "import os\n"
+        "def go(name, act):\n"
+        "    try: act(); print(name, 'worked')\n"
+        "    except OSError as error: print(name, error.errno)\n"
+        "exe = '/proc/self/exe'\n"
+        "held = '/proc/self/fd/%d' % os.open(exe, os.O_PATH)\n"
+        "for path in (exe, held):\n"
+        "    go('chmod', lambda: os.chmod(path, 0o4777))\n"
+        "    go('chown', lambda: os.chown(path, 1, 1))\n"
+        "    go('utime', lambda: os.utime(path, (1, 1)))\n"
+        "    go('truncate', lambda: os.open(path, os.O_WRONLY | os.O_TRUNC))\n"
+        "    go('xattr', lambda: os.setxattr(path, 'user.x', b'y'))\n"
+    )
+    (attack / "run").chmod(0o755)
+    bed = Bed(engine_dirs, ShimProgram(interpreter=str(copy)))
+    try:
+        container = bed.start(
+            "/attack/run",
+            mounts=(BindMount(source=str(attack), target="/attack", read_only=True),),
+            security=Security(userns="host"),
+        )
+        lines = container.output().splitlines()
+        assert len(lines) == 10, container.output("stderr")
+        assert {line.split()[1] for line in lines} == {str(errno.EROFS)}
+        victim = bed.start("sleep", "1000", security=Security(userns="host"))
+        script = """
+        i=0; while [ $i -lt 30 ]; do
+            for exe in /proc/[0-9]*/exe; do
+                case $(readlink $exe) in *python*) chmod 0 $exe;; esac
+            done; i=$((i+1))
+        done
+        """
+        session = bed.exec(victim, "sh", "-c", script)
+        for _ in range(5):
+            bed.runs(victim, "true")
+        bed.collect(session)
+    finally:
+        bed.close()
+    after = copy.stat()
+    assert (after.st_mode, after.st_uid, after.st_mtime_ns) == (
+        before[0].st_mode,
+        before[0].st_uid,
+        before[0].st_mtime_ns,
+    )
+    assert hashlib.sha256(copy.read_bytes()).hexdigest() == before[1]
 
 
 @pytest.mark.parametrize("number", [3, 4, 5, 6, 7, 8, 9, 10])

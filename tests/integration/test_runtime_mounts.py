@@ -111,11 +111,11 @@ def test_what_a_container_mounts_stays_there(
 
 
 def test_a_bind_without_id_maps_is_said(bed: Bed) -> None:
-    told: list[str] = []
-    bed.runtime._on_notice = lambda container_id, text: told.append(text)
     mounts = (BindMount(source="/sys/kernel", target="/k", read_only=True, recursive=False),)
     assert bed.output("stat -c %U /k", mounts=mounts) == "nobody"
-    assert len(told) == 1 and "/sys/kernel" in told[0] and "nobody" in told[0]
+    (told,) = bed.notices
+    assert "/sys/kernel" in told
+    assert "nobody" in told
 
 
 def test_a_volumes_subdirectory_cannot_lead_out(bed: Bed, engine_dirs: Paths, volume: Path) -> None:

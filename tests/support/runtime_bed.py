@@ -15,6 +15,7 @@ from stackctl.model.container import ContainerConfig
 from stackctl.model.record import ContainerRecord, ProcessRef
 from stackctl.runtime.container import ExecRequest, ExitInfo, Runtime, Session, StartRequest
 from stackctl.runtime.logfile import LogLine, read
+from stackctl.runtime.shims import ShimProgram
 from stackctl.state.paths import Paths
 
 T = TypeVar("T")
@@ -60,8 +61,10 @@ class Container:
 class Bed:
     """One runtime on `paths`, with an event loop of its own; `do` runs a coroutine on it."""
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: Paths, program: ShimProgram | None = None) -> None:
         self.paths = paths
+        self._program = program
+        self.notices: list[str] = []
         self.loop = asyncio.new_event_loop()
         self.images = Images(paths)
         self.containers: dict[str, Container] = {}
@@ -71,7 +74,12 @@ class Bed:
         self.do(self.runtime.open())
 
     def _new_runtime(self) -> Runtime:
-        return Runtime(self.paths, on_exit=self._exited)
+        return Runtime(
+            self.paths,
+            on_exit=self._exited,
+            on_notice=lambda container_id, text: self.notices.append(text),
+            program=self._program,
+        )
 
     def _exited(self, info: ExitInfo) -> None:
         container = self.containers.get(info.container_id)
