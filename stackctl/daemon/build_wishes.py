@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from stackctl.errors import NotFound, StackFileError
-from stackctl.image.build.request import BuildRequest
+from stackctl.model.build import BuildRequest
 
 if TYPE_CHECKING:
+    from stackctl.scheduler.desired import Desired
     from stackctl.spec.model import Stack
 
 
@@ -26,6 +28,29 @@ def wishes(stack: Stack, body: Mapping[str, Any]) -> dict[str, BuildRequest]:
         for name, service in stack.services.items()
         if service.build is not None and (not chosen or name in chosen)
     }
+
+
+def named(stack: Stack) -> Stack:
+    """Services that are built and have no `image` get the name that compose gives it."""
+    nameless = {
+        name: service.model_copy(update={"image": image_name(stack, name)})
+        for name, service in stack.services.items()
+        if service.build is not None and not service.image
+    }
+    if not nameless:
+        return stack
+    return replace(stack, services={**stack.services, **nameless})
+
+
+def with_builds(desired: Desired, stack: Stack, body: Mapping[str, Any]) -> Desired:
+    """The same with each service's build."""
+    found = {n: wish(stack, n, body) for n, s in stack.services.items() if s.build is not None}
+    if not found:
+        return desired
+    services = tuple(
+        replace(s, build=found[s.name]) if s.name in found else s for s in desired.services
+    )
+    return replace(desired, services=services)
 
 
 def image_name(stack: Stack, service: str) -> str:

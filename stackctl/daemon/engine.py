@@ -8,16 +8,19 @@ shown as the step's progress.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
 from typing import assert_never
 
 from stackctl.daemon.containers import Containers, Parts
 from stackctl.daemon.supervisor import Supervisor
 from stackctl.errors import Conflict, ContainerError, NotFound, OperationFailed
+from stackctl.model.build import BuildRequest
 from stackctl.model.container import Health, Status
 from stackctl.model.network import NetworkConfig
 from stackctl.model.record import ContainerRecord
 from stackctl.runtime.logfile import last_lines
 from stackctl.scheduler.ops import (
+    BuildImage,
     CreateContainer,
     CreateNetwork,
     CreateVolume,
@@ -44,12 +47,16 @@ class Engine:
         self._parts = parts
         self._containers = containers
         self._supervisor = supervisor
+        #: Given once the service has a builder: its code is not loaded before it is needed.
+        self.build: Callable[[BuildRequest], Awaitable[object]] | None = None
 
     async def perform(self, op: Op) -> str | None:
         """Carry out one operation; raises StackctlError when it fails."""
         match op:
             case PullImage():
                 return await self._parts.images.pull(op.reference)
+            case BuildImage():
+                await self._build(op)
             case CreateNetwork():
                 await self._create_network(op.network)
             case RemoveNetwork():
@@ -79,6 +86,10 @@ class Engine:
             case _:
                 assert_never(op)
         return None
+
+    async def _build(self, op: BuildImage) -> None:
+        assert self.build is not None, "the service gives the engine its builder"
+        await self.build(op.build)
 
     async def _start(self, name: str) -> None:
         record = self._parts.registry.by_name(name, successor=True)

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any
 
 Message = dict[str, Any]
 Emit = Callable[[Message], None]
+#: Who hears of a build that is a step of a plan.
+EMIT: ContextVar[Emit | None] = ContextVar("EMIT", default=None)
 Work = Callable[[Emit], Awaitable[Message]]
 
 

@@ -69,10 +69,12 @@ class Projects:
         request = load_request(body)
 
         def read() -> Project:
+            from stackctl.daemon.build_wishes import named
             from stackctl.spec import loader, profiles
 
             loaded = loader.load(request)
-            return Project(stack=profiles.enable(loaded.stack, activate), warnings=loaded.warnings)
+            stack = named(profiles.enable(loaded.stack, activate))
+            return Project(stack=stack, warnings=loaded.warnings)
 
         return await asyncio.to_thread(read)
 

@@ -17,7 +17,7 @@ from stackctl.daemon.containers import Containers, Machine, Parts
 from stackctl.daemon.creation import Creation
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.events import Events
-from stackctl.daemon.jobs import Jobs, Message
+from stackctl.daemon.jobs import EMIT, Jobs, Message
 from stackctl.daemon.projects import Projects
 from stackctl.daemon.recovery import note_lost_port, recover
 from stackctl.daemon.registry import Registry
@@ -46,6 +46,7 @@ from stackctl.state.records import Store
 if TYPE_CHECKING:
     from stackctl.daemon.building import Builds
     from stackctl.daemon.docker import DockerOperations
+    from stackctl.model.build import BuildRequest
 
 Verb = Callable[[Mapping[str, Any]], AsyncIterator[Message]]
 
@@ -63,6 +64,7 @@ class Service:
         self._jobs = Jobs()
         self._projects = projects = Projects(parts)
         engine = Engine(parts, containers, supervisor)
+        engine.build = self._build_one
         #: For those who carry out plans without a verb (the engine's contract tests).
         self.engine = engine
         logs = Logs(parts, projects)
@@ -119,6 +121,11 @@ class Service:
 
             self._builds = Builds(self._parts, self.engine)
         return self._builds
+
+    async def _build_one(self, request: BuildRequest) -> object:
+        from stackctl.daemon.verbs.build import build_all
+
+        return await build_all(self.builds(), [request], EMIT.get() or (lambda message: None))
 
     def _build(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         from stackctl.daemon.verbs.build import BuildVerb

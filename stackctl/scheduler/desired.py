@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from stackctl.model.build import BuildRequest
 from stackctl.model.container import ContainerConfig
 from stackctl.model.network import NetworkConfig, VolumeConfig
 from stackctl.model.record import ContainerRecord, NetworkRecord, VolumeRecord
@@ -33,6 +34,8 @@ class DesiredService:
     name: str
     image: str
     pull_policy: str = "missing"
+    #: How the image is made, for a service that says so; else it is pulled.
+    build: BuildRequest | None = None
     replicas: tuple[ContainerConfig, ...] = ()
     depends_on: tuple[Dependency, ...] = ()
     #: True when the stack file says how many (scale, deploy.replicas) or the caller did.
@@ -87,7 +90,9 @@ class UpPolicy:
     wait: bool = False
     timeout: float | None = None
     renew_anonymous_volumes: bool = False
-    #: References that this command has pulled already: `pull_policy: always` is done.
+    #: Build all images that can be built (`--build`).
+    build: bool = False
+    #: References that this command has pulled or built already: `pull_policy: always` is done.
     pulled: frozenset[str] = frozenset()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stackctl.model.build import BuildRequest
 from stackctl.model.container import ContainerConfig
 from stackctl.model.network import NetworkConfig, VolumeConfig
 
@@ -16,6 +17,14 @@ from stackctl.model.network import NetworkConfig, VolumeConfig
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullImage:
     reference: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildImage:
+    """Makes the image that a service's containers need; `reference` is its name."""
+
+    reference: str
+    build: BuildRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +115,7 @@ class RemoveContainer:
 
 Op = (
     PullImage
+    | BuildImage
     | CreateNetwork
     | RemoveNetwork
     | CreateVolume

@@ -9,7 +9,14 @@ from stackctl.model.container import ContainerConfig
 from stackctl.model.network import NetworkConfig
 from stackctl.scheduler.desired import Desired, DesiredService, Observed
 from stackctl.scheduler.draft import Draft
-from stackctl.scheduler.ops import CreateNetwork, CreateVolume, Plan, PullImage, RemoveNetwork
+from stackctl.scheduler.ops import (
+    BuildImage,
+    CreateNetwork,
+    CreateVolume,
+    Plan,
+    PullImage,
+    RemoveNetwork,
+)
 from stackctl.scheduler.survey import Survey, used_networks, used_volumes
 
 
@@ -21,6 +28,8 @@ def pull_cause(service: DesiredService, found: Survey, *, creates: bool) -> str:
     is needed, missing, and must not be pulled.
     """
     here = service.image in found.observed.images
+    if service.build is not None:
+        return build_cause(service, found, creates=creates)
     if service.pull_policy == "always" and service.image not in found.policy.pulled:
         return "pull_policy: always"
     if here or not creates or service.image in found.policy.pulled:
@@ -34,15 +43,28 @@ def pull_cause(service: DesiredService, found: Survey, *, creates: bool) -> str:
     return "not found"
 
 
+def build_cause(service: DesiredService, found: Survey, *, creates: bool) -> str:
+    """Why the service's image is built; "" when it is not."""
+    if service.image in found.policy.pulled:
+        return ""
+    if found.policy.build:
+        return "asked for (--build)"
+    if service.pull_policy == "build":
+        return "pull_policy: build"
+    return "not found" if creates and service.image not in found.observed.images else ""
+
+
 def pulls(
     draft: Draft, services: Iterable[tuple[DesiredService, bool]], found: Survey
 ) -> dict[str, int]:
-    """One PullImage a reference, whoever shares it. Gives reference -> step."""
+    """One PullImage or BuildImage a reference, whoever shares it. Gives reference -> step."""
     steps: dict[str, int] = {}
     for service, creates in services:
         cause = pull_cause(service, found, creates=creates)
         if cause and service.image not in steps:
-            op = PullImage(reference=service.image)
+            op: PullImage | BuildImage = PullImage(reference=service.image)
+            if service.build is not None:
+                op = BuildImage(reference=service.image, build=service.build)
             steps[service.image] = draft.add(op, cause, service=service.name)
     return steps
 

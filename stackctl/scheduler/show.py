@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stackctl.scheduler.ops import (
+    BuildImage,
     CreateContainer,
     CreateNetwork,
     CreateVolume,
@@ -25,6 +26,7 @@ from stackctl.scheduler.ops import (
 #: What an operation does, and to what.
 WORDS: dict[type[Op], tuple[str, str]] = {
     PullImage: ("pull", "image"),
+    BuildImage: ("build", "image"),
     CreateNetwork: ("create", "network"),
     RemoveNetwork: ("remove", "network"),
     CreateVolume: ("create", "volume"),
@@ -50,7 +52,7 @@ def kind(op: Op) -> str:
 def target(op: Op) -> str:
     """The name of what an operation acts on."""
     match op:
-        case PullImage(reference=name):
+        case PullImage(reference=name) | BuildImage(reference=name):
             return name
         case CreateNetwork(network=network):
             return network.name
@@ -109,7 +111,7 @@ def tree(plan: Plan) -> str:
         return f"project {plan.project}: nothing to do"
     groups: dict[str, dict[str, list[tuple[str, list[str]]]]] = {}
     for step in plan.steps:
-        group = "" if isinstance(step.op, PullImage) else step.service
+        group = "" if isinstance(step.op, PullImage | BuildImage) else step.service
         name = _title(step.op) if not group else target(step.op)
         rows = groups.setdefault(group, {}).setdefault(name, [])
         if rows and rows[-1][0] == step.cause:

@@ -19,6 +19,7 @@ from stackctl.model.network import Endpoint, NetworkConfig, PublishedPort, Volum
 from stackctl.model.record import ContainerRecord, NetworkRecord, VolumeRecord
 from stackctl.scheduler.desired import Observed
 from stackctl.scheduler.ops import (
+    BuildImage,
     CreateContainer,
     CreateNetwork,
     CreateVolume,
@@ -114,7 +115,7 @@ class MemoryEngine:
 
     def _perform(self, op: Op) -> str | None:
         match op:
-            case PullImage(reference=reference):
+            case PullImage(reference=reference) | BuildImage(reference=reference):
                 self._pull(reference)
             case CreateNetwork(network=network):
                 self._create_network(network)

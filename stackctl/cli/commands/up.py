@@ -40,6 +40,9 @@ def up(
     no_start: Annotated[
         bool, typer.Option("--no-start", help="Create containers, start none.")
     ] = False,
+    build: Annotated[
+        bool, typer.Option("--build", help="Build images even when they are there.")
+    ] = False,
     remove_orphans: Annotated[
         bool,
         typer.Option("--remove-orphans", help="Remove containers of services not in the file."),
@@ -112,6 +115,7 @@ def up(
         scale=scales(scale or ()),
         force_recreate=force_recreate,
         no_recreate=no_recreate,
+        build=build,
         remove_orphans=remove_orphans,
         no_deps=no_deps,
         no_start=no_start,

@@ -16,7 +16,7 @@ from stackctl.daemon.building import Builds
 from stackctl.daemon.jobs import Emit, Jobs, Message
 from stackctl.daemon.projects import Projects
 from stackctl.errors import UsageError
-from stackctl.image.build.request import BuildRequest
+from stackctl.model.build import BuildRequest
 from stackctl.model.image import Image
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from stackctl.daemon.containers import Parts
 from stackctl.daemon.engine import Engine
-from stackctl.daemon.jobs import Emit, Jobs, Message
+from stackctl.daemon.jobs import EMIT, Emit, Jobs, Message
 from stackctl.daemon.projects import Project, Projects
 from stackctl.daemon.verbs.asking import caller
 from stackctl.daemon.verbs.logs import Logs
@@ -21,7 +21,7 @@ from stackctl.model.record import ContainerRecord, StackRecord
 from stackctl.scheduler import show
 from stackctl.scheduler.desired import Desired, DownPolicy, Observed, Recreate, UpPolicy
 from stackctl.scheduler.executor import StepProgress
-from stackctl.scheduler.ops import Plan, PullImage, StartContainer, WaitHealthy
+from stackctl.scheduler.ops import BuildImage, Plan, PullImage, StartContainer, WaitHealthy
 
 #: A process that cannot live (a wrong flag, a missing file) ends within this time of its
 #: start: `up -d` looks once more then, so that it fails instead of leaving a dead service.
@@ -102,6 +102,7 @@ class StackVerbs:
     ) -> tuple[Plan, Desired, Observed]:
         """What there is to do. With `emit`, images that it takes are pulled first: only with
         them is it known what the containers have to be; without, the pulls are planned too."""
+        from stackctl.daemon.build_wishes import with_builds
         from stackctl.scheduler.plan import up_plan
 
         policy = up_policy(body)
@@ -111,6 +112,7 @@ class StackVerbs:
                 project, scale=scale, services=policy.services
             )
             desired = _with_policy(desired, str(body.get("pull") or ""))
+            desired = with_builds(desired, project.stack, body)
             observed = self._projects.observe(project.name, here)
             if emit is None or policy.pulled:
                 break
@@ -129,7 +131,10 @@ class StackVerbs:
         emit: Emit,
     ) -> frozenset[str]:
         """Pull what the plan would begin with; the references."""
-        if all(s.image in observed.images and s.pull_policy != "always" for s in desired.services):
+        if not policy.build and all(
+            s.image in observed.images and s.pull_policy not in ("always", "build")
+            for s in desired.services
+        ):
             return frozenset()
         from stackctl.scheduler.plan import pull_plan
 
@@ -137,8 +142,11 @@ class StackVerbs:
         if not plan:
             return frozenset()
         CALLER.set(caller(body, emit))
+        EMIT.set(emit)
         await carry_out(plan, self._engine, emit)
-        return frozenset(s.op.reference for s in plan.steps if isinstance(s.op, PullImage))
+        return frozenset(
+            s.op.reference for s in plan.steps if isinstance(s.op, PullImage | BuildImage)
+        )
 
     async def _bring_up(self, project: Project, body: Mapping[str, Any], emit: Emit) -> Message:
         from stackctl.scheduler.orphans import notices
@@ -271,6 +279,7 @@ def up_policy(body: Mapping[str, Any]) -> UpPolicy:
         no_deps=bool(body.get("no_deps")),
         start=not body.get("no_start"),
         wait=bool(body.get("wait")),
+        build=bool(body.get("build")),
         timeout=float(timeout) if timeout is not None else None,
         renew_anonymous_volumes=bool(body.get("renew_anon_volumes")),
     )

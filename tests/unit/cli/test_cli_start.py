@@ -106,7 +106,7 @@ def test_help_lists_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["psx"], 'there is no command "psx"', 'did you mean "ps"?'),
         (["qqqq"], 'there is no command "qqqq"', "see `stackctl --help`"),
-        (["build"], '"stackctl build" is not supported yet', ""),
+        (["bridge"], '"stackctl bridge" is not supported yet', ""),
         (["ps", "--foo"], "no such option: --foo", "see `stackctl ps --help`"),
         (["--foo", "ps"], "no such option: --foo", "see `stackctl --help`"),
         (["exec", "web"], "missing argument 'COMMAND [ARGS...]'", "see `stackctl exec --help`"),

@@ -50,7 +50,7 @@ def build(
         Texts,
         typer.Option("--secret", metavar="id=ID,src=FILE", help="A secret for RUN; repeatable."),
     ] = None,
-    ssh: Annotated[Texts, typer.Option("--ssh", hidden=True)] = None,
+    ssh: Annotated[Texts, typer.Option("--ssh", hidden=True, help="Not supported yet.")] = None,
     add_host: Annotated[
         Texts, typer.Option("--add-host", metavar="NAME:IP", help="A name for RUN; repeatable.")
     ] = None,
@@ -79,9 +79,11 @@ def build(
     iidfile: Annotated[
         str, typer.Option("--iidfile", metavar="FILE", help="Write the image's id to a file.")
     ] = "",
-    output: Annotated[str, typer.Option("-o", "--output", hidden=True)] = "",
-    load: Annotated[bool, typer.Option("--load", hidden=True)] = False,
-    rm: Annotated[bool, typer.Option("--rm", hidden=True)] = True,
+    output: Annotated[
+        str, typer.Option("-o", "--output", hidden=True, help="Not supported yet.")
+    ] = "",
+    load: Annotated[bool, typer.Option("--load", hidden=True, help="Always so.")] = False,
+    rm: Annotated[bool, typer.Option("--rm", hidden=True, help="Always so.")] = True,
 ) -> int:
     """Build an image from a Dockerfile."""
     run = invocation(ctx)
