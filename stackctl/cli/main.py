@@ -83,7 +83,25 @@ GROUPS: Mapping[str, Group] = {
         },
         aliases={"ps": "ls", "list": "ls", "remove": "rm"},
     ),
-    "image": Group("Images.", {"build": Entry("image.build")}),
+    "image": Group(
+        "Images.",
+        {
+            "build": Entry("image.build"),
+            "pull": Entry("image.registries"),
+            "push": Entry("image.registries"),
+            "ls": Entry("image.store"),
+            "inspect": Entry("image.store"),
+            "history": Entry("image.store"),
+            "tag": Entry("image.store"),
+            "rm": Entry("image.store"),
+            "prune": Entry("image.store"),
+            "verify": Entry("image.store"),
+            "save": Entry("image.archives"),
+            "load": Entry("image.archives"),
+            "import": Entry("image.archives", "import_"),
+        },
+        aliases={"list": "ls", "remove": "rm"},
+    ),
     "volume": Group(
         "Volumes.",
         {name: Entry("volume") for name in ("ls", "create", "inspect", "rm", "prune")},
@@ -126,13 +144,18 @@ COMMANDS: Mapping[str, Entry] = {
     "version": Entry("about"),
     "info": Entry("about"),
     "doctor": Entry("doctor"),
+    "pull": Entry("image.registries", "pull_stack"),
+    "push": Entry("image.registries", "push_stack"),
+    "images": Entry("image.registries", "images_of_stack"),
+    "login": Entry("image.registries"),
+    "logout": Entry("image.registries"),
     "daemon": Entry("daemon"),
 }
 
 #: Commands of docker compose that will come; a clear word is better than "no such command".
 NOT_YET = (
-    *("attach", "bridge", "commit", "completion", "create", "export", "images"),
-    *("publish", "pull", "push", "scale", "stats", "volumes", "watch"),
+    *("attach", "bridge", "commit", "completion", "create", "export"),
+    *("publish", "scale", "stats", "volumes", "watch"),
 )
 
 

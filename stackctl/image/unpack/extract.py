@@ -43,6 +43,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 #: Attributes that a layer may bring; those of overlayfs would be orders to the kernel.
 _XATTRS = (b"security.capability", b"user.", b"system.posix_acl_", b"trusted.")
+_INHERITED = b"system.posix_acl_default"
 _NO_XATTRS = (b"user.overlay.", b"trusted.overlay.", b"user.fuseoverlayfs.", b"user.stackctl.")
 
 
@@ -54,6 +55,8 @@ class Extractor:
         self._parents: dict[bytes, int] = {}
         self._times: list[tuple[bytes, int]] = []
         self._links: list[tuple[Entry, list[bytes]]] = []
+        #: Directories that would hand their group or their rights on to what is made in them.
+        self._late: list[tuple[list[bytes], Entry]] = []
         self._unchecked = 0
         self.count = 0
         #: Bytes in files.
@@ -71,6 +74,7 @@ class Extractor:
                 self._guarded(entry, source)
                 source.skip(padding(entry.stored))
             self._finish_links()
+            self._finish_directories()
             self._finish_times()
         finally:
             self._drop_parents()
@@ -284,10 +288,12 @@ class Extractor:
     def _set_directory(self, fd: int, entry: Entry, *, is_old: bool) -> None:
         if entry.uid or entry.gid or is_old:
             os.fchown(fd, entry.uid, entry.gid)
-        if entry.mode & 0o7000 or is_old:
-            os.fchmod(fd, entry.mode)
+        if entry.mode & 0o5000 or is_old:
+            os.fchmod(fd, entry.mode & 0o5777)
         if entry.xattrs:
-            _set_xattrs(fd, entry)
+            _set_xattrs(fd, entry, late=False)
+        if entry.mode & 0o2000 or _INHERITED in entry.xattrs:
+            self._late.append((_parts(entry.name), entry))
 
     def _node(self, parent: int, parts: list[bytes], entry: Entry) -> None:
         name = parts[-1]
@@ -404,6 +410,22 @@ class Extractor:
                     "which the layer does not have"
                 )
 
+    def _finish_directories(self) -> None:
+        """Set-group-id and default rights, once nothing is made inside any more."""
+        for parts, entry in self._late:
+            try:
+                fd = files.open_in_root(
+                    self._root, os.fsdecode(b"/".join(parts)) or "/", _DIRECTORY | os.O_NOFOLLOW
+                )
+            except OSError:
+                continue  # replaced by a later entry
+            try:
+                if entry.mode & 0o2000:
+                    os.fchmod(fd, entry.mode)
+                _set_xattrs(fd, entry, late=True)
+            finally:
+                os.close(fd)
+
     def _finish_times(self) -> None:
         """Directories' times, once nothing is written into them any more; deepest first."""
         for path, time in reversed(self._times):
@@ -438,8 +460,10 @@ def _time(entry: Entry) -> int:
     return max(-limit, min(entry.mtime, limit))
 
 
-def _set_xattrs(fd: int, entry: Entry) -> None:
+def _set_xattrs(fd: int, entry: Entry, *, late: bool = False) -> None:
     for key, value in entry.xattrs.items():
+        if (key == _INHERITED) != late:
+            continue
         if not key.startswith(_XATTRS) or key.startswith(_NO_XATTRS) or b"\0" in key:
             continue
         try:

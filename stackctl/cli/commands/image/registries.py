@@ -1,0 +1,215 @@
+"""stackctl image pull and push; login, logout; pull, push, images of a stack."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from stackctl.cli.connection import Message
+from stackctl.cli.invocation import Invocation, invocation
+from stackctl.cli.options import Services
+from stackctl.cli.output.layers import LayerLines
+from stackctl.cli.output.table import Column, table
+from stackctl.cli.output.text import short_id
+from stackctl.cli.rows import rows, warned
+from stackctl.cli.steps import carry_out
+from stackctl.errors import UsageError
+
+Name = Annotated[str, typer.Argument(metavar="NAME[:TAG|@DIGEST]", help="The image.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only the result.")]
+
+
+def pull(
+    ctx: typer.Context,
+    name: Name,
+    quiet: Quiet = False,
+    platform: Annotated[
+        str, typer.Option("--platform", metavar="OS/ARCH", help="For another machine.")
+    ] = "",
+) -> int:
+    """Get an image from its registry."""
+    run = invocation(ctx)
+    result = _transfer(run, "image-pull", run.body(reference=name, platform=platform), quiet)
+    if not quiet:
+        if result.get("digest"):
+            run.console.out(f"Digest: {result['digest']}")
+        what = "Downloaded newer image for" if result.get("changed") else "Image is up to date for"
+        run.console.out(f"Status: {what} {name}")
+    run.console.out(str(result.get("reference") or name))
+    return 0
+
+
+def push(ctx: typer.Context, name: Name, quiet: Quiet = False) -> int:
+    """Send an image to its registry."""
+    run = invocation(ctx)
+    result = _transfer(run, "image-push", run.body(reference=name), quiet)
+    if quiet:
+        run.console.out(str(result.get("reference") or name))
+    else:
+        tag = str(result.get("reference") or name).rpartition(":")[2]
+        run.console.out(f"{tag}: digest: {result.get('digest')} size: {result.get('size')}")
+    return 0
+
+
+def _transfer(run: Invocation, verb: str, body: Message, quiet: bool) -> Message:
+    """Show each layer's progress; the result."""
+    lines = LayerLines(run.console, quiet=quiet)
+    result: Message = {}
+    try:
+        for message in run.client.stream(verb, body):
+            if message["type"] == "layer":
+                lines.show(message)
+            elif not warned(run, message):
+                result = message
+    finally:
+        lines.close()
+    return result
+
+
+def login(
+    ctx: typer.Context,
+    server: Annotated[str, typer.Argument(metavar="[SERVER]", help="The registry.")] = "",
+    username: Annotated[
+        str, typer.Option("-u", "--username", metavar="NAME", help="Who you are.")
+    ] = "",
+    password: Annotated[
+        str, typer.Option("-p", "--password", metavar="TEXT", help="Seen by every process: avoid.")
+    ] = "",
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+    ] = False,
+) -> int:
+    """Log in to a registry."""
+    run = invocation(ctx)
+    if password_stdin:
+        if password or not username:
+            raise UsageError("--password-stdin goes with --username and without --password")
+        password = sys.stdin.read().rstrip("\r\n")
+    elif sys.stdin.isatty():
+        if not username:
+            run.console.stderr.write("Username: ")
+            run.console.stderr.flush()
+            username = sys.stdin.readline().strip()
+        if not password:
+            from getpass import getpass
+
+            password = getpass("Password: ")
+    if not username or not password:
+        raise UsageError(
+            "a user's name and a password are needed, and there is no terminal to ask on",
+            hint="echo PASSWORD | stackctl login -u NAME --password-stdin",
+        )
+    body = run.body(server=server, username=username, password=password)
+    result = run.client.call("login", body)
+    where = str(result.get("where", ""))
+    if where.endswith(".json"):
+        run.console.err(f"the password is in {where}, not encrypted; a credential helper would be")
+    run.console.out("Login Succeeded")
+    return 0
+
+
+def logout(
+    ctx: typer.Context,
+    server: Annotated[str, typer.Argument(metavar="[SERVER]", help="The registry.")] = "",
+) -> int:
+    """Log out from a registry."""
+    run = invocation(ctx)
+    result = run.client.call("logout", run.body(server=server))
+    where = server or "the default registry"
+    known = bool(result.get("found"))
+    run.console.out(
+        f"Removing login credentials for {where}" if known else f"Not logged in to {where}"
+    )
+    return 0
+
+
+# -- of a stack
+
+
+def pull_stack(
+    ctx: typer.Context,
+    services: Services = None,
+    quiet: Quiet = False,
+    include_deps: Annotated[
+        bool, typer.Option("--include-deps", help="Also what the services depend on.")
+    ] = False,
+    ignore_failures: Annotated[
+        bool, typer.Option("--ignore-pull-failures", help="Pull what can be pulled.")
+    ] = False,
+    ignore_buildable: Annotated[
+        bool, typer.Option("--ignore-buildable", help="Not what can be built.")
+    ] = False,
+    policy: Annotated[
+        str, typer.Option("--policy", metavar="missing|always", help="What to pull.")
+    ] = "always",
+) -> int:
+    """Pull the images of services."""
+    from dataclasses import replace
+
+    run = invocation(ctx)
+    body = run.body(
+        services=services or [],
+        include_deps=include_deps,
+        ignore_failures=ignore_failures,
+        ignore_buildable=ignore_buildable,
+        policy=policy,
+    )
+    shown = replace(run, progress="quiet") if quiet else run
+    carry_out(shown, "pull", body, "pulling")
+    return 0
+
+
+def push_stack(
+    ctx: typer.Context,
+    services: Services = None,
+    quiet: Quiet = False,
+    include_deps: Annotated[
+        bool, typer.Option("--include-deps", help="Also what the services depend on.")
+    ] = False,
+    ignore_failures: Annotated[
+        bool, typer.Option("--ignore-push-failures", help="Push what can be pushed.")
+    ] = False,
+) -> int:
+    """Push the images that services build."""
+    run = invocation(ctx)
+    body = run.body(
+        services=services or [], include_deps=include_deps, ignore_failures=ignore_failures
+    )
+    for message in run.client.stream("push", body):
+        if not warned(run, message) and message["type"] == "row" and not quiet:
+            run.console.out(f"{message['service']}: {message['image']} {message['digest']}")
+    return 0
+
+
+def images_of_stack(
+    ctx: typer.Context,
+    services: Services = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only ids.")] = False,
+    format: Annotated[
+        str, typer.Option("--format", metavar="table|json", help="json: one array.")
+    ] = "table",
+) -> int:
+    """List the images of the stack's containers."""
+    from stackctl.cli.output.format import size_text
+
+    run = invocation(ctx)
+    found = rows(run, "images", run.body(services=services or []))
+    if quiet:
+        for line in dict.fromkeys(short_id(row["id"]) for row in found):
+            run.console.out(line)
+        return 0
+    if format == "json":
+        import json
+
+        names = {"container": "ContainerName", "repository": "Repository", "tag": "Tag"}
+        names |= {"id": "ID", "size": "Size", "created": "Created"}
+        run.console.out(json.dumps([{names[k]: row[k] for k in names} for row in found]))
+        return 0
+    titles = ("CONTAINER", "REPOSITORY", "TAG", "IMAGE ID", "SIZE")
+    cells = [
+        (r["container"], r["repository"], r["tag"], short_id(r["id"]), size_text(r["size"]))
+        for r in found
+    ]
+    for line in table([Column(title) for title in titles], cells, run.console.out_width()):
+        run.console.out(line)
+    return 0
