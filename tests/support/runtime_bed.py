@@ -42,6 +42,10 @@ class Container:
     def wait(self) -> ExitInfo:
         return self._bed.do(asyncio.wait_for(asyncio.shield(self.exit), LIMIT))
 
+    @property
+    def log_path(self) -> Path:
+        return self._bed.paths.container_log(self.record.id)
+
     def log(self) -> list[LogLine]:
         return list(read(self._bed.paths, self.record.id))
 

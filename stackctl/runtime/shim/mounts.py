@@ -51,7 +51,7 @@ def open_sources(
 ) -> dict[str, int]:
     """Detached copies of all host directories and files that `items` name.
 
-    By target; an overlay's layers by "item.layer", the last being its writable directory.
+    By the item's number; an overlay's layers by "item.layer", the last being its writable directory.
     `userns` -1 leaves ids as they are. `id_base` owns the devices, `partner` is the process
     whose IPC namespace is shared. Raises CannotMap for a layer.
     """
@@ -64,23 +64,23 @@ def open_sources(
                     trees[f"{number}.{layer}"] = _layer(path, userns)
             case "directory":
                 stage.step = f"open {item['source']}"
-                trees[item["target"]] = _layer(item["source"], userns)
+                trees[f"{number}"] = _layer(item["source"], userns)
             case "bind" | "volume":
                 stage.step = f"mount {item['source']} at {item['target']}"
                 try:
-                    trees[item["target"]] = _host_tree(item, userns, stage)
+                    trees[f"{number}"] = _host_tree(item, userns, stage)
                 except FileNotFoundError:
                     if not item.get("optional"):
                         raise
             case "node":
                 stage.step = f"device {item['source']}"
-                trees[item["target"]] = mounts.open_tree(item["source"])
+                trees[f"{number}"] = mounts.open_tree(item["source"])
             case "devices":
                 stage.step = "make devices"
-                trees["devices"] = special.open_devices(item, id_base)
+                trees[f"{number}"] = special.open_devices(item, id_base)
             case "shared":
                 stage.step = f"open {item['target']} of the other container"
-                trees[item["target"]] = special.open_shared(item["target"], partner)
+                trees[f"{number}"] = special.open_shared(item["target"], partner)
     return trees
 
 
@@ -181,18 +181,18 @@ def perform(items: list[Mount], trees: dict[str, int], stage: Stage) -> int:
             case "directory":
                 target = _ROOT if root < 0 else _directory(root, item["target"])
                 fd = os.open(target, os.O_PATH | os.O_CLOEXEC)
-                mounts.move_mount(trees[item["target"]], fd)
+                mounts.move_mount(trees[f"{number}"], fd)
             case "bind" | "node" | "shared":
-                if item["target"] in trees:
-                    _attach(root, trees[item["target"]], item["target"])
+                if f"{number}" in trees:
+                    _attach(root, trees[f"{number}"], item["target"])
             case "devices":
-                special.attach_devices(root, trees["devices"], item)
+                special.attach_devices(root, trees[f"{number}"], item)
             case "hostdevices":
                 special.host_devices(root, item)
             case "cgroups":
                 special.control_groups(root, item)
             case "volume":
-                _volume(root, trees[item["target"]], item)
+                _volume(root, trees[f"{number}"], item)
             case "fs":
                 _new(root, item)
             case "symlink":

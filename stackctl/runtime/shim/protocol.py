@@ -80,11 +80,14 @@ def send_raw(sock: _socket.socket, raw: bytes, fds: tuple[int, ...] = ()) -> Non
 def receive(sock: _socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     """The next message and its descriptors (close-on-exec); None at the end."""
     try:
-        raw, ancillary, _, _ = sock.recvmsg(
-            MAX_MESSAGE, _socket.CMSG_SPACE(4 * _MAX_FDS), _socket.MSG_CMSG_CLOEXEC
-        )
+        raw, ancillary, _, _ = _receive(sock)
     except ConnectionResetError:
-        return None
+        # The other end closed without reading all of ours. That is told once, before what it
+        # had sent: its last words are still there.
+        try:
+            raw, ancillary, _, _ = _receive(sock)
+        except ConnectionResetError:
+            return None
     fds = []
     for level, kind, content in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
@@ -99,6 +102,10 @@ def receive(sock: _socket.socket) -> tuple[dict[str, Any], list[int]] | None:
         for fd in fds:
             os.close(fd)
         raise
+
+
+def _receive(sock: _socket.socket) -> tuple[bytes, list[tuple[int, int, bytes]], int, Any]:
+    return sock.recvmsg(MAX_MESSAGE, _socket.CMSG_SPACE(4 * _MAX_FDS), _socket.MSG_CMSG_CLOEXEC)
 
 
 def pair() -> tuple[_socket.socket, _socket.socket]:
