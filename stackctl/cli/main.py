@@ -139,6 +139,7 @@ COMMANDS: Mapping[str, Entry] = {
     "cp": Entry("cp"),
     "events": Entry("events"),
     "config": Entry("config"),
+    "schema": Entry("config"),
     "ls": Entry("ls"),
     "build": Entry("build"),
     "version": Entry("about"),

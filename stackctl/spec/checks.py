@@ -6,6 +6,7 @@ Works on the validated models and adds to `mistakes`, each at its place.
 from __future__ import annotations
 
 import ipaddress
+import platform
 from collections.abc import Iterator, Mapping
 
 from stackctl.spec import implied
@@ -13,6 +14,9 @@ from stackctl.spec.mistakes import Mistakes, did_you_mean
 from stackctl.spec.model import Config, Network, Secret, Service, StackFile, Volume
 from stackctl.spec.nodes import Mapping as MappingNode
 from stackctl.spec.nodes import Mark, Node, mark_at
+
+#: Machines as the kernel calls them -> as images do.
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 
 class Checks:
@@ -100,6 +104,7 @@ class Checks:
         self._dependencies(name, service)
         self._used_services(name, service)
         self._shared_network(name, service)
+        self._platform(name, service)
         self._networks(name, service)
         self._mounts(name, service)
         self._used_files(name, service)
@@ -128,6 +133,17 @@ class Checks:
                     self._at(*where),
                     hint=did_you_mean(other, [n for n in others if n != name]),
                 )
+
+    def _platform(self, name: str, service: Service) -> None:
+        if service.platform is None:
+            return
+        here = f"linux/{_ARCHITECTURES.get(platform.machine(), platform.machine())}"
+        if service.platform != here and not service.platform.startswith(f"{here}/"):
+            self._mistakes.warn(
+                f'platform {service.platform} of service "{name}": this machine runs {here}, '
+                "and its images are taken",
+                self._at("services", name, "platform"),
+            )
 
     def _shared_network(self, name: str, service: Service) -> None:
         """Ports are published by whose network it is."""

@@ -49,7 +49,11 @@ def as_data(stack: Stack) -> dict[str, Any]:
 
 def as_text(stack: Stack, format: str = "yaml") -> str:
     """YAML or JSON text that loads back to the same stack."""
-    data = _escaped(as_data(stack))
+    return yaml_or_json(escaped(as_data(stack)), format)
+
+
+def yaml_or_json(data: Any, format: str) -> str:
+    """Plain data as text of either kind."""
     if format == "json":
         text = json.dumps(data, indent=2, ensure_ascii=False)
         return _NOT_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
@@ -92,13 +96,14 @@ def _resource(resource: Network | Volume | Secret | Config) -> dict[str, Any]:
     return {key: value for key, value in data.items() if value not in ([], {}) or key == "ipam"}
 
 
-def _escaped(value: Any) -> Any:
+def escaped(value: Any) -> Any:
+    """The data with every $ written so that it stays one."""
     match value:
         case str():
             return value.replace("$", "$$")
         case list():
-            return [_escaped(item) for item in value]
+            return [escaped(item) for item in value]
         case dict():
-            return {key: _escaped(item) for key, item in value.items()}
+            return {key: escaped(item) for key, item in value.items()}
         case _:
             return value

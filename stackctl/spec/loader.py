@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stackctl.errors import Place, StackFileError
+from stackctl.errors import Place, StackFileError, StackFileErrors
 from stackctl.spec import dotenv, project, yaml
 from stackctl.spec.interpolate import TemplateError, substitute
 from stackctl.spec.mistakes import Mistakes
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from stackctl.spec.documents import Document
     from stackctl.spec.model import Stack
 
-__all__ = ["LoadRequest", "Loaded", "Notice", "load", "project_name", "uninterpolated"]
+__all__ = ["LoadRequest", "Loaded", "Notice", "examined", "load", "project_name", "tree"]
 
 # An environment reaches a process through execve(2), which takes less.
 _ENV_SIZE = 1024 * 1024
@@ -100,15 +100,34 @@ def load(request: LoadRequest, *, services: Sequence[str] = ()) -> Loaded:
     return Loaded(stack=stack, warnings=warnings, variables=variables)
 
 
-def uninterpolated(request: LoadRequest) -> Node:
-    """The merged tree with its variables as they are written, not validated.
+def tree(request: LoadRequest, *, interpolate: bool = True, absolute_paths: bool = False) -> Node:
+    """What the files say, merged and in canonical form, not validated.
 
     Raises NotFound, StackFileErrors.
     """
+    from stackctl.spec import paths, shape
+
     mistakes = Mistakes()
-    _, root, _ = _merged(request, mistakes, interpolate=False)
+    found, root, variables = _merged(request, mistakes, interpolate=interpolate)
     mistakes.raise_any()
+    if absolute_paths and interpolate:
+        return paths.rebase(root, shape.stack_shape(), found.directory, variables)
     return root
+
+
+def examined(request: LoadRequest) -> tuple[Node, list[StackFileError]]:
+    """The merged tree and all that is wrong with it, of which nothing is raised."""
+    from stackctl.spec import checks, validate
+
+    mistakes = Mistakes()
+    _, root, _ = _merged(request, mistakes)
+    try:
+        validated = validate.validate(root, mistakes)
+        if validated is not None:
+            checks.Checks(*validated, root, mistakes).run()
+    except StackFileErrors:
+        pass  # too many: those that were found are told
+    return root, mistakes.errors
 
 
 def _merged(

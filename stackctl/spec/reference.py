@@ -110,10 +110,11 @@ def _kind(info: FieldInfo, shape: Shape) -> str:
         return "mapping"
     if shape.items is not None:
         return "list"
-    return _leaf(info)
+    return leaf_kind(info)
 
 
-def _leaf(info: FieldInfo) -> str:
+def leaf_kind(info: FieldInfo) -> str:
+    """One word for a single value: "true/false", "size", "text"..."""
     annotation = info.annotation
     inner = [arg for arg in get_args(annotation) if arg is not type(None)] or [annotation]
     serializers = [getattr(item, "func", None) for item in _metadata(info, inner[0])]

@@ -3,12 +3,82 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from stackctl.spec import profiles
-from stackctl.spec.dump import as_data, as_text
+from stackctl.spec import coverage, loader, profiles, variables
+from stackctl.spec.dump import as_data, as_text, escaped, yaml_or_json
+from stackctl.spec.hashes import config_hash
+from stackctl.spec.loader import LoadRequest, Notice
 from stackctl.spec.model import Stack
+from stackctl.spec.nodes import Node, plain
+from stackctl.spec.shape import stack_shape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is asked for; see `stackctl config --help`."""
+
+    format: str = "yaml"
+    services: tuple[str, ...] = ()
+    interpolate: bool = True
+    #: With absolute paths, environment files read, defaults filled in.
+    resolve: bool = True
+    absolute_paths: bool = True
+    #: Also which variables there are.
+    variables: bool = False
+    #: Only what the engine makes of each attribute; mistakes are no reason to stop.
+    coverage: bool = False
+
+    @staticmethod
+    def of(body: Mapping[str, Any]) -> Wish:
+        """From a request's body."""
+        return Wish(
+            format=str(body.get("format") or "yaml"),
+            services=tuple(body.get("services") or ()),
+            interpolate=not body.get("no_interpolate"),
+            resolve=not body.get("no_normalize") and not body.get("no_env_resolution"),
+            absolute_paths=not body.get("no_path_resolution"),
+            variables=bool(body.get("variables")),
+            coverage=bool(body.get("coverage")),
+        )
+
+
+def described(request: LoadRequest, wish: Wish) -> tuple[dict[str, Any], tuple[Notice, ...]]:
+    """The facts that `config` prints, and the warnings of finding them.
+
+    Raises NotFound, StackFileErrors.
+    """
+    if wish.coverage:
+        root, mistakes = loader.examined(request)
+        found = coverage.examine(root, stack_shape(), mistakes)
+        return {"coverage": [finding.row() for finding in found]}, ()
+    facts: dict[str, Any] = {}
+    if wish.variables:
+        root = loader.tree(request, interpolate=False)
+        facts["variables"] = [variable.row() for variable in variables.used(root)]
+        return facts, ()
+    if not (wish.interpolate and wish.resolve and wish.absolute_paths):
+        root = loader.tree(
+            request, interpolate=wish.interpolate, absolute_paths=wish.absolute_paths
+        )
+        return _of_tree(root, wish), ()
+    loaded = loader.load(request)
+    facts = shown(loaded.stack, wish.format, wish.services)
+    facts["environment"] = dict(sorted(loaded.variables.items()))
+    return facts, loaded.warnings
+
+
+def _of_tree(root: Node, wish: Wish) -> dict[str, Any]:
+    """What the files say, merged, without what the engine would add."""
+    data = plain(root)
+    services = data.get("services") if isinstance(data, dict) else None
+    if wish.services and isinstance(services, dict):
+        data["services"] = {k: v for k, v in services.items() if k in wish.services}
+    if wish.interpolate:
+        data = escaped(data)
+    return {"text": yaml_or_json(data, wish.format), "services": list(services or ())}
 
 
 def shown(stack: Stack, format: str, services: Sequence[str] = ()) -> dict[str, Any]:
@@ -22,14 +92,22 @@ def shown(stack: Stack, format: str, services: Sequence[str] = ()) -> dict[str, 
     if services:
         stack = _only(stack, services)
     profiles.check(stack)
+    every = {**stack.services, **stack.disabled}
     return {
         "text": as_text(stack, format),
         "services": list(stack.services),
         "volumes": list(stack.volumes),
         "networks": list(as_data(stack).get("networks", {})),
-        "images": sorted({s.image for s in stack.services.values() if s.image}),
-        "profiles": sorted({p for s in stack.services.values() for p in s.profiles}),
+        "images": sorted({image_of(stack, name) for name in stack.services}),
+        "models": list(stack.models),
+        "profiles": sorted({p for s in every.values() for p in s.profiles}),
+        "hashes": {name: config_hash(stack, s) for name, s in stack.services.items()},
     }
+
+
+def image_of(stack: Stack, name: str) -> str:
+    """The image that a service runs; one that is only built is named after it."""
+    return stack.services[name].image or f"{stack.name}-{name}"
 
 
 def _only(stack: Stack, services: Sequence[str]) -> Stack:

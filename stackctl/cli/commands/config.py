@@ -1,18 +1,21 @@
-"""stackctl config."""
+"""stackctl config, stackctl schema."""
 
-from typing import Annotated
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 
 from stackctl.cli.connection import Message
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.options import Services
+from stackctl.cli.output.console import GREEN, RED, YELLOW
 from stackctl.cli.output.errors import print_warning
 from stackctl.cli.rows import warned
 from stackctl.cli.values import one_of
-from stackctl.errors import EngineUnreachable, NotPermitted, UsageError
+from stackctl.errors import EngineUnreachable, NotFound, NotPermitted, StackctlError, UsageError
 
-_LISTS = ("services", "volumes", "networks", "images", "profiles")
+_LISTS = ("services", "volumes", "networks", "images", "profiles", "models")
 
 
 def config(
@@ -25,8 +28,47 @@ def config(
     only_networks: Annotated[bool, typer.Option("--networks", help="Only networks.")] = False,
     only_images: Annotated[bool, typer.Option("--images", help="Only images.")] = False,
     only_profiles: Annotated[bool, typer.Option("--profiles", help="Only profiles.")] = False,
+    only_models: Annotated[bool, typer.Option("--models", help="Only models.")] = False,
+    hashes: Annotated[
+        str,
+        typer.Option("--hash", metavar="SERVICES", help="Hashes: of `web,db`, or of all (`*`)."),
+    ] = "",
+    variables: Annotated[
+        bool, typer.Option("--variables", help="The variables that the files use.")
+    ] = False,
+    environment: Annotated[
+        bool, typer.Option("--environment", help="The values that variables have.")
+    ] = False,
+    coverage: Annotated[
+        bool,
+        typer.Option(
+            "--coverage",
+            help="Each attribute with its place: honoured, approximated or refused, and why.",
+        ),
+    ] = False,
+    no_interpolate: Annotated[
+        bool, typer.Option("--no-interpolate", help="Leave variables as they are written.")
+    ] = False,
+    no_normalize: Annotated[
+        bool, typer.Option("--no-normalize", help="Add nothing that the files do not say.")
+    ] = False,
+    no_path_resolution: Annotated[
+        bool, typer.Option("--no-path-resolution", help="Leave host paths as they are written.")
+    ] = False,
+    no_env_resolution: Annotated[
+        bool, typer.Option("--no-env-resolution", help="Do not read files of variables.")
+    ] = False,
+    no_consistency: Annotated[
+        bool, typer.Option("--no-consistency", help="For compose's sake; has no effect.")
+    ] = False,
+    resolve_image_digests: Annotated[
+        bool, typer.Option("--resolve-image-digests", help="Name images by what they are.")
+    ] = False,
+    lock_image_digests: Annotated[
+        bool, typer.Option("--lock-image-digests", help="Only the images' digests.", hidden=True)
+    ] = False,
     format: Annotated[
-        str, typer.Option("--format", metavar="yaml|json", help="How to print it.")
+        str, typer.Option("--format", metavar="yaml|json", help="How to print it, mistakes too.")
     ] = "yaml",
     quiet: Annotated[
         bool, typer.Option("-q", "--quiet", help="Only check: print nothing but errors.")
@@ -38,24 +80,110 @@ def config(
     """Check the stack file and print what it comes to: merged, filled in, normalised."""
     run = invocation(ctx)
     one_of("--format", format, ("yaml", "json"))
-    flags = (only_services, only_volumes, only_networks, only_images, only_profiles)
-    wanted = [name for name, flag in zip(_LISTS, flags, strict=True) if flag]
+    flags = (
+        *(only_services, only_volumes, only_networks, only_images, only_profiles, only_models),
+        *(bool(hashes), variables, environment, coverage),
+    )
+    names = (*_LISTS, "hash", "variables", "environment", "coverage")
+    wanted = [name for name, flag in zip(names, flags, strict=True) if flag]
     if len(wanted) > 1:
         raise UsageError(f"--{wanted[0]} and --{wanted[1]} do not go together")
-    body = run.body(services=services or [], format=format)
-    result = _resolved(run, body)
-    if quiet:
-        return 0
-    if wanted:
-        text = "".join(f"{name}\n" for name in result.get(wanted[0]) or ())
-    else:
-        text = str(result.get("text", ""))
+    if resolve_image_digests or lock_image_digests:
+        raise UsageError(
+            "digests of images are in the lock file, not in the resolved stack file",
+            hint="see `stackctl lock --help`",
+        )
+    body = run.body(
+        services=services or [],
+        format=format,
+        variables=variables,
+        coverage=coverage,
+        no_interpolate=no_interpolate,
+        no_normalize=no_normalize,
+        no_path_resolution=no_path_resolution,
+        no_env_resolution=no_env_resolution,
+    )
+    try:
+        result = _resolved(run, body)
+        text = "" if quiet else _text(run, result, wanted[0] if wanted else "", hashes, format)
+    except StackctlError as error:
+        if format != "json" or error.exit_code == UsageError.exit_code:
+            raise
+        # For programs: every mistake with its file, line and column.
+        several = getattr(error, "errors", ()) or (error,)
+        print(json.dumps({"errors": [each.to_json() for each in several]}, indent=2))
+        return error.exit_code
     if output:
         with open(output, "w", encoding="utf-8") as file:
             file.write(text)
-    else:
-        run.console.stdout.write(text if text.endswith("\n") or not text else text + "\n")
+    elif text:
+        run.console.stdout.write(text if text.endswith("\n") else text + "\n")
+    refused = [row for row in result.get("coverage") or () if row["State"] == "refused"]
+    return 1 if refused else 0
+
+
+def schema(ctx: typer.Context) -> int:
+    """Print a JSON Schema of stack files, for editors."""
+    from stackctl.spec.schema import text
+
+    invocation(ctx).console.stdout.write(text())
     return 0
+
+
+def _text(run: Invocation, result: Message, wanted: str, hashes: str, format: str) -> str:
+    """What is printed of the result."""
+    match wanted:
+        case "":
+            return str(result.get("text", ""))
+        case "hash":
+            return _hashes(result.get("hashes") or {}, hashes)
+        case "environment":
+            return "".join(f"{k}={v}\n" for k, v in (result.get("environment") or {}).items())
+        case "variables" | "coverage":
+            rows = result.get(wanted) or []
+            if format == "json":
+                return json.dumps(rows, indent=2) + "\n"
+            return _coverage(run, rows) if wanted == "coverage" else _variables(rows)
+        case _:
+            return "".join(f"{name}\n" for name in result.get(wanted) or ())
+
+
+def _hashes(found: Mapping[str, str], wanted: str) -> str:
+    names = list(found) if wanted == "*" else [name for name in wanted.split(",") if name]
+    for name in names:
+        if name not in found:
+            raise NotFound(f'no service is called "{name}"')
+    return "".join(f"{name} {found[name]}\n" for name in names)
+
+
+def _variables(rows: Sequence[Mapping[str, Any]]) -> str:
+    head = ("NAME", "REQUIRED", "DEFAULT VALUE", "ALTERNATE VALUE")
+    cells = [
+        (r["Name"], "true" if r["Required"] else "false", r["DefaultValue"], r["AlternateValue"])
+        for r in rows
+    ]
+    return _columns([head, *cells])
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
+    lines = ("  ".join(str(c).ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def _coverage(run: Invocation, rows: Sequence[Mapping[str, str]]) -> str:
+    colours = {"honoured": (GREEN,), "approximated": (YELLOW,), "refused": (RED,)}
+    width = max((len(row["State"]) for row in rows), default=0)
+    lines = []
+    for row in rows:
+        state = run.console.paint_out(row["State"].ljust(width), *colours.get(row["State"], ()))
+        reason = f"  ({row['Reason']})" if row["Reason"] else ""
+        lines.append(f"{row['Place']}: {state}  {row['Attribute']}{reason}\n")
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row["State"]] = counts.get(row["State"], 0) + 1
+    total = ", ".join(f"{n} {state}" for state, n in counts.items())
+    return "".join(lines) + f"{total or 'no attributes'}\n"
 
 
 def _resolved(run: Invocation, body: Message) -> Message:
@@ -76,22 +204,20 @@ def _resolved(run: Invocation, body: Message) -> Message:
 
 
 def _read_here(run: Invocation, body: Message) -> Message:
-    from stackctl.spec import loader
     from stackctl.spec.project import LoadRequest
-    from stackctl.spec.shown import shown
+    from stackctl.spec.shown import Wish, described
 
     part = body["project"]
-    loaded = loader.load(
-        LoadRequest(
-            files=tuple(part["files"]),
-            project_dir=part["project_dir"],
-            name=part["name"],
-            profiles=tuple(part["profiles"]),
-            env_files=tuple(part["env_files"]),
-            environment=part["environment"],
-            cwd=part["cwd"],
-        )
+    request = LoadRequest(
+        files=tuple(part["files"]),
+        project_dir=part["project_dir"],
+        name=part["name"],
+        profiles=tuple(part["profiles"]),
+        env_files=tuple(part["env_files"]),
+        environment=part["environment"],
+        cwd=part["cwd"],
     )
-    for notice in loaded.warnings:
+    facts, warnings = described(request, Wish.of(body))
+    for notice in warnings:
         print_warning(run.console, notice.text, str(notice.place or ""))
-    return shown(loaded.stack, body["format"], body["services"])
+    return facts

@@ -12,8 +12,7 @@ from typing import Any
 import stackctl
 from stackctl.daemon.containers import Parts
 from stackctl.daemon.jobs import Message
-from stackctl.daemon.projects import Projects
-from stackctl.daemon.verbs.stack import warning_messages
+from stackctl.daemon.projects import Projects, load_request
 from stackctl.errors import NotFound
 from stackctl.model.container import Health, Status
 from stackctl.model.record import ContainerRecord
@@ -123,14 +122,13 @@ class ShowVerbs:
         yield {"type": "result", "exit_code": 0}
 
     async def config(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        """The resolved model as text (yaml, json), or the names of one kind."""
-        from stackctl.spec.shown import shown
+        """What the stack's files come to, as far as the request asks (spec.shown.Wish)."""
+        from stackctl.spec.shown import Wish, described
 
-        services = tuple(body.get("services") or ())
-        project = await self._projects.load(body, activate=services)
-        for message in warning_messages(project):
-            yield message
-        facts = shown(project.stack, str(body.get("format") or "yaml"), services)
+        request = load_request(body)
+        facts, warnings = await asyncio.to_thread(described, request, Wish.of(body))
+        for notice in warnings:
+            yield {"type": "warning", "text": notice.text, "place": str(notice.place or "")}
         yield {"type": "result", "exit_code": 0, **facts}
 
     async def version(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:

@@ -1,0 +1,75 @@
+"""Which variables a stack's files use, and what they do without them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from stackctl.spec.nodes import Node, Scalar, walk
+
+_USE = re.compile(
+    r"\$(?:(?P<escaped>\$)|(?P<plain>[A-Za-z_][A-Za-z0-9_]*)"
+    r"|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<operator>:?[-?+])(?P<rest>[^}]*))?)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """`alternate` is what stands there when it IS set (`+`)."""
+
+    name: str
+    required: bool = False
+    default: str = ""
+    alternate: str = ""
+
+    def row(self) -> dict[str, object]:
+        """In docker compose's words."""
+        return {
+            "Name": self.name,
+            "Required": self.required,
+            "DefaultValue": self.default,
+            "AlternateValue": self.alternate,
+        }
+
+
+def used(root: Node) -> list[Variable]:
+    """Every variable of a tree that was not filled in, by name; the most telling use of each."""
+    found: dict[str, Variable] = {}
+    for node in walk(root):
+        if isinstance(node, Scalar) and isinstance(node.value, str) and "$" in node.value:
+            for variable in _of_text(node.value):
+                known = found.get(variable.name)
+                found[variable.name] = _both(known, variable) if known else variable
+    return [found[name] for name in sorted(found)]
+
+
+def _of_text(text: str) -> list[Variable]:
+    """Those that stand in other ones' words are found as well: the rest is searched again."""
+    variables = []
+    todo = [text]
+    while todo:
+        for use in _USE.finditer(todo.pop()):
+            name = use["plain"] or use["name"]
+            if not name:
+                continue
+            operator, rest = use["operator"] or "", use["rest"] or ""
+            if "$" in rest:
+                todo.append(rest)
+            variables.append(
+                Variable(
+                    name,
+                    required=operator.endswith("?"),
+                    default=rest if operator.endswith("-") else "",
+                    alternate=rest if operator.endswith("+") else "",
+                )
+            )
+    return variables
+
+
+def _both(one: Variable, other: Variable) -> Variable:
+    return Variable(
+        one.name,
+        one.required or other.required,
+        one.default or other.default,
+        one.alternate or other.alternate,
+    )

@@ -1,0 +1,211 @@
+"""What `config` and `schema` show: resolved or as written, hashes, variables, coverage."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from stackctl.errors import NotFound, StackFileErrors
+from stackctl.spec import yaml
+from stackctl.spec.nodes import plain
+from stackctl.spec.schema import schema
+from stackctl.spec.shape import Shape, stack_shape
+from stackctl.spec.shown import Wish, described
+
+
+def facts(project: Any, text: str, environment: Any = None, **wish: Any) -> dict[str, Any]:
+    project.write("stack.yaml", text)
+    request = project.request(name="p", environment=environment or {})
+    return described(request, Wish(**wish))[0]
+
+
+FULL = """\
+services:
+  web:
+    image: "img:${TAG:-1}"
+    build: {context: ./ctx, args: {A: b}, secrets: [s], ulimits: {nofile: 5}}
+    command: ["echo", "$$HOME"]
+    secrets: [{source: s, uid: "5", mode: 0440}]
+    configs: [c]
+    ulimits: {nofile: {soft: 1, hard: 2}}
+    devices: ["/dev/null:/dev/x:r"]
+    extra_hosts: {a: 1.2.3.4}
+    logging: {driver: json-file, options: {max-size: 10m}}
+    deploy:
+      restart_policy: {condition: on-failure, max_attempts: 3}
+      update_config: {order: stop-first}
+    develop: {watch: [{path: ./src, action: sync, target: /src, ignore: [x/]}]}
+    post_start: [{command: "a b", environment: [X=1]}]
+    blkio_config: {weight: 100, device_read_bps: [{path: /dev/x, rate: 1m}]}
+    healthcheck: {test: curl x, interval: 1m30s}
+    sysctls: [net.core.somaxconn=5]
+    links: [db]
+    networks: {default: {aliases: [y]}}
+    pull_policy: every_12h
+    tmpfs: /t:size=1m
+  db: {image: db, profiles: [], volumes: [{type: tmpfs, target: /q, tmpfs: {mode: 01777}}]}
+secrets: {s: {file: ./s.txt}}
+configs: {c: {content: "a: $$b\\n"}}
+volumes: {v: {driver_opts: {type: none, o: bind, device: ./d}}}
+networks: {default: {driver_opts: {com.docker.network.driver.mtu: 1400}}}
+models: {m: {model: x}}
+x-top: {a: 1}
+"""
+
+
+@pytest.mark.parametrize("format", ["yaml", "json"])
+def test_the_output_loads_back_to_the_same_model(project: Any, format: str) -> None:
+    first = facts(project, FULL, format=format)
+    second = facts(project, first["text"], format=format)
+    assert second["text"] == first["text"]
+    assert second["hashes"] == first["hashes"]
+    assert f"{project.directory}/ctx" in first["text"]
+
+
+def test_names_and_hashes(project: Any) -> None:
+    found = facts(project, FULL)
+    assert found["images"] == ["db", "img:1"]
+    assert found["hashes"].keys() == {"web", "db"}
+    assert facts(project, "services: {web: {build: .}}")["images"] == ["p-web"]
+    other = facts(project, FULL, environment={"TAG": "2"})
+    assert other["hashes"]["web"] != found["hashes"]["web"]
+    assert other["hashes"]["db"] == found["hashes"]["db"]
+    text = "services: {a: {image: x, profiles: [one]}, b: {image: x, depends_on: [a]}}"
+    with pytest.raises(StackFileErrors, match="which is disabled"):
+        facts(project, text)
+    with pytest.raises(NotFound):
+        facts(project, text, services=("c",))
+
+
+def test_as_written(project: Any) -> None:
+    text = (
+        "services:\n  web:\n    image: x:${TAG}\n    ports: ['${P}:80', 81]\n    env_file: e.env\n"
+        "    volumes: [./a:/a]\n    command: echo $$A\n"
+    )
+    raw = plain(yaml.compose(facts(project, text, interpolate=False)["text"], "o")[0])
+    web = raw["services"]["web"]
+    # A list that a variable makes unreadable stays as it is.
+    assert (web["image"], web["ports"]) == ("x:${TAG}", ["${P}:80", 81])
+    assert web["command"] == ["echo", "$$A"]
+    assert web["env_file"] == [{"path": "e.env", "required": True}]
+    relative = facts(project, text, environment={"TAG": "1", "P": "5"}, absolute_paths=False)
+    assert 'source: "./a"' in relative["text"]
+    absolute = facts(project, text, environment={"TAG": "1", "P": "5"}, resolve=False)
+    assert f"source: {project.directory}/a" in absolute["text"]
+    assert "networks" not in absolute["text"]
+
+
+def test_variables(project: Any) -> None:
+    found = facts(
+        project,
+        "services: {web: {image: '${A:-x}${B?needed}$C', user: '$A ${D:+alt} ${E:-${F}} $$G'}}",
+        variables=True,
+    )["variables"]
+    assert [tuple(row.values()) for row in found] == [
+        ("A", False, "x", ""),
+        ("B", True, "", ""),
+        ("C", False, "", ""),
+        ("D", False, "", "alt"),
+        ("E", False, "${F", ""),
+        ("F", False, "", ""),
+    ]
+
+
+def test_coverage_says_what_becomes_of_each_attribute(project: Any) -> None:
+    rows = facts(
+        project,
+        "services:\n"
+        "  web:\n"
+        "    image: x\n"
+        "    runtime: runc\n"
+        "    gpus: all\n"
+        "    mem_limit: 5q\n"
+        "    deploy: {placement: {constraints: [a]}, replicas: 2}\n"
+        "    imag: y\n",
+        coverage=True,
+    )["coverage"]
+    states = {row["Attribute"]: (row["State"], row["Place"].split(":", 1)[1]) for row in rows}
+    assert states["services.web.image"] == ("honoured", "3:5")
+    assert states["services.web.runtime"] == ("approximated", "4:5")
+    assert states["services.web.gpus"] == ("refused", "5:5")
+    assert states["services.web.mem_limit"] == ("refused", "6:16")
+    assert states["services.web.deploy.placement"] == ("no effect", "7:14")
+    assert states["services.web.deploy.replicas"][0] == "honoured"
+    assert [r["Reason"] for r in rows if r["Attribute"] == ""] == [
+        'unknown key "imag" in services.web'
+    ]
+    assert all(r["Reason"] for r in rows if r["State"] != "honoured")
+
+
+# -- schema
+
+
+def accepts(value: Any, rule: dict[str, Any], definitions: dict[str, Any]) -> bool:
+    """As much of JSON Schema as ours uses."""
+    if "$ref" in rule:
+        return accepts(value, definitions[rule["$ref"].rpartition("/")[2]], definitions)
+    for word in ("anyOf", "oneOf"):
+        if word in rule and not any(accepts(value, r, definitions) for r in rule[word]):
+            return False
+    if "const" in rule and value != rule["const"]:
+        return False
+    kinds = rule.get("type", [])
+    names = {str: "string", bool: "boolean", list: "array", dict: "object", type(None): "null"}
+    kind = names.get(type(value), "number")
+    wanted = [kinds] if isinstance(kinds, str) else kinds
+    if wanted and kind not in wanted and not (type(value) is int and "integer" in wanted):
+        return False
+    if isinstance(value, list):
+        return all(accepts(item, rule.get("items", {}), definitions) for item in value)
+    if isinstance(value, dict) and "properties" in rule:
+        if not set(rule.get("required", ())) <= value.keys():
+            return False
+        return all(
+            key.startswith("x-")
+            or (key in rule["properties"] and accepts(v, rule["properties"][key], definitions))
+            for key, v in value.items()
+        )
+    if isinstance(value, dict) and isinstance(rule.get("additionalProperties"), dict):
+        inner = rule["additionalProperties"]
+        return all(accepts(v, inner, definitions) for v in value.values())
+    return True
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        (FULL, True),
+        ("services: {web: {image: x, ports: ['80:80', 81, {target: 5}], volumes: [a:/b]}}", True),
+        ("services: {web: {environment: [A=b], depends_on: [x], env_file: [a, {path: b}]}}", True),
+        ("services: {web: {command: a b, networks: [x], healthcheck: {test: [CMD, a]}}}", True),
+        ("include: [a.yaml, {path: [b]}]\nservices: {a: {extends: b, tty: '$T', build: .}}", True),
+        ("networks: {a: , b: {external: true}}\nx-more: [1]\nservices: {a: {x-b: 1}}", True),
+        ("services: {web: {imag: x}}", False),
+        ("services: {web: {depends_on: {db: {conditions: x}}}}", False),
+        ("servces: {}", False),
+        ("services: [a]", False),
+    ],
+)
+def test_the_schema_knows_right_from_wrong(text: str, right: bool) -> None:
+    rules = schema()
+    value = plain(yaml.compose(text, "f")[0])
+    assert accepts(value, rules, rules["$defs"]) is right
+
+
+def test_the_schema_describes_every_attribute() -> None:
+    rules = json.loads(json.dumps(schema()))
+    for definition in (rules, *rules["$defs"].values()):
+        assert definition["description"]
+        for key, rule in definition["properties"].items():
+            assert rule["description"], key
+
+    def models(shape: Shape) -> set[str]:
+        inner = [*(shape.fields or {}).values(), shape.values, shape.items]
+        found = {name for below in inner if below is not None for name in models(below)}
+        return found | ({shape.model.__name__} if shape.model else set())
+
+    everything = models(stack_shape())
+    assert {"Service", "Network", "Volume", "Secret", "Config", "Build"} <= set(rules["$defs"])
+    assert set(rules["$defs"]) < everything
