@@ -50,6 +50,8 @@ class Peer:
     pid: int
     uid: int
     gid: int
+    #: Further groups (SO_PEERGROUPS); only where a group may use the socket.
+    groups: tuple[int, ...] = ()
 
 
 class ClientGone(ConnectionError):

@@ -8,6 +8,7 @@ The only place that knows all three; `stackctl daemon` calls `foreground`.
 
 from __future__ import annotations
 
+import grp
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from stackctl.api.handlers import Handlers
 from stackctl.api.routes import Routes
-from stackctl.api.server import Server
+from stackctl.api.server import Server, only_root, or_group
 from stackctl.daemon.main import Options, Wiring, run, tell
 from stackctl.errors import UsageError
 from stackctl.state.paths import Paths
@@ -28,6 +29,10 @@ class ServedEngine(Handlers, Protocol):
     """An engine that speaks to Docker's clients too."""
 
     def docker(self) -> DockerEngine: ...
+
+    def admits(self, uid: int) -> bool:
+        """Whether this host uid is a container's that was given the engine's socket."""
+        ...
 
 
 class Front:
@@ -42,13 +47,29 @@ class Front:
     ) -> None:
         self._paths = paths
         routes = Routes(handlers, on_shutdown=leave, docker=handlers.docker)
-        self._server = Server(routes, busy_changed=busy_changed)
+        self._group = socket_group(os.environ.get("STACKCTL_SOCKET_GROUP", ""))
+        allow = or_group(lambda peer: only_root(peer) or handlers.admits(peer.uid), self._group)
+        self._server = Server(routes, allow=allow, busy_changed=busy_changed)
 
     async def start(self) -> None:
-        await self._server.listen(self._paths.socket)
+        await self._server.listen(self._paths.socket, group=self._group)
 
     async def close(self) -> None:
         await self._server.close()
+
+
+def socket_group(text: str) -> int | None:
+    """The group that may use the socket, by name or number. UsageError for an unknown one."""
+    if not text:
+        return None
+    if text.isdigit():
+        return int(text)
+    try:
+        return grp.getgrnam(text).gr_gid
+    except KeyError:
+        raise UsageError(
+            f'there is no group "{text}"', hint="STACKCTL_SOCKET_GROUP is a group's name or number"
+        ) from None
 
 
 def wiring(paths: Paths) -> Wiring[Any]:

@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 #: sun_path of unix(7) without its final zero.
 _LONGEST_PATH = 107
 _BACKLOG = 1024
+#: asm-generic/socket.h; the socket module has no name for it.
+_SO_PEERGROUPS = 59
+_MOST_GROUPS = 256
 #: Connections accepted before the others get their turn.
 _AT_ONCE = 32
 #: How long a connection that was made before we left may take to send its request.
@@ -43,6 +46,13 @@ LEAVING = "X-Stackctl-Leaving"
 def only_root(peer: Peer) -> bool:
     """Root, and the user that runs the engine (tests)."""
     return peer.uid in (0, os.geteuid())
+
+
+def or_group(allow: Callable[[Peer], bool], group: int | None) -> Callable[[Peer], bool]:
+    """`allow`, and the members of the group that may use the socket."""
+    if group is None:
+        return allow
+    return lambda peer: allow(peer) or group == peer.gid or group in peer.groups
 
 
 class Server:
@@ -137,7 +147,7 @@ class Server:
             "3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
         )
         # uid_t is unsigned; -1 and the overflow user come from namespaces we do not know.
-        peer = Peer(pid, uid & 0xFFFFFFFF, gid & 0xFFFFFFFF)
+        peer = Peer(pid, uid & 0xFFFFFFFF, gid & 0xFFFFFFFF, _groups(sock))
         if not self._allow(peer):
             log.warning("refused a client", extra={"uid": peer.uid, "pid": peer.pid})
             return None
@@ -181,6 +191,15 @@ class Server:
     def _count(self, change: int) -> None:
         self._busy += change
         self._busy_changed(self._busy)
+
+
+def _groups(sock: socket.socket) -> tuple[int, ...]:
+    """The peer's supplementary groups when it connected; those of a crowd are cut."""
+    try:
+        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MOST_GROUPS)
+    except OSError:
+        return ()
+    return struct.unpack(f"{len(raw) // 4}I", raw)
 
 
 def _bind(path: Path, group: int | None) -> socket.socket:

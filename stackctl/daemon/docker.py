@@ -11,6 +11,7 @@ import itertools
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from stackctl.errors import Conflict, NotFound, StackctlError
 from stackctl.model.container import Status
 from stackctl.model.network import NetworkConfig, VolumeConfig
 from stackctl.model.record import ContainerRecord, NetworkRecord, VolumeRecord
+from stackctl.runtime.archive import Archive
 from stackctl.runtime.container import Stats
 from stackctl.runtime.logfile import LogLine, follow, read
 from stackctl.runtime.procfs import ProcessRow
@@ -203,8 +205,11 @@ class DockerOperations:
         ]
 
     async def export(self, record: ContainerRecord) -> AsyncIterator[bytes]:
-        archive = await self._containers.archive(record)
-        _, content = await archive.get("/.")
+        # Its own files alone, mounted once more: no volume, no /proc.
+        image = await self._parts.images.get(record.config.image_id)
+        snapshot = await self._parts.images.prepare(record.id, image)
+        bare = replace(record, config=replace(record.config, mounts=()))
+        _, content = await Archive(self._parts.paths, bare, None, snapshot, {}).get("/.")
         async for piece in content:
             yield piece
 

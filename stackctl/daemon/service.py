@@ -37,8 +37,10 @@ from stackctl.daemon.verbs.volume import VolumeVerbs
 from stackctl.daemon.volumes import Volumes
 from stackctl.errors import NotFound
 from stackctl.image.service import Images
+from stackctl.model.container import BindMount
 from stackctl.net.service import Net
 from stackctl.runtime.archive import Archive
+from stackctl.runtime.bundle import ID_COUNT
 from stackctl.runtime.container import Runtime
 from stackctl.state.paths import Paths
 from stackctl.state.records import Store
@@ -146,6 +148,23 @@ class Service:
                 self._interactive,
             )
         return self._docker
+
+    def admits(self, uid: int) -> bool:
+        """Whether this host uid belongs to a container that the socket was mounted into.
+
+        A container's root is nobody outside: its credentials arrive as an id of its range.
+        Who mounted engine.sock (or a directory above it) into the container has consented.
+        """
+        socket = self._parts.paths.socket
+        return any(
+            record.id_base <= uid < record.id_base + ID_COUNT
+            and any(
+                isinstance(mount, BindMount) and socket.is_relative_to(mount.source)
+                for mount in record.config.mounts
+            )
+            for record in self._parts.registry.all()
+            if record.id_base and record.status.is_alive
+        )
 
     # -- api.server.Handlers
 
@@ -260,7 +279,10 @@ async def build(paths: Paths, environment: Mapping[str, str] | None = None) -> S
     containers = Containers(parts, supervisor)
     supervisor.connect(parts, containers)
     await recover(parts, containers, supervisor)
-    return Service(parts, containers, supervisor)
+    service = Service(parts, containers, supervisor)
+    if (paths.root / "build" / "work").exists():
+        await service.builds().recover()
+    return service
 
 
 def _text(file: Path) -> str:
