@@ -22,6 +22,7 @@ from stackctl.daemon.engine import Engine
 from stackctl.errors import OperationFailed
 from stackctl.image.build.builder import Builder
 from stackctl.image.build.request import Output, RunJob
+from stackctl.image.reference import parse
 from stackctl.model.container import ContainerConfig, NetworkAttachment, Security
 from stackctl.model.image import Image
 from stackctl.model.network import NetworkConfig
@@ -179,4 +180,9 @@ class Builds:
         await self._processes.drop_network()
 
     async def _base_image(self, reference: str, always: bool) -> Image:
-        return await self._parts.images.resolve(reference)
+        """Images are pulled when they are missing, or when that was asked for (--pull)."""
+        images = self._parts.images
+        if always and not parse(reference).is_host:
+            await images.pull(reference)
+            return await images.resolve(reference)
+        return await images.ensure(reference)

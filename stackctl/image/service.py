@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from stackctl.errors import MachineError, NotFound, NotPermitted, OutOfSpace, StackctlError
 from stackctl.image.base import is_on_host, stacked
+from stackctl.image.build.cache import Cache
 from stackctl.image.drivers import Part, StorageDriver, driver_for
 from stackctl.image.host import HostImage
 from stackctl.image.reference import HOST, Reference, parse
@@ -200,7 +201,9 @@ class Images:
     def store(self) -> Store:
         """The content store; made when it is first asked for."""
         if self._given_store is None:
-            self._given_store = Store(self._paths)
+            self._given_store = store = Store(self._paths)
+            # Layers that the next build would find are no rubbish.
+            store.keepers.append(Cache(self._paths.root / "build" / "cache", store).layers)
         return self._given_store
 
     @property

@@ -126,7 +126,8 @@ def _create(parent: int, name: str, mode: int, *, is_file: bool) -> None:
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
             os.close(os.open(name, flags, mode, dir_fd=parent))
         else:
-            os.mkdir(name, mode, dir_fd=parent)
+            # Who can read it can enter it: `mode` may be that of a file below.
+            os.mkdir(name, mode | (mode & 0o444) >> 2, dir_fd=parent)
     except FileExistsError:
         pass
 

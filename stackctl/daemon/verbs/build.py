@@ -15,7 +15,9 @@ from typing import Any
 from stackctl.daemon.building import Builds
 from stackctl.daemon.jobs import Emit, Jobs, Message
 from stackctl.daemon.projects import Projects
+from stackctl.daemon.verbs.asking import caller
 from stackctl.errors import UsageError
+from stackctl.image.service import CALLER
 from stackctl.model.build import BuildRequest
 from stackctl.model.image import Image
 
@@ -34,6 +36,7 @@ class BuildVerb:
             wanted = await self._of_stack(body)
 
         async def work(emit: Emit) -> Message:
+            CALLER.set(caller(body, emit))
             images = await build_all(self._builds, wanted, emit)
             return {
                 "type": "result",

@@ -42,6 +42,8 @@ from stackctl.model.image import Image, OverlayMount, Snapshot
 from stackctl.state.paths import Paths
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+#: Cache entries that nobody used for this long go when an engine begins to build (seconds).
+_FORGOTTEN = 14 * 86400.0
 _IMAGE_SCHEME = "docker-image://"
 #: What changes when the machine's programs do; a derived image's layers are made on them.
 _HOST_SIGNS = ("/var/lib/dpkg/status", "/var/lib/rpm", "/lib/apk/db/installed", "/usr/bin")
@@ -73,6 +75,7 @@ class Builder:
     def sweep(self) -> None:
         """At start: what a killed build left behind. Blocking."""
         remove_tree(self.home / "work")
+        self.cache.prune(_FORGOTTEN)
         remove_tree(self.paths.run / "build")
 
     async def build(self, request: BuildRequest, emit: Emit) -> Image:
@@ -86,6 +89,8 @@ class Builder:
         finally:
             contexts.close()
             await asyncio.to_thread(remove_tree, work)
+            with contextlib.suppress(OSError):
+                work.parent.rmdir()  # its absence tells the next engine that no build was killed
 
 
 class Build:

@@ -53,8 +53,11 @@ class Cache:
 
     def find(self, key: str, places: Iterable[Path] = ()) -> Entry | None:
         """Here, or in one of the imported directories `places`, from which it is taken over."""
-        entry = self._read(self._home / f"{key}.json")
+        path = self._home / f"{key}.json"
+        entry = self._read(path)
         if entry is not None and self._holds(entry):
+            with contextlib.suppress(OSError):
+                os.utime(path)
             return entry
         for place in places:
             entry = self._read(place / "entries" / f"{key}.json")
@@ -82,10 +85,13 @@ class Cache:
                     self._copy_blob(entry.layer.digest, target)
             self._write(place / "entries", each, entry)
 
-    def prune(self) -> None:
-        """Forget everything; the layers go with the store's own collection."""
+    def prune(self, unused: float = 0.0) -> None:
+        """Forget what was not used for so many seconds; the store's own collection takes the
+        layers, and those of a forgotten entry."""
         for path in self._home.glob("*.json"):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime <= time.time() - unused:
+                    path.unlink()
 
     def layers(self) -> set[str]:
         """Digests that entries refer to: blobs and diff ids."""
