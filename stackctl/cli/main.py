@@ -116,7 +116,16 @@ GROUPS: Mapping[str, Group] = {
             "prune": Entry("system"),
         },
     ),
+    "net": Group(
+        "Networks: make, connect, and who reaches whom.",
+        {
+            name: Entry("net", name)
+            for name in ("ls", "inspect", "create", "rm", "prune", "connect", "disconnect", "graph")
+        },
+        aliases={"list": "ls", "remove": "rm"},
+    ),
 }
+GROUPS = {**GROUPS, "network": GROUPS["net"]}
 
 COMMANDS: Mapping[str, Entry] = {
     "up": Entry("up"),

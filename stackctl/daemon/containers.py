@@ -243,7 +243,7 @@ class Containers:
         parts = self._parts
         async with AsyncExitStack() as undo:
             self._make_bind_sources(record.config)
-            ports = record.ports or await self._publish_ports(record)
+            ports = record.ports or await self.publish_ports(record)
             if ports and not record.ports:
                 undo.push_async_callback(parts.net.unpublish, ports)
                 record = self._registry.put(replace(record, ports=ports))
@@ -300,7 +300,7 @@ class Containers:
         snapshot = await self._parts.images.prepare(record.id, image)
         return self._parts.runtime.archive(record, snapshot, self._volume_paths(record.config))
 
-    async def _publish_ports(self, record: ContainerRecord) -> tuple[PublishedPort, ...]:
+    async def publish_ports(self, record: ContainerRecord) -> tuple[PublishedPort, ...]:
         if not record.config.ports or not record.endpoints:
             return ()
         return await self._parts.net.publish(

@@ -17,6 +17,7 @@ from typing import Any
 
 from stackctl.daemon import inspection, names
 from stackctl.daemon.changes import changed_paths
+from stackctl.daemon.connections import Connections
 from stackctl.daemon.containers import Containers, Parts, signal_number
 from stackctl.daemon.creation import Creation
 from stackctl.daemon.docker_images import DockerImages
@@ -27,8 +28,8 @@ from stackctl.daemon.sessions import OpenSession
 from stackctl.daemon.supervisor import Supervisor
 from stackctl.daemon.verbs.interactive import InteractiveVerbs
 from stackctl.daemon.verbs.show import status_text
-from stackctl.errors import Conflict, NotFound, StackctlError
-from stackctl.model.container import Status
+from stackctl.errors import Conflict, NotFound
+from stackctl.model.container import NetworkAttachment, Status
 from stackctl.model.network import NetworkConfig, VolumeConfig
 from stackctl.model.record import ContainerRecord, NetworkRecord, VolumeRecord
 from stackctl.runtime.archive import Archive
@@ -348,12 +349,21 @@ class DockerOperations:
     async def network_connect(
         self, record: NetworkRecord, container: ContainerRecord, settings: Message
     ) -> None:
-        raise StackctlError("connecting a container to a network is not implemented")
+        ipam = settings.get("IPAMConfig") or {}
+        attachment = NetworkAttachment(
+            network=record.config.name,
+            aliases=tuple(map(str, settings.get("Aliases") or ())),
+            ipv4_address=str(ipam.get("IPv4Address") or ""),
+            ipv6_address=str(ipam.get("IPv6Address") or ""),
+            mac_address=str(settings.get("MacAddress") or ""),
+            gw_priority=int(settings.get("GwPriority") or 0),
+        )
+        await Connections(self._parts, self._containers).connect(record, container.id, attachment)
 
     async def network_disconnect(
         self, record: NetworkRecord, container: ContainerRecord, *, force: bool
     ) -> None:
-        raise StackctlError("disconnecting a container from a network is not implemented")
+        await Connections(self._parts, self._containers).disconnect(record, container.id)
 
     # -- volumes
 

@@ -29,6 +29,7 @@ from stackctl.daemon.verbs.image import ImageVerbs
 from stackctl.daemon.verbs.interactive import InteractiveVerbs
 from stackctl.daemon.verbs.lifecycle import LifecycleVerbs
 from stackctl.daemon.verbs.logs import Logs
+from stackctl.daemon.verbs.network import NetworkVerbs
 from stackctl.daemon.verbs.run import RunVerb
 from stackctl.daemon.verbs.show import ShowVerbs
 from stackctl.daemon.verbs.stack import StackVerbs
@@ -110,6 +111,7 @@ class Service:
             **ImageVerbs(parts, projects, engine).table(),
             **VolumeVerbs(parts).table(),
             **SystemVerbs(parts, self.creation).table(),
+            **NetworkVerbs(parts, containers, engine).table(),
         }
 
     @property

@@ -53,7 +53,7 @@ from stackctl.net.options import Trunk
 _IFLA_ADDRESS, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 4, 10, 18, 28
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_PEER = 1
-_BRPORT_HAIRPIN, _BRPORT_ISOLATED = 4, 33
+_BRPORT_HAIRPIN = 4
 _IFLA_LINK, _VLAN_MODE = 5, 1
 
 
@@ -71,8 +71,8 @@ class Wire:
     addresses: tuple[str, ...]
     gateways: tuple[str, ...] = ()
     mtu: int = 0
-    #: The bridge passes nothing between two such ports.
-    isolated: bool = False
+    #: The bridge's MAC address when the container may send to nobody else there; else "".
+    uplink: str = ""
     #: Not a veth pair but an interface on a trunk.
     trunk: Trunk | None = None
 
@@ -126,11 +126,9 @@ def _default_route(gateway: str, index: int) -> Request:
     return Request(rtnl.RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body, what)
 
 
-def _port(name: str, *, isolated: bool) -> Request:
+def _port(name: str) -> Request:
     # Hairpin: a packet that br_netfilter translated back to its sender leaves where it came in.
     options = u8(_BRPORT_HAIRPIN, 1)
-    if isolated:
-        options += u8(_BRPORT_ISOLATED, 1)
     info = nested(
         _IFLA_LINKINFO, text(_INFO_SLAVE_KIND, "bridge"), nested(_INFO_SLAVE_DATA, options)
     )
@@ -157,7 +155,7 @@ def attach(link: NetlinkSocket, pid: int, wires: Sequence[Wire], home: int) -> N
             continue
         forbid_ipv6(wire.host_name)
         master = u32(_IFLA_MASTER, socket.if_nametoindex(wire.bridge))
-        port = _port(wire.host_name, isolated=wire.isolated)
+        port = _port(wire.host_name)
         requests += [link_up(wire.host_name, 0, master), port]
     link.request(requests)
 
@@ -217,7 +215,7 @@ def unplug_inside(pid: int, names: Sequence[str], home: int) -> None:
         os.close(there)
 
 
-def plug(link: NetlinkSocket, host_name: str, bridge: str, *, isolated: bool = False) -> None:
+def plug(link: NetlinkSocket, host_name: str, bridge: str) -> None:
     """Makes our end of an existing wire a port of a bridge (again)."""
     master = u32(_IFLA_MASTER, socket.if_nametoindex(bridge))
-    link.request([link_up(host_name, 0, master), _port(host_name, isolated=isolated)])
+    link.request([link_up(host_name, 0, master), _port(host_name)])

@@ -82,7 +82,9 @@ def station_of(wire: Wire) -> Station | None:
     addresses = [address.partition("/")[0] for address in wire.addresses]
     if wire.has_ipv6:
         addresses.append(link_local_of(wire.mac))
-    return Station(port=wire.host_name, mac=wire.mac, addresses=tuple(addresses))
+    return Station(
+        port=wire.host_name, mac=wire.mac, addresses=tuple(addresses), uplink=wire.uplink
+    )
 
 
 class Kernel:
@@ -242,7 +244,7 @@ class Kernel:
         """Bridge and rules."""
         name = wanted.walls.bridge
         is_ours = name.startswith(f"sc{self._paths.tag}")
-        if not is_ours and os.path.exists(f"/sys/class/net/{name}"):
+        if not is_ours and _exists(name):
             raise Conflict(
                 f"there is an interface called {name} already",
                 hint="choose another com.docker.network.bridge.name, or leave it out",
@@ -269,7 +271,7 @@ class Kernel:
 
     def check_trunk(self, trunk: Trunk) -> None:
         """StackctlError when no interface could be made on it."""
-        if not os.path.exists(f"/sys/class/net/{trunk.parent}"):
+        if not _exists(trunk.parent):
             raise NotFound(
                 f'there is no interface "{trunk.parent}" on this machine',
                 hint="`ip link` lists them; the option parent names one",
@@ -458,8 +460,7 @@ class Kernel:
             self._make_bridge(network)
         for link in links:
             if link.kind == "veth" and link.name in wires and not link.master:
-                wire = wires[link.name]
-                endpoint.plug(self._links, link.name, wire.bridge, isolated=wire.isolated)
+                endpoint.plug(self._links, link.name, wires[link.name].bridge)
         self.flush_late()
 
     def repair(self) -> None:
@@ -502,6 +503,11 @@ class Kernel:
 
     def findings(self) -> list[Finding]:
         return firewall.findings(self._rules)
+
+
+def _exists(name: str) -> bool:
+    # Not by /sys: that may be another network namespace's.
+    return any(name == present for _, present in socket.if_nameindex())
 
 
 def _ensure_setting(path: str, value: str) -> None:

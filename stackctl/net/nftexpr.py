@@ -57,8 +57,12 @@ def saddr6(register: int = REG) -> bytes:
 
 
 def ether_saddr(register: int = REG) -> bytes:
-    """The source MAC address (family bridge only, as the next three)."""
+    """The source MAC address (family bridge only, as the next ones)."""
     return _payload(_LINK, 6, 6, register)
+
+
+def ether_daddr(register: int = REG) -> bytes:
+    return _payload(_LINK, 0, 6, register)
 
 
 def ether_type(register: int = REG) -> bytes:
@@ -172,6 +176,12 @@ def leave() -> bytes:
 
 def jump(chain: str) -> bytes:
     return _verdict(_JUMP, chain)
+
+
+def reject6(*, tcp: bool) -> bytes:
+    """Turns away: a reset for TCP, else "port unreachable" (ICMPv6, RFC 4443)."""
+    kind, code = (1, 0) if tcp else (0, 4)
+    return _expression("reject", be32(1, kind), attr(2, bytes((code,))))
 
 
 def counter() -> bytes:

@@ -246,7 +246,26 @@ def _skeleton(table: Table, layout: Layout) -> list[Request]:
         table.chain("own", "nat", nft.HOOK_OUTPUT, _DSTNAT),
         table.chain("leaving", "nat", nft.HOOK_POSTROUTING, _SRCNAT),
     ]
+    if layout is IPV6:
+        chains += _refusals(table)
     return sets + chains + _filter_rules(table, layout) + _nat_rules(table, layout)
+
+
+def _refusals(table: Table) -> list[Request]:
+    """The kernel forwards nothing that came from ::1, so a published port is closed there.
+
+    Who asks for "localhost" then tries 127.0.0.1 at once.
+    """
+    chain = table.chain("refused", "filter", nft.HOOK_OUTPUT, _FILTER)
+    loopback = (IPV6.daddr(), x.equal(_LOOPBACK6[0]))
+    p = x.PARTS
+    key = (x.meta(x.META_L4PROTO, p), x.dport(p + 1), x.from_map("any"))
+    tcp = (x.meta(x.META_L4PROTO), x.equal(bytes((PROTOCOLS["tcp"],))))
+    return [
+        chain,
+        table.rule("refused", [*loopback, *tcp, *key, x.reject6(tcp=True)]),
+        table.rule("refused", [*loopback, *key, x.reject6(tcp=False)]),
+    ]
 
 
 def _loopback(layout: Layout) -> tuple[bytes, bytes]:
@@ -299,6 +318,7 @@ def _nat_rules(table: Table, layout: Layout) -> list[Request]:
         table.rule("arriving", [*loopback_target, x.leave()]),
         table.rule("arriving", by_address),
         table.rule("arriving", by_any),
+        *([table.rule("own", [*loopback_target, x.leave()])] if layout is IPV6 else []),
         table.rule("own", by_address),
         table.rule("own", by_any),
         table.rule("leaving", [*to_us, *loopback_source, x.masquerade()]),

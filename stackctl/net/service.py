@@ -8,6 +8,7 @@ the loop.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import socket
 import time
@@ -431,7 +432,7 @@ class Net:
             addresses=tuple(a for a in (endpoint.ipv4, endpoint.ipv6) if a),
             gateways=tuple(gateways),
             mtu=mtu_of(record.config),
-            isolated=not has_icc(record.config),
+            uplink="" if has_icc(record.config) or not record.bridge else _bridge_of(record).mac,
             trunk=trunk_of(record.config),
         )
 
@@ -676,6 +677,11 @@ def _wish(
             f"publishing on {address}: the container has no IPv{version} address"
             f" in network {endpoint.network}",
             hint="set enable_ipv6: true for the network" if version == 6 else "publish on [::]",
+        )
+    if version == 6 and ipaddress.ip_address(address).is_loopback:
+        raise StackctlError(
+            "publishing on [::1] is not possible: the kernel forwards nothing from there",
+            hint="publish on 127.0.0.1",
         )
     first, last = binding.host_port or (0, 0)
     return binding.protocol, address, first, last, twin

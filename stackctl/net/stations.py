@@ -4,9 +4,13 @@ A table of family bridge looks at every frame that a container sends, before
 the bridge learns from it. A frame passes with the MAC address that the port was
 given, and as IPv4, ARP or IPv6 with the port's addresses only; router
 advertisements and redirects never pass. A port that is not known yet sends
-nothing: the rules fail closed.
+nothing: the rules fail closed. Where containers are to be kept apart (icc off)
+they send to the bridge only, beside asking for addresses. (A port's own flag for
+that, "isolated", would also stop published ports: bridge-nf-call-iptables makes
+the kernel bridge what it translated.)
 
-Sets: macs (port . MAC), v4 (port . address), v6 (port . address).
+Sets: macs (port . MAC), v4 (port . address), v6 (port . address), apart (port),
+uplinks (port . the bridge's MAC).
 """
 
 from __future__ import annotations
@@ -24,7 +28,8 @@ from stackctl.net.nft import ETHER_ADDR, IFNAME, IPV4_ADDR, IPV6_ADDR, Table, el
 _PRIORITY = -300
 _IP, _ARP, _IP6 = 0x0800, 0x0806, 0x86DD
 _ICMP6 = 58
-_ROUTER_ADVERTISEMENT, _NEIGHBOUR_ADVERTISEMENT, _REDIRECT = 134, 136, 137
+_ROUTER_ADVERTISEMENT, _REDIRECT = 134, 137
+_NEIGHBOUR_SOLICITATION, _NEIGHBOUR_ADVERTISEMENT = 135, 136
 #: The second part of a key: after the 16 bytes of the port's name.
 _SECOND = x.PARTS + 4
 
@@ -37,6 +42,8 @@ class Station:
     mac: str
     #: Without prefix length.
     addresses: tuple[str, ...]
+    #: The bridge's MAC address if that is all it may send to; else "".
+    uplink: str = ""
 
 
 class StationTable:
@@ -74,11 +81,15 @@ class StationTable:
     def _elements(self, stations: Iterable[Station], *, delete: bool = False) -> list[Request]:
         if not self.is_possible:
             return []
-        pages: dict[str, list[bytes]] = {"macs": [], "v4": [], "v6": []}
+        pages: dict[str, list[bytes]] = {"macs": [], "v4": [], "v6": [], "apart": [], "uplinks": []}
         for station in stations:
             port = nft.ifname(station.port)
             mac = bytes.fromhex(station.mac.replace(":", ""))
             pages["macs"].append(element(port + nft.join(mac)))
+            if station.uplink:
+                uplink = bytes.fromhex(station.uplink.replace(":", ""))
+                pages["apart"].append(element(port))
+                pages["uplinks"].append(element(port + nft.join(uplink)))
             for text in station.addresses:
                 address = ipaddress.ip_address(text)
                 pages[f"v{address.version}"].append(element(port + address.packed))
@@ -111,9 +122,18 @@ def _skeleton(table: Table, prefix: str) -> list[Request]:
         table.set("macs", IFNAME + ETHER_ADDR, number=1),
         table.set("v4", IFNAME + IPV4_ADDR, number=2),
         table.set("v6", IFNAME + IPV6_ADDR, number=3),
+        table.set("apart", IFNAME, number=4),
+        table.set("uplinks", IFNAME + ETHER_ADDR, number=5),
+        table.chain("aside"),
+        table.rule("aside", [port, x.ether_daddr(_SECOND), x.in_set("uplinks"), x.leave()]),
+        table.rule("aside", [*_ether_type(_ARP), x.leave()]),
+        table.rule("aside", [*icmp6_type(_NEIGHBOUR_SOLICITATION), x.leave()]),
+        table.rule("aside", [*icmp6_type(_NEIGHBOUR_ADVERTISEMENT), x.leave()]),
+        table.rule("aside", [x.drop()]),
         table.chain("sending", "filter", nft.HOOK_PREROUTING, _PRIORITY),
         rule(port, x.differs(prefix.encode()), x.accept()),
         rule(*own_mac, x.in_set("macs", inverted=True), x.drop()),
+        rule(port, x.in_set("apart"), x.jump("aside")),
         rule(*_ether_type(_IP), *own4, x.accept()),
         rule(*_ether_type(_ARP), port, x.arp_sender4(_SECOND), x.in_set("v4"), x.accept()),
         # Asking who has an address before taking it (RFC 5227, RFC 4862) teaches nobody.

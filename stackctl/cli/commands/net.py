@@ -1,0 +1,271 @@
+"""stackctl net ls, inspect, create, rm, prune, connect, disconnect, graph."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from stackctl.cli.connection import Message
+from stackctl.cli.invocation import Invocation, invocation
+from stackctl.cli.output.errors import print_error
+from stackctl.cli.output.table import Column, table
+from stackctl.cli.rows import rows
+from stackctl.cli.values import one_of
+from stackctl.errors import StackctlError, UsageError
+
+_COLUMNS = (
+    *(Column("NETWORK ID"), Column("NAME"), Column("DRIVER"), Column("SUBNETS", yields=1)),
+    Column("CONTAINERS"),
+)
+
+Network = Annotated[str, typer.Argument(metavar="NETWORK", help="Name or id.", show_default=False)]
+Networks = Annotated[
+    list[str], typer.Argument(metavar="NETWORK...", help="Names or ids.", show_default=False)
+]
+Container = Annotated[
+    str, typer.Argument(metavar="CONTAINER", help="Name or id.", show_default=False)
+]
+
+
+def ls(
+    ctx: typer.Context,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only ids.")] = False,
+    filter: Annotated[
+        list[str] | None,
+        typer.Option("--filter", metavar="KEY=VALUE", help="name, id, label, driver, dangling."),
+    ] = None,
+    format: Annotated[
+        str, typer.Option("--format", metavar="table|json", help="json: an array.")
+    ] = "table",
+) -> int:
+    """List the networks of this engine."""
+    run = invocation(ctx)
+    one_of("--format", format, ("table", "json"))
+    found = rows(run, "net-ls", {"filters": _filters(filter)})
+    if quiet:
+        lines = [str(row["ID"]) for row in found]
+    elif format == "json":
+        lines = [json.dumps(found, ensure_ascii=False)]
+    else:
+        keys = ("ID", "Name", "Driver", "Subnets", "Containers")
+        cells = [[str(row.get(k, "")) for k in keys] for row in found]
+        lines = table(_COLUMNS, cells, run.console.out_width())
+    for line in lines:
+        run.console.out(line)
+    return 0
+
+
+def inspect(ctx: typer.Context, networks: Networks) -> int:
+    """Everything about networks, as JSON."""
+    run = invocation(ctx)
+    found: list[Any] = []
+    code = _each(run, "net-inspect", {"networks": networks}, lambda r: found.append(r["Inspected"]))
+    run.console.out(json.dumps(found, indent=4, ensure_ascii=False))
+    return code
+
+
+def create(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    driver: Annotated[
+        str, typer.Option("-d", "--driver", metavar="DRIVER", help="bridge, macvlan or ipvlan.")
+    ] = "bridge",
+    opt: Annotated[
+        list[str] | None,
+        typer.Option("-o", "--opt", metavar="KEY=VALUE", help="Option of the driver."),
+    ] = None,
+    internal: Annotated[bool, typer.Option("--internal", help="No way out.")] = False,
+    attachable: Annotated[
+        bool, typer.Option("--attachable", help="Any container may join (they may anyway).")
+    ] = False,
+    ipv4: Annotated[bool, typer.Option("--ipv4/--no-ipv4", help="Give IPv4 addresses.")] = True,
+    ipv6: Annotated[bool, typer.Option("--ipv6", help="Give IPv6 addresses, too.")] = False,
+    subnet: Annotated[
+        list[str] | None, typer.Option("--subnet", metavar="CIDR", help="One of each IP version.")
+    ] = None,
+    ip_range: Annotated[
+        list[str] | None,
+        typer.Option("--ip-range", metavar="CIDR", help="The part that containers get."),
+    ] = None,
+    gateway: Annotated[
+        list[str] | None, typer.Option("--gateway", metavar="ADDRESS", help="The host's address.")
+    ] = None,
+    aux_address: Annotated[
+        list[str] | None,
+        typer.Option("--aux-address", metavar="NAME=ADDRESS", help="Never given to a container."),
+    ] = None,
+    label: Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE")] = None,
+) -> int:
+    """Make a network that stacks can share (`external: true`)."""
+    run = invocation(ctx)
+    pools = _pools(
+        subnet or [], ip_range or [], gateway or [], _pairs("--aux-address", aux_address)
+    )
+    body = {
+        "name": name,
+        "driver": driver,
+        "options": _pairs("--opt", opt),
+        "internal": internal,
+        "attachable": attachable,
+        "ipv4": ipv4,
+        "ipv6": ipv6,
+        "pools": pools,
+        "labels": _pairs("--label", label),
+    }
+    run.console.out(str(_result(run, "net-create", body)["ID"]))
+    return 0
+
+
+def rm(ctx: typer.Context, networks: Networks) -> int:
+    """Remove networks that no running container is in."""
+    run = invocation(ctx)
+    return _each(run, "net-rm", {"networks": networks}, lambda r: run.console.out(str(r["Name"])))
+
+
+def prune(
+    ctx: typer.Context,
+    force: Annotated[
+        bool, typer.Option("-f", "--force", help="Do not ask (it never does).")
+    ] = False,
+    filter: Annotated[
+        list[str] | None,
+        typer.Option("--filter", metavar="KEY=VALUE", help="until, label, label!."),
+    ] = None,
+) -> int:
+    """Remove the networks that no container is in."""
+    run = invocation(ctx)
+    for row in rows(run, "net-prune", {"filters": _filters(filter)}):
+        run.console.out(str(row["Name"]))
+    return 0
+
+
+def connect(
+    ctx: typer.Context,
+    network: Network,
+    container: Container,
+    alias: Annotated[
+        list[str] | None, typer.Option("--alias", metavar="NAME", help="Found by it there.")
+    ] = None,
+    ip: Annotated[str, typer.Option("--ip", metavar="ADDRESS", help="A fixed IPv4 address.")] = "",
+    ip6: Annotated[
+        str, typer.Option("--ip6", metavar="ADDRESS", help="A fixed IPv6 address.")
+    ] = "",
+    gw_priority: Annotated[
+        int, typer.Option("--gw-priority", help="The highest has the default route.")
+    ] = 0,
+) -> int:
+    """Connect a container, running or not, to a network."""
+    body = {
+        "network": network,
+        "container": container,
+        "aliases": alias or [],
+        "ipv4_address": ip,
+        "ipv6_address": ip6,
+        "gw_priority": gw_priority,
+    }
+    _result(invocation(ctx), "net-connect", body)
+    return 0
+
+
+def disconnect(
+    ctx: typer.Context,
+    network: Network,
+    container: Container,
+    force: Annotated[
+        bool, typer.Option("-f", "--force", help="Accepted; changes nothing.")
+    ] = False,
+) -> int:
+    """Take a container out of a network."""
+    _result(invocation(ctx), "net-disconnect", {"network": network, "container": container})
+    return 0
+
+
+def graph(
+    ctx: typer.Context,
+    project: Annotated[
+        str, typer.Argument(metavar="[PROJECT]", help="Only this stack's.", show_default=False)
+    ] = "",
+    format: Annotated[
+        str, typer.Option("--format", metavar="text|dot|svg", help="dot is for Graphviz.")
+    ] = "text",
+) -> int:
+    """Who may reach whom, and through what."""
+    run = invocation(ctx)
+    one_of("--format", format, ("text", "dot", "svg"))
+    name = project or run.project_name
+    text = str(_result(run, "net-graph", {"name": name, "format": format})["text"])
+    for line in text.splitlines():
+        run.console.out(line)
+    return 0
+
+
+def _result(run: Invocation, verb: str, body: Message) -> Message:
+    result: Message = {}
+    for message in run.client.stream(verb, body):
+        if message["type"] == "result":
+            result = message
+    return result
+
+
+def _each(run: Invocation, verb: str, body: Message, on_row: Any) -> int:
+    """One row or failure a thing asked for; the exit code."""
+    code = 0
+    for message in run.client.stream(verb, body):
+        match message["type"]:
+            case "row":
+                on_row(message)
+            case "failure":
+                raw = message["error"]
+                problem = StackctlError(str(raw.get("message")), hint=str(raw.get("hint") or ""))
+                print_error(run.console, problem)
+            case "result":
+                code = int(message.get("exit_code") or 0)
+    return code
+
+
+def _pairs(flag: str, items: list[str] | None) -> dict[str, str]:
+    pairs = {}
+    for item in items or ():
+        key, equals, value = item.partition("=")
+        if not key or not equals:
+            raise UsageError(f'{flag} "{item}" is not KEY=VALUE')
+        pairs[key] = value
+    return pairs
+
+
+def _filters(items: list[str] | None) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for item in items or ():
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise UsageError(f'--filter "{item}" is not KEY=VALUE')
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def _pools(
+    subnets: list[str], ranges: list[str], gateways: list[str], aux: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Each range, gateway and auxiliary address goes to the subnet it is in (docker's rule)."""
+    import ipaddress
+
+    try:
+        pools: list[dict[str, Any]] = [{"subnet": s, "aux_addresses": {}} for s in subnets]
+        networks = [ipaddress.ip_network(s) for s in subnets]
+
+        def pool_of(address: str) -> dict[str, Any]:
+            first = ipaddress.ip_address(address.partition("/")[0])
+            for network, pool in zip(networks, pools, strict=True):
+                if first in network:
+                    return pool
+            raise UsageError(f"{address} is in none of the subnets", hint="give its --subnet")
+
+        for text in ranges:
+            pool_of(text)["ip_range"] = text
+        for text in gateways:
+            pool_of(text)["gateway"] = text
+        for key, text in aux.items():
+            pool_of(text)["aux_addresses"][key] = text
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return pools

@@ -1,0 +1,237 @@
+"""Networks that are not a stack's business: ls, create, inspect, rm, prune, connect, graph."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+from stackctl.daemon import filters
+from stackctl.daemon.connections import Connections
+from stackctl.daemon.containers import Containers, Parts
+from stackctl.daemon.engine import Engine
+from stackctl.daemon.inspection import timestamp
+from stackctl.daemon.jobs import Message
+from stackctl.errors import Conflict, NotFound, StackctlError, UsageError
+from stackctl.model.container import NetworkAttachment
+from stackctl.model.network import IpamPool, NetworkConfig
+from stackctl.model.record import ContainerRecord, NetworkRecord
+from stackctl.scheduler.ops import CreateNetwork, RemoveNetwork
+
+Verb = Callable[[Mapping[str, Any]], AsyncIterator[Message]]
+
+
+class NetworkVerbs:
+    def __init__(self, parts: Parts, containers: Containers, engine: Engine) -> None:
+        self._parts = parts
+        self._registry = parts.registry
+        self._engine = engine
+        self._connections = Connections(parts, containers)
+
+    def table(self) -> dict[str, Verb]:
+        return {
+            "net-ls": self.ls,
+            "net-create": self.create,
+            "net-inspect": self.inspect,
+            "net-rm": self.rm,
+            "net-prune": self.prune,
+            "net-connect": self.connect,
+            "net-disconnect": self.disconnect,
+            "net-graph": self.graph,
+        }
+
+    def find(self, reference: str) -> NetworkRecord:
+        """By name, id or the beginning of an id. NotFound, Conflict (ambiguous)."""
+        store = self._registry.store
+        exact = store.network_by_name(reference) or store.network(reference)
+        if exact is not None:
+            return exact
+        found = [n for n in store.networks() if reference and n.id.startswith(reference)]
+        if len(found) > 1:
+            raise Conflict(f'"{reference}" is the beginning of {len(found)} network ids')
+        if not found:
+            raise NotFound(f"no such network: {reference}", hint="stackctl net ls lists them")
+        return found[0]
+
+    def members(self, network: NetworkRecord) -> list[ContainerRecord]:
+        return [
+            r for r in self._registry.all() if any(e.network_id == network.id for e in r.endpoints)
+        ]
+
+    async def ls(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """Rows by name; filters name, label, driver, dangling."""
+        chosen = filters.parse(body.get("filters"), ("name", "id", "label", "driver", "dangling"))
+        for record in sorted(self._registry.store.networks(), key=lambda r: r.config.name):
+            if self._passes(record, chosen):
+                config = record.config
+                yield {
+                    "type": "row",
+                    "ID": record.id[:12],
+                    "Name": config.name,
+                    "Driver": config.driver or "bridge",
+                    "Project": config.project,
+                    "Subnets": " ".join(s for s in (record.subnet4, record.subnet6) if s),
+                    "Internal": config.internal,
+                    "Containers": len(self.members(record)),
+                }
+        yield {"type": "result", "exit_code": 0}
+
+    def _passes(self, record: NetworkRecord, chosen: filters.Filters) -> bool:
+        config = record.config
+        names, ids = chosen.get("name", ()), chosen.get("id", ())
+        drivers, dangling = chosen.get("driver", ()), chosen.get("dangling", ())
+        return (
+            (not names or any(name in config.name for name in names))
+            and (not ids or any(record.id.startswith(i) for i in ids))
+            and (not drivers or (config.driver or "bridge") in drivers)
+            and filters.labels_fit(config.labels, chosen.get("label", ()))
+            and (
+                not dangling
+                or any((not self.members(record)) == (d in ("true", "1")) for d in dangling)
+            )
+        )
+
+    async def create(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """Conflict when the name is taken. The result has the id."""
+        config = wanted_network(body)
+        if self._registry.store.network_by_name(config.name) is not None:
+            raise Conflict(f'network "{config.name}" exists', hint="choose another name")
+        await self._engine.perform(CreateNetwork(network=config))
+        yield {"type": "result", "exit_code": 0, "ID": self.find(config.name).id}
+
+    async def inspect(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        code = 0
+        for name in map(str, body.get("networks") or ()):
+            try:
+                record = self.find(name)
+                yield {
+                    "type": "row",
+                    "Name": name,
+                    "Inspected": shape(record, self.members(record)),
+                }
+            except StackctlError as error:
+                code = 1
+                yield {"type": "failure", "Name": name, "error": error.to_json()}
+        yield {"type": "result", "exit_code": code}
+
+    async def rm(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        code = 0
+        for name in map(str, body.get("networks") or ()):
+            try:
+                await self._engine.perform(RemoveNetwork(name=self.find(name).config.name))
+            except StackctlError as error:
+                code = 1
+                yield {"type": "failure", "Name": name, "error": error.to_json()}
+            else:
+                yield {"type": "row", "Name": name}
+        yield {"type": "result", "exit_code": code}
+
+    async def prune(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """Removes the networks that no container is in, running or not."""
+        wanted = filters.prunable(dict(body.get("filters") or {}))
+        for record in self._registry.store.networks():
+            if self.members(record) or not wanted(record.created_at, record.config.labels):
+                continue
+            await self._engine.perform(RemoveNetwork(name=record.config.name))
+            yield {"type": "row", "Name": record.config.name}
+        yield {"type": "result", "exit_code": 0}
+
+    async def connect(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        network = self.find(str(body.get("network") or ""))
+        container = self._registry.store.find_container(str(body.get("container") or ""))
+        attachment = NetworkAttachment(
+            network=network.config.name,
+            aliases=tuple(map(str, body.get("aliases") or ())),
+            ipv4_address=str(body.get("ipv4_address") or ""),
+            ipv6_address=str(body.get("ipv6_address") or ""),
+            mac_address=str(body.get("mac_address") or ""),
+            interface_name=str(body.get("interface_name") or ""),
+            gw_priority=int(body.get("gw_priority") or 0),
+        )
+        await self._connections.connect(network, container.id, attachment)
+        yield {"type": "result", "exit_code": 0}
+
+    async def disconnect(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        network = self.find(str(body.get("network") or ""))
+        container = self._registry.store.find_container(str(body.get("container") or ""))
+        await self._connections.disconnect(network, container.id)
+        yield {"type": "result", "exit_code": 0}
+
+    async def graph(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """Who may reach whom; `format` text, dot or svg; `name` of a project, or all."""
+        from stackctl.net import graph
+
+        forms = {"text": graph.as_text, "dot": graph.as_dot, "svg": graph.as_svg}
+        form = str(body.get("format") or "text")
+        if form not in forms:
+            raise UsageError(f'there is no form "{form}"', hint=f"use {', '.join(forms)}")
+        store = self._registry.store
+        found = graph.net_graph(store.networks(), self._registry.all(), str(body.get("name") or ""))
+        yield {"type": "result", "exit_code": 0, "text": forms[form](found)}
+
+
+def wanted_network(body: Mapping[str, Any]) -> NetworkConfig:
+    """What a net-create request asks for. UsageError without a name."""
+    name = str(body.get("name") or "")
+    if not name:
+        raise UsageError("a network needs a name")
+    return NetworkConfig(
+        name=name,
+        driver=str(body.get("driver") or "bridge"),
+        driver_opts={str(k): str(v) for k, v in (body.get("options") or {}).items()},
+        internal=bool(body.get("internal")),
+        attachable=bool(body.get("attachable")),
+        enable_ipv4=body.get("ipv4") is not False,
+        enable_ipv6=bool(body.get("ipv6")),
+        ipam=tuple(
+            IpamPool(
+                subnet=str(pool.get("subnet") or ""),
+                ip_range=str(pool.get("ip_range") or ""),
+                gateway=str(pool.get("gateway") or ""),
+                aux_addresses=dict(pool.get("aux_addresses") or {}),
+            )
+            for pool in body.get("pools") or ()
+        ),
+        labels={str(k): str(v) for k, v in (body.get("labels") or {}).items()},
+    )
+
+
+def shape(record: NetworkRecord, members: list[ContainerRecord]) -> Message:
+    """As Docker's API has a network."""
+    config = record.config
+    pools = [
+        {"Subnet": subnet, "Gateway": gateway}
+        for subnet, gateway in (
+            (record.subnet4, record.gateway4),
+            (record.subnet6, record.gateway6),
+        )
+        if subnet
+    ]
+    inside = {
+        member.id: {
+            "Name": member.name,
+            "EndpointID": member.id,
+            "MacAddress": endpoint.mac,
+            "IPv4Address": endpoint.ipv4,
+            "IPv6Address": endpoint.ipv6,
+            "Interface": endpoint.interface,
+            "Aliases": list(endpoint.aliases),
+        }
+        for member in members
+        for endpoint in member.endpoints
+        if endpoint.network_id == record.id
+    }
+    return {
+        "Name": config.name,
+        "Id": record.id,
+        "Created": timestamp(record.created_at),
+        "Scope": "local",
+        "Driver": config.driver or "bridge",
+        "EnableIPv4": config.enable_ipv4,
+        "EnableIPv6": config.enable_ipv6,
+        "IPAM": {"Driver": "default", "Options": None, "Config": pools},
+        "Internal": config.internal,
+        "Attachable": config.attachable,
+        "Containers": inside,
+        "Options": {**config.driver_opts, "com.docker.network.bridge.name": record.bridge},
+        "Labels": dict(config.labels),
+    }

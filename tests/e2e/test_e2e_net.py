@@ -1,0 +1,184 @@
+"""Networks through the command line: shared between stacks, connected, shown, lost ports."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.engine import Engine
+from support.stack import Stack, free_port
+from support.waiting import wait_until
+
+pytestmark = pytest.mark.needs("root", "netns", "userns", "overlay", "cgroup", "nft", "bridge")
+
+SHOP = """\
+services:
+  web:
+    image: stackctl/host
+    command: sleep infinity
+    stop_signal: SIGKILL
+    networks: [default, shared]
+  db:
+    image: stackctl/host
+    command: sleep infinity
+    stop_signal: SIGKILL
+    networks: [default]
+networks:
+  shared: {external: true, name: street}
+"""
+
+LIBRARY = """\
+services:
+  db:
+    image: stackctl/host
+    command: sleep infinity
+    stop_signal: SIGKILL
+    networks: {shared: {aliases: [books]}}
+networks:
+  shared: {external: true, name: street}
+"""
+
+
+@pytest.fixture
+def shop(stack: Stack) -> Iterator[Stack]:
+    stack.ok("net", "create", "street")
+    stack.write(SHOP)
+    stack.up()
+    yield stack
+    stack.down()
+    stack.ok("net", "rm", "street")
+
+
+def addresses(stack: Stack, container: str) -> dict[str, str]:
+    """Network -> the address that `net inspect` shows."""
+    found = {}
+    for row in json.loads(stack.ok("net", "ls", "--format", "json").out):
+        (shape,) = json.loads(stack.ok("net", "inspect", row["Name"]).out)
+        for member in shape["Containers"].values():
+            if member["Name"] == container:
+                found[row["Name"]] = member["IPv4Address"].partition("/")[0]
+    return found
+
+
+def resolved(stack: Stack, service: str, name: str) -> str:
+    result = stack.run("exec", "-T", service, "getent", "ahostsv4", name)
+    return " ".join(dict.fromkeys(line.split()[0] for line in result.out.splitlines()))
+
+
+def test_a_shared_network_leaks_no_foreign_container_into_an_own_name(
+    shop: Stack, engine: Engine, tmp_path: Path
+) -> None:
+    other = Stack(engine, tmp_path / "library")
+    other.directory.mkdir()
+    other.write(LIBRARY)
+    other.up()
+    mine, theirs = addresses(shop, "app-db-1"), addresses(shop, "library-db-1")
+    # Both projects have a "db"; each means its own.
+    assert resolved(shop, "web", "db") == mine["app_default"]
+    assert resolved(other, "db", "db") == theirs["street"]
+    # What only the other one has is found in the network that both are in.
+    assert resolved(shop, "web", "books") == theirs["street"]
+    assert resolved(shop, "db", "books") == ""
+    assert shop.run("net", "rm", "street").expect(1).err.count("in use")
+    other.down()
+    assert resolved(shop, "web", "books") == ""
+
+
+def test_a_running_container_is_connected_and_disconnected(shop: Stack) -> None:
+    shop.ok("net", "connect", "--alias", "store", "street", "app-db-1")
+    there = addresses(shop, "app-db-1")["street"]
+    assert resolved(shop, "web", "store") == there
+    shop.ok("exec", "-T", "db", "test", "-e", "/sys/class/net/eth1")
+    # It stays so when the container starts again.
+    shop.ok("restart", "-t", "1", "db")
+    assert resolved(shop, "web", "store") == there
+    assert shop.run("net", "connect", "street", "app-db-1").expect(1).err
+    shop.ok("net", "disconnect", "street", "app-db-1")
+    assert resolved(shop, "web", "store") == ""
+    assert "street" not in addresses(shop, "app-db-1")
+    assert shop.run("exec", "-T", "db", "test", "-e", "/sys/class/net/eth1").code == 1
+
+
+def test_the_graph_says_who_reaches_whom(shop: Stack) -> None:
+    text = shop.ok("net", "graph").out
+    assert "app_default  bridge" in text
+    assert "app-web-1" in text
+    dot = shop.ok("net", "graph", "--format", "dot").out
+    assert '"c:app-web-1" -- "n:street"' in dot
+    assert "</svg>" in shop.ok("net", "graph", "app", "--format", "svg").out
+    assert shop.run("net", "graph", "--format", "png").code == 2
+
+
+def test_networks_are_made_listed_and_pruned(stack: Stack) -> None:
+    argv = ("--ipv6", "--subnet", "fd99::/64", "--gateway", "fd99::7", "--label", "a=b", "six")
+    stack.ok("net", "create", *argv)
+    assert stack.run("net", "create", "six").expect(1).err
+    (shape,) = json.loads(stack.ok("net", "inspect", "six").out)
+    assert {"Subnet": "fd99::/64", "Gateway": "fd99::7"} in shape["IPAM"]["Config"]
+    assert stack.ok("net", "ls", "-q", "--filter", "label=a").out.split() == [shape["Id"][:12]]
+    assert stack.ok("net", "ls", "-q", "--filter", "label=c").out == ""
+    assert stack.run("net", "inspect", "six", "seven").code == 1
+    assert stack.ok("net", "prune", "-f").out.split() == ["six"]
+    assert json.loads(stack.ok("net", "ls", "--format", "json").out) == []
+
+
+def test_a_container_is_recreated_at_its_fixed_address(stack: Stack) -> None:
+    text = """\
+        services:
+          one:
+            image: stackctl/host
+            command: sleep infinity
+            stop_signal: SIGKILL
+            environment: {TURN: "TURN"}
+            networks: {front: {ipv4_address: 10.213.7.9}}
+        networks:
+          front: {ipam: {config: [{subnet: 10.213.7.0/24}]}}
+        """
+    stack.write(text)
+    stack.up()
+    before = stack.ids()
+    stack.write(text.replace('"TURN"', '"2"'))
+    stack.up()
+    assert stack.ids() != before
+    assert addresses(stack, "app-one-1") == {"app_front": "10.213.7.9"}
+    stack.down()
+
+
+def test_a_port_that_was_taken_while_nobody_held_it_is_told(stack: Stack) -> None:
+    port = free_port()
+    stack.write(
+        f"""\
+        services:
+          one:
+            image: stackctl/host
+            command: sleep infinity
+            stop_signal: SIGKILL
+            ports: ["127.0.0.1:{port}:80"]
+        """
+    )
+    stack.up()
+    # The daemon must not bring a keeper back before the thief has the port.
+    stack.engine.kill(stack.engine.daemon_pids())
+    stack.engine.kill(stack.engine.keeper_pids())
+    wait_until(lambda: can_bind(port), what="the free port")
+    thief = socket.create_server(("127.0.0.1", port))
+    (row,) = stack.rows()
+    assert f"host port {port}/tcp was taken" in row["Status"]
+    assert row["Publishers"] == []
+    thief.close()
+    stack.ok("restart", "-t", "1", "one")
+    (row,) = stack.rows()
+    assert [p["PublishedPort"] for p in row["Publishers"]] == [port]
+    stack.down()
+
+
+def can_bind(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,239 @@
+"""IPv6 networks: addresses, ports, the way out, walls, and none where none is wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from pathlib import Path
+
+import pytest
+
+from stackctl.errors import Conflict, StackctlError
+from stackctl.model.container import NetworkAttachment, PortBinding
+from stackctl.model.network import Endpoint, IpamPool, NetworkConfig
+from stackctl.model.record import NetworkRecord
+from stackctl.net import bridge, endpoint, rtnl
+from stackctl.net.netlink import NETLINK_ROUTE, NetlinkSocket
+from stackctl.net.service import Net
+from stackctl.state.paths import Paths
+from support.netlab import Box, ask, run
+
+pytestmark = pytest.mark.needs("root", "netns", "bridge")
+
+LAN = "fd77::"
+
+
+def serve6(box: Box, port: int, text: str, kind: int = socket.SOCK_STREAM) -> None:
+    """`Box.serve` for both IP versions."""
+    import threading
+
+    link = box.new_socket(kind, socket.AF_INET6)
+    link.settimeout(None)
+    link.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    link.bind(("::", port))
+    if kind == socket.SOCK_STREAM:
+        link.listen(16)
+
+    def work() -> None:
+        while True:
+            if kind == socket.SOCK_STREAM:
+                client, peer = link.accept()
+                client.sendall(f"{text} {peer[0]}".encode())
+                client.close()
+            else:
+                _, peer = link.recvfrom(100)
+                link.sendto(f"{text} {peer[0]}".encode(), peer)
+
+    threading.Thread(target=work, daemon=True).start()
+
+
+async def fetch6(
+    box: Box | None, address: str, port: int, *, udp: bool = False, timeout: float = 5
+) -> str:
+    kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
+    link = box.new_socket(kind, socket.AF_INET6) if box else socket.socket(socket.AF_INET6, kind)
+    return await asyncio.to_thread(ask, link, address, port, timeout)
+
+
+def neighbour6() -> Box:
+    """Another machine on an IPv6 LAN with this one, which is ::1 there and its router."""
+    box = Box()
+    with NetlinkSocket(NETLINK_ROUTE) as link:
+        bridge.make_bridge(link, "lan0", [f"{LAN}1/64"], "02:00:00:00:00:01")
+        wire = endpoint.Wire(
+            bridge="lan0",
+            host_name="lan1",
+            name="eth0",
+            mac="02:00:00:00:00:02",
+            addresses=(f"{LAN}2/64",),
+            gateways=(f"{LAN}1",),
+        )
+        endpoint.attach(link, box.pid, [wire], box.home)
+    serve6(box, 7000, "lan")
+    return box
+
+
+class Lab:
+    def __init__(self, paths: Paths) -> None:
+        paths.run.mkdir(parents=True)
+        self.net = Net(paths)
+        self.boxes: list[Box] = []
+        self.endpoints: dict[str, list[Endpoint]] = {}
+
+    async def __aenter__(self) -> Lab:
+        await self.net.open((), (), ())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.net.stop()
+        await self.net.close()
+        for box in self.boxes:
+            box.end()
+
+    async def network(self, name: str, **more: object) -> NetworkRecord:
+        config = NetworkConfig(name=name, enable_ipv6=True, **more)  # type: ignore[arg-type]
+        return await self.net.create_network(config, (name.encode().hex() + "0" * 64)[:64])
+
+    async def container(self, name: str, *networks: NetworkRecord) -> Box:
+        box = Box()
+        self.boxes.append(box)
+        self.endpoints[name] = [
+            self.net.lease(n, name, NetworkAttachment(network=n.config.name)) for n in networks
+        ]
+        await self.net.attach(box.pid, self.endpoints[name])
+        serve6(box, 80, name)
+        serve6(box, 80, name, socket.SOCK_DGRAM)
+        return box
+
+    def six(self, name: str, index: int = 0) -> str:
+        return self.endpoints[name][index].ipv6.partition("/")[0]
+
+
+def test_containers_speak_ipv6_with_each_other_and_with_the_outside(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        async with Lab(paths) as it:
+            outside = neighbour6()
+            it.boxes.append(outside)
+            front, back = await it.network("front"), await it.network("back")
+            one, two = await it.container("one", front), await it.container("two", front)
+            await it.container("far", back)
+            assert ipaddress.ip_network(front.subnet6).subnet_of(ipaddress.ip_network("fd00::/8"))
+            assert await fetch6(two, it.six("one"), 80) == f"one {it.six('two')}"
+            # Outside its own address is not seen (NAT66), and nobody uses it from there.
+            assert await fetch6(one, f"{LAN}2", 7000) == f"lan {LAN}1"
+            assert await fetch6(outside, it.six("one"), 80, timeout=0.3) == "timeout"
+            assert await fetch6(one, it.six("far"), 80, timeout=0.3) == "timeout"
+
+    run(scenario, tmp_path)
+
+
+def test_a_port_is_published_on_both_ip_versions_at_one_number(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        async with Lab(paths) as it:
+            outside = neighbour6()
+            it.boxes.append(outside)
+            front = await it.network("front")
+            one, two = await it.container("one", front), await it.container("two", front)
+            for udp in (False, True):
+                binding = PortBinding(container_port=80, protocol="udp" if udp else "tcp")
+                ports = await it.net.publish("one", it.endpoints["one"][0], [binding])
+                assert [p.host_ip for p in ports] == ["0.0.0.0", "::"]
+                number = ports[0].host_port
+                assert ports[1].host_port == number
+                assert await fetch6(outside, f"{LAN}1", number, udp=udp) == f"one {LAN}2"
+                for box, address in ((None, f"{LAN}1"), (two, front.gateway6)):
+                    answer = await fetch6(box, address, number, udp=udp, timeout=2)
+                    assert answer.startswith("one "), (address, udp, answer)
+                assert (await fetch6(one, f"{LAN}1", number, udp=udp)).startswith("one ")
+                await it.net.unpublish(ports)
+            binding = PortBinding(container_port=80, host_port=(8080, 8080))
+            ports = await it.net.publish("one", it.endpoints["one"][0], [binding])
+            # By way of "localhost" both are tried: the first one fails at once.
+            assert await fetch6(None, "::1", 8080) == "Connection refused"
+            with pytest.raises(Conflict, match="8080/tcp is held by"):
+                await it.net.publish("two", it.endpoints["two"][0], [binding])
+            # Somebody else's port of IPv6 alone is a clash, too, and nothing is left held.
+            await it.net.unpublish(ports)
+            taken = socket.create_server(("::", 8080), family=socket.AF_INET6)
+            with pytest.raises(Conflict, match="8080/tcp is held by"):
+                await it.net.publish("two", it.endpoints["two"][0], [binding])
+            taken.close()
+            await it.net.publish("two", it.endpoints["two"][0], [binding])
+            binding = PortBinding(container_port=80, host_ip="::1")
+            with pytest.raises(StackctlError, match=r"\[::1\] is not possible"):
+                await it.net.publish("two", it.endpoints["two"][0], [binding])
+
+    run(scenario, tmp_path)
+
+
+def test_pools_ranges_and_gateways_are_the_users(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        async with Lab(paths) as it:
+            pools = (
+                IpamPool(subnet="10.7.0.0/24", ip_range="10.7.0.128/25", gateway="10.7.0.254"),
+                IpamPool(
+                    subnet="fd12::/64",
+                    ip_range="fd12::ff00/120",
+                    gateway="fd12::9",
+                    aux_addresses={"router": "fd12::ff01"},
+                ),
+            )
+            front = await it.network("front", ipam=pools)
+            box = await it.container("one", front)
+            mine = it.endpoints["one"][0]
+            assert (mine.ipv4, mine.ipv6) == ("10.7.0.129/24", "fd12::ff02/64")
+            with box.inside(), NetlinkSocket(NETLINK_ROUTE) as link:
+                ways = [
+                    route.gateway
+                    for family in (socket.AF_INET, socket.AF_INET6)
+                    for route in rtnl.routes(link, family)
+                    if route.destination.endswith("/0")
+                ]
+            assert ways == ["10.7.0.254", "fd12::9"]
+            wanted = NetworkAttachment(network="front", ipv6_address="fd12::77")
+            assert it.net.lease(front, "two", wanted).ipv6 == "fd12::77/64"
+            with pytest.raises(Conflict, match="overlaps"):
+                await it.network("again", ipam=(IpamPool(subnet="fd12::/48"),))
+
+    run(scenario, tmp_path)
+
+
+def test_one_interface_with_ipv6_does_not_give_it_to_another(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        async with Lab(paths) as it:
+            six = await it.network("six")
+            four = await it.net.create_network(NetworkConfig(name="four"), "f" * 64)
+            box = await it.container("one", six, four)
+            with box.inside(), NetlinkSocket(NETLINK_ROUTE) as link:
+                index = socket.if_nametoindex("eth1")
+                every = rtnl.addresses(link, socket.AF_INET6)
+            assert [a.address for a in every if a.index == index] == []
+            assert any(a.address == it.endpoints["one"][0].ipv6 for a in every)
+            fixed = NetworkAttachment(network="four", ipv6_address="fd00::5")
+            with pytest.raises(StackctlError, match="has no IPv6"):
+                it.net.lease(four, "two", fixed)
+
+    run(scenario, tmp_path)
+
+
+def test_the_tables_of_both_versions_go_with_the_last_network(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        from stackctl.net import nft
+        from stackctl.net.netlink import NETLINK_NETFILTER
+
+        def families() -> set[int]:
+            with NetlinkSocket(NETLINK_NETFILTER) as link:
+                return {family for family, name in nft.tables(link) if name == paths.nft_table}
+
+        async with Lab(paths) as it:
+            front = await it.network("front")
+            assert families() == {nft.FAMILY_IP, nft.FAMILY_IP6, nft.FAMILY_BRIDGE}
+            await it.net.close()
+            it.net = Net(paths)
+            await it.net.open([front], (), ())
+            assert families() == {nft.FAMILY_IP, nft.FAMILY_IP6, nft.FAMILY_BRIDGE}
+            await it.net.remove_network(front)
+            assert families() == set()
+
+    run(scenario, tmp_path)

@@ -1,0 +1,239 @@
+"""What a container must not do on its own network, and what it may not have twice."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from pathlib import Path
+
+import pytest
+
+from stackctl.errors import Conflict, MachineError, NotFound, StackctlError
+from stackctl.model.container import NetworkAttachment, PortBinding
+from stackctl.net import bridge, endpoint, rtnl
+from stackctl.net.netlink import NETLINK_ROUTE, NetlinkSocket
+from stackctl.net.service import Naming
+from stackctl.state.paths import Paths
+from support.netlab import Box, fetch, run
+from support.netwalls import Lab, arp_reply, mac_bytes, sent_frames, udp_frame
+
+pytestmark = pytest.mark.needs("root", "netns", "bridge")
+
+_ICC = "com.docker.network.bridge.enable_icc"
+_NAME = "com.docker.network.bridge.name"
+_BINDING = "com.docker.network.bridge.host_binding_ipv4"
+
+
+def test_a_container_speaks_with_its_own_addresses_only(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        async with Lab(paths) as it:
+            front = await it.network("front")
+            evil, victim = await it.container("evil", front), await it.container("victim", front)
+            await it.container("other", front)
+            mine, theirs = it.endpoints["evil"][0], it.endpoints["victim"][0]
+            other = it.endpoints["other"][0].ipv4.partition("/")[0]
+            own = mine.ipv4.partition("/")[0]
+            good = udp_frame(mac_bytes(mine.mac), mac_bytes(theirs.mac), own, it.address("victim"))
+            false_ip = udp_frame(
+                mac_bytes(mine.mac), mac_bytes(theirs.mac), other, it.address("victim")
+            )
+            false_mac = udp_frame(b"\x02" * 6, mac_bytes(theirs.mac), own, it.address("victim"))
+            false_arp = arp_reply(mac_bytes(mine.mac), other)
+            true_arp = arp_reply(mac_bytes(mine.mac), own)
+            vlan = good[:12] + struct.pack(">HH", 0x8100, 5) + good[12:]
+            frames = [false_ip, false_mac, false_arp, vlan, true_arp, good]
+            assert await sent_frames(evil, victim, frames) == [true_arp, good]
+
+    run(scenario, tmp_path)
+
+
+def test_with_icc_off_containers_reach_the_world_and_not_each_other(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        async with Lab(paths) as it:
+            apart = await it.network("apart", driver_opts={_ICC: "false"})
+            one, two = await it.container("one", apart), await it.container("two", apart)
+            assert (
+                await fetch(one, it.address("two"), 80, timeout=0.3) != f"two {it.address('one')}"
+            )
+            # Not by way of the host's routing either.
+            lead_by_gateway(one, it.address("two"), apart.gateway4)
+            assert await fetch(one, it.address("two"), 80, timeout=0.3) == "timeout"
+            # A published port is for everybody.
+            await it.net.publish(
+                "two",
+                it.endpoints["two"][0],
+                [PortBinding(container_port=80, host_port=(8080, 8080))],
+            )
+            assert (await fetch(one, apart.gateway4, 8080)).startswith("two ")
+            assert (await fetch(None, "127.0.0.1", 8080)).startswith("two ")
+            _ = two
+
+    run(scenario, tmp_path)
+
+
+def lead_by_gateway(box: Box, address: str, gateway: str) -> None:
+    from stackctl.net.netlink import NLM_F_CREATE, Request, attr, u32
+
+    with box.inside(), NetlinkSocket(NETLINK_ROUTE) as link:
+        header = struct.pack("=BBBBBBBBI", socket.AF_INET, 32, 0, 0, 254, 4, 0, 1, 0)
+        body = header + attr(1, socket.inet_aton(address)) + attr(5, socket.inet_aton(gateway))
+        body += u32(4, socket.if_nametoindex("eth0"))
+        link.request([Request(rtnl.RTM_NEWROUTE, NLM_F_CREATE, body, "route by the gateway")])
+
+
+def test_a_bridge_is_called_as_the_user_wants_and_not_as_another_one(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        async with Lab(paths) as it:
+            named = await it.network(
+                "named", driver_opts={_NAME: "br-front", _BINDING: "127.0.0.1"}
+            )
+            assert "br-front" in [name for _, name in socket.if_nameindex()]
+            one = await it.container("one", named)
+            two = await it.container("two", named)
+            assert (await fetch(one, it.address("two"), 80)).startswith("two ")
+            ports = await it.net.publish(
+                "two", it.endpoints["two"][0], [PortBinding(container_port=80)]
+            )
+            assert [p.host_ip for p in ports] == ["127.0.0.1"]
+            with pytest.raises(Conflict, match="br-front already"):
+                await it.network("again", driver_opts={_NAME: "br-front"})
+            assert "br-front" in [name for _, name in socket.if_nameindex()]
+            await it.net.remove_network(named)
+            assert "br-front" not in [name for _, name in socket.if_nameindex()]
+            _ = two
+
+    run(scenario, tmp_path)
+
+
+def test_macvlan_puts_a_container_into_the_lan(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        async with Lab(paths) as it:
+            lan = Box()
+            it.boxes["lan"] = lan
+            with NetlinkSocket(NETLINK_ROUTE) as link:
+                bridge.make_bridge(link, "lan0", ["192.168.77.1/24"], "02:00:00:00:00:01")
+                wire = endpoint.Wire(
+                    bridge="lan0",
+                    host_name="lan1",
+                    name="eth0",
+                    mac="02:00:00:00:00:02",
+                    addresses=("192.168.77.2/24",),
+                )
+                endpoint.attach(link, lan.pid, [wire], lan.home)
+            lan.serve(7000, text="lan")
+            from stackctl.model.network import IpamPool
+
+            pool = IpamPool(subnet="192.168.77.0/24", ip_range="192.168.77.64/26")
+            street = await it.network(
+                "street", driver="macvlan", driver_opts={"parent": "lan0"}, ipam=(pool,)
+            )
+            one = await it.container("one", street)
+            assert it.address("one") == "192.168.77.65"
+            assert await fetch(one, "192.168.77.2", 7000) == "lan 192.168.77.65"
+            # The neighbour reaches it without any port being published.
+            assert await fetch(lan, "192.168.77.65", 80) == "one 192.168.77.2"
+            await it.net.leave("one")
+            with pytest.raises(NotFound, match="no interface"):
+                await it.network("none", driver="macvlan", driver_opts={"parent": "nope0"})
+
+    run(scenario, tmp_path)
+
+
+def test_a_driver_that_the_kernel_lacks_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        async with Lab(paths) as it:
+            with NetlinkSocket(NETLINK_ROUTE) as link:
+                bridge.make_bridge(link, "lan0", ["192.168.77.1/24"], "02:00:00:00:00:01")
+            before = socket.if_nameindex()
+            try:
+                made = await it.network("l", driver="ipvlan", driver_opts={"parent": "lan0"})
+            except MachineError as error:
+                assert "ipvlan on lan0" in str(error)
+            else:
+                await it.net.remove_network(made)
+            assert socket.if_nameindex() == before
+
+    run(scenario, tmp_path)
+
+
+def naming(it: Lab, name: str) -> Naming:
+    return Naming(
+        container_id=name,
+        endpoints=tuple(it.endpoints[name]),
+        names={e.network: (name,) for e in it.endpoints[name]},
+        resolver="keep",
+    )
+
+
+def defaults(box: Box) -> list[str]:
+    with box.inside(), NetlinkSocket(NETLINK_ROUTE) as link:
+        return [r.gateway for r in rtnl.routes(link) if r.destination == "0.0.0.0/0"]
+
+
+def test_a_running_container_joins_and_leaves_networks(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        async with Lab(paths) as it:
+            front, back = await it.network("front"), await it.network("back")
+            one = await it.container("one", front)
+            await it.container("far", back)
+            assert defaults(one) == [front.gateway4]
+            wanted = NetworkAttachment(network="back", interface_name="lan7", gw_priority=5)
+            lease = it.net.lease(back, "one", wanted)
+            it.endpoints["one"].append(lease)
+            await it.net.connect(one.pid, lease, it.endpoints["one"], naming(it, "one"))
+            assert await fetch(one, it.address("far"), 80) == f"far {it.address('one', 1)}"
+            assert defaults(one) == [back.gateway4]
+            it.endpoints["one"].remove(lease)
+            await it.net.disconnect(one.pid, lease, it.endpoints["one"], naming(it, "one"))
+            with one.inside():
+                assert "lan7" not in [name for _, name in socket.if_nameindex()]
+            assert defaults(one) == [front.gateway4]
+            assert await fetch(one, it.address("far"), 80, timeout=0.3) == "timeout"
+            it.net.release(lease)
+            # And again: nothing of the first time stands in the way.
+            lease = it.net.lease(back, "one", wanted)
+            it.endpoints["one"].append(lease)
+            await it.net.connect(one.pid, lease, it.endpoints["one"], naming(it, "one"))
+            assert (await fetch(one, it.address("far"), 80)).startswith("far ")
+
+    run(scenario, tmp_path)
+
+
+def test_an_address_goes_from_a_container_to_its_successor(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        from stackctl.model.network import IpamPool
+
+        async with Lab(paths) as it:
+            front = await it.network("front", ipam=(IpamPool(subnet="10.9.0.0/24"),))
+            fixed = NetworkAttachment(network="front", ipv4_address="10.9.0.9")
+            client = await it.container("client", front)
+            old = await it.container("old", front, wish=fixed)
+            assert (await fetch(client, "10.9.0.9", 80)).startswith("old ")
+            lease = it.net.lease(front, "new", fixed)
+            new = it.boxes["new"] = Box()
+            with pytest.raises(Conflict, match="is used by container old"):
+                await it.net.attach(new.pid, [lease])
+            await it.net.leave("old")
+            old.end()
+            await it.net.attach(new.pid, [lease])
+            new.serve(80, text="new")
+            it.net.release(it.endpoints["old"][0])
+            assert (await fetch(client, "10.9.0.9", 80)).startswith("new ")
+            with pytest.raises(StackctlError, match="used by container new"):
+                it.net._use([it.endpoints["old"][0]])
+
+    run(scenario, tmp_path)
+
+
+def test_routes_that_appear_later_are_skipped_by_the_next_network(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        async with Lab(paths) as it:
+            first = await it.network("first")
+            with NetlinkSocket(NETLINK_ROUTE) as link:
+                # A VPN comes up and routes all of the first range.
+                bridge.make_bridge(link, "vpn0", ["172.16.0.9/12"], "02:00:00:00:00:01")
+            second = await it.network("second")
+            assert first.subnet4.startswith("172.")
+            assert second.subnet4.startswith("10.")
+
+    run(scenario, tmp_path)
