@@ -66,7 +66,7 @@ def inspect(ctx: typer.Context, networks: Networks) -> int:
 
 def create(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name.", show_default=False)],
     driver: Annotated[
         str, typer.Option("-d", "--driver", metavar="DRIVER", help="bridge, macvlan or ipvlan.")
     ] = "bridge",
@@ -94,7 +94,9 @@ def create(
         list[str] | None,
         typer.Option("--aux-address", metavar="NAME=ADDRESS", help="Never given to a container."),
     ] = None,
-    label: Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label.")
+    ] = None,
 ) -> int:
     """Make a network that stacks can share (`external: true`)."""
     run = invocation(ctx)
