@@ -130,19 +130,17 @@ def load(store: Store, read: Callable[[int], bytes]) -> list[Image]:
     Every member is stored as a blob as it comes by, so that the order does not matter and
     nothing is written twice; what no image refers to goes with the next collection.
     """
-    with store.lease():
-        source = Source(read)
-        try:
+    source = Source(read)
+    try:
+        with store.lease():
             members = _members(store, source)
             source.finish()
-        except BadLayer as error:
-            raise ImageError(f"the archive cannot be read: {error}") from None
-        finally:
-            source.close()
-        try:
             return _images(store, members)
-        finally:
-            store.collect()
+    except BadLayer as error:
+        raise ImageError(f"the archive cannot be read: {error}") from None
+    finally:
+        source.close()
+        store.collect()
 
 
 def load_layout(store: Store, directory: Path) -> list[Image]:

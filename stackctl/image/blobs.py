@@ -73,19 +73,6 @@ class Blobs:
         """A new blob whose digest nobody knows yet; close or publish it."""
         return BlobWriter(self, self._ingest / f"new-{secrets.token_hex(8)}", media_type)
 
-    def put(
-        self,
-        pieces: bytes | Readable | Iterable[bytes],
-        *,
-        expected: str = "",
-        media_type: str = "",
-    ) -> Descriptor:
-        """Store a blob. Raises ImageError when it is not what `expected` says."""
-        with self.writer(media_type) as out:
-            for piece in _pieces(pieces):
-                out.write(piece)
-            return out.publish(expected=expected)
-
     def publish(self, source: Path, digest: str) -> None:
         """A complete file whose hash the caller has verified becomes the blob, durably."""
         sync_file(source)
@@ -116,10 +103,16 @@ class Blobs:
                 total.update(piece)
         return "sha256:" + total.hexdigest() == digest
 
-    def sweep(self, *, parts: bool = False) -> None:
-        """Removes what a killed process was writing; with `parts` resumable downloads too."""
+    def sweep(self) -> None:
+        """At start: removes what a killed process was writing, but for downloads."""
         for entry in list(os.scandir(self._ingest)):
-            if parts or not entry.name.endswith(".part"):
+            if not entry.name.endswith(".part"):
+                Path(entry.path).unlink(missing_ok=True)
+
+    def forget_parts(self) -> None:
+        """Removes downloads that could be resumed; nobody may be downloading."""
+        for entry in list(os.scandir(self._ingest)):
+            if entry.name.endswith(".part"):
                 Path(entry.path).unlink(missing_ok=True)
 
 
@@ -141,6 +134,11 @@ class BlobWriter:
             view = view[self._file.write(view) :]
         self.size += len(data)
         return len(data)
+
+    def write_all(self, source: bytes | Readable | Iterable[bytes]) -> None:
+        """All of it: bytes, a file, or pieces."""
+        for piece in _pieces(source):
+            self.write(piece)
 
     @property
     def digest(self) -> str:

@@ -131,14 +131,20 @@ class Layers:
         finally:
             remove_tree(new)
 
-    def commit(self, upper: Path, *, adopt: bool, clamp: int | None) -> Layer:
-        """A directory as a stored layer; with `adopt` it is moved here as the unpacked one."""
+    def commit(
+        self, upper: Path, protect: Callable[[str], None], *, adopt: bool, clamp: int | None
+    ) -> Layer:
+        """A directory as a stored layer; with `adopt` it is moved here as the unpacked one.
+
+        `protect` is told the digest before there is anything that a collection could take.
+        """
         with self._blobs.writer(OCI_TAR) as out:
             fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 entries = pack(fd, _Buffered(out.write).write, clamp=clamp)
             finally:
                 os.close(fd)
+            protect(out.digest)
             found = out.publish()
         layer = Layer(digest=found.digest, diff_id=found.digest, size=found.size)
         if adopt and not self.has(layer.diff_id):

@@ -70,9 +70,11 @@ class Store:
         media_type: str = "",
     ) -> Descriptor:
         """Store bytes, a file or pieces; hold a lease while nothing refers to it yet."""
-        found = self.blobs.put(pieces, expected=expected, media_type=media_type)
-        self._protect(found.digest)
-        return found
+        with self.blobs.writer(media_type) as out:
+            out.write_all(pieces)
+            # First: a collection may pass between the two.
+            self._protect(out.digest)
+            return out.publish(expected=expected)
 
     def blob_writer(self, media_type: str = "") -> BlobWriter:
         return self.blobs.writer(media_type)
@@ -142,7 +144,7 @@ class Store:
                 self._images.pop(found.digest, None)
             for name in names:
                 self.tag(found.digest, name, pulled_by=pulled_by)
-        return self.image(found.digest, names[0] if names else "")
+            return self.image(found.digest, names[0] if names else "")
 
     def image(self, image_id: str, reference: str = "") -> Image:
         """Raises NotFound."""
@@ -257,10 +259,7 @@ class Store:
         becomes the unpacked layer (it is moved away; same file system), so that nothing is
         unpacked later. `clamp`: no file is younger than this (SOURCE_DATE_EPOCH, seconds).
         """
-        layer = self.unpacked.commit(Path(upper), adopt=adopt, clamp=clamp)
-        self._protect(layer.digest)
-        self._protect(layer.diff_id)
-        return layer
+        return self.unpacked.commit(Path(upper), self._protect, adopt=adopt, clamp=clamp)
 
     # -- names
 
@@ -345,15 +344,19 @@ class Store:
         with self._guard:
             deleted: list[str] = []
             untagged: list[str] = []
+            leased = set[str]().union(*self._leases.values())
             for image_id in list(self.index.records()):
                 names = self.names(image_id)
-                if image_id in in_use or (names and not all) or not wanted(self.image(image_id)):
+                if image_id in in_use or image_id in leased or (names and not all):
+                    continue
+                if not wanted(self.image(image_id)):
                     continue
                 self.index.drop(image_id)
                 self._images.pop(image_id, None)
                 deleted.append(image_id)
                 untagged += names
-            self.blobs.sweep(parts=not self._leases)
+            if not self._leases:
+                self.blobs.forget_parts()
             return Removed(
                 untagged=tuple(untagged), deleted=tuple(deleted), reclaimed=self.collect()
             )

@@ -211,12 +211,12 @@ def reachable(
         try:
             work(repository)
         except Unreachable as error:
-            failure = failure or error
+            failure = error
             continue
         except StackctlError as error:
             if not endpoint.mirror:
                 raise
-            failure = failure or error
+            failure = error
             continue
         return repository
     raise failure or ImageError("no registry is configured")
