@@ -77,11 +77,15 @@ _TRIALS: dict[str, _Trial] = {
         "bad", "put STACKCTL_ROOT on ext4, xfs, btrfs or tmpfs: overlay cannot stack on overlay"
     ),
     "idmap": _Trial(
-        "bad",
-        "needs Linux 5.12 and a file system with id-mapped mounts (ext4, xfs, btrfs, tmpfs 6.3);"
-        " `userns_mode: host` does without",
+        "warn",
+        "needs Linux 5.12 and a file system with id-mapped mounts (ext4, xfs, btrfs, tmpfs 6.3):"
+        " containers keep a user namespace, but one whose ids are the host's",
     ),
-    "overlay-userns": _Trial("bad", "needs Linux 5.19; `userns_mode: host` does without"),
+    "overlay-userns": _Trial(
+        "warn",
+        "needs Linux 5.19 and layers on a file system with id-mapped mounts: containers keep a"
+        " user namespace, but one whose ids are the host's",
+    ),
     "cgroup": _Trial("bad", "mount control groups writable: mount -t cgroup2 none /sys/fs/cgroup"),
     "capabilities": _Trial("warn", ""),
     "seccomp": _Trial("bad", "needs CONFIG_SECCOMP_FILTER; `seccomp=unconfined` does without"),

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from stackctl.image.service import Images
 from stackctl.model.container import ContainerConfig
 from stackctl.model.record import ContainerRecord, ProcessRef
+from stackctl.runtime.bundle import Partner
 from stackctl.runtime.container import ExecRequest, ExitInfo, Runtime, Session, StartRequest
 from stackctl.runtime.logfile import LogLine, read
 from stackctl.runtime.shims import ShimProgram
@@ -115,13 +116,19 @@ class Bed:
         self.do(self.begin(container, volumes))
         return container
 
-    async def begin(self, container: Container, volumes: Mapping[str, str] | None = None) -> None:
+    async def begin(
+        self,
+        container: Container,
+        volumes: Mapping[str, str] | None = None,
+        partners: Mapping[str, Partner] | None = None,
+    ) -> None:
         record = container.record
         image = await self.images.resolve("stackctl/host")
         request = StartRequest(
             record=record,
             snapshot=await self.images.prepare(record.id, image),
             volumes=volumes or {},
+            partners=partners or {},
             hosts="127.0.0.1\tlocalhost\n",
             resolv_conf="nameserver 127.0.0.11\n",
             hostname=f"{record.config.hostname or record.id[:12]}\n",

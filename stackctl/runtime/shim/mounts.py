@@ -51,7 +51,7 @@ def open_sources(
 ) -> dict[str, int]:
     """Detached copies of all host directories and files that `items` name.
 
-    By the item's number; an overlay's layers by "item.layer", the last being its writable directory.
+    By the number of the item; an overlay's layers by "item.layer", the last is its writable one.
     `userns` -1 leaves ids as they are. `id_base` owns the devices, `partner` is the process
     whose IPC namespace is shared. Raises CannotMap for a layer.
     """
