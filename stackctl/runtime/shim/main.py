@@ -51,10 +51,11 @@ class Loop(Poller):
 
     def run_once(self, timeout: float) -> bool:
         """Handle what is ready; False when nothing was within `timeout` seconds (-1: endless)."""
-        ready = self._epoll.poll(timeout)
-        for fd, events in ready:
-            callback = self._callbacks.get(fd)
-            if callback is not None:  # an earlier callback of this round may have closed it
+        # An earlier callback of this round may have closed a descriptor, and even have opened
+        # another one of the same number: an event is for whom it was meant, or for nobody.
+        ready = [(fd, events, self._callbacks.get(fd)) for fd, events in self._epoll.poll(timeout)]
+        for fd, events, callback in ready:
+            if callback is not None and self._callbacks.get(fd) is callback:
                 callback(events)
         return bool(ready)
 
