@@ -185,7 +185,9 @@ class Layers:
         for entry in list(os.scandir(self._home)):
             path = Path(entry.path)
             if entry.name.startswith("."):
-                remove_tree(path)
+                # The process that unpacked there may be in its last moments: then next time.
+                with suppress(OSError):
+                    remove_tree(path)
             elif not self._trusted(path):
                 self._discard(path)
 
