@@ -4,6 +4,7 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 CYCLES ?= 100
+SECONDS_OF_FUZZING ?= 60
 # Further options for pytest, e.g. PYTEST="-k health -x".
 PYTEST ?=
 # Every test has an engine of its own, so that files of tests may run beside each other.
@@ -21,6 +22,7 @@ help:
 	@echo "make bench   stackctl beside Docker and Podman, when they are installed"
 	@echo "make soak    CYCLES=$(CYCLES) times up and down, counting what is left"
 	@echo "make vmtest  limits, stats, pause and kill in a virtual machine with cgroup v2 (minutes)"
+	@echo "make fuzz    damaged DNS messages for SECONDS_OF_FUZZING=$(SECONDS_OF_FUZZING)"
 	@echo "make docs    the generated pages under docs/"
 	@echo "make build   the wheel and the source archive, under dist/"
 
@@ -70,6 +72,9 @@ vmtest: .venv/ready-dev
 
 bench: .venv/ready-run
 	@$(BIN)/python tests/bench/main.py $(BENCH)
+
+fuzz: .venv/ready-dev
+	@SECONDS_OF_FUZZING=$(SECONDS_OF_FUZZING) PYTHONPATH=. $(BIN)/python tests/fuzz_dns.py
 
 docs: .venv/ready-dev
 	@scripts/docs.sh

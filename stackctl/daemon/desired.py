@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from stackctl.daemon.replica import Identity, container_config
+from stackctl.daemon.replica import Identity, container_config, network_mode_of
 from stackctl.errors import NotFound, StackFileError, UsageError
 from stackctl.model.container import ContainerConfig
 from stackctl.model.image import Image
@@ -195,7 +195,11 @@ def _labels(
 def _used_networks(stack: Stack) -> dict[str, Network]:
     """Networks that an enabled service joins; others are not made (as compose does)."""
     used = {key for service in stack.services.values() for key in service.networks}
-    return {key: network for key, network in stack.networks.items() if key in used}
+    return {
+        key: network
+        for key, network in stack.networks.items()
+        if key in used and not network_mode_of(network)
+    }
 
 
 def _used_volumes(stack: Stack) -> dict[str, Volume]:

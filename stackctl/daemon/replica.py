@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from stackctl.daemon import image_defaults, service_files
 from stackctl.daemon import service_rights as rights
+from stackctl.errors import StackctlError
 from stackctl.model.container import (
     BindMount,
     ContainerConfig,
@@ -28,7 +29,7 @@ from stackctl.model.container import (
 )
 from stackctl.model.image import Image, ImageConfig
 from stackctl.spec import ports, volumes
-from stackctl.spec.model import Service, Stack
+from stackctl.spec.model import Network, Service, Stack
 from stackctl.spec.process import Hook as ServiceHook
 from stackctl.spec.service import ServicePort, ServiceVolume
 
@@ -83,7 +84,7 @@ def container_config(
         ports=tuple(port_binding(port) for port in service.ports),
         expose=image_defaults.exposed(defaults.exposed_ports, service.expose),
         networks=_attachments(stack, service, identity),
-        network_mode=service.network_mode or "",
+        network_mode=_network_mode(stack, service),
         health=health(service, defaults.health),
         restart=restart_policy(service),
         limits=rights.limits(service),
@@ -207,6 +208,23 @@ def port_binding(port: ServicePort) -> PortBinding:
     )
 
 
+def network_mode_of(network: Network) -> str:
+    """ "host" or "none" for a network that is no network of ours: docker has two such."""
+    name = network.name if network.external else network.driver
+    return name if name in ("host", "none") else ""
+
+
+def _network_mode(stack: Stack, service: Service) -> str:
+    """Raises StackctlError for "host" or "none" beside other networks."""
+    modes = [mode for key in service.networks if (mode := network_mode_of(stack.networks[key]))]
+    if modes and len(service.networks) > 1:
+        raise StackctlError(
+            f'a network of driver "{modes[0]}" cannot be joined beside others',
+            hint="leave the other networks out",
+        )
+    return service.network_mode or (modes[0] if modes else "")
+
+
 def _attachments(
     stack: Stack, service: Service, identity: Identity
 ) -> tuple[NetworkAttachment, ...]:
@@ -217,6 +235,8 @@ def _attachments(
     for key, membership in by_priority:
         aliases = () if identity.oneoff else (identity.service, *(membership.aliases or ()))
         network = stack.networks.get(key)
+        if network is not None and network_mode_of(network):
+            continue
         found.append(
             NetworkAttachment(
                 network=(network.name if network else None) or f"{stack.name}_{key}",

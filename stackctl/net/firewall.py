@@ -155,9 +155,32 @@ def findings(link: NetlinkSocket) -> list[Finding]:
 
 
 def machine_findings() -> list[Finding]:
-    """`findings` of the calling thread's network namespace, for who has no engine running."""
-    with NetlinkSocket(NETLINK_NETFILTER) as link:
-        return findings(link)
+    """`findings` of the calling thread's network namespace, for who has no engine running.
+
+    Nothing for who is not allowed to look.
+    """
+    try:
+        with NetlinkSocket(NETLINK_NETFILTER) as link:
+            return findings(link) + _settings()
+    except OSError as error:
+        return [Finding(f"the firewall cannot be looked at: {error}")]
+
+
+def _settings() -> list[Finding]:
+    """What of the machine's settings sends a container's packets other ways."""
+    found = []
+    try:
+        with open("/proc/sys/net/bridge/bridge-nf-call-iptables") as file:
+            if file.read().strip() == "1":
+                found.append(
+                    Finding(
+                        "bridge-nf-call-iptables is on: packets within one network go"
+                        " through the machine's firewall, too"
+                    )
+                )
+    except OSError:
+        pass  # no such module: nothing of the kind
+    return found
 
 
 def _legacy_findings() -> list[Finding]:

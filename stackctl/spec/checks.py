@@ -88,9 +88,9 @@ class Checks:
                 if pool.subnet is None:
                     self._mistakes.add(f"{field} needs a subnet", self._at(*where, field))
                     continue
-                subnet = ipaddress.IPv4Network(pool.subnet)
-                part = ipaddress.IPv4Network(value)
-                if not part.subnet_of(subnet):
+                subnet = ipaddress.ip_network(pool.subnet, strict=False)
+                part = ipaddress.ip_network(value)
+                if part.network_address not in subnet or part.broadcast_address not in subnet:
                     text = f"{field} {value} is not in the subnet {subnet}"
                     self._mistakes.add(text, self._at(*where, field))
 

@@ -22,7 +22,7 @@ from stackctl.spec.attributes import (
     nothing_is_empty,
 )
 from stackctl.spec.nodes import Mapping, Path, mark_at
-from stackctl.spec.scalars import Address, Flag, Integer, OnlyFalse, OnlyTrue, Subnet
+from stackctl.spec.scalars import Address, Flag, Integer, Subnet
 from stackctl.spec.service import HealthCheck, Service
 
 #: Rules of a project's name, shared with stackctl.spec.project.
@@ -58,9 +58,11 @@ class IpamConfig(Attributes):
     )
 
 
-def _one_pool(value: list[IpamConfig] | None) -> list[IpamConfig] | None:
-    if value is not None and len(value) > 1:
-        raise ValueError("more than one pool is not supported yet")
+def _one_pool_a_version(value: list[IpamConfig] | None) -> list[IpamConfig] | None:
+    versions = [6 if ":" in pool.subnet else 4 for pool in value or () if pool.subnet]
+    for version in (4, 6):
+        if versions.count(version) > 1:
+            raise ValueError(f"a network has one pool of IPv{version}: make its subnet larger")
     return value
 
 
@@ -68,18 +70,27 @@ class Ipam(Attributes):
     """Where a network's addresses come from."""
 
     driver: Literal["default"] | None = Field(None, description="Only `default`.")
-    config: Annotated[list[IpamConfig] | None, forms.POOLS, AfterValidator(_one_pool)] = Field(
-        None, description="The pool of addresses; absent: the engine chooses a free one."
+    config: Annotated[list[IpamConfig] | None, forms.POOLS, AfterValidator(_one_pool_a_version)] = (
+        Field(
+            None, description="Pools, one of each IP version; absent: the engine chooses free ones."
+        )
     )
     options: Annotated[
         dict[str, str], forms.KEYED, Refused("the engine's pools have no options")
     ] = Field(default_factory=dict, description="Options of that driver.")
 
 
-#: What stackctl.net carries out of a bridge's options.
+#: What stackctl.net carries out, by driver (see stackctl.net.options).
+_BRIDGE = "com.docker.network.bridge"
 DRIVER_OPTIONS = (
     "com.docker.network.driver.mtu",
-    "com.docker.network.bridge.enable_ip_masquerade",
+    f"{_BRIDGE}.enable_ip_masquerade",
+    f"{_BRIDGE}.enable_icc",
+    f"{_BRIDGE}.name",
+    f"{_BRIDGE}.host_binding_ipv4",
+    "parent",
+    "macvlan_mode",
+    "ipvlan_mode",
 )
 
 
@@ -96,16 +107,22 @@ class Network(Attributes):
     name: str | None = Field(
         None, description="Its name on the engine; absent: project_key.", min_length=1
     )
-    driver: Literal["bridge"] | None = Field(None, description="Only `bridge`.")
+    driver: Literal["bridge", "macvlan", "ipvlan", "host", "none"] | None = Field(
+        None,
+        description="`bridge` (when absent), `macvlan` and `ipvlan` on an interface of the machine "
+        "(option `parent`), `host` (the machine's own network), `none`.",
+    )
     internal: Flag | None = Field(None, description="true: no way out of the network.")
     attachable: Flag | None = Field(
         None, description="Accepted for other engines' sake; any container may join."
     )
     driver_opts: Annotated[dict[str, str], forms.KEYED, AfterValidator(_driver_options)] = Field(
-        default_factory=dict, description=f"{' and '.join(f'`{n}`' for n in DRIVER_OPTIONS)}."
+        default_factory=dict, description=f"{', '.join(f'`{n}`' for n in DRIVER_OPTIONS)}."
     )
-    enable_ipv4: OnlyTrue | None = Field(None, description="Only true.")
-    enable_ipv6: OnlyFalse | None = Field(None, description="Only false: IPv6 comes later.")
+    enable_ipv4: Flag | None = Field(None, description="false: IPv6 only.")
+    enable_ipv6: Flag | None = Field(
+        None, description="true: IPv6 addresses, too (unique local ones without a subnet)."
+    )
     ipam: Annotated[Ipam | None, BeforeValidator(_empty_is_nothing)] = Field(
         None, description="Where its addresses come from."
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import re
 import signal as signals
-from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
@@ -110,24 +109,12 @@ def _ipv6(value: str) -> str:
         ipaddress.IPv6Address(value)
     except ValueError:
         raise ValueError(f'"{value}" is not an IPv6 address') from None
-    raise ValueError("IPv6 is not supported yet")
-
-
-def _address(value: str) -> str:
-    if ":" in ports.host_address(value or "0.0.0.0"):
-        raise ValueError(f'"{value}": IPv6 is not supported yet')
     return value
 
 
-def _only(wanted: bool) -> Callable[[bool], bool]:
-    """For switches that the engine cannot turn yet."""
-
-    def check(value: bool) -> bool:
-        if value is not wanted:
-            raise ValueError(f"must be {str(wanted).lower()}: the other is not supported yet")
-        return value
-
-    return check
+def _address(value: str) -> str:
+    ports.host_address(value or "0.0.0.0")
+    return value
 
 
 _PULLS = ("always", "never", "missing", "if_not_present", "build", "daily", "weekly")
@@ -193,8 +180,6 @@ def _subnet(value: str) -> str:
         network = ipaddress.ip_network(value, strict=False)
     except ValueError:
         raise ValueError(f'"{value}" is not a subnet such as 10.5.0.0/24') from None
-    if network.version != 4:
-        raise ValueError(f'"{value}": IPv6 is not supported yet')
     if str(network) != value and f"{network.network_address}" != value.partition("/")[0]:
         raise ValueError(f'"{value}" is not a subnet: it should be {network}')
     return value
@@ -255,8 +240,6 @@ def whole_or_number(value: float) -> int | float:
 
 
 Flag = Annotated[bool, BeforeValidator(_flag)]
-OnlyTrue = Annotated[Flag, AfterValidator(_only(True))]
-OnlyFalse = Annotated[Flag, AfterValidator(_only(False))]
 PullPolicy = Annotated[str, AfterValidator(_pull_policy)]
 Integer = Annotated[int, BeforeValidator(_integer)]
 Count = Annotated[int, BeforeValidator(_integer), AfterValidator(_not_negative)]

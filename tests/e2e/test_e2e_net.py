@@ -182,3 +182,46 @@ def can_bind(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def test_a_stack_with_ipv6_options_and_the_hosts_network(stack: Stack) -> None:
+    stack.write(
+        """\
+        services:
+          one:
+            image: stackctl/host
+            command: sleep infinity
+            stop_signal: SIGKILL
+            networks: {front: {ipv6_address: "fd44::9"}}
+            dns_search: [example.test]
+          two:
+            image: stackctl/host
+            command: sleep infinity
+            stop_signal: SIGKILL
+            networks: [front]
+            links: ["one:uno"]
+            extra_hosts: ["gate:host-gateway"]
+          three:
+            image: stackctl/host
+            command: sleep infinity
+            stop_signal: SIGKILL
+            networks: [outside]
+        networks:
+          front:
+            enable_ipv6: true
+            driver_opts: {com.docker.network.bridge.name: br-e2enet6}
+            ipam: {config: [{subnet: "fd44::/64"}, {subnet: 10.214.7.0/24}]}
+          outside: {external: true, name: host}
+        """
+    )
+    stack.up()
+    for name in ("one", "uno"):
+        out = stack.ok("exec", "-T", "two", "getent", "ahostsv6", name).out
+        assert out.startswith("fd44::9 ")
+    assert "10.214.7.1\tgate" in stack.ok("exec", "-T", "two", "cat", "/etc/hosts").out
+    assert "search example.test" in stack.ok("exec", "-T", "one", "cat", "/etc/resolv.conf").out
+    stack.ok("exec", "-T", "three", "test", "-e", "/sys/class/net/br-e2enet6")
+    assert [row["Name"] for row in json.loads(stack.ok("net", "ls", "--format", "json").out)] == [
+        "app_front"
+    ]
+    stack.down()

@@ -21,9 +21,13 @@ def doctor(ctx: typer.Context, json: Json = False) -> int:
     run = invocation(ctx)
     # Lazily: this is the one command that looks at the machine by itself, because
     # it has to explain why an engine does not start.
-    from stackctl.runtime.doctor import examine
+    from stackctl.net.firewall import machine_findings
+    from stackctl.runtime.doctor import Finding, examine
 
     findings = list(examine(run.paths))
+    for found in machine_findings():
+        state = "warn" if found.is_problem else "ok"
+        findings.append(Finding("firewall", state, found.text, found.hint))
     if json:
         run.console.out(json_module.dumps([_object(finding) for finding in findings]))
     else:

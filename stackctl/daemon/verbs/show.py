@@ -181,6 +181,14 @@ class ShowVerbs:
                 "Fact": finding.fact,
                 "Advice": finding.advice,
             }
+        for found in await self._parts.net.findings():
+            yield {
+                "type": "row",
+                "Name": "firewall",
+                "State": "warn" if found.is_problem else "ok",
+                "Fact": found.text,
+                "Advice": found.hint,
+            }
         yield {"type": "result", "exit_code": worst}
 
 

@@ -198,3 +198,58 @@ def test_reverse_names_of_ipv6_are_understood(address: ipaddress.IPv6Address) ->
 def test_nameservers_are_read_as_resolv_conf_has_them() -> None:
     text = "# x\nsearch a b\nnameserver 127.0.0.53\nnameserver\t9.9.9.9 \nnameserver\noptions x\n"
     assert nameservers(text) == ("127.0.0.53", "9.9.9.9")
+
+
+def meeting() -> Directory:
+    """Two projects that share a network; both have a "db"."""
+    made = Directory()
+    for network in ("p", "q", "shared"):
+        made.set_network(network, network, False)
+    made.set_container(
+        "p-web", (Membership("p", "10.1.0.2", "", ("web",)), _in_shared(2, "web")), project="p"
+    )
+    made.set_container("p-db", (Membership("p", "10.1.0.3", "", ("db",)),), project="p")
+    made.set_container("q-db", (_in_shared(3, "db", "books"),), project="q")
+    return made
+
+
+def _in_shared(number: int, *names: str) -> Membership:
+    return Membership("shared", f"10.3.0.{number}", "", names)
+
+
+def test_a_shared_network_leaks_nobody_into_a_name_of_the_askers_project() -> None:
+    directory = meeting()
+    assert texts(reply(directory, "p-web", "db")) == ["10.1.0.3"]
+    assert texts(reply(directory, "q-db", "db")) == ["10.3.0.3"]
+    assert texts(reply(directory, "p-web", "books")) == ["10.3.0.3"]
+    # Without one of its own the name means the other project's.
+    directory.drop_container("p-db")
+    assert texts(reply(directory, "p-web", "db")) == ["10.3.0.3"]
+
+
+def test_a_name_within_a_named_network_is_everybodys_there() -> None:
+    assert texts(reply(meeting(), "p-web", "db.shared")) == ["10.3.0.3"]
+
+
+def test_unhealthy_replicas_are_left_out_unless_there_is_no_other() -> None:
+    directory = Directory()
+    directory.set_network("n", "n", False)
+    for number in (1, 2):
+        place = Membership("n", f"10.0.0.{number}", "", (f"web-{number}", "web"))
+        directory.set_container(f"c{number}", (place,), weak=number == 1)
+    assert texts(reply(directory, "c1", "web")) == ["10.0.0.2"]
+    assert texts(reply(directory, "c2", "web-1")) == ["10.0.0.1"]
+    place = Membership("n", "10.0.0.2", "", ("web-2", "web"))
+    directory.set_container("c2", (place,), weak=True)
+    assert sorted(texts(reply(directory, "c1", "web"))) == ["10.0.0.1", "10.0.0.2"]
+
+
+def test_a_link_is_a_name_for_one_container_only() -> None:
+    directory = Directory()
+    directory.set_network("n", "n", False)
+    directory.set_container("a", (Membership("n", "10.0.0.1", "", ("a",)),), links={"Store": "b"})
+    directory.set_container("b", (Membership("n", "10.0.0.2", "fd00::2", ("b",)),))
+    assert texts(reply(directory, "a", "store")) == ["10.0.0.2"]
+    assert texts(reply(directory, "a", "STORE", "AAAA")) == ["fd00::2"]
+    _, question = asked("store")
+    assert directory.answer("b", question, 512) is Elsewhere.FORWARD
