@@ -64,7 +64,8 @@ test: .venv/ready-dev packages lint
 	@$(BIN)/pytest $(PARALLEL) tests/e2e tests/integration tests/unit --cycles=$(CYCLES) $(NO_SKIPS) $(PYTEST)
 
 soak: .venv/ready-dev
-	@$(BIN)/pytest tests/e2e -k cycles --cycles=$(CYCLES) --timeout=3600 $(PYTEST)
+	@$(BIN)/pytest tests/e2e tests/integration -k "cycles or endurance or failpoints" \
+		--cycles=$(CYCLES) --timeout=3600 $(PYTEST)
 
 # Limits, stats, pause and kill on cgroup v2; the result goes to docs/vmtest.txt.
 vmtest: .venv/ready-dev

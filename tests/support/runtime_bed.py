@@ -68,7 +68,7 @@ class Bed:
 
     def __init__(self, paths: Paths, program: ShimProgram | None = None) -> None:
         self.paths = paths
-        self._program = program
+        self.program = program
         self.notices: list[str] = []
         self.loop = asyncio.new_event_loop()
         self.images = Images(paths)
@@ -83,7 +83,7 @@ class Bed:
             self.paths,
             on_exit=self._exited,
             on_notice=lambda container_id, text: self.notices.append(text),
-            program=self._program,
+            program=self.program,
         )
 
     def _exited(self, info: ExitInfo) -> None:
