@@ -1,0 +1,110 @@
+"""Images from a registry, in stacks and by the commands for images, on the real command line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.docker_registry import base_layer, change_layer, docker_registry, publish
+from support.engine import Engine
+from support.stack import Stack
+from support.tars import entry, tar
+from support.waiting import wait_until
+
+pytestmark = pytest.mark.needs("root", "netns", "userns", "overlay", "cgroup", "nft", "bridge")
+
+STACK = """\
+services:
+  one: {image: "${REGISTRY}/app:1", init: true}
+  two: {image: "${REGISTRY}/app:1", command: sleep infinity, init: true}
+"""
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    directory = tmp_path_factory.mktemp("registry")
+    with docker_registry(directory) as address:
+        layers = (base_layer(), change_layer())
+        publish(directory, f"{address}/app:1", *layers, command=("sleep", "infinity"))
+        yield address
+
+
+@pytest.fixture
+def app(stack: Stack, registry: str) -> Stack:
+    stack.write(STACK)
+    stack.env["REGISTRY"] = registry
+    return stack
+
+
+def test_up_pulls_what_is_missing_and_then_no_more(app: Stack, registry: str) -> None:
+    plan = app.run("plan").expect(2).out
+    assert plan.count("pull") == 1 and f"image {registry}/app:1" in plan
+    app.up()
+    assert set(app.states().values()) == {"running"}
+    assert "nothing to do" in app.run("plan").expect(0).text
+    # The image as the container sees it: owners, modes, what an upper layer hides and adds.
+    script = "stat -c '%u %g %a' /home/app /home/app/own /tmp /bin/setuid; ls /etc; cat /etc/added"
+    seen = app.ok("exec", "-T", "two", "sh", "-c", script).out.splitlines()
+    assert seen[:4] == ["1000 1000 2750", "1000 1000 640", "0 0 1777", "0 0 4755"]
+    assert "removed" not in seen and seen[-1] == "added"
+    # A device node of an image opens nothing.
+    assert app.run("exec", "-T", "two", "cat", "/node").code != 0
+    in_use = app.engine.run("image", "rm", f"{registry}/app:1")
+    assert in_use.code == 1 and "in use" in in_use.err
+    app.down()
+
+
+def test_an_image_that_is_nowhere_is_said_so(app: Stack, registry: str) -> None:
+    app.write(f'services: {{a: {{image: "{registry}/nowhere:1"}}}}')
+    failed = app.run("up", "-d")
+    assert failed.code == 1
+    assert f"{registry} does not have nowhere:1" in failed.err
+    app.write(f'services: {{a: {{image: "{registry}/app:1", pull_policy: never}}}}')
+    assert "never" in app.run("up", "-d").expect(1).err
+
+
+def test_the_commands_for_images(app: Stack, registry: str, tmp_path: Path) -> None:
+    engine = app.engine
+    name = f"{registry}/app:1"
+    assert name in engine.ok("image", "pull", name).out
+    engine.ok("image", "tag", name, "mine:2")
+    rows = [
+        json.loads(line) for line in engine.ok("image", "ls", "--format", "json").out.splitlines()
+    ]
+    assert {"mine", f"{registry}/app", "stackctl/host"} == {row["Repository"] for row in rows}
+    (shown,) = json.loads(engine.ok("image", "inspect", "mine:2").out)
+    assert shown["Config"]["Labels"] == {"made": "by a test"}
+    assert sorted(shown["RepoTags"]) == sorted(["mine:2", name])
+    archive = tmp_path / "saved.tar"
+    engine.ok("image", "save", "-o", str(archive), "mine:2")
+    assert "Untagged: mine:2" in engine.ok("image", "rm", "mine:2").out
+    assert f"Deleted: {shown['Id']}" in engine.ok("image", "rm", name).out
+    assert "Loaded image: mine:2" in engine.ok("image", "load", "-i", str(archive)).out
+    assert json.loads(engine.ok("image", "inspect", "mine:2").out)[0]["Id"] == shown["Id"]
+    engine.ok("image", "tag", "mine:2", f"{registry}/copy:1")
+    assert "digest: sha256:" in engine.ok("image", "push", f"{registry}/copy:1").out
+    assert engine.run("image", "verify").code == 0
+    app.write('services: {a: {image: "mine:2", command: "true"}}')
+    app.ok("run", "--rm", "-T", "a", "cat", "/etc/added")
+    app.down()
+
+
+def test_a_daemon_killed_in_a_pull_leaves_images_that_verify(
+    app: Stack, registry: str, tmp_path: Path, engine: Engine
+) -> None:
+    name = f"{registry}/large:1"
+    publish(tmp_path, name, tar(*(entry(f"d/{n}", os.urandom(30_000)) for n in range(600))))
+    images = engine.paths.images
+    with engine.start("image", "pull", name) as pulling:
+        wait_until(lambda: any((images / "layers").glob(".new-*/root/d/*")), what="it unpacks")
+        engine.kill(engine.daemon_pids())
+        pulling.wait(timeout=20)
+    assert engine.run("image", "verify").code == 0
+    engine.ok("image", "pull", name)
+    assert engine.run("image", "verify").code == 0
+    assert name.partition(":")[0] in engine.ok("image", "ls").out
+    assert not [n for n in os.listdir(images / "layers") if n.startswith(".")]
