@@ -55,6 +55,10 @@ def or_group(allow: Callable[[Peer], bool], group: int | None) -> Callable[[Peer
     return lambda peer: allow(peer) or group == peer.gid or group in peer.groups
 
 
+#: Headers that only browsers send, and scripts in them cannot leave out (Fetch standard).
+_BROWSERS = ("origin", "sec-fetch-site", "sec-fetch-mode")
+
+
 class Server:
     """Accepts, authorises, counts, and ends connections. Implements connection.Host."""
 
@@ -185,6 +189,11 @@ class Server:
             message = "the engine is leaving"
             headers = [(LEAVING, "1"), ("Connection", "close")]
             await exchange.respond_json(503, {"message": message}, headers)
+            return
+        if any(exchange.headers.get(name) for name in _BROWSERS):
+            # A page of some web site must not drive the engine through a browser that runs
+            # on this machine; no program of ours or Docker's sends these.
+            await exchange.respond_json(403, {"message": "web pages may not talk to the engine"})
             return
         await self._routes(exchange)
 

@@ -60,6 +60,7 @@ class DockerOperations:
         self._engine = engine
         self._supervisor = supervisor
         self._interactive = interactive
+        self._connections = Connections(parts, containers)
         #: Operations on images.
         self.images = DockerImages(parts)
         self._execs = Execs(interactive.exec, parts.events)

@@ -7,13 +7,15 @@ import base64
 import json
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from stackctl.daemon.containers import Parts
+from stackctl.daemon.inspection import timestamp
 from stackctl.image.reference import parse
 from stackctl.image.registry.settings import credential_key
 from stackctl.image.service import CALLER, Caller
@@ -23,6 +25,7 @@ from stackctl.model.image import Image
 Message = dict[str, Any]
 
 HOST = "stackctl/host"
+_PIECE = 1 << 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,16 +106,74 @@ class DockerImages:
             lambda: self._images.store.remove(reference, force=force, in_use=self._in_use()),
             "remove the image",
         )
-        self._tell_removed(removed)
-        return removed
+        return self._told(removed)
 
     async def prune(self, *, everything: bool, wanted: Any) -> Removed:
         removed = await self._images.blocking(
             lambda: self._images.store.prune(in_use=self._in_use(), all=everything, wanted=wanted),
             "remove images",
         )
-        self._tell_removed(removed)
-        return removed
+        return self._told(removed)
+
+    # -- archives
+
+    async def history(self, named: HasImage) -> list[dict[str, Any]]:
+        """Rows as image.archive.history has them, the youngest first."""
+        from stackctl.image.archive import history
+
+        return await self._images.blocking(
+            lambda: history(self._images.store, named.image.id), "read the image's history"
+        )
+
+    async def save(self, references: Sequence[str]) -> AsyncIterator[bytes]:
+        """The tar that `load` reads."""
+        from stackctl.image.archive import save
+
+        def work(fd: int) -> None:
+            with open(fd, "wb", buffering=_PIECE, closefd=False) as file:
+                save(self._images.store, references, file.write)
+
+        async for piece in _written(lambda fd: self._images.blocking(lambda: work(fd), "save")):
+            yield piece
+
+    async def load(self, content: AsyncIterator[bytes]) -> list[Image]:
+        from stackctl.image.archive import load
+
+        def work(fd: int) -> list[Image]:
+            return load(self._images.store, lambda size: os.read(fd, size))
+
+        loaded: list[Image] = await _read(
+            content, lambda fd: self._images.blocking(lambda: work(fd), "load the images")
+        )
+        found = []
+        for image in loaded:
+            named = image.reference != image.id
+            name = parse(image.reference).familiar if named else image.id
+            self._tell("load", image.id, name)
+            found.append(replace(image, reference=name))
+        return found
+
+    async def import_root(
+        self, content: AsyncIterator[bytes], name: str, config: Message, comment: str
+    ) -> Image:
+        """The tar of a root file system as an image; `name` "" gives it none."""
+        from stackctl.image.archive import import_root
+
+        def work(fd: int) -> Image:
+            return import_root(
+                self._images.store,
+                lambda size: os.read(fd, size),
+                [name] if name else [],
+                config,
+                created=timestamp(time.time()),
+                comment=comment,
+            )
+
+        image: Image = await _read(
+            content, lambda fd: self._images.blocking(lambda: work(fd), "import the image")
+        )
+        self._tell("import", image.id, name)
+        return image
 
     def _in_use(self) -> frozenset[str]:
         return frozenset(r.config.image_id for r in self._parts.registry.all())
@@ -195,11 +256,66 @@ class DockerImages:
     def _tell(self, action: str, image_id: str, name: str) -> None:
         self._parts.events.publish("image", action, image_id, {"name": name})
 
-    def _tell_removed(self, removed: Removed) -> None:
-        for name in removed.untagged:
+    def _told(self, removed: Removed) -> Removed:
+        """The same with names as people write them, after the events."""
+        names = tuple(parse(name).familiar for name in removed.untagged)
+        for name in names:
             self._tell("untag", name, name)
         for image_id in removed.deleted:
             self._tell("delete", image_id, image_id)
+        return replace(removed, untagged=names)
+
+
+async def _written(produce: Callable[[int], Awaitable[None]]) -> AsyncIterator[bytes]:
+    """What `produce` writes to a pipe's end, in pieces; then what it raised."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+
+    async def work() -> None:
+        try:
+            await produce(writer)
+        finally:
+            os.close(writer)
+
+    task = asyncio.create_task(work())
+    try:
+        while piece := await asyncio.to_thread(os.read, reader, _PIECE):
+            yield piece
+        await task
+    finally:
+        # Who still writes gets EPIPE.
+        os.close(reader)
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()
+
+
+async def _read(content: AsyncIterator[bytes], consume: Callable[[int], Awaitable[Any]]) -> Any:
+    """What `consume` makes of `content`, which it reads from a pipe's end."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+
+    async def work() -> Any:
+        try:
+            return await consume(reader)
+        finally:
+            os.close(reader)
+
+    task = asyncio.create_task(work())
+    try:
+        try:
+            async for piece in content:
+                await asyncio.to_thread(_write_all, writer, piece)
+        except BrokenPipeError:
+            pass  # it has failed, and says so below, or needs no more
+    finally:
+        os.close(writer)
+        await asyncio.wait([task])
+    return task.result()
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
 
 
 _STATES = {

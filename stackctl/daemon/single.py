@@ -216,12 +216,13 @@ def _networks(wish: Wish, host: Wish) -> tuple[str, tuple[NetworkAttachment, ...
     names = [first, *(n for n in endpoints if n not in (first, "default", mode))]
     own = {first: endpoints.get(first) or endpoints.get(mode) or {}}
     return "", tuple(
-        _attachment(n, own.get(n) or endpoints.get(n) or {}, str(wish.get("MacAddress") or ""))
+        attachment(n, own.get(n) or endpoints.get(n) or {}, str(wish.get("MacAddress") or ""))
         for n in names
     )
 
 
-def _attachment(network: str, settings: Wish, mac: str) -> NetworkAttachment:
+def attachment(network: str, settings: Wish, mac: str = "") -> NetworkAttachment:
+    """`settings` is Docker's EndpointSettings."""
     ipam = settings.get("IPAMConfig") or {}
     return NetworkAttachment(
         network=network,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,10 +127,38 @@ def test_networks_and_volumes(docker: Docker) -> None:
     assert docker.run("network", "rm", "n1").code == 1
     assert docker.run("volume", "rm", "v1").code == 1
     assert docker.ok("run", "--rm", "-v", "v1:/x:ro", IMAGE, "cat", "/x/f") == "kept\n"
-    docker.ok("rm", "-f", "one")
+    docker.ok("run", "-d", "--name", "two", "--init", IMAGE, "sleep", "infinity")
+    assert docker.run("exec", "two", "getent", "hosts", "one").code != 0
+    docker.ok("network", "connect", "n1", "two")
+    assert docker.ok("exec", "two", "getent", "hosts", "one").split()[0] == address
+    docker.ok("network", "disconnect", "n1", "two")
+    assert docker.run("exec", "two", "getent", "hosts", "one").code != 0
+    docker.ok("rm", "-f", "one", "two")
     docker.ok("network", "rm", "n1")
     docker.ok("volume", "rm", "v1")
     assert "no such volume" in docker.run("volume", "inspect", "v1").err.lower()
+
+
+def test_images(docker: Docker, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "bin").mkdir(parents=True)
+    shutil.copy("/bin/busybox", root / "bin" / "sh")
+    with tarfile.open(tmp_path / "root.tar", "w") as tar:
+        tar.add(root, ".")
+    identity = docker.ok("import", str(tmp_path / "root.tar"), "tiny:1").strip()
+    assert docker.ok("images", "-q", "--no-trunc", "tiny").strip() == identity
+    assert docker.ok("run", "--rm", "tiny:1", "/bin/sh", "-c", "echo tiny") == "tiny\n"
+    docker.ok("tag", "tiny:1", "other:2")
+    assert identity[7:19] in docker.ok("history", "other:2")
+    docker.ok("save", "-o", str(tmp_path / "saved.tar"), "tiny:1")
+    assert docker.ok("rmi", "tiny:1").strip() == "Untagged: tiny:1"
+    assert f"Deleted: {identity}" in docker.ok("rmi", "other:2")
+    assert docker.run("inspect", "tiny:1").code == 1
+    assert "Loaded image: tiny:1" in docker.ok("load", "-i", str(tmp_path / "saved.tar"))
+    assert docker.ok("image", "inspect", "-f", "{{.Id}}", "tiny:1").strip() == identity
+    docker.ok("rmi", "tiny:1")
+    absent = docker.run("run", "--rm", "registry.invalid/absent:1", "true")
+    assert absent.code == 125 and "registry.invalid" in absent.err
 
 
 def test_events_and_the_engine_itself(docker: Docker) -> None:

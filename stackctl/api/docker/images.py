@@ -85,19 +85,18 @@ class ImageRoutes:
 
     async def history(self, call: Call) -> None:
         named = await self._find(call["name"])
-        entries = list(named.document.get("history") or ())
-        rows: list[Message] = []
-        for number, entry in enumerate(reversed(entries)):
-            rows.append(
-                {
-                    "Id": named.image.id if number == 0 else "<missing>",
-                    "Created": _seconds(entry.get("created")),
-                    "CreatedBy": str(entry.get("created_by") or ""),
-                    "Tags": list(named.tags) or None if number == 0 else None,
-                    "Size": 0,
-                    "Comment": str(entry.get("comment") or ""),
-                }
-            )
+        found = await self._engine.images.history(named) if named.document else []
+        rows: list[Message] = [
+            {
+                "Id": row["ID"],
+                "Created": _seconds(row["Created"]),
+                "CreatedBy": row["CreatedBy"],
+                "Tags": list(named.tags) or None if number == 0 else None,
+                "Size": row["Size"],
+                "Comment": row["Comment"],
+            }
+            for number, row in enumerate(found)
+        ]
         if not rows:
             rows = [
                 {
@@ -168,7 +167,8 @@ class ImageRoutes:
     async def create(self, call: Call) -> None:
         """A pull. The head goes out with the first message: what fails before has a status."""
         if call.text("fromSrc"):
-            raise not_implemented("import")
+            await self._import(call)
+            return
         name, tag = call.text("fromImage"), call.text("tag")
         if not name:
             raise DockerError(400, "invalid reference format: fromImage is empty")
@@ -187,6 +187,19 @@ class ImageRoutes:
             await self._progress(call, messages)
         except NotFound as error:
             raise DockerError(404, _denied(name, error)) from error
+
+    async def _import(self, call: Call) -> None:
+        if call.text("fromSrc") != "-":
+            raise not_implemented("importing from an address")
+        if any(call.texts("changes")):
+            raise not_implemented("import with changes")
+        name, tag = call.text("repo"), call.text("tag")
+        image = await self._engine.images.import_root(
+            call.exchange.chunks(), f"{name}:{tag}" if tag else name, {}, call.text("message")
+        )
+        call.stream()
+        await call.line({"status": image.id})
+        await call.exchange.end()
 
     async def push(self, call: Call) -> None:
         name, tag = call["name"], call.text("tag")
@@ -231,10 +244,31 @@ class ImageRoutes:
         raise not_implemented("login")
 
     async def load(self, call: Call) -> None:
-        raise not_implemented("load")
+        loaded = await self._engine.images.load(call.exchange.chunks())
+        call.stream()
+        for image in loaded:
+            named = image.reference != image.id
+            text = f"Loaded image: {image.reference}" if named else f"Loaded image ID: {image.id}"
+            await call.line({"stream": f"{text}\n"})
+        await call.exchange.end()
 
     async def save(self, call: Call) -> None:
-        raise not_implemented("save")
+        names = [call["name"]] if "name" in call.parameters else call.texts("names")
+        # docker-py and the docker command put several into one value.
+        names = [name for text in names for name in text.split(",") if name]
+        if not names:
+            raise DockerError(400, "no image is named")
+        for name in names:
+            if not (await self._find(name)).document:
+                raise DockerError(400, f"{name} is built in and cannot be saved")
+        content = self._engine.images.save(names)
+        first = await anext(content, b"")
+        call.stream("application/x-tar")
+        call.exchange.send(first)
+        async for piece in content:
+            call.exchange.send(piece)
+            await call.exchange.drain()
+        await call.exchange.end()
 
     async def build(self, call: Call) -> None:
         raise not_implemented("build")

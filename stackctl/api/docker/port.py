@@ -251,6 +251,17 @@ class Images(Protocol):
 
     def push(self, reference: str, auth: Mapping[str, str]) -> AsyncIterator[Message]: ...
 
+    async def history(self, named: NamedImage) -> list[Message]:
+        """ID, Created (RFC 3339), CreatedBy, Size, Comment; the youngest first."""
+        ...
+
+    def save(self, references: Sequence[str]) -> AsyncIterator[bytes]: ...
+    async def load(self, content: AsyncIterator[bytes]) -> list[Image]: ...
+
+    async def import_root(
+        self, content: AsyncIterator[bytes], name: str, config: Message, comment: str
+    ) -> Image: ...
+
 
 class DockerEngine(System, Containers, Execs, Networks, Volumes, Protocol):
     """All of it."""

@@ -306,3 +306,10 @@ def test_a_path_too_long_is_a_sentence(served: Served, tmp_path: Path) -> None:
     assert "STACKCTL_RUN" in caught.value.hint
     with pytest.raises(MachineError, match="cannot listen") as caught:
         served.on_loop(served.server.listen(tmp_path / "no" / "such"))
+
+
+@pytest.mark.parametrize("header", [b"Origin: http://site.example", b"Sec-Fetch-Site: cross-site"])
+def test_web_pages_are_sent_away(served: Served, header: bytes) -> None:
+    assert status(ask(served, post("echo", extra=header + b"\r\n"))) == 403
+    assert status(ask(served, PING.replace(b"Host: x", header))) in (400, 403)
+    ping(served)
