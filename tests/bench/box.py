@@ -15,6 +15,7 @@ from pathlib import Path
 import report
 import work
 from contenders import Contender, Docker, Podman, Stackctl
+from images import Images
 
 
 def main() -> int:
@@ -41,7 +42,7 @@ def main() -> int:
             stack.callback(contender.close)
             contender.open()
             present.append(contender)
-        for kind in work.KINDS:
+        for kind in (*work.KINDS, Images()):
             if kinds and kind.name not in kinds:
                 continue
             for number in range(1 + (large_rounds if kind.large else rounds)):
