@@ -177,6 +177,11 @@ class Builds:
     async def recover(self) -> None:
         """What a killed engine left of its builds."""
         await asyncio.to_thread(self.builder.sweep)
+        runtime = self._parts.runtime
+        if self._parts.paths.shim_socket(SHIM).exists():
+            # Its containers were ended with their control groups: nobody else sends it home.
+            await runtime.ensure_shim(SHIM)
+            await runtime.close_stack(SHIM)
         await self._processes.drop_network()
 
     async def _base_image(self, reference: str, always: bool) -> Image:
