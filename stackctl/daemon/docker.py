@@ -29,6 +29,7 @@ from stackctl.daemon.supervisor import Supervisor
 from stackctl.daemon.verbs.interactive import InteractiveVerbs
 from stackctl.daemon.verbs.show import status_text
 from stackctl.errors import Conflict, NotFound
+from stackctl.model.build import BuildRequest
 from stackctl.model.container import NetworkAttachment, Status
 from stackctl.model.network import NetworkConfig, VolumeConfig
 from stackctl.model.record import ContainerRecord, NetworkRecord, VolumeRecord
@@ -62,11 +63,16 @@ class DockerOperations:
         self._interactive = interactive
         self._connections = Connections(parts, containers)
         #: Operations on images.
-        self.images = DockerImages(parts)
+        self.images = DockerImages(parts, self._build)
         self._execs = Execs(interactive.exec, parts.events)
 
     def close(self) -> None:
         self._execs.close()
+
+    async def _build(self, request: BuildRequest) -> object:
+        build = self._engine.build
+        assert build is not None, "the service gives the engine its builder"
+        return await build(request)
 
     # -- the engine
 

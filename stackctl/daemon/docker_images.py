@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -16,10 +18,12 @@ from typing import Any, Protocol
 
 from stackctl.daemon.containers import Parts
 from stackctl.daemon.inspection import timestamp
+from stackctl.daemon.jobs import EMIT
 from stackctl.image.reference import parse
 from stackctl.image.registry.settings import credential_key
 from stackctl.image.service import CALLER, Caller
 from stackctl.image.store import Removed
+from stackctl.model.build import BuildRequest
 from stackctl.model.image import Image
 
 Message = dict[str, Any]
@@ -45,9 +49,13 @@ class HasImage(Protocol):
 
 
 class DockerImages:
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, build: Callable[[BuildRequest], Awaitable[Any]]) -> None:
         self._parts = parts
+        self._build = build
         self._images = parts.images
+        self._uploads = parts.paths.root / "uploads"
+        # What a killed engine was receiving.
+        shutil.rmtree(self._uploads, ignore_errors=True)
 
     async def images(self) -> Sequence[Named]:
         """The built-in one first."""
@@ -114,6 +122,56 @@ class DockerImages:
             "remove images",
         )
         return self._told(removed)
+
+    async def build(
+        self, content: AsyncIterator[bytes], request: BuildRequest, auth: Mapping[str, str]
+    ) -> AsyncIterator[Message]:
+        """Docker's messages of a build; `content` is the context, a tar. A failure is raised.
+
+        The context is kept until the build has ended.
+        """
+        queue: asyncio.Queue[Message | None] = asyncio.Queue()
+        self._uploads.mkdir(mode=0o700, exist_ok=True)
+        steps = itertools.count(1)
+
+        async def work(context: str) -> Any:
+            try:
+                with self._caller(request.names[0] if request.names else HOST, auth) as found:
+                    CALLER.set(Caller(environment=found))
+                    EMIT.set(queue.put_nowait)
+                    return await self._build(replace(request, context=context))
+            finally:
+                queue.put_nowait(None)
+
+        with tempfile.NamedTemporaryFile(dir=self._uploads, suffix=".tar") as file:
+            async for piece in content:
+                await asyncio.to_thread(file.write, piece)
+            await asyncio.to_thread(file.flush)
+            task = asyncio.create_task(work(file.name))
+            try:
+                while (message := await queue.get()) is not None:
+                    for text in _building(message, steps):
+                        yield {"stream": text}
+                (image,) = await task
+            finally:
+                # Who leaves gives a build up; what it has made so far is in the cache.
+                task.cancel()
+                await asyncio.wait([task])
+        yield {"aux": {"ID": image.id}}
+        yield {"stream": f"Successfully built {image.id.removeprefix('sha256:')[:12]}\n"}
+        for name in request.names:
+            yield {"stream": f"Successfully tagged {name}\n"}
+
+    async def login(self, auth: Mapping[str, str]) -> None:
+        """Asks the registry; NotPermitted when it refuses. The client keeps them, we do not."""
+        from stackctl.image.registry.login import login
+
+        server = auth.get("serveraddress", "")
+        name, password = auth.get("username", ""), auth.get("password", "")
+        with self._caller(HOST, {}) as environment:
+            await self._images.blocking(
+                lambda: login(environment, server, name, password), "log in"
+            )
 
     # -- archives
 
@@ -264,6 +322,17 @@ class DockerImages:
         for image_id in removed.deleted:
             self._tell("delete", image_id, image_id)
         return replace(removed, untagged=names)
+
+
+def _building(message: Message, steps: Iterator[int]) -> Iterator[str]:
+    """What the classic builder would have said."""
+    match message.get("type"), message.get("state"):
+        case "vertex", "running":
+            yield f"Step {next(steps)} : {message['name']}\n"
+        case "vertex", "cached":
+            yield " ---> Using cache\n"
+        case "vertex-log", _:
+            yield message["text"]
 
 
 async def _written(produce: Callable[[int], Awaitable[None]]) -> AsyncIterator[bytes]:

@@ -156,7 +156,19 @@ def test_images(docker: Docker, tmp_path: Path) -> None:
     assert docker.run("inspect", "tiny:1").code == 1
     assert "Loaded image: tiny:1" in docker.ok("load", "-i", str(tmp_path / "saved.tar"))
     assert docker.ok("image", "inspect", "-f", "{{.Id}}", "tiny:1").strip() == identity
-    docker.ok("rmi", "tiny:1")
+    (tmp_path / "Dockerfile").write_text(
+        "FROM tiny:1\nARG WHAT\nCOPY said /said\n"
+        'RUN ["/bin/sh", "-c", "echo $WHAT > /done; echo building"]\n'
+        'CMD ["/bin/sh", "-c", "read a < /done; read b < /said; echo $a $b"]\n'
+    )
+    (tmp_path / "said").write_text("here\n")
+    built = docker.ok("build", "-t", "built:1", "--build-arg", "WHAT=now", str(tmp_path))
+    assert "building" in built and "Successfully tagged built:1" in built
+    assert docker.ok("run", "--rm", "built:1") == "now here\n"
+    (tmp_path / "Dockerfile").write_text('FROM tiny:1\nRUN ["/bin/sh", "-c", "exit 3"]\n')
+    failed = docker.run("build", str(tmp_path))
+    assert failed.code == 1 and "exit code 3" in failed.err
+    docker.ok("rmi", "built:1", "tiny:1")
     absent = docker.run("run", "--rm", "registry.invalid/absent:1", "true")
     assert absent.code == 125 and "registry.invalid" in absent.err
 

@@ -41,6 +41,8 @@ class Docker:
             "DOCKER_CONFIG": str(home),
             "HOME": str(home),
             "DOCKER_CLI_HINTS": "false",
+            # The classic builder: a BuildKit session is gRPC over the socket.
+            "DOCKER_BUILDKIT": "0",
         }
 
     def run(self, *argv: str, stdin: str = "", cwd: Path | None = None) -> Result:

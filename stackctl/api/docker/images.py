@@ -14,7 +14,8 @@ from stackctl.api.docker.failures import no_such_image
 from stackctl.api.docker.port import DockerEngine, Message, NamedImage
 from stackctl.api.docker.table import Table
 from stackctl.daemon.inspection import health_check, timestamp
-from stackctl.errors import Conflict, ImageError, NotFound, StackctlError
+from stackctl.errors import Conflict, ImageError, NotFound, NotPermitted, StackctlError
+from stackctl.model.build import BuildRequest
 from stackctl.model.image import Image
 
 _FILTERS = ("before", "dangling", "label", "label!", "reference", "since", "until")
@@ -239,9 +240,13 @@ class ImageRoutes:
         raise not_implemented("asking a registry about an image")
 
     async def auth(self, call: Call) -> None:
-        """Credentials are the client's to keep, and are checked by the registry when used."""
-        await call.body()
-        raise not_implemented("login")
+        """The registry is asked; the credentials are the client's to keep."""
+        said = {str(k): str(v) for k, v in (await call.body()).items() if v}
+        try:
+            await self._engine.images.login(said)
+        except NotPermitted as error:
+            raise DockerError(401, str(error)) from error
+        await call.reply({"Status": "Login Succeeded", "IdentityToken": ""})
 
     async def load(self, call: Call) -> None:
         loaded = await self._engine.images.load(call.exchange.chunks())
@@ -271,13 +276,65 @@ class ImageRoutes:
         await call.exchange.end()
 
     async def build(self, call: Call) -> None:
-        raise not_implemented("build")
+        if call.text("version") == "2":
+            raise DockerError(400, "BuildKit sessions are not spoken: set DOCKER_BUILDKIT=0")
+        if call.text("remote"):
+            raise not_implemented("building from an address")
+        request = build_request(call)
+        messages = self._engine.images.build(call.exchange.chunks(), request, {})
+        quiet = call.flag("q")
+        call_started = False
+        try:
+            async for message in messages:
+                if not call_started:
+                    call.stream()
+                    call_started = True
+                if not quiet:
+                    await call.line(message)
+                elif "aux" in message:
+                    await call.line({"stream": f"{message['aux']['ID']}\n"})
+        except StackctlError as error:
+            # The classic builder's answer has begun when its first step has.
+            if not call_started:
+                call.stream()
+            text = "\n".join((str(error), *error.details))
+            await call.line({"errorDetail": {"message": text}, "error": text})
+        await call.exchange.end()
 
     async def build_prune(self, call: Call) -> None:
         await call.reply({"CachesDeleted": None, "SpaceReclaimed": 0})
 
     async def commit(self, call: Call) -> None:
         raise not_implemented("commit")
+
+
+def build_request(call: Call) -> BuildRequest:
+    """The query of POST /build. DockerError (400)."""
+    hosts = (text.partition(":") for text in call.text("extrahosts").split(",") if text)
+    arguments = _texts(call, "buildargs")
+    return BuildRequest(
+        dockerfile=call.text("dockerfile") or "Dockerfile",
+        names=tuple(name for name in call.texts("t") if name),
+        arguments={name: value for name, value in arguments.items() if value is not None},
+        target=call.text("target"),
+        labels={name: value or "" for name, value in _texts(call, "labels").items()},
+        no_cache=call.flag("nocache"),
+        pull=call.flag("pull"),
+        platforms=tuple(p for p in call.text("platform").split(",") if p),
+        network=call.text("networkmode") or "default",
+        extra_hosts=tuple((name, address) for name, _, address in hosts),
+        shm_size=call.number("shmsize") or 0,
+    )
+
+
+def _texts(call: Call, name: str) -> dict[str, str | None]:
+    try:
+        raw = json.loads(call.text(name) or "{}") or {}
+    except (ValueError, RecursionError):
+        raise DockerError(400, f"{name} is not JSON") from None
+    if not isinstance(raw, dict):
+        raise DockerError(400, f"{name} is not an object")
+    return {str(k): None if v is None else str(v) for k, v in raw.items()}
 
 
 def credentials(call: Call) -> dict[str, str]:

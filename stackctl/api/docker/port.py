@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+from stackctl.model.build import BuildRequest
 from stackctl.model.image import Image
 from stackctl.model.network import NetworkConfig, VolumeConfig
 from stackctl.model.record import ContainerRecord, NetworkRecord, VolumeRecord
@@ -251,8 +252,18 @@ class Images(Protocol):
 
     def push(self, reference: str, auth: Mapping[str, str]) -> AsyncIterator[Message]: ...
 
+    def build(
+        self, content: AsyncIterator[bytes], request: BuildRequest, auth: Mapping[str, str]
+    ) -> AsyncIterator[Message]:
+        """Progress in Docker's form. `content`: the context as a tar."""
+        ...
+
     async def history(self, named: NamedImage) -> list[Message]:
         """ID, Created (RFC 3339), CreatedBy, Size, Comment; the youngest first."""
+        ...
+
+    async def login(self, auth: Mapping[str, str]) -> None:
+        """username, password, serveraddress; NotPermitted when the registry refuses them."""
         ...
 
     def save(self, references: Sequence[str]) -> AsyncIterator[bytes]: ...
