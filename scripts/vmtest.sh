@@ -11,8 +11,7 @@ set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 work=${1:-$here/.vm}
 tests=${VMTEST:-tests/integration/test_cgroups_kernel.py tests/integration/test_runtime_limits.py \
-tests/integration/test_runtime_survival.py tests/integration/test_runtime_mounts.py \
-tests/integration/test_runtime_audit.py}
+tests/integration/test_runtime_survival.py tests/integration/test_runtime_mounts.py}
 packages=linux-image-amd64,systemd-sysv,udev,python3,iproute2,nftables,procps,busybox-static,kmod
 
 for program in qemu-system-x86_64 mmdebstrap mkfs.ext4; do

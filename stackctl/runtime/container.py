@@ -14,24 +14,26 @@ import shutil
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from stackctl.errors import Conflict, ContainerError, MachineError
+from stackctl.errors import Conflict, ContainerError
 from stackctl.linux import process
 from stackctl.model.container import Limits, Status
 from stackctl.model.image import Snapshot
 from stackctl.model.record import ContainerRecord, ProcessRef
 from stackctl.runtime import bundle as bundles
-from stackctl.runtime import capabilities, exits, seccomp, settings, shims
+from stackctl.runtime import execs, exits, settings
 from stackctl.runtime.archive import Archive
 from stackctl.runtime.bundle import StartRequest, shim_name
 from stackctl.runtime.cgroups.driver import CgroupDriver, driver
+from stackctl.runtime.execs import ExecRequest
 from stackctl.runtime.exits import Alive, ExitInfo, Lost
+from stackctl.runtime.pool import ShimPool
+from stackctl.runtime.preparation import prepare, start_message
 from stackctl.runtime.procfs import ProcessRow, has_default_action, rows
-from stackctl.runtime.session import STDERR, STDOUT, AttachSession, Session
+from stackctl.runtime.session import STDOUT, AttachSession, Session
 from stackctl.runtime.shim import protocol
-from stackctl.runtime.shims import Shim, ShimGone
+from stackctl.runtime.shims import Shim, ShimGone, ShimProgram
 from stackctl.runtime.stats import Stats, look
 from stackctl.state.paths import Paths
 
@@ -47,25 +49,7 @@ __all__ = [
     "Stats",
 ]
 
-LOG_SIZE = 20 * 1024 * 1024
-LOG_FILES = 5
-
 Attach = Callable[[ProcessRef], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecRequest:
-    """A process beside a container's own. Empty texts: as the container has them."""
-
-    argv: tuple[str, ...]
-    env: tuple[str, ...] = ()
-    working_dir: str = ""
-    user: str = ""
-    tty: bool = False
-    stdin: bool = False
-    width: int = 0
-    height: int = 0
-    privileged: bool = False
 
 
 class Runtime:
@@ -78,17 +62,14 @@ class Runtime:
         *,
         cgroups: CgroupDriver | None = None,
         on_notice: Callable[[str, str], None] = lambda container_id, text: None,
-        program: shims.ShimProgram | None = None,
+        program: ShimProgram | None = None,
     ) -> None:
         """`on_notice(container id, text)`: a start went well, but not quite as asked."""
         self._paths = paths
-        self._program = program or shims.ShimProgram()
         self._on_notice = on_notice
         self._on_exit = on_exit
         self._cgroups = cgroups
-        self._shims: dict[str, Shim] = {}
-        self._starting_shims: dict[str, asyncio.Lock] = {}
-        self._shim_pids: dict[int, int] = {}
+        self._pool = ShimPool(paths, program or ShimProgram(), self._event, self._shim_gone)
         self._ready: dict[str, asyncio.Future[ProcessRef]] = {}
         self._started: dict[str, ProcessRef] = {}
         self._attached: dict[str, list[AttachSession]] = {}
@@ -118,12 +99,7 @@ class Runtime:
     async def close(self) -> None:
         """Leave; shims and containers go on."""
         self._closing = True
-        for shim in list(self._shims.values()):
-            shim.close()
-        for fd in self._shim_pids.values():
-            asyncio.get_running_loop().remove_reader(fd)
-            os.close(fd)
-        self._shim_pids.clear()
+        self._pool.close()
         for session in [
             *self._execs.values(),
             *(s for held in self._attached.values() for s in held),
@@ -155,9 +131,9 @@ class Runtime:
     ) -> dict[str, Alive | ExitInfo | Lost]:
         held: dict[str, dict[str, Any]] = {}
         with contextlib.suppress(OSError, ShimGone):
-            shim = self._connect(name)
+            shim = self._pool.connect(name)
             reply = await shim.call({"op": "list"})
-            self._watch_shim(reply["pid"])
+            self._pool.watch(reply["pid"])
             held = {c["id"]: c for c in reply["containers"]}
         found: dict[str, Alive | ExitInfo | Lost] = {}
         for record in records:
@@ -190,53 +166,10 @@ class Runtime:
 
     # -- shims
 
-    async def ensure_shim(self, name: str) -> Shim:
-        """The shim of a stack, started when there is none. Returns before it is up."""
-        async with self._starting_shims.setdefault(name, asyncio.Lock()):
-            shim = self._shims.get(name)
-            if shim is not None and shim.is_alive:
-                return shim
-            try:
-                shim = self._connect(name)
-                self._watch_shim((await shim.call({"op": "list"}))["pid"])
-                return shim
-            except (OSError, ShimGone):
-                pass  # none there, or one that is about to leave
-            log = self._paths.root / "shim.log"
-            self._watch_shim(shims.start_shim(self._paths.shim_socket(name), log, self._program))
-            return self._connect(name)
-
-    def _connect(self, name: str) -> Shim:
-        shim = shims.connect(name, self._paths.shim_socket(name), self._event)
-        self._shims[name] = shim
-        shim.gone.add_done_callback(lambda _: self._shim_gone(shim))
-        return shim
-
-    def _watch_shim(self, pid: int) -> None:
-        """Reap it when it ends, if it is our child."""
-        with contextlib.suppress(OSError):
-            fd = os.pidfd_open(pid)
-
-            def ended() -> None:
-                asyncio.get_running_loop().remove_reader(fd)
-                os.close(fd)
-                self._shim_pids.pop(pid, None)
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)
-
-            if pid in self._shim_pids:
-                os.close(fd)
-                return
-            self._shim_pids[pid] = fd
-            asyncio.get_running_loop().add_reader(fd, ended)
-
-    def _shim_gone(self, shim: Shim) -> None:
+    def _shim_gone(self, name: str) -> None:
         """Killed, or it left because it had nothing: containers of a dead shim are ended."""
-        if self._shims.get(shim.name) is shim:
-            del self._shims[shim.name]
-        if self._closing:
-            return
-        self._keep(asyncio.get_running_loop().create_task(self._end_orphans(shim.name)))
+        if not self._closing:
+            self._keep(asyncio.get_running_loop().create_task(self._end_orphans(name)))
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
@@ -254,21 +187,17 @@ class Runtime:
             info = self._exit_info(raw) if raw else exits.unknown(container_id)
             self._ended(info)
 
+    async def ensure_shim(self, name: str) -> Shim:
+        """The shim of a stack, started when there is none. Returns before it is up."""
+        return await self._pool.ensure(name)
+
     async def close_stack(self, name: str) -> None:
         """The last container of a stack has gone: its shim leaves."""
-        # Under the lock, or a start would be handed the shim that has just been told to leave.
-        async with self._starting_shims.setdefault(name, asyncio.Lock()):
-            shim = self._shims.get(name)
-            if shim is None:
-                return
-            with contextlib.suppress(ShimGone, ContainerError):
-                reply = await shim.call({"op": "stop"})
-                if reply["stopped"]:
-                    await asyncio.shield(shim.gone)
+        await self._pool.close_stack(name)
 
     async def close_all(self) -> None:
         """No container is left in the engine: every shim leaves."""
-        await asyncio.gather(*(self.close_stack(name) for name in tuple(self._shims)))
+        await self._pool.close_all()
 
     # -- start
 
@@ -281,8 +210,8 @@ class Runtime:
         """
         record = request.record
         try:
-            shim = await self.ensure_shim(shim_name(record))
-            self._prepare(request)
+            shim = await self._pool.ensure(shim_name(record))
+            prepare(request, self._paths, self.cgroups)
         except BaseException:
             self._drop_waiting(record.id)
             raise
@@ -290,8 +219,7 @@ class Runtime:
         loop = asyncio.get_running_loop()
         ready = self._ready[record.id] = loop.create_future()
         sessions = self._waiting.pop(record.id, [])
-        message = self._start_message(record)
-        reply = shim.post(message)
+        reply = shim.post(start_message(record, self._paths))
         attaching = [
             asyncio.ensure_future(self._attach_to(shim, record, session, theirs))
             for session, theirs in sessions
@@ -326,53 +254,6 @@ class Runtime:
         if early := self._early.pop(record.id, None):
             self._ended(early)
         return ref
-
-    def _prepare(self, request: StartRequest) -> None:
-        """Write the bundle; a few small files on the run-time file system."""
-        record = request.record
-        security = record.config.security
-        names = capabilities.effective(security)
-        plan = self.cgroups.plan(
-            self._paths.cgroup,
-            record.id,
-            record.config.limits,
-            security,
-            settings.device_rules(record.config),
-        )
-        program = seccomp.program(seccomp.profile_of(security), names)
-        lowered = bundles.bundle(
-            request,
-            self._paths,
-            plan,
-            capabilities.mask(names),
-            program,
-            processors=os.cpu_count() or 1,
-        )
-        directory = self._paths.container_run(record.id)
-        try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            staging = directory / bundles.STAGING
-            staging.mkdir(exist_ok=True)
-            # The container's root stands in it, and is nobody on the host.
-            staging.chmod(0o755)
-            (directory / protocol.EXIT).unlink(missing_ok=True)
-            (directory / protocol.BUNDLE).write_bytes(protocol.encode(lowered))
-            self._paths.container(record.id).mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise MachineError(f"cannot write {error.filename}: {error.strerror}") from error
-
-    def _start_message(self, record: ContainerRecord) -> dict[str, Any]:
-        logging = record.config.logging
-        return {
-            "op": "start",
-            "id": record.id,
-            "run": str(self._paths.container_run(record.id)),
-            "log": str(self._paths.container_log(record.id)) if logging.driver != "none" else "",
-            "log_size": logging.max_size or LOG_SIZE,
-            "log_files": logging.max_file or LOG_FILES,
-            "tty": record.config.tty,
-            "stdin": record.config.stdin_open,
-        }
 
     # -- events
 
@@ -494,7 +375,7 @@ class Runtime:
         self._started.pop(record.id, None)
         self._drop_waiting(record.id)
         name = self._homes.pop(record.id, shim_name(record))
-        shim = self._shims.get(name)
+        shim = self._pool.get(name)
         if shim is not None:
             with contextlib.suppress(ShimGone, ContainerError):
                 await shim.call({"op": "forget", "id": record.id})
@@ -522,20 +403,24 @@ class Runtime:
         Raises Conflict when the container is not running or paused, ContainerError
         as `start` does.
         """
-        shim = self._shims.get(self._homes.get(record.id, ""))
+        shim = self._pool.get(self._homes.get(record.id, ""))
         if shim is None or record.id not in self._started:
             raise Conflict(f"container {record.config.name} is not running")
         if record.status is Status.PAUSED:
             raise Conflict(f"container {record.config.name} is paused")
-        message, session, theirs = self._exec_session(record, request)
-        number = message["session"]
+        session, theirs = execs.streams(request)
+        self._next_exec += 1
+        number = self._next_exec
+        self._execs[number] = session
         session.on_signal = lambda signum: shim.tell(
             {"op": "signal-exec", "session": number, "signal": int(signum)}
         )
         try:
+            wanted = execs.wanted(request)
+            message = {"op": "exec", "id": record.id, "session": number, "request": wanted}
             await shim.call(message, theirs)
         except BaseException as error:
-            self._execs.pop(message["session"], None)
+            self._execs.pop(number, None)
             session.end_streams()
             if isinstance(error, ShimGone):
                 raise Conflict(f"container {record.config.name} has lost its shim") from error
@@ -545,51 +430,13 @@ class Runtime:
                 os.close(fd)
         return session
 
-    def _exec_session(
-        self, record: ContainerRecord, request: ExecRequest
-    ) -> tuple[dict[str, Any], Session, tuple[int, ...]]:
-        """The message, our side of the streams, and the descriptors for the process."""
-        session = Session(tty=request.tty)
-        theirs: tuple[int, ...] = ()
-        if not request.tty:
-            if request.stdin:
-                stdin, writer = os.pipe2(os.O_CLOEXEC)
-            else:
-                stdin, writer = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1
-            session.stdin.give(writer)
-            reader_out, stdout = os.pipe2(os.O_CLOEXEC)
-            reader_err, stderr = os.pipe2(os.O_CLOEXEC)
-            session.add(STDOUT, reader_out)
-            session.add(STDERR, reader_err)
-            theirs = (stdin, stdout, stderr)
-        self._next_exec += 1
-        number = self._next_exec
-        self._execs[number] = session
-        wanted: dict[str, Any] = {
-            "argv": list(request.argv),
-            "env": list(request.env),
-            "tty": request.tty,
-            "size": [request.width, request.height] if request.width else None,
-            "init": False,
-            "first": False,
-        }
-        if request.working_dir:
-            wanted["cwd"] = request.working_dir
-        if request.user:
-            wanted["user"] = request.user
-        if request.privileged:
-            wanted["capabilities"] = capabilities.mask(capabilities.ALL)
-            wanted["seccomp"] = b""
-        message = {"op": "exec", "id": record.id, "session": number, "request": wanted}
-        return message, session, theirs
-
     async def attach(self, record: ContainerRecord) -> Session:
         """The main process's streams from now on.
 
         Before the start it waits for the first byte: nothing of the output is lost.
         """
         session, theirs = self._attach_pair(record)
-        shim = self._shims.get(self._homes.get(record.id, ""))
+        shim = self._pool.get(self._homes.get(record.id, ""))
         if shim is None or record.id not in self._started:
             self._waiting.setdefault(record.id, []).append((session, theirs))
             return session

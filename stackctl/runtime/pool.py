@@ -1,0 +1,101 @@
+"""The engine's connections to its shims: one a stack, started when it is first needed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+
+from stackctl.errors import ContainerError
+from stackctl.runtime import shims
+from stackctl.runtime.shims import OnEvent, Shim, ShimGone, ShimProgram
+from stackctl.state.paths import Paths
+
+
+class ShimPool:
+    """`on_gone(name)`: a connection broke; the shim was killed, or it has left."""
+
+    def __init__(
+        self, paths: Paths, program: ShimProgram, on_event: OnEvent, on_gone: Callable[[str], None]
+    ) -> None:
+        self._paths = paths
+        self._program = program
+        self._on_event = on_event
+        self._on_gone = on_gone
+        self._shims: dict[str, Shim] = {}
+        self._starting: dict[str, asyncio.Lock] = {}
+        self._pids: dict[int, int] = {}
+
+    def get(self, name: str) -> Shim | None:
+        return self._shims.get(name)
+
+    def close(self) -> None:
+        """Leave them; they go on."""
+        for shim in list(self._shims.values()):
+            shim.close()
+        for fd in self._pids.values():
+            asyncio.get_running_loop().remove_reader(fd)
+            os.close(fd)
+        self._pids.clear()
+
+    async def ensure(self, name: str) -> Shim:
+        """The shim of a stack, started when there is none. Returns before it is up."""
+        async with self._starting.setdefault(name, asyncio.Lock()):
+            shim = self._shims.get(name)
+            if shim is not None and shim.is_alive:
+                return shim
+            try:
+                shim = self.connect(name)
+                self.watch((await shim.call({"op": "list"}))["pid"])
+                return shim
+            except (OSError, ShimGone):
+                pass  # none there, or one that is about to leave
+            log = self._paths.root / "shim.log"
+            self.watch(shims.start_shim(self._paths.shim_socket(name), log, self._program))
+            return self.connect(name)
+
+    def connect(self, name: str) -> Shim:
+        shim = shims.connect(name, self._paths.shim_socket(name), self._on_event)
+        self._shims[name] = shim
+        shim.gone.add_done_callback(lambda _: self._gone(shim))
+        return shim
+
+    def watch(self, pid: int) -> None:
+        """Reap it when it ends, if it is our child."""
+        with contextlib.suppress(OSError):
+            fd = os.pidfd_open(pid)
+
+            def ended() -> None:
+                asyncio.get_running_loop().remove_reader(fd)
+                os.close(fd)
+                self._pids.pop(pid, None)
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+
+            if pid in self._pids:
+                os.close(fd)
+                return
+            self._pids[pid] = fd
+            asyncio.get_running_loop().add_reader(fd, ended)
+
+    def _gone(self, shim: Shim) -> None:
+        if self._shims.get(shim.name) is shim:
+            del self._shims[shim.name]
+        self._on_gone(shim.name)
+
+    async def close_stack(self, name: str) -> None:
+        """The last container of a stack has gone: its shim leaves."""
+        # Under the lock, or a start would be handed the shim that has just been told to leave.
+        async with self._starting.setdefault(name, asyncio.Lock()):
+            shim = self._shims.get(name)
+            if shim is None:
+                return
+            with contextlib.suppress(ShimGone, ContainerError):
+                reply = await shim.call({"op": "stop"})
+                if reply["stopped"]:
+                    await asyncio.shield(shim.gone)
+
+    async def close_all(self) -> None:
+        """No container is left in the engine: every shim leaves."""
+        await asyncio.gather(*(self.close_stack(name) for name in tuple(self._shims)))
