@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import os
+import ssl
+import subprocess
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -14,7 +16,8 @@ import pytest
 from stackctl.errors import ImageError, NotFound, NotPermitted
 from stackctl.image.reference import parse
 from stackctl.image.registry.credentials import Credentials, Keyring
-from stackctl.image.registry.http import Pauses, Unreachable
+from stackctl.image.registry.http import Http, Pauses, Unreachable
+from stackctl.image.registry.login import login, logout
 from stackctl.image.registry.manifest import Manifest, Platform, choose
 from stackctl.image.registry.manifest import parse as parse_manifest
 from stackctl.image.registry.pull import Pulled, Puller
@@ -352,6 +355,82 @@ class TestCredentials:
         found = keyring.get("reg.test")
         assert found is not None and found.password == "secret"
         assert keyring.drop("reg.test") and keyring.get("reg.test") is None
+
+
+class TestTls:
+    @pytest.fixture
+    def secured(self, tmp_path: Path) -> Iterator[FakeRegistry]:
+        """With a certificate that only its own CA vouches for (tmp_path/ca.crt)."""
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"]
+        command += ["ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=reg"]
+        command += ["-addext", "subjectAltName=IP:127.0.0.1"]
+        command += ["-keyout", f"{tmp_path}/key", "-out", f"{tmp_path}/ca.crt"]
+        subprocess.run(command, check=True, capture_output=True)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tmp_path / "ca.crt", tmp_path / "key")
+        with fake_registry(context) as made:
+            made.add_image(LAYER)
+            yield made
+
+    def settings(self, tmp_path: Path) -> Settings:
+        return Settings(certificates=(str(tmp_path / "certs.d"),))
+
+    def ask(self, registry: FakeRegistry, settings: Settings) -> int:
+        http = Http(settings, Pauses(lambda seconds: False))
+        with http.request("GET", f"https://{registry.address}/v2/app/manifests/1") as answer:
+            return answer.status
+
+    def test_an_unknown_certificate_is_refused(self, secured: FakeRegistry, tmp_path: Path) -> None:
+        with pytest.raises(Unreachable, match="certificate is not accepted"):
+            self.ask(secured, self.settings(tmp_path))
+        assert not secured.requests
+
+    def test_an_own_ca(self, secured: FakeRegistry, tmp_path: Path) -> None:
+        place = tmp_path / "certs.d" / secured.address
+        place.mkdir(parents=True)
+        (tmp_path / "ca.crt").rename(place / "ca.crt")
+        assert self.ask(secured, self.settings(tmp_path)) == 200
+
+    def test_an_insecure_registry_may_have_any(self, secured: FakeRegistry, bed: Bed) -> None:
+        assert bed.pull(secured.name()).changed
+
+    def test_no_way_down_from_https(
+        self, secured: FakeRegistry, registry: FakeRegistry, bed: Bed
+    ) -> None:
+        registry.content = dict(secured.content)
+
+        def meddle(handler: BaseHTTPRequestHandler, request: Request) -> bool:
+            if "/blobs/" not in request.path:
+                return False
+            where = f"http://{registry.address}{request.path}"
+            answer(handler, 307, b"", {"Location": where})
+            return True
+
+        secured.meddle = meddle
+        with pytest.raises(Unreachable, match="https to http"):
+            bed.pull(secured.name())
+        assert not registry.requests
+
+
+def test_logging_in_asks_the_registry_first(registry: FakeRegistry, bed: Bed) -> None:
+    right = "Basic " + base64.b64encode(b"me:right").decode()
+
+    def meddle(handler: BaseHTTPRequestHandler, request: Request) -> bool:
+        if request.headers.get("authorization") == right:
+            answer(handler, 200, b"{}")
+        else:
+            answer(handler, 401, b"", {"WWW-Authenticate": 'Basic realm="x"'})
+        return True
+
+    registry.meddle = meddle
+    with pytest.raises(NotPermitted):
+        login(bed.environment, registry.address, "me", "wrong")
+    assert Keyring(bed.environment).get(registry.address) is None
+    login(bed.environment, f"http://{registry.address}/v2/", "me", "right")
+    found = Keyring(bed.environment).get(registry.address)
+    assert found is not None and found.password == "right"
+    assert logout(bed.environment, registry.address)
+    assert not logout(bed.environment, registry.address)
 
 
 def test_mirrors_come_first_and_may_fail(registry: FakeRegistry, bed: Bed) -> None:
