@@ -37,6 +37,8 @@ class Invocation:
     project_directory: str = ""
     progress: str = "auto"
     host: str = ""
+    #: Nothing may change: only verbs that look get through (see ReadOnly).
+    dry_run: bool = False
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -49,7 +51,12 @@ class Invocation:
     @cached_property
     def client(self) -> Client:
         """The engine, started if need be. Raises EngineUnreachable."""
-        return self.connect(start=True)
+        client = self.connect(start=True)
+        if not self.dry_run:
+            return client
+        from stackctl.cli.readonly import ReadOnly
+
+        return ReadOnly(client)
 
     def connect(self, *, start: bool) -> Client:
         paths, may_start = engine_paths(self.host, self.environment)

@@ -150,6 +150,13 @@ COMMANDS: Mapping[str, Entry] = {
     "config": Entry("config"),
     "schema": Entry("config"),
     "ls": Entry("ls"),
+    "create": Entry("shape"),
+    "scale": Entry("shape"),
+    "attach": Entry("of_stack"),
+    "stats": Entry("of_stack"),
+    "volumes": Entry("of_stack"),
+    "completion": Entry("completion"),
+    "publish": Entry("completion"),
     "build": Entry("build"),
     "version": Entry("about"),
     "info": Entry("about"),
@@ -163,10 +170,7 @@ COMMANDS: Mapping[str, Entry] = {
 }
 
 #: Commands of docker compose that will come; a clear word is better than "no such command".
-NOT_YET = (
-    *("attach", "bridge", "commit", "completion", "create", "export"),
-    *("publish", "scale", "stats", "volumes", "watch"),
-)
+NOT_YET = (*("bridge", "commit", "export", "watch"),)
 
 
 class LazyGroup(TyperGroup):
@@ -295,6 +299,18 @@ def application() -> "Command":
                 help="Progress: auto, tty, plain, quiet.",
             ),
         ] = "auto",
+        parallel: Annotated[
+            int,
+            typer.Option(
+                "--parallel", metavar="N", help="For compose's sake: the plan says what goes first."
+            ),
+        ] = -1,
+        dry_run: Annotated[
+            bool, typer.Option("--dry-run", help="Show what would be done and do nothing.")
+        ] = False,
+        compatibility: Annotated[
+            bool, typer.Option("--compatibility", help="For compose's sake; has no effect.")
+        ] = False,
         host: Annotated[
             str,
             typer.Option(
@@ -327,6 +343,7 @@ def application() -> "Command":
             project_directory=project_directory,
             progress=progress,
             host=host,
+            dry_run=dry_run,
         )
 
     return get_command(app)

@@ -32,6 +32,7 @@ from stackctl.daemon.verbs.logs import Logs
 from stackctl.daemon.verbs.network import NetworkVerbs
 from stackctl.daemon.verbs.run import RunVerb
 from stackctl.daemon.verbs.show import ShowVerbs
+from stackctl.daemon.verbs.planning import Planning
 from stackctl.daemon.verbs.stack import StackVerbs
 from stackctl.daemon.verbs.system import SystemVerbs
 from stackctl.daemon.verbs.volume import VolumeVerbs
@@ -81,7 +82,7 @@ class Service:
         self._verbs: dict[str, Verb] = {
             "up": stack.up,
             "down": stack.down,
-            "plan": stack.plan,
+            "plan": Planning(projects).plan,
             "run": run.run,
             "build": self._build,
             "start": lifecycle.start,

@@ -94,6 +94,7 @@ def shown(stack: Stack, format: str, services: Sequence[str] = ()) -> dict[str, 
     profiles.check(stack)
     every = {**stack.services, **stack.disabled}
     return {
+        "name": stack.name,
         "text": as_text(stack, format),
         "services": list(stack.services),
         "volumes": list(stack.volumes),

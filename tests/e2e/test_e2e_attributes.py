@@ -192,3 +192,35 @@ services:
     assert one[:3] == other[:3]
     assert one[3] != other[3]
     stack.down()
+
+
+SMALL = """\
+services:
+  web: {image: stackctl/host, command: sleep infinity, init: true, volumes: ["data:/d"]}
+volumes: {data: }
+"""
+
+
+def test_a_saved_plan_is_carried_out_or_refused(stack: Stack) -> None:
+    stack.write(SMALL)
+    assert stack.run("plan", "--out", "plan.json").code == 2
+    stack.ok("up", "-d", "--plan", "plan.json")
+    # It has been done: what there would be to do now is something else.
+    again = stack.run("up", "-d", "--plan", "plan.json")
+    assert again.code == 1 and "has changed since the plan was made" in again.err
+    assert stack.ids().keys() == {"app-web-1"}
+    stack.down()
+
+
+def test_create_scale_and_volumes(stack: Stack) -> None:
+    stack.write(SMALL)
+    stack.ok("--dry-run", "up", "-d")
+    assert stack.states() == {}
+    stack.ok("create")
+    assert stack.states() == {"app-web-1": "created"}
+    stack.ok("scale", "web=2")
+    assert stack.states() == {"app-web-1": "running", "app-web-2": "running"}
+    assert stack.ok("volumes", "-q").out.split() == ["app_data"]
+    assert stack.ok("volumes", "-q", "web").out.split() == ["app_data"]
+    assert stack.ok("stats", "--no-stream", "--format", "json").out.count("app-web-") == 2
+    stack.down()

@@ -111,7 +111,7 @@ def config(
             raise
         # For programs: every mistake with its file, line and column.
         several = getattr(error, "errors", ()) or (error,)
-        print(json.dumps({"errors": [each.to_json() for each in several]}, indent=2))
+        run.console.out(json.dumps({"errors": [each.to_json() for each in several]}, indent=2))
         return error.exit_code
     if output:
         with open(output, "w", encoding="utf-8") as file:

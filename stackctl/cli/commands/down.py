@@ -29,6 +29,11 @@ def down(
     body = run.body(
         services=services or [], volumes=volumes, remove_orphans=remove_orphans, timeout=timeout
     )
+    if run.dry_run:
+        from stackctl.cli.commands.plan import show_plan
+
+        show_plan(run, "down", body)
+        return 0
     result, board = carry_out(run, "down", body, "down")
     if run.progress != "quiet":
         elapsed = seconds(time.monotonic() - began)

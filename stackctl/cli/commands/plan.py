@@ -42,6 +42,9 @@ def plan(
     volumes: Annotated[
         bool, typer.Option("-v", "--volumes", help="With --for down: volumes too.")
     ] = False,
+    out: Annotated[
+        str, typer.Option("--out", metavar="FILE", help="Write it down for `up --plan FILE`.")
+    ] = "",
     json: Json = False,
 ) -> int:
     """Print what `up` would do and why, and do nothing.
@@ -53,6 +56,7 @@ def plan(
             invocation(ctx),
             direction,
             json=json,
+            out=out,
             services=services or [],
             scale=scale or (),
             force_recreate=force_recreate,
@@ -73,6 +77,7 @@ def _plan(
     direction: str,
     *,
     json: bool,
+    out: str,
     scale: Sequence[str],
     volumes: bool,
     **flags: object,
@@ -81,17 +86,23 @@ def _plan(
     if volumes and direction == "up":
         raise UsageError("--volumes needs --for down")
     body = run.body(scale=scales(scale), volumes=volumes, **flags)
-    return CHANGES if show_plan(run, direction, body, json=json) else 0
+    if out and direction == "down":
+        raise UsageError("--out is for `up`")
+    return CHANGES if show_plan(run, direction, body, json=json, out=out) else 0
 
 
 def show_plan(
-    run: Invocation, direction: str, body: dict[str, object], *, json: bool = False
+    run: Invocation, direction: str, body: dict[str, object], *, json: bool = False, out: str = ""
 ) -> bool:
     """Ask for the plan and print it; True when it has steps."""
     found: dict[str, object] = {}
     for message in run.client.stream("plan", {**body, "for": direction}):
         if not warned(run, message) and message["type"] == "plan":
             found = message
+    if out:
+        from stackctl.cli.planfile import write_plan
+
+        write_plan(out, found, body)
     if json:
         run.console.out(plan_json(found))
     else:

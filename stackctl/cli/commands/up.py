@@ -79,6 +79,12 @@ def up(
     timestamps: Annotated[
         bool, typer.Option("--timestamps", help="Print the time before each line.")
     ] = False,
+    plan: Annotated[
+        str,
+        typer.Option(
+            "--plan", metavar="FILE", help="Do what `plan --out FILE` wrote, or refuse when stale."
+        ),
+    ] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done and do nothing.")
     ] = False,
@@ -106,6 +112,14 @@ def up(
         )
     )
     run = invocation(ctx)
+    dry_run = dry_run or run.dry_run
+    expected: dict[str, object] = {}
+    if plan:
+        from stackctl.cli.planfile import read_plan
+
+        expected = read_plan(plan)
+        if services or scale or force_recreate or no_recreate or no_deps or remove_orphans:
+            raise UsageError("--plan applies a plan as it is: no services, no flags that change it")
     body = run.body(
         services=services or [],
         detach=detached,
@@ -125,13 +139,14 @@ def up(
         no_attach=no_attach or [],
         dry_run=dry_run,
     )
+    body.update(expected)
     if dry_run:
         from stackctl.cli.commands.plan import show_plan
 
         show_plan(run, "up", body)
         return 0
     if detached:
-        return _detached(run, body, quiet_summary=no_start)
+        return bring_up(run, body, quiet_summary=no_start)
     from stackctl.cli.attached import AttachedUp, Attachment
 
     flags = Attachment(
@@ -155,7 +170,8 @@ def _check(conflicts: tuple[tuple[bool, str], ...]) -> None:
             )
 
 
-def _detached(run: Invocation, body: dict[str, object], *, quiet_summary: bool) -> int:
+def bring_up(run: Invocation, body: dict[str, object], *, quiet_summary: bool) -> int:
+    """Carry `up` out with its progress and come back; `create` and `scale` are that, too."""
     from stackctl.cli.steps import carry_out
     from stackctl.cli.summary import print_summary
 

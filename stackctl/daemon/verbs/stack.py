@@ -14,14 +14,23 @@ from stackctl.daemon.jobs import EMIT, Emit, Jobs, Message
 from stackctl.daemon.projects import Project, Projects
 from stackctl.daemon.verbs.asking import caller
 from stackctl.daemon.verbs.logs import Logs
-from stackctl.errors import ContainerError, OperationFailed, StackctlError
+from stackctl.daemon.verbs.planning import (
+    Planning,
+    down_plan,
+    plan_message,
+    up_policy,
+    warning_messages,
+)
+from stackctl.errors import ContainerError, OperationFailed
 from stackctl.image.service import CALLER
 from stackctl.model.container import Status
 from stackctl.model.record import ContainerRecord, StackRecord
 from stackctl.scheduler import show
-from stackctl.scheduler.desired import Desired, DownPolicy, Observed, Recreate, UpPolicy
+from stackctl.scheduler.desired import Desired, Observed, UpPolicy
 from stackctl.scheduler.executor import StepProgress
 from stackctl.scheduler.ops import BuildImage, Plan, PullImage, StartContainer, WaitHealthy
+
+__all__ = ["StackVerbs", "carry_out", "plan_message", "step_message", "warning_messages"]
 
 #: A process that cannot live (a wrong flag, a missing file) ends within this time of its
 #: start: `up -d` looks once more then, so that it fails instead of leaving a dead service.
@@ -37,6 +46,8 @@ class StackVerbs:
         self._engine = engine
         self._jobs = jobs
         self._logs = logs
+        #: It knows no engine: what it is asked changes nothing.
+        self._planning = Planning(projects)
 
     # -- verbs
 
@@ -46,7 +57,7 @@ class StackVerbs:
         for warning in warning_messages(project):
             yield warning
         if body.get("dry_run"):
-            async for message in self.plan(body):
+            async for message in self._planning.plan(body):
                 yield message
             return
 
@@ -68,11 +79,11 @@ class StackVerbs:
     async def down(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """Stop and remove what the project has; needs no stack file."""
         name = await self._projects.name(body)
-        policy = await self._down_policy(body)
+        policy = await self._planning.down_policy(body)
 
         async def work(emit: Emit) -> Message:
             observed = self._projects.observe(name)
-            plan = _down_plan(observed, policy)
+            plan = down_plan(observed, policy)
             await carry_out(plan, self._engine, emit)
             if not self._parts.registry.of_project(name):
                 self._parts.registry.store.delete_stack(name)
@@ -82,39 +93,19 @@ class StackVerbs:
         async for message in self._jobs.begin(name, work, cancel_before=True).messages():
             yield message
 
-    async def plan(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        """The plan alone: exit code 0 when there is nothing to do, 2 when there is."""
-        if body.get("for") == "down":
-            name = await self._projects.name(body)
-            plan = _down_plan(self._projects.observe(name), await self._down_policy(body))
-        else:
-            project = await self._projects.load(body, activate=body.get("services") or ())
-            for warning in warning_messages(project):
-                yield warning
-            plan, _, _ = await self._up_plan(project, body)
-        yield plan_message(plan)
-        yield {"type": "result", "exit_code": 2 if plan else 0}
-
     # -- how
 
     async def _up_plan(
-        self, project: Project, body: Mapping[str, Any], emit: Emit | None = None
+        self, project: Project, body: Mapping[str, Any], emit: Emit
     ) -> tuple[Plan, Desired, Observed]:
-        """What there is to do. With `emit`, images that it takes are pulled first: only with
-        them is it known what the containers have to be; without, the pulls are planned too."""
-        from stackctl.daemon.build_wishes import with_builds
+        """What there is to do. Images that it takes are pulled first: only with them is it
+        known what the containers have to be."""
         from stackctl.scheduler.plan import up_plan
 
         policy = up_policy(body)
-        scale = {str(k): int(v) for k, v in (body.get("scale") or {}).items()}
         for _ in range(2):
-            desired, here = await self._projects.resolved(
-                project, scale=scale, services=policy.services
-            )
-            desired = _with_policy(desired, str(body.get("pull") or ""))
-            desired = with_builds(desired, project.stack, body)
-            observed = self._projects.observe(project.name, here)
-            if emit is None or policy.pulled:
+            desired, observed = await self._planning.look(project, body)
+            if policy.pulled:
                 break
             pulled = await self._pull(desired, observed, policy, body, emit)
             if not pulled:
@@ -154,6 +145,8 @@ class StackVerbs:
         # The shim's interpreter starts while we plan.
         warm = asyncio.ensure_future(self._parts.runtime.ensure_shim(project.name))
         try:
+            if body.get("expected"):
+                await self._planning.expect(project, body)
             plan, desired, observed = await self._up_plan(project, body, emit)
             self._remember(project)
             for text in notices(desired, observed, up_policy(body)):
@@ -229,22 +222,6 @@ class StackVerbs:
         if known is None or replace(known, updated_at=now) != record:
             store.put_stack(record)
 
-    async def _down_policy(self, body: Mapping[str, Any]) -> DownPolicy:
-        timeout = body.get("timeout")
-        try:
-            stack = (await self._projects.load(body)).stack
-            known = frozenset(stack.services) | frozenset(stack.disabled)
-        except StackctlError:
-            # Without a file, or with one that is wrong, all that the project has goes.
-            known = None
-        return DownPolicy(
-            known=known,
-            services=tuple(body.get("services") or ()),
-            volumes=bool(body.get("volumes")),
-            remove_orphans=bool(body.get("remove_orphans")),
-            timeout=float(timeout) if timeout is not None else None,
-        )
-
 
 async def carry_out(plan: Plan, engine: Engine, emit: Emit) -> None:
     """Execute a plan, telling each step; raises the first failure with its cause."""
@@ -263,51 +240,6 @@ async def carry_out(plan: Plan, engine: Engine, emit: Emit) -> None:
             details=error.details,
         ) from error
     report.raise_failure()
-
-
-def up_policy(body: Mapping[str, Any]) -> UpPolicy:
-    recreate = Recreate.CHANGED
-    if body.get("force_recreate"):
-        recreate = Recreate.FORCE
-    elif body.get("no_recreate"):
-        recreate = Recreate.NEVER
-    timeout = body.get("timeout")
-    return UpPolicy(
-        services=tuple(body.get("services") or ()),
-        recreate=recreate,
-        remove_orphans=bool(body.get("remove_orphans")),
-        no_deps=bool(body.get("no_deps")),
-        start=not body.get("no_start"),
-        wait=bool(body.get("wait")),
-        build=bool(body.get("build")),
-        timeout=float(timeout) if timeout is not None else None,
-        renew_anonymous_volumes=bool(body.get("renew_anon_volumes")),
-    )
-
-
-def _with_policy(desired: Desired, policy: str) -> Desired:
-    """`up --pull always|missing|never` overrides what the services say."""
-    if not policy or policy == "policy":
-        return desired
-    services = tuple(replace(service, pull_policy=policy) for service in desired.services)
-    return replace(desired, services=services)
-
-
-def _down_plan(observed: Observed, policy: DownPolicy) -> Plan:
-    from stackctl.scheduler.plan import down_plan
-
-    return down_plan(observed, policy)
-
-
-def warning_messages(project: Project) -> list[Message]:
-    return [
-        {"type": "warning", "text": notice.text, "place": str(notice.place or "")}
-        for notice in project.warnings
-    ]
-
-
-def plan_message(plan: Plan) -> Message:
-    return {"type": "plan", **show.to_json(plan)}
 
 
 def step_message(progress: StepProgress) -> Message:

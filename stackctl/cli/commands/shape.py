@@ -1,0 +1,77 @@
+"""stackctl create, scale: how many containers there are, without following them."""
+
+from typing import Annotated
+
+import typer
+
+from stackctl.cli.commands.up import bring_up
+from stackctl.cli.invocation import invocation
+from stackctl.cli.options import Services
+from stackctl.cli.values import one_of, scales
+from stackctl.errors import UsageError
+
+
+def create(
+    ctx: typer.Context,
+    services: Services = None,
+    build: Annotated[
+        bool, typer.Option("--build", help="Build images even when they are there.")
+    ] = False,
+    force_recreate: Annotated[
+        bool, typer.Option("--force-recreate", help="Recreate containers that have not changed.")
+    ] = False,
+    no_recreate: Annotated[
+        bool, typer.Option("--no-recreate", help="Leave existing containers as they are.")
+    ] = False,
+    pull: Annotated[
+        str, typer.Option("--pull", metavar="WHEN", help="always, missing or never.")
+    ] = "",
+    remove_orphans: Annotated[
+        bool,
+        typer.Option("--remove-orphans", help="Remove containers of services not in the file."),
+    ] = False,
+    scale: Annotated[
+        list[str] | None,
+        typer.Option("--scale", metavar="SERVICE=N", help="Number of replicas; repeatable."),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("-y", "--yes", help="Nothing is asked.", hidden=True)
+    ] = False,
+) -> int:
+    """Create the containers of services and start none."""
+    if pull:
+        one_of("--pull", pull, ("always", "missing", "never", "if_not_present"))
+    if force_recreate and no_recreate:
+        raise UsageError("--force-recreate and --no-recreate do not go together")
+    run = invocation(ctx)
+    body = run.body(
+        services=services or [],
+        detach=True,
+        no_start=True,
+        build=build,
+        force_recreate=force_recreate,
+        no_recreate=no_recreate,
+        pull=pull,
+        remove_orphans=remove_orphans,
+        scale=scales(scale or ()),
+    )
+    return bring_up(run, body, quiet_summary=True)
+
+
+def scale(
+    ctx: typer.Context,
+    counts: Annotated[
+        list[str],
+        typer.Argument(metavar="SERVICE=N...", help="How many containers each has."),
+    ],
+    no_deps: Annotated[
+        bool, typer.Option("--no-deps", help="Do not start services that others depend on.")
+    ] = False,
+) -> int:
+    """Have so many containers of services."""
+    run = invocation(ctx)
+    wanted = scales(counts)
+    body = run.body(
+        services=list(wanted), scale=wanted, detach=True, no_recreate=True, no_deps=no_deps
+    )
+    return bring_up(run, body, quiet_summary=False)

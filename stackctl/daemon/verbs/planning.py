@@ -1,0 +1,124 @@
+"""plan: what `up` or `down` would do. Knows no engine, so that it cannot change anything."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from stackctl.daemon.jobs import Message
+from stackctl.daemon.projects import Project, Projects
+from stackctl.errors import Conflict, StackctlError
+from stackctl.scheduler import show
+from stackctl.scheduler.desired import Desired, DownPolicy, Observed, Recreate, UpPolicy
+from stackctl.scheduler.fingerprint import fingerprint
+from stackctl.scheduler.ops import Plan
+
+
+class Planning:
+    """Looks and compares; also for `up --dry-run`."""
+
+    def __init__(self, projects: Projects) -> None:
+        self._projects = projects
+
+    async def plan(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """The plan alone: exit code 0 when there is nothing to do, 2 when there is."""
+        if body.get("for") == "down":
+            name = await self._projects.name(body)
+            plan = down_plan(self._projects.observe(name), await self.down_policy(body))
+        else:
+            project = await self._projects.load(body, activate=body.get("services") or ())
+            for warning in warning_messages(project):
+                yield warning
+            plan, _, _ = await self.up(project, body)
+        yield plan_message(plan)
+        yield {"type": "result", "exit_code": 2 if plan else 0}
+
+    async def look(self, project: Project, body: Mapping[str, Any]) -> tuple[Desired, Observed]:
+        """What is wanted, with the flags of the command, and what there is."""
+        from stackctl.daemon.build_wishes import with_builds
+
+        scale = {str(k): int(v) for k, v in (body.get("scale") or {}).items()}
+        services = tuple(body.get("services") or ())
+        desired, here = await self._projects.resolved(project, scale=scale, services=services)
+        desired = _with_policy(desired, str(body.get("pull") or ""))
+        desired = with_builds(desired, project.stack, body)
+        return desired, self._projects.observe(project.name, here)
+
+    async def up(self, project: Project, body: Mapping[str, Any]) -> tuple[Plan, Desired, Observed]:
+        """The plan, with the pulls and builds that it would begin with."""
+        from stackctl.scheduler.plan import up_plan
+
+        desired, observed = await self.look(project, body)
+        return up_plan(desired, observed, up_policy(body)), desired, observed
+
+    async def expect(self, project: Project, body: Mapping[str, Any]) -> None:
+        """Raises Conflict when the plan is another one than the caller has seen."""
+        plan, _, _ = await self.up(project, body)
+        if fingerprint(plan) != body.get("expected"):
+            raise Conflict(
+                f'project "{project.name}" has changed since the plan was made',
+                hint="look at the new plan: stackctl plan",
+                details=tuple(show.render(plan).splitlines()),
+            )
+
+    async def down_policy(self, body: Mapping[str, Any]) -> DownPolicy:
+        timeout = body.get("timeout")
+        try:
+            stack = (await self._projects.load(body)).stack
+            known = frozenset(stack.services) | frozenset(stack.disabled)
+        except StackctlError:
+            # Without a file, or with one that is wrong, all that the project has goes.
+            known = None
+        return DownPolicy(
+            known=known,
+            services=tuple(body.get("services") or ()),
+            volumes=bool(body.get("volumes")),
+            remove_orphans=bool(body.get("remove_orphans")),
+            timeout=float(timeout) if timeout is not None else None,
+        )
+
+
+def up_policy(body: Mapping[str, Any]) -> UpPolicy:
+    recreate = Recreate.CHANGED
+    if body.get("force_recreate"):
+        recreate = Recreate.FORCE
+    elif body.get("no_recreate"):
+        recreate = Recreate.NEVER
+    timeout = body.get("timeout")
+    return UpPolicy(
+        services=tuple(body.get("services") or ()),
+        recreate=recreate,
+        remove_orphans=bool(body.get("remove_orphans")),
+        no_deps=bool(body.get("no_deps")),
+        start=not body.get("no_start"),
+        wait=bool(body.get("wait")),
+        build=bool(body.get("build")),
+        timeout=float(timeout) if timeout is not None else None,
+        renew_anonymous_volumes=bool(body.get("renew_anon_volumes")),
+    )
+
+
+def down_plan(observed: Observed, policy: DownPolicy) -> Plan:
+    from stackctl.scheduler import plan
+
+    return plan.down_plan(observed, policy)
+
+
+def _with_policy(desired: Desired, policy: str) -> Desired:
+    """`up --pull always|missing|never` overrides what the services say."""
+    if not policy or policy == "policy":
+        return desired
+    services = tuple(replace(service, pull_policy=policy) for service in desired.services)
+    return replace(desired, services=services)
+
+
+def warning_messages(project: Project) -> list[Message]:
+    return [
+        {"type": "warning", "text": notice.text, "place": str(notice.place or "")}
+        for notice in project.warnings
+    ]
+
+
+def plan_message(plan: Plan) -> Message:
+    return {"type": "plan", **show.to_json(plan), "fingerprint": fingerprint(plan)}

@@ -1,0 +1,98 @@
+"""The rest of docker compose's commands and flags: what is sent for them, what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def done(engine: Any, verb: str) -> None:
+    engine.answers[verb] = [{"type": "result", "exit_code": 0, "containers": []}]
+
+
+def test_create_and_scale_are_ups(cli: Any, engine: Any) -> None:
+    done(engine, "up")
+    assert cli("create", "--force-recreate", "web").code == 0
+    assert cli("scale", "web=3", "db=1", "--no-deps").code == 0
+    first, second = engine.bodies("up")
+    assert (first["no_start"], first["services"], first["force_recreate"]) == (True, ["web"], True)
+    assert second["scale"] == {"web": 3, "db": 1}
+    assert (second["services"], second["no_deps"], second["no_recreate"]) == (
+        ["web", "db"],
+        True,
+        True,
+    )
+    assert cli("scale", "web").code == 2
+
+
+def test_a_plan_is_written_and_carried_out_as_it_is(cli: Any, engine: Any, tmp_path: Path) -> None:
+    engine.answers["plan"] = [
+        {
+            "type": "plan",
+            "project": "p",
+            "fingerprint": "sha256:1",
+            "steps": [
+                {
+                    "number": 1,
+                    "op": "StartContainer",
+                    "target": "p-web-1",
+                    "service": "web",
+                    "cause": "not found",
+                    "after": [],
+                }
+            ],
+        },
+        {"type": "result", "exit_code": 2},
+    ]
+    done(engine, "up")
+    file = tmp_path / "plan.json"
+    assert cli("plan", "--out", str(file), "--scale", "web=2", "web").code == 2
+    written = json.loads(file.read_text())
+    assert written["steps"][0]["target"] == "p-web-1"
+    assert "environment" not in written["stack"]
+    assert cli("up", "-d", "--plan", str(file)).code == 0
+    (sent,) = engine.bodies("up")
+    assert (sent["expected"], sent["scale"], sent["services"]) == ("sha256:1", {"web": 2}, ["web"])
+    assert cli("up", "-d", "--plan", str(file), "db").code == 2
+    (tmp_path / "no.json").write_text("{}")
+    assert cli("up", "-d", "--plan", str(tmp_path / "no.json")).code == 2
+    assert cli("up", "-d", "--plan", str(tmp_path / "missing")).code == 2
+
+
+@pytest.mark.parametrize("command", [("up", "-d"), ("down",)])
+def test_a_dry_run_asks_for_the_plan_alone(cli: Any, engine: Any, command: tuple[str, ...]) -> None:
+    engine.answers["plan"] = [
+        {"type": "plan", "project": "p", "steps": []},
+        {"type": "result", "exit_code": 0},
+    ]
+    outcome = cli("--dry-run", *command)
+    assert (outcome.code, outcome.out) == (0, "p: nothing to do\n")
+    assert engine.bodies("plan")[0]["for"] == command[0]
+    assert not engine.bodies(command[0])
+
+
+@pytest.mark.parametrize("command", ["stop", "start", "restart", "kill", "pause", "create"])
+def test_in_a_dry_run_nothing_that_changes_is_sent(cli: Any, engine: Any, command: str) -> None:
+    outcome = cli("--dry-run", command)
+    assert outcome.code == 2
+    assert "cannot be tried" in outcome.err
+    assert not any(engine.bodies(verb) for verb in ("stop", "start", "restart", "kill", "up"))
+
+
+def test_mistakes_for_programs(cli: Any, engine: Any, tmp_path: Path) -> None:
+    engine.unreachable = True
+    file = tmp_path / "stack.yaml"
+    file.write_text("services:\n  web: {image: x, imag: x}\n")
+    outcome = cli("-f", str(file), "config", "--format", "json", "-q")
+    assert outcome.code == 1
+    errors = json.loads(outcome.out)["errors"]
+    assert errors[0]["place"] == [str(file), 2, 19]
+    assert errors[0]["hint"] == 'did you mean "image"?'
+
+
+def test_publishing_is_refused_with_a_reason(cli: Any) -> None:
+    outcome = cli("publish")
+    assert outcome.code == 2 and "not published" in outcome.err
