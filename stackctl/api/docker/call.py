@@ -143,6 +143,10 @@ class Filters:
             found[name] = _values(name, values)
         return cls(found)
 
+    def __bool__(self) -> bool:
+        """Whether anything is narrowed at all."""
+        return any(self._values.values())
+
     def __contains__(self, name: str) -> bool:
         return bool(self._values.get(name))
 
