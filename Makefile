@@ -74,6 +74,9 @@ vmtest: .venv/ready-dev
 bench: .venv/ready-run
 	@$(BIN)/python tests/bench/main.py $(BENCH)
 
+bench-net: .venv/ready-dev
+	@$(BIN)/python tests/bench/net.py
+
 fuzz: .venv/ready-dev
 	@SECONDS_OF_FUZZING=$(SECONDS_OF_FUZZING) PYTHONPATH=. $(BIN)/python tests/fuzz_dns.py
 

@@ -101,6 +101,7 @@ class Net:
         self._titles: dict[str, str] = {}
         self._watch: RulesWatch | None = None
         self._witness: Any = None
+        self._watching = asyncio.Lock()
 
     # --- life ---------------------------------------------------------------------
 
@@ -150,14 +151,18 @@ class Net:
 
     async def _keep_watch(self) -> None:
         """Looks after the table and the keeper from now on."""
-        if self._watch is None:
-            port = await self._worker.run(lambda: self._kernel.port)
-            self._watch = RulesWatch(self._paths.nft_table, self._repair)
-            self._watch.start(port)
-        if self._witness is None:
-            self._witness = await self._worker.run(self._kernel.keeper.witness)
-            if self._witness is not None:
-                asyncio.get_running_loop().add_reader(self._witness, self._keeper_died)
+        if self._watch is not None and self._witness is not None:
+            return
+        # Many starts come at once: one watch and one witness are enough.
+        async with self._watching:
+            if self._watch is None:
+                port = await self._worker.run(lambda: self._kernel.port)
+                self._watch = RulesWatch(self._paths.nft_table, self._repair)
+                self._watch.start(port)
+            if self._witness is None:
+                self._witness = await self._worker.run(self._kernel.keeper.witness)
+                if self._witness is not None:
+                    asyncio.get_running_loop().add_reader(self._witness, self._keeper_died)
 
     def _stop_watching(self) -> None:
         if self._watch is not None:

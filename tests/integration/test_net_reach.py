@@ -316,6 +316,8 @@ def test_many_changes_at_once(tmp_path: Path) -> None:
             front = await it.network("front")
             names = [f"c{n}" for n in range(12)]
             await asyncio.gather(*(it.container(name, front) for name in names))
+            # However many begin at once, the keeper is watched by one connection.
+            assert len(_connections(paths.keeper_socket)) <= 2
             ports = await asyncio.gather(
                 *(it.publish("c0", 9000 + n) for n in range(100)),
             )
@@ -326,3 +328,10 @@ def test_many_changes_at_once(tmp_path: Path) -> None:
             await asyncio.gather(*(it.net.detach(name) for name in names))
 
     run(scenario, tmp_path)
+
+
+def _connections(path: Path) -> list[str]:
+    """The keeper's ends of connections to its socket (unix(7))."""
+    with open("/proc/thread-self/net/unix") as file:
+        lines = [line.split() for line in file]
+    return [w[6] for w in lines if len(w) > 7 and w[7] == str(path) and w[5] == "03"]
