@@ -200,7 +200,7 @@ def test_told_to_end_it_restores_the_terminal(engine: Any, terminal: Any) -> Non
 
     session = _session(engine, process, tty=True)
     standard = Standard(stdin=inner, stdout=inner, stderr=inner)
-    assert interact(engine, session, standard, stdin=False) == 128 + signal.SIGTERM
+    assert interact(engine, session, standard, stdin=True) == 128 + signal.SIGTERM
     assert termios.tcgetattr(inner) == before
 
 
