@@ -87,6 +87,12 @@ class Copies:
     name = "vfs"
 
     def prepare(self, writable: Path, parts: Sequence[Part]) -> Snapshot:
+        if any(part.target != "/" for part in parts):
+            # A container that may write needs a copy, and this one is all of the machine's /usr.
+            raise UsageError(
+                f"stackctl/host cannot be had with the storage driver {self.name}",
+                hint="STACKCTL_STORAGE_DRIVER=overlay, or another image",
+            )
         mounts: list[RootMount] = []
         for number, part in enumerate(parts):
             home = writable / str(number)

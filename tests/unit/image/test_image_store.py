@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stackctl.errors import Conflict, ImageError, NotFound
+from stackctl.errors import Conflict, ImageError, NotFound, UsageError
 from stackctl.image.archive import history, import_root, load, save
 from stackctl.image.changes import apply_changes
 from stackctl.image.compress import compressed
@@ -224,6 +224,12 @@ class TestUnpacked:
         assert sorted(os.listdir(f"{mount.source}/etc")) == ["b", "c"]
         assert os.readlink(f"{mount.source}/l") == "etc"
         assert os.stat(f"{mount.source}/tmp").st_mode & 0o7777 == 0o777
+
+
+def test_vfs_does_not_copy_the_machine(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="stackctl/host"):
+        Copies().prepare(tmp_path / "c", [Part("/", ("/x",)), Part("/usr", ("/usr",))])
+    assert not (tmp_path / "c").exists()
 
 
 class TestVerify:
