@@ -85,6 +85,7 @@ def wish(stack: Stack, name: str, body: Mapping[str, Any]) -> BuildRequest:
         pull=bool(build.pull or body.get("pull")),
         platforms=tuple(build.platforms),
         network=build.network or "default",
+        privileged=bool(build.privileged),
         extra_hosts=_hosts(build.extra_hosts),
         shm_size=build.shm_size or 0,
         cache_from=tuple(_cache(base, c) for c in build.cache_from if "type=" in c),

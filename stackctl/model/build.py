@@ -29,6 +29,10 @@ class BuildRequest:
     pull: bool = False
     platforms: tuple[str, ...] = ()
     network: str = "default"
+    #: What a Dockerfile may ask for: "security.insecure", "network.host".
+    allow: tuple[str, ...] = ()
+    #: Every RUN has all rights.
+    privileged: bool = False
     extra_hosts: tuple[tuple[str, str], ...] = ()
     shm_size: int = 0
     cache_from: tuple[str, ...] = ()

@@ -256,6 +256,15 @@ def test_stacks_build_what_they_need(base: Engine, context: Path) -> None:
     base.ok(*stack, "down")
 
 
+def test_a_dockerfile_cannot_give_itself_rights(base: Engine, context: Path) -> None:
+    for flag, word in (("--security=insecure", "security.insecure"), ("--network=host", "host")):
+        result = build(base, context, f"FROM base\nRUN {flag} echo 1 > /f\n", code=1)
+        assert f"--allow {'' if word != 'host' else 'network.'}{word}" in result.err
+    file = "FROM base\nRUN --security=insecure cat /proc/self/uid_map > /map\n"
+    build(base, context, file, "--allow", "security.insecure")
+    assert (text(base, "map") or "").split()[:2] == ["0", "0"]
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

@@ -47,6 +47,7 @@ class Running:
         now = run.state.settings
         self._mounts = [mounts.resolve(flag, now.working_dir, text) for flag in made.mounts]
         self._script: bytes | None = None
+        self._check_rights()
         self._argv = self._command()
 
     async def layer(self) -> Layer | None:
@@ -80,6 +81,7 @@ class Running:
                     network=self._network(),
                     hosts=sorted(request.extra_hosts),
                     security=self._made.security,
+                    privileged=request.privileged,
                     shm=request.shm_size,
                 )
 
@@ -88,6 +90,26 @@ class Running:
                 await self._execute(directory, sources, tuple(f"{n}={v}" for n, v in env.items()))
 
             return await run.layered(self._vertex, [key], work)
+
+    def _check_rights(self) -> None:
+        """A Dockerfile that came from elsewhere cannot make itself the machine's root."""
+        request, made = self._run.build.request, self._made
+        if made.security == "insecure" and not (
+            request.privileged or "security.insecure" in request.allow
+        ):
+            raise self._text.error(
+                "RUN --security=insecure has to be allowed by who builds",
+                "--allow security.insecure; only with Dockerfiles that you trust",
+            )
+        if (
+            made.network == "host"
+            and request.network != "host"
+            and ("network.host" not in request.allow)
+        ):
+            raise self._text.error(
+                "RUN --network=host has to be allowed by who builds",
+                "--allow network.host, or --network host for all RUNs",
+            )
 
     def _network(self) -> str:
         wanted = self._made.network
@@ -221,7 +243,7 @@ class Running:
                 network=self._network(),
                 extra_hosts=build.request.extra_hosts,
                 shm_size=build.request.shm_size,
-                privileged=self._made.security == "insecure",
+                privileged=build.request.privileged or self._made.security == "insecure",
             )
             code = await build.runner.run(job, self._vertex.output)
         if code:

@@ -110,6 +110,9 @@ class StageRun:
                 layer = await work(vertex)
             except OSError as error:
                 raise self._translated(error, instruction) from error
+            except RecursionError:
+                place = Place(self.build.file.file, instruction.first)
+                raise ImageError("directories are nested too deeply", place=place) from None
             except StackctlError as error:
                 if error.place is None:
                     error.place = Place(self.build.file.file, instruction.first)

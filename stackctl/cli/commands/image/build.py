@@ -10,6 +10,7 @@ import typer
 
 from stackctl.cli import building
 from stackctl.cli.invocation import invocation
+from stackctl.cli.values import one_of
 from stackctl.errors import UsageError
 
 Texts = list[str] | None
@@ -57,6 +58,12 @@ def build(
     network: Annotated[
         str, typer.Option("--network", metavar="MODE", help="For RUN: default, none or host.")
     ] = "default",
+    allow: Annotated[
+        Texts,
+        typer.Option(
+            "--allow", metavar="WHAT", help="security.insecure or network.host, for RUN that asks."
+        ),
+    ] = None,
     shm_size: Annotated[
         str, typer.Option("--shm-size", metavar="SIZE", help="Size of /dev/shm for RUN.")
     ] = "",
@@ -96,6 +103,8 @@ def build(
             "--output is not supported yet",
             hint="the image goes to the engine's store; `stackctl image save` writes it to a file",
         )
+    for each in allow or ():
+        one_of("--allow", each, ("security.insecure", "network.host"))
     if network not in ("default", "none", "host"):
         raise UsageError(f"--network is default, none or host, not {network!r}")
     arguments = building.pairs("--build-arg", build_arg or (), run.environment)
@@ -113,6 +122,7 @@ def build(
         "secrets": building.secrets(secret or (), run.environment),
         "extra_hosts": building.hosts(add_host or ()),
         "network": network,
+        "allow": allow or [],
         "shm_size": building.size(shm_size),
         "contexts": building.contexts(build_context or ()),
         "cache_from": building.caches(cache_from or ()),
