@@ -25,8 +25,26 @@ def is_remote(context: str) -> bool:
     return "://" in context or context.startswith(("git@", "github.com/"))
 
 
+_FORMS = (forms.HOST_PATH, forms.MOUNT_SOURCE, forms.CONTEXTS, forms.VOLUME_OPTIONS)
+#: By identity: the shapes of the models are made once and stay.
+_concerned: dict[int, tuple[Shape, bool]] = {}
+
+
+def _has_paths(shape: Shape) -> bool:
+    """Whether there can be a host path below, so that most of a tree need not be walked."""
+    known = _concerned.get(id(shape))
+    if known is not None:
+        return known[1]
+    below = [*(shape.fields or {}).values(), shape.values, shape.items]
+    found = shape.form in _FORMS or any(_has_paths(inner) for inner in below if inner is not None)
+    _concerned[id(shape)] = (shape, found)
+    return found
+
+
 def rebase(node: Node, shape: Shape, directory: str, variables: Variables[str, str]) -> Node:
     """The tree with its host paths absolute; unchanged branches stay shared."""
+    if not _has_paths(shape):
+        return node
     match node:
         case Scalar() if shape.form is forms.HOST_PATH and isinstance(node.value, str):
             if is_remote(node.value) or not node.value:

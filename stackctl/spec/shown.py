@@ -78,7 +78,8 @@ def _of_tree(root: Node, wish: Wish) -> dict[str, Any]:
         data["services"] = {k: v for k, v in services.items() if k in wish.services}
     if wish.interpolate:
         data = escaped(data)
-    return {"text": yaml_or_json(data, wish.format), "services": list(services or ())}
+    names = list(services) if isinstance(services, dict) else []
+    return {"text": yaml_or_json(data, wish.format), "services": names}
 
 
 def shown(stack: Stack, format: str, services: Sequence[str] = ()) -> dict[str, Any]:

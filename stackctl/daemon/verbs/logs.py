@@ -72,7 +72,9 @@ class Logs:
             silent={
                 r.id
                 for r in records
-                if (only and r.config.service not in only) or r.config.service in without
+                if (only and r.config.service not in only)
+                or r.config.service in without
+                or (not only and not r.config.attach)
             },
             since_start=True,
         ):
