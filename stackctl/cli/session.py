@@ -164,7 +164,13 @@ def interact(
                 stack.enter_context(_resizing(client, session, standard))
             else:
                 stack.enter_context(_passing_on(on_signal, signals))
-            _copy(session, standard, stdin, frames, DetachKeys(keys if session.tty else b""), shown)
+            try:
+                typed = DetachKeys(keys if session.tty else b"")
+                _copy(session, standard, stdin, frames, typed, shown)
+            except Detached:
+                # Before the connection ends, which would hang up.
+                client.call("session-detach", {"id": session.id})
+                raise
     except Terminated as reason:
         return 128 + reason.signum
     if frames is not None and frames.exit_code is not None:

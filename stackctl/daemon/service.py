@@ -107,6 +107,7 @@ class Service:
             "signal": self._interactive.signal,
             "session-wait": self._interactive.session_wait,
             "session-resize": self._interactive.session_resize,
+            "session-detach": self._interactive.session_detach,
             **self._single.table(),
             **ContainerShowVerbs(parts, self.creation, supervisor, logs).table(),
             **ImageVerbs(parts, projects, engine).table(),

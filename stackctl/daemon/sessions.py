@@ -67,6 +67,7 @@ class OpenSession:
         #: Whose main process it is; "" for an exec.
         self.container = container
         self.exit_frame = exit_frame
+        self._detaching = False
         self._streams = streams
         self._exit = asyncio.ensure_future(streams.wait())
         # Nobody may ever ask: then the failure is nobody's.
@@ -82,8 +83,17 @@ class OpenSession:
     async def close_stdin(self) -> None:
         await self._streams.close_stdin()
 
+    def detach(self) -> None:
+        """The client is about to go; the process is to go on without it."""
+        self._detaching = True
+
     async def close(self) -> None:
-        await self._streams.close()
+        if self._detaching:
+            # Only now: nobody else reads any more.
+            self._detaching = False
+            self._streams = Detached(self._streams)
+        else:
+            await self._streams.close()
 
     async def wait(self) -> int:
         return await asyncio.shield(self._exit)

@@ -89,6 +89,11 @@ class InteractiveVerbs:
         self._sessions.forget(session.id)
         yield {"type": "result", "exit_code": code}
 
+    async def session_detach(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """Its process goes on when the client closes the connection, which it is about to."""
+        self._sessions.get(str(body.get("id"))).detach()
+        yield {"type": "result", "exit_code": 0}
+
     async def session_resize(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         session = self._sessions.get(str(body.get("id")))
         await session.resize(int(body.get("width") or 80), int(body.get("height") or 24))

@@ -1,0 +1,197 @@
+"""Single containers at a terminal: a pty, its size, detach keys, many execs."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from support import census
+from support.engine import STACKCTL, Engine
+from support.waiting import wait_until
+
+pytestmark = pytest.mark.needs("root", "netns", "userns", "overlay", "cgroup", "nft", "bridge")
+
+HOST = "stackctl/host"
+DETACH = b"\x10\x11"
+
+
+class Terminal:
+    """A command of the CLI at a pseudo terminal of ours."""
+
+    def __init__(self, master: int, process: subprocess.Popen[bytes]) -> None:
+        self._master = master
+        self.process = process
+        self.seen = b""
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._master, keys)
+
+    def expect(self, text: bytes, limit: float = 20.0) -> None:
+        """Reads on until `text` has come."""
+        deadline = time.monotonic() + limit
+        while text not in self.seen:
+            left = deadline - time.monotonic()
+            ready = select.select([self._master], [], [], max(left, 0))[0]
+            assert ready, f"{text!r} did not come: {self.seen!r}"
+            try:
+                data = os.read(self._master, 65536)
+            except OSError:  # EIO: the other end is closed
+                data = b""
+            assert data, f"the end came instead of {text!r}: {self.seen!r}"
+            self.seen += data
+        self.seen = self.seen.split(text, 1)[1]
+
+    def resize(self, columns: int, rows: int) -> None:
+        size = struct.pack("HHHH", rows, columns, 0, 0)
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
+        self.process.send_signal(signal.SIGWINCH)
+
+    def end(self, limit: float = 20.0) -> int:
+        """Reads until the command has ended; its exit code."""
+        try:
+            while select.select([self._master], [], [], limit)[0]:
+                data = os.read(self._master, 65536)
+                if not data:
+                    break
+                self.seen += data
+        except OSError:
+            pass
+        return self.process.wait(limit)
+
+    @property
+    def is_raw(self) -> bool:
+        return not termios.tcgetattr(self._master)[3] & termios.ICANON
+
+
+@contextmanager
+def terminal(engine: Engine, *argv: str) -> Iterator[Terminal]:
+    master, slave = pty.openpty()
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    process = subprocess.Popen(
+        (STACKCTL, *argv),
+        env={**engine.environment, "TERM": "xterm"},
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+    )
+    # Else the end of the command would be no end of its terminal.
+    os.close(slave)
+    try:
+        yield Terminal(master, process)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(10)
+        os.close(master)
+
+
+def test_run_at_a_terminal(engine: Engine) -> None:
+    with terminal(engine, "container", "run", "--rm", "-it", HOST, "sh") as shell:
+        shell.expect(b"# ")
+        assert shell.is_raw
+        # The echo of what is typed has the quotes, the answer has not.
+        shell.type(b"test -t 0 && test -t 1 && echo is''-terminal\n")
+        shell.expect(b"is-terminal")
+        wait_for_size(shell, b"30 100")
+        shell.resize(77, 20)
+        wait_for_size(shell, b"20 77")
+        # Ctrl-C goes to the process inside: the shell goes on.
+        shell.type(b"sh -c \"echo in''side; exec sleep 1000\"\n")
+        shell.expect(b"inside")
+        shell.type(b"\x03")
+        shell.expect(b"# ")
+        shell.type(b"exit 12\n")
+        assert shell.end() == 12
+        assert not shell.is_raw
+    assert engine.ok("container", "ls", "-aq").out == ""
+
+
+def wait_for_size(shell: Terminal, size: bytes) -> None:
+    shell.type(b"until [ \"$(stty size)\" = '%b' ]; do :; done; echo now''-%b\n" % (size, size))
+    shell.expect(b"now-%b" % size)
+
+
+def test_detach_keys_leave_it_running_and_attach_comes_back(engine: Engine) -> None:
+    with terminal(engine, "container", "run", "--name", "shell", "-it", HOST, "sh") as first:
+        first.expect(b"# ")
+        first.type(b"KEPT=yes\n")
+        first.expect(b"# ")
+        # The first key alone is passed on with what follows it.
+        first.type(b"\x10x\x15")
+        first.type(DETACH)
+        assert first.end() == 0
+        assert b"read escape sequence" in first.seen
+        assert not first.is_raw
+    assert engine.ok("container", "inspect", "-f", "{{.State.Running}}", "shell").out == "true\n"
+    with terminal(engine, "container", "attach", "--detach-keys", "ctrl-x", "shell") as second:
+        second.type(b"\necho kept-$KEPT\n")
+        second.expect(b"kept-yes")
+        second.type(DETACH)  # not these keys
+        second.type(b"\x18")
+        assert second.end() == 0
+    with terminal(engine, "container", "attach", "shell") as third:
+        third.type(b"\nexit 3\n")
+        assert third.end() == 3
+    engine.ok("container", "rm", "shell")
+
+
+def test_exec_at_a_terminal(engine: Engine) -> None:
+    engine.ok("container", "run", "-d", "--name", "box", HOST, "sleep", "600")
+    with terminal(engine, "container", "exec", "-it", "-e", "A=b", "box", "sh") as shell:
+        shell.expect(b"# ")
+        shell.type(b"echo $A; tty; exit 5\n")
+        shell.expect(b"/dev/pts/")
+        assert shell.end() == 5
+    refused = engine.run("container", "exec", "-it", "box", "true", stdin="")
+    assert refused.code != 0 and "not a terminal" in refused.err
+    engine.ok("container", "rm", "-f", "box")
+
+
+@pytest.mark.timeout(3600)
+def test_cycles_of_exec_and_detach_leave_nothing(
+    engine: Engine, request: pytest.FixtureRequest
+) -> None:
+    """`make soak CYCLES=1000` does as many; CI a handful."""
+    cycles = max(request.config.getoption("--cycles") // 10, 5)
+    if request.config.getoption("--cycles") >= 1000:
+        cycles = request.config.getoption("--cycles")
+    engine.ok("container", "run", "-d", "--name", "box", HOST, "sleep", "600")
+
+    script = "echo $$ > /tmp/pid; echo up; exec cat"
+
+    def cycle() -> None:
+        with terminal(engine, "container", "exec", "-it", "box", "sh", "-c", script) as one:
+            one.expect(b"up")
+            one.type(DETACH)
+            assert one.end() == 0
+        # It went on, until somebody ends it.
+        engine.ok("container", "exec", "box", "sh", "-c", "kill -9 $(cat /tmp/pid)")
+
+    def held() -> tuple[int, int, int]:
+        daemon, shims = engine.daemon_pids(), engine.shim_pids()
+        return (
+            sum(map(census.descriptors, daemon)),
+            sum(map(census.descriptors, shims)),
+            len(engine.container_processes()),
+        )
+
+    for _ in range(3):
+        cycle()
+    wait_until(lambda: len(engine.container_processes()) == 1, 10)
+    before = held()
+    for _ in range(cycles):
+        cycle()
+    wait_until(lambda: held() == before, 20, what=lambda: f"{before} again, not {held()}")
+    engine.ok("container", "rm", "-f", "box")
