@@ -52,6 +52,11 @@ class Contender(ABC):
     @abstractmethod
     def environment(self) -> dict[str, str]: ...
 
+    @property
+    def socket(self) -> Path | None:
+        """Where Docker's API is served; None: nowhere."""
+        return None
+
     @abstractmethod
     def compose(self, *argv: str) -> tuple[str, ...]:
         """The whole command line of a compose command."""
@@ -109,6 +114,10 @@ class Stackctl(Contender):
 
     def compose(self, *argv: str) -> tuple[str, ...]:
         return (STACKCTL, *argv)
+
+    @property
+    def socket(self) -> Path:
+        return self.home / "run" / "engine.sock"
 
     def up_until_healthy(self, last: str) -> tuple[str, ...]:
         return self.compose("up", "-d", "--wait")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from pathlib import Path
+from typing import BinaryIO
 
 from contenders import Contender
 
@@ -106,11 +108,44 @@ class Fifty(Kind):
         up = contender.compose("up", "-d")
         samples.add("50 services: up -d", contender, timed(contender, path, up))
         samples.add("50 containers: engine memory (PSS)", contender, contender.memory())
+        if contender.socket is not None:
+            ps = ("/usr/bin/docker", "-H", f"unix://{contender.socket}", "ps")
+            timed(contender, path, ps)
+            samples.add("50 containers: docker ps", contender, timed(contender, path, ps))
+            row = "50 containers: 200 x GET /containers/json"
+            samples.add(row, contender, listed(contender.socket, 200))
         down = contender.compose("down", "-t", "0")
         samples.add("50 services: down -t 0", contender, timed(contender, path, down))
 
 
 KINDS: tuple[Kind, ...] = (Ten(), Chain(), Fifty())
+
+
+def listed(path: Path, count: int) -> float:
+    """Seconds for so many lists of containers, one after the other on one connection."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(path))
+        reply = connection.makefile("rb")
+        started = time.monotonic()
+        for _ in range(count):
+            connection.sendall(b"GET /v1.41/containers/json HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b" 200 " in reply.readline()
+            _body(reply)
+        return time.monotonic() - started
+
+
+def _body(reply: BinaryIO) -> None:
+    """Reads an answer to its end, with a length or in chunks."""
+    length = -1
+    while (line := reply.readline().strip().lower()) != b"":
+        if line.startswith(b"content-length:"):
+            length = int(line.partition(b":")[2])
+    if length >= 0:
+        reply.read(length)
+        return
+    while size := int(reply.readline(), 16):
+        reply.read(size + 2)
+    reply.readline()
 
 
 def timed(contender: Contender, path: Path, command: tuple[str, ...]) -> float:
