@@ -1,0 +1,125 @@
+"""Beside a real dockerd: its FORWARD policy drops, and we get through all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from stackctl.model.container import PortBinding
+from stackctl.net import bridge, endpoint, nft
+from stackctl.net.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
+from stackctl.state.paths import Paths
+from support.netlab import Box, fetch, run
+from support.netwalls import Lab
+
+pytestmark = pytest.mark.needs("root", "netns", "bridge")
+
+LAN = "192.168.77"
+
+
+def neighbour() -> Box:
+    """A machine on a LAN with this one (.1), which it also has as its router."""
+    box = Box()
+    with NetlinkSocket(NETLINK_ROUTE) as link:
+        bridge.make_bridge(link, "lan0", [f"{LAN}.1/24"], "02:00:00:00:00:01")
+        wire = endpoint.Wire(
+            bridge="lan0",
+            host_name="lan1",
+            name="eth0",
+            mac="02:00:00:00:00:02",
+            addresses=(f"{LAN}.2/24",),
+            gateways=(f"{LAN}.1",),
+        )
+        endpoint.attach(link, box.pid, [wire], box.home)
+    box.serve(7000, text="lan")
+    return box
+
+
+def dockerd(directory: Path) -> subprocess.Popen[bytes]:
+    """A dockerd of this network namespace with directories of its own."""
+    return subprocess.Popen(
+        [
+            *("/usr/sbin/dockerd", "--data-root", str(directory / "root"), "--storage-driver"),
+            *("vfs", "--exec-root", str(directory / "exec"), "--pidfile", str(directory / "pid")),
+            *("--host", f"unix://{directory}/socket"),
+        ],
+        stdout=(directory / "log").open("wb"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+async def until_dropping(process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until dockerd's FORWARD policy is drop and its API answers."""
+    async with asyncio.timeout(25):
+        while not (_drops() and b"API listen on" in log.read_bytes()):
+            assert process.poll() is None, log.read_text()
+            await asyncio.sleep(0.1)
+
+
+def _drops() -> bool:
+    with NetlinkSocket(NETLINK_NETFILTER) as link:
+        chains = nft.chains(link)
+    return any(c.name == "FORWARD" and c.policy == 0 for c in chains)
+
+
+async def both_ways(paths: Paths) -> None:
+    async with Lab(paths) as it:
+        outside = it.boxes["lan"] = neighbour()
+        front = await it.network("front")
+        one = await it.container("one", front)
+        await it.container("two", front)
+        binding = PortBinding(container_port=80, host_port=(8080, 8080))
+        await it.net.publish("one", it.endpoints["one"][0], [binding])
+        assert await fetch(outside, f"{LAN}.1", 8080) == f"one {LAN}.2"
+        assert await fetch(one, f"{LAN}.2", 7000) == f"lan {LAN}.1"
+        assert (await fetch(one, it.address("two"), 80)).startswith("two ")
+        assert await fetch(outside, it.address("two"), 80, timeout=0.3) == "timeout"
+        assert _drops()
+        texts = [finding.text for finding in await it.net.findings()]
+        assert any("dockerd's chain DOCKER-USER" in text for text in texts)
+        assert _marked(paths) != []
+    assert _marked(paths) == []
+
+
+def _marked(paths: Paths) -> list[nft.FoundRule]:
+    """Our rules in dockerd's table."""
+    with NetlinkSocket(NETLINK_NETFILTER) as link:
+        rules = nft.rules(link, nft.Table(nft.FAMILY_IP, "filter"))
+    return [rule for rule in rules if rule.comment == paths.nft_table]
+
+
+def test_with_a_real_dockerd_both_ways_stay_open(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        # A socket's path must be short.
+        with tempfile.TemporaryDirectory(prefix="scd-") as short:
+            directory = Path(short)
+            # First: it drops only when it is the one that turns forwarding on.
+            bridge.write_setting("ipv4/ip_forward", "0")
+            process = dockerd(directory)
+            try:
+                await until_dropping(process, directory / "log")
+                await both_ways(paths)
+            finally:
+                process.terminate()
+                process.wait(20)
+                _end_session(process.pid)
+
+    run(scenario, tmp_path)
+
+
+def _end_session(leader: int) -> None:
+    """What dockerd left (containerd) is of its session."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if os.getsid(int(entry.name)) == leader:
+                    os.kill(int(entry.name), signal.SIGKILL)
+            except ProcessLookupError:
+                continue
