@@ -48,6 +48,7 @@ class Launch:
         if self._helper == 0:
             run(theirs.fileno())
             os._exit(127)
+        poller.children.add(self._helper)
         theirs.close()
         ours.setblocking(False)
         poller.watch(ours.fileno(), EPOLLIN, self._message)
@@ -107,9 +108,18 @@ class Launch:
         self._poller.unwatch(self._helper_fd)
         os.close(self._helper_fd)
         os.waitpid(self._helper, 0)
+        self._poller.children.discard(self._helper)
         self._hear_out()
+        if self._poller.strays:
+            self._reap_strays()
         if not self.pid:
+            if self._control.fileno() >= 0:
+                # Killed between its fork and its word of it. What it forked holds the other
+                # end, waits for `go`, and ends when there is nobody to give it.
+                self._close_control()
+                self._reap_strays()
             return
+        self._poller.children.add(self.pid)
         self.is_ours = True
         self.pidfd = os.pidfd_open(self.pid)
         self._poller.watch(self.pidfd, EPOLLIN, self._process_ended)
@@ -118,11 +128,25 @@ class Launch:
         elif self._told_go:
             self._send_go()
 
+    def _reap_strays(self) -> None:
+        """Children that no launch knows, if they have ended: of helpers that were killed.
+
+        One that is unknown for the first time may be another launch's, whose word of it
+        lies unread in its socket: only at the next look it is nobody's.
+        """
+        me = os.getpid()
+        with open(f"/proc/{me}/task/{me}/children", "rb") as file:
+            unknown = {int(pid) for pid in file.read().split()} - self._poller.children
+        for pid in unknown & self._poller.strays:
+            os.waitpid(pid, os.WNOHANG)
+        self._poller.strays = unknown
+
     def _process_ended(self, _events: int) -> None:
         self._poller.unwatch(self.pidfd)
         os.close(self.pidfd)
         self.pidfd = -1
         _, status = os.waitpid(self.pid, 0)
+        self._poller.children.discard(self.pid)
         self._hear_out()
         if self._control.fileno() >= 0:  # a fork of it (init's) still holds the other end
             self._close_control()

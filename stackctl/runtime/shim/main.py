@@ -34,6 +34,7 @@ class Loop(Poller):
     """Descriptors and their callbacks."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[int], object]] = {}
 
