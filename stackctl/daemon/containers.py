@@ -165,6 +165,8 @@ class Containers:
             record = self._registry.put(
                 replace(record, config=replace(record.config, name=name), replaces="")
             )
+        if record.status.is_alive and record.endpoints:
+            await self._parts.net.name(names.naming(record, "keep"))
         attributes = {**names.attributes(record.config), "oldName": f"/{old}"}
         self._parts.events.publish("container", "rename", record.id, attributes)
         return record

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,19 @@ class Creation:
             raise NotFound(f'network "{name}" does not exist')
         async with self._making_network:
             await self._engine.perform(CreateNetwork(network=default_network()))
+
+    async def prune_networks(self, wanted: Callable[[float, Mapping[str, str]], bool]) -> list[str]:
+        """Removes networks that no container is in, but for the default one; their names."""
+        used = {e.network for r in self._parts.registry.all() for e in r.endpoints}
+        gone = []
+        for record in self._parts.registry.store.networks():
+            name = record.config.name
+            if name in used or name == DEFAULT_NETWORK:
+                continue
+            if wanted(record.created_at, record.config.labels):
+                await self._engine.perform(RemoveNetwork(name=name))
+                gone.append(name)
+        return gone
 
     async def drop_default_network(self) -> None:
         """As the engine leaves: what it made by itself it takes away, unless it is in use."""

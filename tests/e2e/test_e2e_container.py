@@ -284,6 +284,33 @@ def test_prune_update_and_stats(engine: Engine) -> None:
     container(engine, "rm", "-f", "lives", "kept")
 
 
+def test_volumes_and_the_system(engine: Engine) -> None:
+    assert engine.ok("volume", "create", "--label", "a=b", "data").out == "data\n"
+    anonymous = engine.ok("volume", "create").out.strip()
+    assert len(anonymous) == 64
+    run(engine, "--name", "user", "-v", "data:/d", HOST, "sh", "-c", "echo x >/d/f; sleep 600")
+    assert engine.ok("volume", "ls", "-q", "-f", "dangling=true").out.split() == [anonymous]
+    assert engine.ok("volume", "inspect", "-f", "{{.Labels.a}}", "data").out == "b\n"
+    assert "in use by user" in engine.run("volume", "rm", "data").expect(1).err
+    rows = engine.ok("system", "df", "--format", "{{.Type}}:{{.TotalCount}}:{{.Active}}").out
+    assert rows.split("\n")[1:3] == ["Containers:1:1", "Local Volumes:2:1"]
+    container(engine, "rename", "user", "renamed")
+    found = container(engine, "run", "--rm", HOST, "getent", "hosts", "renamed")
+    assert found.split()[0] == state(
+        engine, "renamed", ".NetworkSettings.Networks.bridge.IPAddress"
+    )
+    seen = engine.ok(
+        "system", "events", "--since", "1h", "--until", "0s", "-f", "container=renamed"
+    )
+    assert " container rename " in seen.out
+    container(engine, "kill", "renamed")
+    container(engine, "wait", "renamed")
+    pruned = engine.ok("system", "prune", "-f", "--volumes").out
+    assert "Deleted Containers:" in pruned and anonymous in pruned
+    assert engine.ok("volume", "ls", "-q").out == "data\n"
+    assert engine.ok("volume", "prune", "-af").out.splitlines()[1] == "data"
+
+
 def test_a_killed_caller_and_a_killed_daemon_leave_the_container(engine: Engine) -> None:
     run(engine, "--name", "stays", "--rm", HOST, "sleep", "600")
     pid = state(engine, "stays", ".State.Pid")

@@ -170,7 +170,7 @@ def prune(
     more = " and anonymous volumes" if volumes else ""
     confirm(force, f"this removes all containers that do not run, unused networks{more}")
     chosen, freed = filters(filter), 0
-    verbs = [("container-prune", "Containers"), ("network-prune", "Networks")]
+    verbs = [("container-prune", "Containers"), ("system-prune-networks", "Networks")]
     if volumes:
         verbs.append(("volume-prune", "Volumes"))
     for verb, title in verbs:

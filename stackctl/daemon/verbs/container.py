@@ -77,6 +77,11 @@ class ContainerVerbs:
         if not isinstance(wish, dict):
             raise UsageError('the request has no "wish"')
         name = str(body.get("name") or "")
+        pull = str(body.get("pull") or "missing")
+        if pull not in ("always", "missing", "never"):
+            raise UsageError(f'--pull "{pull}" is not always, missing or never')
+        if pull == "always":
+            await self._parts.images.pull(str(wish.get("Image") or ""))
         return await self._creation.create(wish, name=name, start_soon=start_soon)
 
     async def start_session(self, body: Mapping[str, Any]) -> OpenSession:

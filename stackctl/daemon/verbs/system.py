@@ -25,7 +25,17 @@ class SystemVerbs:
         self._creation = creation
 
     def table(self) -> dict[str, Verb]:
-        return {"system-events": self.events, "system-df": self.df}
+        return {
+            "system-events": self.events,
+            "system-df": self.df,
+            "system-prune-networks": self.prune_networks,
+        }
+
+    async def prune_networks(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """Rows with the names of networks that nothing was in, and that have gone."""
+        for name in await self._creation.prune_networks(filters.prunable(body.get("filters"))):
+            yield {"type": "row", "Name": name}
+        yield {"type": "result", "exit_code": 0}
 
     async def events(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """Events of all kinds: `since` and `until` (Unix seconds), Docker's `filters`."""
