@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -52,6 +53,11 @@ __all__ = [
 Attach = Callable[[ProcessRef], Awaitable[None]]
 
 
+def _log_notice(container_id: str, text: str) -> None:
+    """Where nobody listens, the daemon's log at least says it."""
+    logging.getLogger(__name__).warning("container %s: %s", container_id[:12], text)
+
+
 class Runtime:
     """All containers of one engine. `on_exit` is called on the loop, once an end."""
 
@@ -61,7 +67,7 @@ class Runtime:
         on_exit: Callable[[ExitInfo], None],
         *,
         cgroups: CgroupDriver | None = None,
-        on_notice: Callable[[str, str], None] = lambda container_id, text: None,
+        on_notice: Callable[[str, str], None] = _log_notice,
         program: ShimProgram | None = None,
     ) -> None:
         """`on_notice(container id, text)`: a start went well, but not quite as asked."""
