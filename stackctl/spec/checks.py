@@ -9,7 +9,7 @@ import ipaddress
 import platform
 from collections.abc import Iterator, Mapping
 
-from stackctl.spec import implied
+from stackctl.spec import implied, scalars
 from stackctl.spec.mistakes import Mistakes, did_you_mean
 from stackctl.spec.model import Config, Network, Secret, Service, StackFile, Volume
 from stackctl.spec.nodes import Mapping as MappingNode
@@ -105,6 +105,7 @@ class Checks:
         self._used_services(name, service)
         self._shared_network(name, service)
         self._platform(name, service)
+        self._not_exactly(name, service)
         self._networks(name, service)
         self._mounts(name, service)
         self._used_files(name, service)
@@ -133,6 +134,21 @@ class Checks:
                     self._at(*where),
                     hint=did_you_mean(other, [n for n in others if n != name]),
                 )
+
+    def _not_exactly(self, name: str, service: Service) -> None:
+        """Values, not attributes, that are carried out in another way."""
+        update = service.deploy.update_config if service.deploy else None
+        if update is not None and update.order == "start-first":
+            self._mistakes.warn(
+                f'order of service "{name}": the old container stops before the new one starts',
+                self._at("services", name, "deploy", "update_config", "order"),
+            )
+        if service.pull_policy and scalars.pull_age(service.pull_policy) is not None:
+            self._mistakes.warn(
+                f'pull_policy of service "{name}": an image that is here is not pulled again by '
+                "its age",
+                self._at("services", name, "pull_policy"),
+            )
 
     def _platform(self, name: str, service: Service) -> None:
         if service.platform is None:

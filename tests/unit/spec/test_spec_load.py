@@ -418,6 +418,26 @@ def test_an_unset_variable_explains_the_mistake_it_makes(project: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("lines", "text", "place"),
+    [
+        ("deploy: {update_config: {order: start-first}}", "stops before the new one", (4, 37)),
+        ("pull_policy: weekly", "not pulled again by its age", (4, 18)),
+        ("platform: linux/s390x", "this machine runs", (4, 15)),
+        ("network_mode: host\nports: ['80:80']", "are not published", (5, 5)),
+        ("runtime: runc", "the engine is its own runtime", (4, 5)),
+        ("deploy: {restart_policy: {delay: 5s}}", "back-off decides", (4, 31)),
+    ],
+)
+def test_what_is_carried_out_in_another_way_is_told(
+    project: Any, lines: str, text: str, place: tuple[int, int]
+) -> None:
+    body = "".join(f"    {line}\n" for line in lines.splitlines())
+    (notice,) = project.load(f"services:\n  web:\n    image: a\n{body}").warnings
+    assert text in notice.text
+    assert (notice.place.line, notice.place.column) == place
+
+
 def test_mistakes_of_several_files_name_each(project: Any) -> None:
     with pytest.raises(StackFileErrors) as caught:
         project.load("services: {a: {image: 1}}", "services: {b: {image: 2}}")
