@@ -211,17 +211,22 @@ class Containers:
 
     # -- start
 
-    async def start(self, container_id: str) -> ContainerRecord:
-        """Start it; returns at once when it already runs."""
+    async def start(self, container_id: str, *, by_policy: bool = False) -> ContainerRecord:
+        """Start it; returns at once when it already runs.
+
+        A start `by_policy` goes on with its count of restarts; a user's begins anew.
+        """
         async with self.lock(container_id):
             record = self._registry.get(container_id)
             if not record.status.can_start:
                 return record
-            self._watcher.ending(container_id)
+            if not by_policy:
+                self._watcher.ending(container_id)
             record = self._registry.put(
                 replace(
                     record,
                     status=Status.STARTING,
+                    restart_count=record.restart_count if by_policy else 0,
                     boot_id=self._parts.machine.boot_id,
                     exit_code=None,
                     oom_killed=False,
@@ -348,23 +353,35 @@ class Containers:
         `timeout` None takes the container's own grace period (seconds), `signal_name` ""
         its own stop signal.
         """
-        record = self._registry.get(container_id)
-        if record.status is Status.RESTARTING:
-            self._watcher.ending(container_id)
-            async with self.lock(container_id):
-                record = self._registry.get(container_id)
-                if record.status is Status.RESTARTING:
-                    self._registry.update(container_id, status=Status.EXITED, stopped_by_user=True)
-            return
-        if record.status is Status.STARTING:
-            record = (
+        while (record := await self._settled(container_id)) is not None:
+            if await self._stop_alive(record, timeout, signal_name):
+                self._publish_event(record, "stop")
+                return
+
+    async def _settled(self, container_id: str) -> ContainerRecord | None:
+        """The record once it is neither starting nor about to restart; None when it has ended."""
+        while True:
+            record = self._registry.get(container_id)
+            if record.status is Status.STARTING:
                 await self._registry.wait(
                     container_id, lambda r: r is None or r.status is not Status.STARTING
                 )
-                or record
-            )
-        if not record.status.is_alive:
-            return
+            elif record.status is Status.RESTARTING:
+                self._watcher.ending(container_id)
+                async with self.lock(container_id):
+                    # Unless a restart had the lock before us: then we look again.
+                    if self._registry.get(container_id).status is Status.RESTARTING:
+                        self._registry.update(
+                            container_id, status=Status.EXITED, stopped_by_user=True
+                        )
+            else:
+                return record if record.status.is_alive else None
+
+    async def _stop_alive(
+        self, record: ContainerRecord, timeout: float | None, signal_name: str
+    ) -> bool:
+        """False when it ended by itself and came back: then it is to be stopped again."""
+        container_id = record.id
         self._registry.update(container_id, stopped_by_user=True)
         self._watcher.ending(container_id)
         if record.status is Status.PAUSED:
@@ -373,13 +390,16 @@ class Containers:
             await hooks.run_before_stop(self._parts.runtime, record)
         signum = signal_number(signal_name or record.config.stop_signal)
         grace = record.config.stop_grace if timeout is None else timeout
-        if not self._parts.runtime.would_ignore(record, signum):
-            await self._parts.runtime.signal(record, signum)
-            if await self._has_ended(container_id, grace):
-                self._publish_event(record, "stop")
-                return
-        await self._kill(record)
-        self._publish_event(record, "stop")
+        try:
+            if not self._parts.runtime.would_ignore(record, signum):
+                await self._parts.runtime.signal(record, signum)
+                if await self._has_ended(container_id, grace):
+                    return True
+            await self._kill(record)
+        except Conflict:
+            # Its process has gone by itself; that the engine hears of it is a matter of time.
+            return await self._has_ended(container_id, _KILL_LIMIT)
+        return True
 
     async def _kill(self, record: ContainerRecord) -> None:
         """End it for certain; MachineError when even the kernel cannot."""

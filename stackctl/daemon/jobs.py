@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any
 
+from stackctl.errors import Conflict
+
 Message = dict[str, Any]
 Emit = Callable[[Message], None]
 #: Who hears of a build that is a step of a plan.
@@ -22,26 +24,50 @@ Work = Callable[[Emit], Awaitable[Message]]
 class Job:
     """A running piece of work; `messages` is for one reader."""
 
-    def __init__(self, work: Work, after: Job | None, *, cancel_before: bool) -> None:
+    def __init__(
+        self, name: str, work: Work, before: Job | None, *, cancel_before: bool = False
+    ) -> None:
+        self.name = name
+        self._ended_by = ""
+        self._before = before
         self._queue: asyncio.Queue[Message | None] = asyncio.Queue()
-        self._task = asyncio.create_task(self._run(work, after, cancel_before))
+        if before is not None and cancel_before:
+            before.cancel(by=name)
+        self._task = asyncio.create_task(self._run(work))
 
-    async def _run(self, work: Work, after: Job | None, cancel_before: bool) -> Message:
+    async def _run(self, work: Work) -> Message:
         try:
-            if after is not None and not after.done:
-                if cancel_before:
-                    after.cancel()
-                await after.finished()
+            await self._wait_turn()
             return await work(self._queue.put_nowait)
         finally:
+            self._before = None
             self._queue.put_nowait(None)
+
+    async def _wait_turn(self) -> None:
+        """Until the job before has ended; also when this one is cancelled meanwhile.
+
+        Whoever comes next waits for this job alone: it must not end while the one
+        before still changes the project.
+        """
+        cancelled: asyncio.CancelledError | None = None
+        while self._before is not None and not self._before.done:
+            try:
+                await self._before.finished()
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
 
     @property
     def done(self) -> bool:
         return self._task.done()
 
-    def cancel(self) -> None:
+    def cancel(self, *, by: str = "") -> None:
+        """End it, and those it waits for. `by` is what its reader is told."""
+        self._ended_by = self._ended_by or by
         self._task.cancel()
+        if self._before is not None:
+            self._before.cancel(by=by)
 
     async def finished(self) -> None:
         """Wait until it has ended, however it does."""
@@ -54,7 +80,21 @@ class Job:
         """
         while (message := await self._queue.get()) is not None:
             yield message
-        yield await asyncio.shield(self._task)
+        await self.finished()
+        if self._task.cancelled() and self._ended_by:
+            raise Conflict(
+                f'"{self.name}" was ended by "{self._ended_by}"',
+                hint="another command on the same project took over",
+            )
+        yield self._task.result()
+
+    def forget(self) -> None:
+        """A failure without a reader is nobody's; a reader has raised it."""
+        if not self._task.cancelled():
+            self._task.exception()
+
+    def on_end(self, call: Callable[[], None]) -> None:
+        self._task.add_done_callback(lambda _: call())
 
 
 class Jobs:
@@ -63,19 +103,19 @@ class Jobs:
     def __init__(self) -> None:
         self._latest: dict[str, Job] = {}
 
-    def begin(self, project: str, work: Work, *, cancel_before: bool = False) -> Job:
-        """Start `work` once the project's job before it has ended (or was cancelled)."""
-        job = Job(work, self._latest.get(project), cancel_before=cancel_before)
+    def begin(
+        self, project: str, work: Work, *, name: str = "a command", cancel_before: bool = False
+    ) -> Job:
+        """Start `work` once all the project's jobs before it have ended (or were cancelled)."""
+        job = Job(name, work, self._latest.get(project), cancel_before=cancel_before)
         self._latest[project] = job
-        job._task.add_done_callback(lambda _: self._forget(project, job))
+        job.on_end(lambda: self._forget(project, job))
         return job
 
     def _forget(self, project: str, job: Job) -> None:
         if self._latest.get(project) is job:
             del self._latest[project]
-        # A failure without a reader has been told by nobody; the reader re-raises it otherwise.
-        if not job._task.cancelled():
-            job._task.exception()
+        job.forget()
 
     @property
     def idle(self) -> bool:

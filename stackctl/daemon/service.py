@@ -30,9 +30,9 @@ from stackctl.daemon.verbs.interactive import InteractiveVerbs
 from stackctl.daemon.verbs.lifecycle import LifecycleVerbs
 from stackctl.daemon.verbs.logs import Logs
 from stackctl.daemon.verbs.network import NetworkVerbs
+from stackctl.daemon.verbs.planning import Planning
 from stackctl.daemon.verbs.run import RunVerb
 from stackctl.daemon.verbs.show import ShowVerbs
-from stackctl.daemon.verbs.planning import Planning
 from stackctl.daemon.verbs.stack import StackVerbs
 from stackctl.daemon.verbs.system import SystemVerbs
 from stackctl.daemon.verbs.volume import VolumeVerbs

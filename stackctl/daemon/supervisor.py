@@ -61,12 +61,13 @@ class Supervisor:
             return
         rebooted = bool(record.boot_id) and record.boot_id != self._parts.machine.boot_id
         if starts_with_daemon(record, rebooted=rebooted):
-            self._schedule(record, 0.0)
+            self._schedule(self._parts.registry.update(record.id, status=Status.RESTARTING), 0.0)
 
     def ending(self, container_id: str) -> None:
         """The container is about to be stopped, removed or started: forget what was planned."""
         if timer := self._restarts.pop(container_id, None):
             timer.cancel()
+        self._delays.pop(container_id, None)
         self._unwatch(container_id)
 
     def paused(self, container_id: str) -> None:
@@ -136,12 +137,16 @@ class Supervisor:
                 error=info.error,
                 health=Health.NONE,
             )
-            delay = self._delay(record)
-            # Who comes back keeps its ports.
-            await self._parts.net.leave(container_id, record.ports if delay is None else ())
-            if delay is None:
-                record = replace(record, ports=())
+            await self._parts.net.leave(container_id, ())
             await self._parts.runtime.forget(record)
+            # A stop may have come while we waited: what it said counts.
+            stopped = self._parts.registry.get(container_id).stopped_by_user
+            record = replace(record, stopped_by_user=stopped)
+            delay = self._delay(record)
+            if delay is None and record.ports:
+                # Who comes back keeps its ports.
+                await self._parts.net.unpublish(record.ports)
+                record = replace(record, ports=())
             if delay is not None:
                 record = replace(record, status=Status.RESTARTING)
             self._parts.registry.put(record)
@@ -177,11 +182,11 @@ class Supervisor:
     async def _restart(self, container_id: str) -> None:
         self._restarts.pop(container_id, None)
         record = self._parts.registry.find(container_id)
-        if record is None or not record.status.can_start:
-            return
+        if record is None or record.status is not Status.RESTARTING:
+            return  # somebody stopped or started it meanwhile
         self._parts.registry.update(container_id, restart_count=record.restart_count + 1)
         try:
-            await self._containers.start(container_id)
+            await self._containers.start(container_id, by_policy=True)
             self._event(record, "restart")
         except StackctlError as error:
             log.warning("restart of %s failed: %s", record.name, error)

@@ -291,3 +291,44 @@ def test_the_engine_leaves_by_itself_when_nobody_needs_it(stack: Stack) -> None:
     engine = stack.engine
     wait_until(lambda: not engine.processes(), 20, what="the engine gone")
     assert not engine.census().kernel
+
+
+def test_up_wait_fails_when_a_service_without_a_health_check_dies(stack: Stack) -> None:
+    stack.write(
+        "services:\n"
+        "  dies: {image: stackctl/host, command: sh -c 'echo gone; exit 3'}\n"
+        "  lives: {image: stackctl/host, command: sleep 100, init: true}\n"
+    )
+    result = stack.run("up", "-d", "--wait").expect(1)
+    assert "exited with code 3" in result.err and "gone" in result.err
+    stack.down()
+
+
+def test_a_users_start_counts_restarts_anew(stack: Stack) -> None:
+    stack.write(
+        "services:\n"
+        "  a: {image: stackctl/host, command: sh -c 'echo ran; exit 3', restart: 'on-failure:1'}\n"
+    )
+
+    def runs() -> int:
+        return stack.run("logs", "--no-log-prefix", "a").out.count("ran")
+
+    stack.run("up", "-d")
+    wait_until(lambda: runs() == 2, 20, what="the first restart")
+    wait_until(lambda: stack.states()["app-a-1"] == "exited", 20, what="the policy to give up")
+    stack.run("start", "a")
+    wait_until(lambda: runs() == 4, 20, what="a restart after the user's start")
+    stack.down()
+
+
+def test_attached_up_of_a_service_listens_to_that_service_alone(stack: Stack) -> None:
+    stack.write(
+        "services:\n"
+        "  other: {image: stackctl/host, command: sh -c 'echo other-said; exec sleep 100'}\n"
+        "  work: {image: stackctl/host, command: sh -c 'echo work-said; exit 4'}\n"
+    )
+    stack.run("up", "-d", "other").expect(0)
+    result = stack.run("up", "work")
+    assert "work-said" in result.text and "other-said" not in result.text
+    assert stack.states()["app-other-1"] == "running"
+    stack.down()

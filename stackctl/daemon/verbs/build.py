@@ -47,7 +47,7 @@ class BuildVerb:
                 ],
             }
 
-        job = self._jobs.begin(f"_build-{secrets.token_hex(8)}", work)
+        job = self._jobs.begin(f"_build-{secrets.token_hex(8)}", work, name="build")
         try:
             async for message in job.messages():
                 yield message

@@ -403,7 +403,7 @@ class ImageVerbs:
 
 async def streamed(work: Callable[[Emit], Awaitable[Message]]) -> AsyncIterator[Message]:
     """Messages of work that ends with its request: a pull is not worth going on for nobody."""
-    job = Job(work, None, cancel_before=False)
+    job = Job("the request", work, None)
     try:
         async for message in job.messages():
             yield message

@@ -31,25 +31,26 @@ class LifecycleVerbs:
     def start(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         from stackctl.scheduler.plan import start_plan
 
-        return self._planned(body, start_plan)
+        return self._planned("start", body, start_plan)
 
     def stop(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         from stackctl.scheduler.plan import stop_plan
 
-        return self._planned(body, stop_plan, cancel_before=True)
+        return self._planned("stop", body, stop_plan, cancel_before=True)
 
     def restart(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         from stackctl.scheduler.plan import restart_plan
 
-        return self._planned(body, restart_plan)
+        return self._planned("restart", body, restart_plan)
 
     def rm(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         from stackctl.scheduler.plan import remove_plan
 
-        return self._planned(body, remove_plan)
+        return self._planned("rm", body, remove_plan)
 
     async def _planned(
         self,
+        verb: str,
         body: Mapping[str, Any],
         planner: Callable[[Observed, ServicePolicy], Plan],
         *,
@@ -71,7 +72,7 @@ class LifecycleVerbs:
             await carry_out(plan, self._engine, emit)
             return {"type": "result", "exit_code": 0, "changed": bool(plan)}
 
-        job = self._jobs.begin(name, work, cancel_before=cancel_before)
+        job = self._jobs.begin(name, work, name=verb, cancel_before=cancel_before)
         async for message in job.messages():
             yield message
 

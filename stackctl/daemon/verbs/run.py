@@ -48,7 +48,7 @@ class RunVerb:
                 "name": config.name,
             }
 
-        async for message in self._jobs.begin(project.name, work).messages():
+        async for message in self._jobs.begin(project.name, work, name="run").messages():
             yield message
 
     async def _config(

@@ -28,7 +28,7 @@ from stackctl.model.record import ContainerRecord, StackRecord
 from stackctl.scheduler import show
 from stackctl.scheduler.desired import Desired, Observed, UpPolicy
 from stackctl.scheduler.executor import StepProgress
-from stackctl.scheduler.ops import BuildImage, Plan, PullImage, StartContainer, WaitHealthy
+from stackctl.scheduler.ops import BuildImage, Plan, PullImage, StartContainer
 
 __all__ = ["StackVerbs", "carry_out", "plan_message", "step_message", "warning_messages"]
 
@@ -65,7 +65,7 @@ class StackVerbs:
             return await self._bring_up(project, body, emit)
 
         result: Message = {}
-        async for message in self._jobs.begin(project.name, work).messages():
+        async for message in self._jobs.begin(project.name, work, name="up").messages():
             if message["type"] == "result" and body.get("attach"):
                 result = message
                 continue
@@ -90,7 +90,9 @@ class StackVerbs:
                 await self._parts.runtime.close_stack(name)
             return {"type": "result", "exit_code": 0, "changed": bool(plan)}
 
-        async for message in self._jobs.begin(name, work, cancel_before=True).messages():
+        async for message in self._jobs.begin(
+            name, work, name="down", cancel_before=True
+        ).messages():
             yield message
 
     # -- how
@@ -166,7 +168,6 @@ class StackVerbs:
                 f"the services were not ready within {float(limit or 0):g} s",
                 hint="see `stackctl ps`, or wait longer with --wait-timeout",
             ) from None
-        records = self._wanted(desired)
         if not body.get("no_start") and not body.get("attach"):
             # Attached, the exit is seen as it happens.
             await self._settle(plan)
@@ -174,39 +175,43 @@ class StackVerbs:
             "type": "result",
             "exit_code": 0,
             "changed": bool(plan),
-            "containers": [r.id for r in records],
+            "containers": self._attachable(plan, desired, body),
         }
 
     async def _settle(self, plan: Plan) -> None:
         """Fail when a service that this plan started has died already."""
+        registry = self._parts.registry
         started = [s.op.name for s in plan.steps if isinstance(s.op, StartContainer)]
-        waited = {s.op.name for s in plan.steps if isinstance(s.op, WaitHealthy)}
-        records = [self._parts.registry.find_name(n) for n in started if n not in waited]
-        alive = [r for r in records if r is not None and not r.status.has_ended]
-        if alive:
-            watchers = [
-                asyncio.ensure_future(
-                    self._parts.registry.wait(r.id, lambda x: x is None or x.status.has_ended)
-                )
-                for r in alive
-            ]
-            await asyncio.wait(
-                watchers, timeout=_SETTLE_SECONDS, return_when=asyncio.FIRST_EXCEPTION
-            )
+        records = [registry.find_name(name) for name in started]
+        watchers = [
+            asyncio.ensure_future(registry.wait(r.id, lambda x: x is None or _is_down(x)))
+            for r in records
+            # One with a health check was waited for, or will be told by it.
+            if r is not None and r.config.health is None and not _is_down(r)
+        ]
+        if watchers:
+            await asyncio.wait(watchers, timeout=_SETTLE_SECONDS)
             for watcher in watchers:
                 watcher.cancel()
         for name in started:
-            record = self._parts.registry.find_name(name)
-            if record is not None and record.status is Status.EXITED and record.exit_code != 0:
+            record = registry.find_name(name)
+            if record is not None and _is_down(record) and record.exit_code != 0:
                 raise self._engine.died(record)
 
-    def _wanted(self, desired: Desired) -> list[ContainerRecord]:
+    def _attachable(self, plan: Plan, desired: Desired, body: Mapping[str, Any]) -> list[str]:
+        """Ids of the containers that an attached `up` listens to: of the services named, or
+        all, but for those that had ended before and were left so."""
+        started = {s.op.name for s in plan.steps if isinstance(s.op, StartContainer)}
+        named = set(body.get("services") or ())
         found = (
             self._parts.registry.find_name(config.name)
             for service in desired.services
+            if not named or service.name in named
             for config in service.replicas
         )
-        return [record for record in found if record is not None]
+        return [
+            r.id for r in found if r is not None and (r.name in started or not r.status.has_ended)
+        ]
 
     def _remember(self, project: Project) -> None:
         store, stack = self._parts.registry.store, project.stack
@@ -221,6 +226,10 @@ class StackVerbs:
         )
         if known is None or replace(known, updated_at=now) != record:
             store.put_stack(record)
+
+
+def _is_down(record: ContainerRecord) -> bool:
+    return record.status.has_ended or record.status is Status.RESTARTING
 
 
 async def carry_out(plan: Plan, engine: Engine, emit: Emit) -> None:
