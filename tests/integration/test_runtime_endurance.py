@@ -97,7 +97,8 @@ def test_endurance_a_loud_container_neither_grows_the_shim_nor_stalls_others(
         most = max(most, resident(shim))
         rounds += 1
     assert rounds > 0
-    assert most - before < 8 << 20
+    # Buffers and pages that forks made private: far from what went through.
+    assert most - before < 24 << 20
 
 
 def ended(container: Container) -> bool:

@@ -13,6 +13,7 @@ from stackctl.model.container import Security, Ulimit
 from stackctl.model.image import DirectoryMount, Snapshot
 from stackctl.state.paths import Paths
 from support.runtime_bed import Bed
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.needs("root", "userns", "overlay", "cgroup")
 
@@ -63,6 +64,8 @@ def test_layers_that_cannot_be_mapped_have_the_hosts_ids_and_it_is_said(
     (notice,) = bed.notices
     assert str(on_overlay) in notice
     assert "ids are the host's" in notice
+    made = on_overlay / "tmp/made"
+    wait_until(lambda: made.exists() and made.stat().st_uid == 33)
     user = f"/proc/{container.pid}/ns/user"
     assert os.readlink(user) != os.readlink("/proc/self/ns/user")
     assert Path(f"/proc/{container.pid}/uid_map").read_text().split() == ["0", "0", "65536"]
@@ -74,8 +77,7 @@ def test_layers_that_cannot_be_mapped_have_the_hosts_ids_and_it_is_said(
     """
     out, err, code = bed.runs(container, "sh", "-c", script)
     assert (out.split(), err, code) == ([b"0:0", b"0:0", b"33:34"], b"heard\n", 0)
-    made = (on_overlay / "tmp/made").stat()
-    assert (made.st_uid, made.st_gid) == (33, 34)
+    assert (made.stat().st_uid, made.stat().st_gid) == (33, 34)
 
 
 def test_a_limit_that_root_may_not_raise_is_said(bed: Bed) -> None:

@@ -77,6 +77,9 @@ class FakeEngine:
     async def close(self) -> None:
         self.closed = True
 
+    def docker(self) -> Any:
+        raise AssertionError("no test asks the fake engine for Docker's API")
+
     # -- Handlers
 
     async def stream(self, verb: str, body: Message) -> AsyncIterator[Message]:

@@ -50,9 +50,7 @@ def values(shape: Shape, depth: int) -> st.SearchStrategy[Any]:
     return st.one_of(choices)
 
 
-@settings(
-    max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.lists(values(stack_shape(), 5), min_size=1, max_size=2))
 def test_loading_never_fails_in_another_way(documents: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as directory:
