@@ -8,6 +8,7 @@ the graph and netlink load while the socket already answers.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -53,6 +54,9 @@ if TYPE_CHECKING:
     from stackctl.model.build import BuildRequest
 
 Verb = Callable[[Mapping[str, Any]], AsyncIterator[Message]]
+
+
+log = logging.getLogger(__name__)
 
 
 class Service:
@@ -257,6 +261,16 @@ class Service:
         await asyncio.to_thread(runtime.cgroups.remove_engine_group, paths.cgroup)
 
 
+def _tell(registry: Registry, container_id: str, text: str) -> None:
+    """A start went well, but not quite as asked: whoever asked for it hears so."""
+    record = registry.find(container_id)
+    name = record.name if record is not None else container_id[:12]
+    log.warning("container %s: %s", name, text)
+    emit = EMIT.get()
+    if emit is not None:
+        emit({"type": "warning", "text": f"{name}: {text}", "place": ""})
+
+
 async def build(paths: Paths, environment: Mapping[str, str] | None = None) -> Service:
     """Real parts, converged: records against kernel. Raises StackctlError."""
     env = os.environ if environment is None else environment
@@ -265,7 +279,11 @@ async def build(paths: Paths, environment: Mapping[str, str] | None = None) -> S
     parts = Parts(
         paths=paths,
         registry=registry,
-        runtime=Runtime(paths, on_exit=supervisor.exited),
+        runtime=Runtime(
+            paths,
+            on_exit=supervisor.exited,
+            on_notice=lambda container_id, text: _tell(registry, container_id, text),
+        ),
         net=Net(
             paths,
             machine_id=_text(Path("/etc/machine-id")),

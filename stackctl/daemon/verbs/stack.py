@@ -239,6 +239,7 @@ async def carry_out(plan: Plan, engine: Engine, emit: Emit) -> None:
     emit(plan_message(plan))
     if not plan:
         return
+    EMIT.set(emit)
     report = await execute(plan, engine, lambda progress: emit(step_message(progress)))
     if report.failure is not None and isinstance(report.failure.error, ContainerError):
         # The process's own code (126, 127) is the container's, not the command's.
