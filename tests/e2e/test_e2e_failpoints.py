@@ -72,4 +72,4 @@ def test_a_daemon_killed_at_any_step(stack: Stack, request: pytest.FixtureReques
             break
         rounds += 1
         step += stride
-    assert rounds > 2
+    assert rounds >= 2
