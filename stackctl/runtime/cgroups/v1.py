@@ -18,6 +18,9 @@ from stackctl.runtime.cgroups.driver import Usage
 from stackctl.runtime.cgroups.plan import CgroupPlan, Limits, Rights
 from stackctl.runtime.cgroups.tree import JOINED_V1, Tree
 
+#: Seconds after which a freezer that is still freezing is taken for stuck.
+_STUCK = 0.3
+
 
 class V1:
     """See driver.CgroupDriver."""
@@ -96,8 +99,15 @@ class V1:
         groups.write(state, "FROZEN")
         deadline = time.monotonic() + timeout
         pause = 0.0005
+        again = time.monotonic() + _STUCK
         # v1 tells nobody when it is done: reading the state is what moves it on.
         while groups.read(state) != "FROZEN":
+            if time.monotonic() >= again:
+                # v1 can stay FREEZING for ever when processes begin meanwhile; to let go
+                # and try again helps (runc does so too).
+                groups.write(state, "THAWED")
+                groups.write(state, "FROZEN")
+                again = time.monotonic() + _STUCK
             if time.monotonic() >= deadline:
                 groups.write(state, "THAWED")
                 raise MachineError(
