@@ -100,6 +100,19 @@ def processes(group: str) -> tuple[int, ...]:
     return tuple(sorted(pids - {0}))
 
 
+def remove_empty(paths: Iterable[str]) -> bool:
+    """rmdir of each; whether none is left. A group that is in use stays."""
+    gone = True
+    for path in paths:
+        try:
+            os.rmdir(path)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            gone = False
+    return gone
+
+
 def kill_all(pids: Iterable[int], mark: str) -> list[int]:
     """SIGKILL to those whose /proc/PID/cgroup mentions `mark`; pidfds to wait on, to be closed."""
     waiting: list[int] = []

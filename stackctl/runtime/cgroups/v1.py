@@ -42,15 +42,7 @@ class V1:
         return self._tree.controllers
 
     def remove_engine_group(self, engine_group: str) -> bool:
-        gone = True
-        for top in self._tops:
-            try:
-                os.rmdir(f"{top}/{engine_group}")
-            except FileNotFoundError:
-                pass
-            except OSError:
-                gone = False
-        return gone
+        return groups.remove_empty(f"{top}/{engine_group}" for top in self._tops)
 
     def plan(
         self,

@@ -50,15 +50,8 @@ class V2:
         return words(f"{group}/cgroup.subtree_control")
 
     def remove_engine_group(self, engine_group: str) -> bool:
-        gone = True
-        for path in (f"{engine_group}/{_ENGINE}", engine_group):
-            try:
-                os.rmdir(f"{self._tree.v2}/{path}")
-            except FileNotFoundError:
-                pass
-            except OSError:
-                gone = False
-        return gone
+        names = (f"{engine_group}/{_ENGINE}", engine_group)
+        return groups.remove_empty(f"{self._tree.v2}/{name}" for name in names)
 
     def plan(
         self,
