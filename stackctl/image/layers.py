@@ -42,6 +42,8 @@ class Layers:
         self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._blobs = blobs
         self._guard = threading.Lock()
+        # Held while a layer's name comes to stand for another directory, or for none.
+        self._naming = threading.Lock()
         self._busy: dict[str, threading.Lock] = {}
         self._ready: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._notes: dict[str, dict[str, Any]] = {}
@@ -121,13 +123,9 @@ class Layers:
         """A layer whose diff id nobody knows yet: feed it, finish it, publish the outcome."""
         new = self._new()
 
-        def publish(outcome: Unpacked) -> None:
-            if not self.has(outcome.diff_id):
-                self._publish(new, outcome)
-
         try:
             with Unpacking(new / "root") as process:
-                yield process, publish
+                yield process, lambda outcome: self._publish(new, outcome)
         finally:
             remove_tree(new)
 
@@ -175,7 +173,6 @@ class Layers:
                     self._discard(Path(entry.path))
             elif len(entry.name) == 64 and entry.name not in names:
                 freed += int(self._read(Path(entry.path)).get("size") or 0)
-                self._notes.pop(f"sha256:{entry.name}", None)
                 self._discard(Path(entry.path))
         self._ready.clear()
         return freed
@@ -217,6 +214,10 @@ class Layers:
         return new
 
     def _publish(self, new: Path, outcome: Unpacked) -> None:
+        """`new` becomes the layer, unless somebody else was quicker: then theirs stays.
+
+        Containers may run on the other one already, and the digest says it is the same.
+        """
         note = {
             "format": _FORMAT,
             "size": outcome.size,
@@ -229,10 +230,13 @@ class Layers:
         }
         (new / "layer.json").write_text(json.dumps(note))
         place = self._home / hexadecimal(outcome.diff_id)
-        with suppress(FileNotFoundError):
-            self._discard(place)
-        new.rename(place)
-        self._notes[outcome.diff_id] = note
+        with self._naming:
+            if self.has(outcome.diff_id):
+                return
+            damaged = self._hide(place)
+            new.rename(place)
+            self._notes[outcome.diff_id] = note
+        remove_tree(damaged)
         threading.Thread(target=self._settle, args=(place,), daemon=True).start()
 
     def _settle(self, place: Path) -> None:
@@ -241,15 +245,28 @@ class Layers:
             fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 files.sync_file_system(fd)
-                os.close(os.open("durable", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, dir_fd=fd))
+                with self._naming:
+                    # Not into one that is being removed: its directory would not be empty.
+                    if os.path.samestat(os.fstat(fd), place.stat()):
+                        made = os.open(
+                            "durable", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, dir_fd=fd
+                        )
+                        os.close(made)
             finally:
                 os.close(fd)
 
     def _discard(self, path: Path) -> None:
-        """Out of sight first: a kill in the middle leaves nothing half there."""
-        gone = self._home / f".gone-{secrets.token_hex(8)}"
-        path.rename(gone)
+        with self._naming:
+            gone = self._hide(path)
         remove_tree(gone)
+
+    def _hide(self, path: Path) -> Path:
+        """Out of sight before it is removed: a kill in the middle leaves nothing half there."""
+        self._notes.pop(f"sha256:{path.name}", None)
+        gone = self._home / f".gone-{secrets.token_hex(8)}"
+        with suppress(FileNotFoundError):
+            path.rename(gone)
+        return gone
 
     def _trusted(self, path: Path) -> bool:
         note = self._read(path)
@@ -291,14 +308,17 @@ class Layers:
             return None
         place = self._home / f"dirs-{hashlib.sha256(','.join(chain).encode()).hexdigest()}"
         if not self._trusted(place):
-            new = self._new()
+            new, damaged = self._new(), None
             try:
                 made = self._correct(new / "root", chain, sorted(implied))
                 text = {"format": _FORMAT, "boot": self._boot, "needs": list(chain), "made": made}
                 (new / "layer.json").write_text(json.dumps(text))
-                with suppress(FileNotFoundError):
-                    self._discard(place)
-                new.rename(place)
+                with self._naming:
+                    if not self._trusted(place):
+                        damaged = self._hide(place)
+                        new.rename(place)
+                if damaged is not None:
+                    remove_tree(damaged)
             finally:
                 remove_tree(new)
         return place / "root" if self._read(place).get("made") else None

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -214,6 +215,26 @@ class TestUnpacked:
         top = Path(store.ensure_unpacked(image.id)[0])
         assert (top / "etc/new").read_text() == "x"
         assert not list(problems(store))
+
+    def test_the_first_of_equal_commits_stays(self, store: Store, tmp_path: Path) -> None:
+        # Two builds of one Dockerfile end with the same layer; a container may run on the
+        # first, and its being put on the disk goes on while the second is thrown away.
+        base = made(store, BASE)
+
+        def commit(number: int) -> Layer:
+            upper = tmp_path / "root" / f"upper-{number}"
+            upper.mkdir(parents=True)
+            os.utime(upper, ns=(0, 0))
+            return store.commit_directory(upper, base.id, adopt=True)
+
+        with ThreadPoolExecutor(8) as pool:
+            layers = set(pool.map(commit, range(64)))
+        assert len(layers) == 1
+        place = store.unpacked.root(layers.pop().diff_id)
+        first = place.stat().st_ino
+        commit(64)
+        assert place.stat().st_ino == first
+        assert not [n for n in os.listdir(place.parent.parent) if n.startswith(".")]
 
     def test_vfs_copies_what_an_overlay_would_show(self, store: Store, tmp_path: Path) -> None:
         change = tar(entry("etc/.wh.a"), entry("etc/c", b"3"), symlink("l", "etc"))
