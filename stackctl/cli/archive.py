@@ -40,10 +40,19 @@ def pack(source: Path, name: str, *, follow: bool = False, owners: bool = False)
     """
     if follow:
         source = source.resolve()
+    yield from pack_each(_walk(source, name), owners=owners)
+
+
+def pack_each(entries: Iterable[tuple[Path, str]], *, owners: bool = False) -> Iterator[bytes]:
+    """The tar stream of these files and directories, each under its name and without what is
+    below it. What is gone by now is left out."""
     # An archive that is never written: it knows how to describe a file, hard links included.
     describer = tarfile.TarFile(fileobj=BytesIO(), mode="w")
-    for path, inside in _walk(source, name):
-        info = describer.gettarinfo(str(path), inside)
+    for path, inside in entries:
+        try:
+            info = describer.gettarinfo(str(path), inside)
+        except FileNotFoundError:
+            continue
         if info is None:
             continue  # a socket
         if not owners:

@@ -1,6 +1,6 @@
 """`up` in the foreground: logs of all services until they end, or until the user ends them.
 
-up stream   plan, step..., log..., exit..., result
+up stream   plan, step..., attached, log..., exit..., result
 Ctrl-C 1    a `stop` request beside it; logs go on        exit code 130
 Ctrl-C 2    a `kill` request
 Ctrl-C 3    leave at once; the engine finishes what was asked
@@ -20,10 +20,15 @@ from stackctl.cli.output.console import BOLD
 from stackctl.cli.output.containers import replicas
 from stackctl.cli.output.logs import LogPrinter
 from stackctl.cli.output.progress import PlainProgress, Progress, choose
+from stackctl.cli.output.watching import WatchPrinter
 from stackctl.cli.rows import rows
 from stackctl.cli.steps import show
+from stackctl.cli.watching.actions import Watching
 
-_UP, _STOP, _KILL = "up", "stop", "kill"
+_UP, _STOP, _KILL, _WATCH = "up", "stop", "kill", "watch"
+#: With `watch` the logs have no end of their own: after a stop, one comes when they are silent
+#: for this time (seconds).
+_LAST_WORDS = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +62,16 @@ class _State:
 class AttachedUp:
     """One attached `up`. `run` gives the exit code; raises what the engine raised."""
 
-    def __init__(self, run: Invocation, flags: Attachment, services: Sequence[str]) -> None:
+    def __init__(
+        self,
+        run: Invocation,
+        flags: Attachment,
+        services: Sequence[str],
+        watching: Watching | None = None,
+    ) -> None:
         self._run = run
+        self._watching = watching
+        self._watched = WatchPrinter(run.console)
         self._flags = flags
         self._services = list(services)
         self._feed = Feed()
@@ -82,7 +95,7 @@ class AttachedUp:
                 stream = client.stream("up", body)
                 self._feed.add(_UP, stream)
                 while self._state.open:
-                    event = self._feed.next(None if self._state.attached else self._progress.pace)
+                    event = self._feed.next(self._patience())
                     if not self._handle(event):
                         break
         finally:
@@ -90,6 +103,12 @@ class AttachedUp:
             if stream is not None:
                 stream.close()
         return self._exit_code()
+
+    def _patience(self) -> float | None:
+        """How long to wait for the next event; None: for ever."""
+        if self._watching is not None and self._state.open == {_UP} and self._state.stopping:
+            return _LAST_WORDS
+        return None if self._state.attached else self._progress.pace
 
     def _exit_code(self) -> int:
         if self._state.interrupts:
@@ -103,24 +122,35 @@ class AttachedUp:
     def _handle(self, event: Event | None) -> bool:
         """False ends it."""
         match event:
+            case None if self._state.attached and self._state.stopping:
+                return False
             case None:
                 self._progress.tick()
             case Interrupted(count=count):
                 return self._interrupted(count)
             case Ended(stream=name, error=error):
                 self._state.open.discard(name)
+                if name == _WATCH and error is None:
+                    return True
                 # `up` that was cancelled by our own `stop` fails by that: no news.
                 if error is not None and not (name == _UP and self._state.stopping):
                     raise error
             case Said(stream=name, message=message):
                 if name == _UP:
                     self._up(message)
+                elif name == _WATCH:
+                    self._watched.show(message)
                 elif message["type"] != "result":
                     show(self._run, self._stopping, message)
         return True
 
     def _up(self, message: Message) -> None:
-        match message["type"]:
+        kind = message["type"]
+        if kind in ("attached", "log", "exit") and not self._state.attached:
+            self._steps_done()
+        match kind:
+            case "attached":
+                pass
             case "log":
                 self._progress.above(lambda: self._log(message))
             case "exit":
@@ -129,12 +159,6 @@ class AttachedUp:
                 self._state.result_code = int(message.get("exit_code") or 0)
             case _:
                 show(self._run, self._progress, message)
-        if (
-            not self._state.attached
-            and self._progress.board.finished
-            and (message["type"] in ("plan", "step"))
-        ):
-            self._steps_done()
 
     def _steps_done(self) -> None:
         """The display gives way to logs, aligned for all that will write."""
@@ -154,6 +178,8 @@ class AttachedUp:
         if names:
             console = self._run.console
             console.err(console.paint_err(f"attached to {', '.join(names)}", BOLD))
+        if self._watching is not None:
+            self._feed.add(_WATCH, self._watching.messages())
 
     def _log(self, message: Message) -> None:
         self._logs.print(message)

@@ -152,6 +152,7 @@ COMMANDS: Mapping[str, Entry] = {
     "ls": Entry("ls"),
     "create": Entry("shape"),
     "scale": Entry("shape"),
+    "watch": Entry("watch"),
     "attach": Entry("of_stack"),
     "stats": Entry("of_stack"),
     "volumes": Entry("of_stack"),
@@ -170,7 +171,7 @@ COMMANDS: Mapping[str, Entry] = {
 }
 
 #: Commands of docker compose that will come; a clear word is better than "no such command".
-NOT_YET = (*("bridge", "commit", "export", "watch"),)
+NOT_YET = (*("bridge", "commit", "export"),)
 
 
 class LazyGroup(TyperGroup):

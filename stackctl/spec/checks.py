@@ -112,6 +112,26 @@ class Checks:
         self._health(name, service)
         self._replicas(name, service)
         self._same_limits(name, service)
+        self._watch(name, service)
+
+    def _watch(self, name: str, service: Service) -> None:
+        """What a rule's action needs besides its path."""
+        for i, rule in enumerate(service.develop.watch if service.develop else ()):
+            where = self._at("services", name, "develop", "watch", i)
+            if rule.action.startswith("sync") and not rule.target:
+                self._mistakes.add(
+                    f"{rule.action} needs a target",
+                    where,
+                    hint="where the files go in the container",
+                )
+            if rule.action == "sync+exec" and (rule.exec is None or not rule.exec.command):
+                self._mistakes.add("sync+exec needs a command", where, hint="exec: {command: ...}")
+            if rule.action == "rebuild" and not self._has(name, "build"):
+                self._mistakes.add(
+                    f'service "{name}" cannot be rebuilt: it has no build',
+                    where,
+                    hint="give it a `build`, or use sync or restart",
+                )
 
     def _dependencies(self, name: str, service: Service) -> None:
         others = self._names("services")

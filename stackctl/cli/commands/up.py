@@ -85,6 +85,9 @@ def up(
             "--plan", metavar="FILE", help="Do what `plan --out FILE` wrote, or refuse when stale."
         ),
     ] = "",
+    watch: Annotated[
+        bool, typer.Option("-w", "--watch", help="Carry changes of sources into the services.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done and do nothing.")
     ] = False,
@@ -108,6 +111,8 @@ def up(
                 abort_on_container_failure and (abort_on_container_exit or bool(exit_code_from)),
                 "--abort-on-container-failure and --abort-on-container-exit or --exit-code-from",
             ),
+            (detached and watch, "-d, --wait or --no-start and --watch"),
+            (watch and aborting, "--watch and --abort-on-... or --exit-code-from"),
             (wait_timeout is not None and not wait, "--wait-timeout without --wait"),
         )
     )
@@ -138,6 +143,7 @@ def up(
         attach_services=attach or [],
         no_attach=no_attach or [],
         dry_run=dry_run,
+        watch=watch,
     )
     body.update(expected)
     if dry_run:
@@ -159,7 +165,12 @@ def up(
         attach=attach or (),
         no_attach=no_attach or (),
     )
-    return AttachedUp(run, flags, services or ()).run(body)
+    watching = None
+    if watch:
+        from stackctl.cli.watching import setup
+
+        watching = setup.watching(run, setup.rules(run, services or ()))
+    return AttachedUp(run, flags, services or (), watching).run(body)
 
 
 def _check(conflicts: tuple[tuple[bool, str], ...]) -> None:

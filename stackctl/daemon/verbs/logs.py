@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from stackctl.daemon.containers import Parts
@@ -63,20 +63,32 @@ class Logs:
     async def attached(
         self, project: str, body: Mapping[str, Any], container_ids: Sequence[str]
     ) -> AsyncIterator[Message]:
-        """Logs since each container's start, and exits, until all of them have ended."""
+        """Logs since each container's start, and exits, until all of them have ended.
+
+        With `watch` the containers that come later are listened to as well, and it ends
+        with its reader.
+        """
         only = set(body.get("attach_services") or ())
         without = set(body.get("no_attach") or ())
+        services = set(body.get("services") or ())
+
+        def is_silent(record: ContainerRecord) -> bool:
+            service = record.config.service
+            if only:
+                return service not in only
+            return service in without or not record.config.attach
+
+        def is_later(record: ContainerRecord) -> bool:
+            config = record.config
+            ours = config.project == project and not config.oneoff
+            return ours and (not services or config.service in services)
+
         records = [r for r in map(self._parts.registry.find, container_ids) if r is not None]
         async for message in self._follow(
             records,
-            silent={
-                r.id
-                for r in records
-                if (only and r.config.service not in only)
-                or r.config.service in without
-                or (not only and not r.config.attach)
-            },
+            is_silent=is_silent,
             since_start=True,
+            is_later=is_later if body.get("watch") else None,
         ):
             yield message
 
@@ -88,9 +100,13 @@ class Logs:
         since_start: bool = False,
         tail: int | None = None,
         until: float = 0.0,
-        silent: Collection[str] = (),
+        is_silent: Callable[[ContainerRecord], bool] = lambda record: False,
+        is_later: Callable[[ContainerRecord], bool] | None = None,
     ) -> AsyncIterator[Message]:
-        """Lines as they come and each container's exit, until all have ended for good."""
+        """Lines as they come and each container's exit, until all have ended for good.
+
+        With `is_later` it does not end: containers that start meanwhile are followed, too.
+        """
         queue: asyncio.Queue[Message | None] = asyncio.Queue(_BACKLOG)
 
         async def pump(record: ContainerRecord) -> None:
@@ -98,7 +114,7 @@ class Logs:
                 self._parts.registry.wait(record.id, lambda r: r is None or r.status.has_ended)
             )
             try:
-                if record.id not in silent:
+                if not is_silent(record):
                     async for line in follow(
                         self._parts.paths,
                         record.id,
@@ -114,7 +130,10 @@ class Logs:
 
         async def all_of_them() -> None:
             try:
-                await asyncio.gather(*(pump(r) for r in records))
+                if is_later is None:
+                    await asyncio.gather(*(pump(r) for r in records))
+                else:
+                    await self._pump_all(records, pump, is_later)
             finally:
                 await queue.put(None)
 
@@ -126,6 +145,26 @@ class Logs:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    async def _pump_all(
+        self,
+        records: Sequence[ContainerRecord],
+        pump: Callable[[ContainerRecord], Coroutine[Any, Any, None]],
+        is_later: Callable[[ContainerRecord], bool],
+    ) -> None:
+        """These, and whatever starts later; ends when the engine does."""
+        with self._parts.events.subscribe() as events:
+            async with asyncio.TaskGroup() as group:
+                running = {r.id: group.create_task(pump(r)) for r in records}
+                async for event in events:
+                    if (event.kind, event.action) != ("container", "start"):
+                        continue
+                    record = self._parts.registry.find(event.id)
+                    task = running.get(event.id)
+                    if record is None or not is_later(record):
+                        continue
+                    if task is None or task.done():
+                        running[record.id] = group.create_task(pump(record))
 
 
 def exit_message(record: ContainerRecord, final: ContainerRecord | None) -> Message:

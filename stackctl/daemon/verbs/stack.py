@@ -72,6 +72,7 @@ class StackVerbs:
             yield message
         if not result:
             return
+        yield {"type": "attached", "containers": result["containers"]}
         async for message in self._logs.attached(project.name, body, result["containers"]):
             yield message
         yield result

@@ -43,7 +43,8 @@ class Ignore:
             text = posixpath.normpath(text).lstrip("/")
             if text not in ("", "."):
                 self._patterns.append(_Pattern(_regex(text), again, text))
-        self._comes_back = any(p.again for p in self._patterns)
+        #: Something below what is ignored may count again.
+        self.comes_back = any(p.again for p in self._patterns)
 
     def __bool__(self) -> bool:
         return bool(self._patterns)
@@ -60,7 +61,7 @@ class Ignore:
 
     def hides_all_below(self, path: str) -> bool:
         """Whether nothing below an ignored directory can come back: it need not be read."""
-        return not self._comes_back
+        return not self.comes_back
 
 
 def read(content: bytes) -> tuple[str, ...]:

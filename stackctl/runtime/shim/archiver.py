@@ -258,6 +258,7 @@ def _unpack(path: str, stream: BinaryIO, request: Message) -> None:
 def _unpack_one(
     archive: tarfile.TarFile, member: tarfile.TarInfo, root: int, name: str, request: Message
 ) -> None:
+    _make_parents(root, name)
     if not member.isdir():
         _make_way(root, name, request)
     if member.isdir():
@@ -285,6 +286,18 @@ def _unpack_one(
     if not member.issym():
         os.chmod(name, stat.S_IMODE(member.mode), dir_fd=root)
         os.utime(name, (member.mtime, member.mtime), dir_fd=root)
+
+
+def _make_parents(root: int, name: str) -> None:
+    """Directories that the archive takes for granted, as docker makes them."""
+    parent = posixpath.dirname(name)
+    if not parent:
+        return
+    try:
+        os.stat(parent, dir_fd=root)
+    except FileNotFoundError:
+        _make_parents(root, parent)
+        os.mkdir(parent, 0o755, dir_fd=root)
 
 
 def _unpack_directory(root: int, name: str, request: Message) -> None:

@@ -1,0 +1,1 @@
+"""`watch`: what changes here is carried into the containers, as develop.watch says."""
