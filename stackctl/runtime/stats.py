@@ -6,7 +6,7 @@ import os
 import time
 from dataclasses import dataclass, field
 
-from stackctl.runtime.cgroups.driver import Usage
+from stackctl.runtime.cgroups.usage import Usage
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from stackctl.runtime.cgroups.plan import CgroupPlan, Limits, Rights
 from stackctl.runtime.cgroups.tree import ROOT, find
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """What a container uses. Bytes, seconds; None: the kernel does not say.
-
-    `memory` is without file cache that could go at once, as `docker stats` shows it.
-    """
-
-    memory: int | None = None
-    memory_limit: int | None = None
-    cpu: float | None = None
-    cpu_throttled: float | None = None
-    pids: int | None = None
-    read: int | None = None
-    written: int | None = None
+from stackctl.runtime.cgroups.usage import Usage
+from stackctl.runtime.cgroups.v1 import V1
+from stackctl.runtime.cgroups.v2 import V2
 
 
 class CgroupDriver(Protocol):
@@ -94,12 +80,5 @@ class CgroupDriver(Protocol):
 
 def driver(root: str = ROOT) -> CgroupDriver:
     """The one for this machine. Raises MachineError when control groups are not mounted."""
-    # Imported here: only one of the two is ever needed in a process.
     tree = find(root)
-    if tree.version == 2:
-        from stackctl.runtime.cgroups.v2 import V2
-
-        return V2(tree)
-    from stackctl.runtime.cgroups.v1 import V1
-
-    return V1(tree)
+    return V2(tree) if tree.version == 2 else V1(tree)

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 from stackctl.errors import MachineError
 from stackctl.runtime.cgroups import groups, plan
-from stackctl.runtime.cgroups.driver import Usage
 from stackctl.runtime.cgroups.plan import CgroupPlan, Limits, Rights
 from stackctl.runtime.cgroups.tree import JOINED_V1, Tree
+from stackctl.runtime.cgroups.usage import Usage
 
 #: Seconds after which a freezer that is still freezing is taken for stuck.
 _STUCK = 0.3

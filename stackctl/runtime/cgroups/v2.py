@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 from stackctl.errors import MachineError
 from stackctl.runtime.cgroups import groups, plan
-from stackctl.runtime.cgroups.driver import Usage
 from stackctl.runtime.cgroups.plan import CgroupPlan, Limits, Rights
 from stackctl.runtime.cgroups.tree import WANTED_V2, Tree, words
+from stackctl.runtime.cgroups.usage import Usage
 
 #: Leaf for the engine's own processes where the visible top may not hold any.
 _ENGINE = "engine"
