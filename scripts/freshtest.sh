@@ -1,0 +1,46 @@
+#!/bin/sh
+# README's first command on a machine that has nothing: a minimal Debian with python3 and
+# make, no venv module, no container tools, in a virtual machine under software emulation.
+#
+#   scripts/freshtest.sh [suite] [work directory]    bookworm (the default), trixie...
+#
+# Needs root, qemu-system-x86, mmdebstrap, e2fsprogs, and a way to the package indexes. What
+# is tried is what is committed. The console's text is written to docs/freshtest-SUITE.txt.
+set -eu
+
+here=$(cd "$(dirname "$0")/.." && pwd)
+. "$here/scripts/vm.sh"
+suite=${1:-bookworm}
+work=${2:-$here/.vm/fresh-$suite}
+
+vm_root "$work" "$suite" python3,make,ca-certificates,iproute2,systemd-resolved
+
+inside="$work/root/root/stackctl"
+rm -rf "$inside"
+mkdir -p "$inside"
+git -C "$here" archive HEAD | tar -xf - -C "$inside"
+# The way to the indexes is this machine's: its certificates, its pip's and apt's settings.
+for file in /etc/ssl/certs/ca-certificates.crt /etc/pip.conf; do
+    [ ! -e "$file" ] || cp "$file" "$work/root$file"
+done
+printf '[Match]\nType=ether\n[Network]\nDHCP=yes\n' > "$work/root/etc/systemd/network/all.network"
+for unit in systemd-networkd systemd-resolved; do
+    ln -sf "/lib/systemd/system/$unit.service" \
+        "$work/root/etc/systemd/system/multi-user.target.wants/$unit.service"
+done
+ln -sf /run/systemd/resolve/stub-resolv.conf "$work/root/etc/resolv.conf"
+
+vm_runs "$work" /root/stackctl "/lib/systemd/systemd-networkd-wait-online --timeout=120; \
+echo BEGIN; . /etc/os-release; echo \"\$\$PRETTY_NAME, Linux \$\$(uname -r), \$\$(python3 --version)\"; \
+make demo && echo DEMO WORKED; \
+stackctl=/root/stackctl/.venv/bin/stackctl; \$\$stackctl doctor; \
+echo LEFT: \$\$(ls /sys/fs/cgroup | grep -c stackctl) groups, \$\$(ip -o link | grep -vc -e lo: -e en -e eth) links, \
+\$\$(grep -c stackctl /proc/mounts) mounts; echo END"
+vm_boot "$work" user | grep -aE --line-buffered '.' || true
+
+{
+    echo "The last run of scripts/freshtest.sh $suite (Debian under software emulation)."
+    echo
+    sed -n '/^BEGIN/,/^END/p' "$work/console.log" | grep -avE '^(BEGIN|END)'
+} > "$here/docs/freshtest-$suite.txt"
+grep -q 'DEMO WORKED' "$here/docs/freshtest-$suite.txt"
