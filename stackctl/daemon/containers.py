@@ -86,6 +86,8 @@ class Containers:
         self._registry = parts.registry
         self._watcher = watcher
         self._locks: dict[str, asyncio.Lock] = {}
+        #: Where the resolver listens inside. One for all: each is in a namespace of its own.
+        self._resolver_port = 32768 + secrets.randbelow(28000)
 
     def lock(self, container_id: str) -> asyncio.Lock:
         return self._locks.setdefault(container_id, asyncio.Lock())
@@ -115,22 +117,8 @@ class Containers:
         store = self._registry.store
         async with AsyncExitStack() as undo:
             private = config.security.userns == "private" and not config.security.privileged
-            record = ContainerRecord(
-                id=container_id,
-                config=replace(config, mounts=mounts, files=kept),
-                created_at=time.time(),
-                replaces=replaces,
-                id_base=store.allocate_id_range() if private else 0,
-            )
-            undo.callback(store.release_id_range, record.id_base)
-            # The record comes first: whatever a kill leaves behind can be found by it.
-            self._registry.put(record)
-            undo.callback(self._registry.delete, container_id)
-            undo.callback(shutil.rmtree, home, ignore_errors=True)
-            generated.write(home, config.files)
-            await self._make_volumes(record)
-            await self._parts.images.prepare(container_id, image)
-            undo.push_async_callback(self._parts.images.release, container_id)
+            id_base = store.allocate_id_range() if private else 0
+            undo.callback(store.release_id_range, id_base)
             endpoints = []
             for attachment in config.networks:
                 network = store.network_by_name(attachment.network)
@@ -139,7 +127,21 @@ class Containers:
                 endpoint = self._parts.net.lease(network, container_id, attachment)
                 undo.callback(self._parts.net.release, endpoint)
                 endpoints.append(endpoint)
-            record = self._registry.put(replace(record, endpoints=tuple(endpoints)))
+            record = ContainerRecord(
+                id=container_id,
+                config=replace(config, mounts=mounts, files=kept),
+                created_at=time.time(),
+                replaces=replaces,
+                id_base=id_base,
+                endpoints=tuple(endpoints),
+            )
+            # Before anything is made: whatever a kill leaves behind can be found by it.
+            self._registry.put(record)
+            undo.callback(self._registry.delete, container_id)
+            undo.callback(shutil.rmtree, home, ignore_errors=True)
+            generated.write(home, config.files)
+            await self._make_volumes(record)
+            await self._parts.images.prepare(container_id, image)
             undo.pop_all()
         self._publish_event(record, "create")
         return record
@@ -254,7 +256,7 @@ class Containers:
             if ports and not record.ports:
                 undo.push_async_callback(parts.net.unpublish, ports)
                 record = self._registry.put(replace(record, ports=ports))
-            resolver_port = 32768 + secrets.randbelow(28000) if record.endpoints else 0
+            resolver_port = self._resolver_port if record.endpoints else 0
 
             began = time.time()
 

@@ -8,6 +8,7 @@ connection tracking, and each query two entries in it.
 from __future__ import annotations
 
 import socket
+from functools import cache
 
 from stackctl.net import nft
 from stackctl.net import nftexpr as x
@@ -47,6 +48,7 @@ def requests(port: int) -> list[Request]:
     return made
 
 
+@cache
 def blobs(port: int) -> tuple[bytes, ...]:
     """What to send, one send each, on a NETLINK_NETFILTER socket in the new namespace."""
     return (nft.encode_batch(requests(port)),)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Any
 
 from stackctl.errors import ContainerError
@@ -251,8 +252,13 @@ def files_only(
 
 
 def lowered(mounts: tuple[RootfsMount, ...]) -> list[dict[str, Any]]:
-    """As the bundle carries them."""
-    return [asdict(mount) for mount in mounts]
+    """As the bundle carries them: no mount has another inside, so that one level is all of it."""
+    return [{name: getattr(mount, name) for name in _fields(type(mount))} for mount in mounts]
+
+
+@cache
+def _fields(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 def _layers(snapshot: Snapshot) -> Iterator[RootfsMount]:
