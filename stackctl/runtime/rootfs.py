@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
-from functools import cache
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stackctl.errors import ContainerError
@@ -253,12 +252,7 @@ def files_only(
 
 def lowered(mounts: tuple[RootfsMount, ...]) -> list[dict[str, Any]]:
     """As the bundle carries them: no mount has another inside, so that one level is all of it."""
-    return [{name: getattr(mount, name) for name in _fields(type(mount))} for mount in mounts]
-
-
-@cache
-def _fields(kind: type[Any]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
+    return [{name: getattr(mount, name) for name in mount.__dataclass_fields__} for mount in mounts]
 
 
 def _layers(snapshot: Snapshot) -> Iterator[RootfsMount]:
