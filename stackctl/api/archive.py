@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 from stackctl.api.handlers import Handlers, Message
 from stackctl.api.http import Exchange
@@ -24,16 +24,7 @@ class Archives:
 
     async def get(self, exchange: Exchange, parameters: Mapping[str, str]) -> None:
         found, content = await self._handlers.archive_get(parameters["id"], _path(exchange))
-        try:
-            exchange.begin(200, [("Content-Type", _TAR), _stat(found)])
-            async for chunk in content:
-                exchange.send(chunk)
-                await exchange.drain()
-            await exchange.end()
-        finally:
-            close = getattr(content, "aclose", None)
-            if close is not None:
-                await close()
+        await _send(exchange, content, [("Content-Type", _TAR), _stat(found)])
 
     async def put(self, exchange: Exchange, parameters: Mapping[str, str]) -> None:
         await self._handlers.archive_put(
@@ -44,6 +35,29 @@ class Archives:
             copy_uid_gid=exchange.flag("copyUIDGID"),
         )
         await exchange.respond(200)
+
+    async def export(self, exchange: Exchange, parameters: Mapping[str, str]) -> None:
+        """All files of a container."""
+        content = self._handlers.export(parameters["id"])
+        await _send(exchange, content, [("Content-Type", "application/octet-stream")])
+
+
+async def _send(
+    exchange: Exchange, content: AsyncIterator[bytes], headers: list[tuple[str, str]]
+) -> None:
+    """Nothing is answered before there is a first piece: what fails before can still be told."""
+    try:
+        first = await anext(content, b"")
+        exchange.begin(200, headers)
+        exchange.send(first)
+        async for chunk in content:
+            exchange.send(chunk)
+            await exchange.drain()
+        await exchange.end()
+    finally:
+        close = getattr(content, "aclose", None)
+        if close is not None:
+            await close()
 
 
 def _path(exchange: Exchange) -> str:

@@ -113,6 +113,12 @@ class Client:
         with self._request("PUT", _archive(container, path), content, headers) as reply:
             reply.expect(200)
 
+    def export(self, container: str) -> Reply:
+        """A tar stream of all files, to be read and closed."""
+        reply = self._request("GET", f"/containers/{_quoted(container)}/export")
+        reply.expect(200)
+        return reply
+
     def close(self) -> None:
         if self._first is not None:
             self._first.close()

@@ -80,3 +80,7 @@ class Handlers(Protocol):
     ) -> None:
         """Unpacks a tar stream into the directory `path`."""
         ...
+
+    def export(self, container: str) -> AsyncIterator[bytes]:
+        """All files of the container as a tar stream, but for those of volumes and binds."""
+        ...

@@ -61,6 +61,7 @@ class Routes:
         self.add("HEAD", "/containers/{id}/archive", archives.stat)
         self.add("GET", "/containers/{id}/archive", archives.get)
         self.add("PUT", "/containers/{id}/archive", archives.put)
+        self.add("GET", "/containers/{id}/export", archives.export)
 
     def add(self, method: str, pattern: str, route: Route) -> None:
         self._routes.append((method, pattern.split("/"), route))

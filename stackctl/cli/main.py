@@ -80,6 +80,9 @@ GROUPS: Mapping[str, Group] = {
             "rename": Entry("container.life"),
             "update": Entry("container.life"),
             "prune": Entry("container.life"),
+            "diff": Entry("container.became"),
+            "commit": Entry("container.became"),
+            "export": Entry("container.became"),
         },
         aliases={"ps": "ls", "list": "ls", "remove": "rm"},
     ),
@@ -154,6 +157,8 @@ COMMANDS: Mapping[str, Entry] = {
     "scale": Entry("shape"),
     "watch": Entry("watch"),
     "attach": Entry("of_stack"),
+    "commit": Entry("of_stack"),
+    "export": Entry("of_stack"),
     "stats": Entry("of_stack"),
     "volumes": Entry("of_stack"),
     "completion": Entry("completion"),
@@ -171,7 +176,7 @@ COMMANDS: Mapping[str, Entry] = {
 }
 
 #: Commands of docker compose that will come; a clear word is better than "no such command".
-NOT_YET = (*("bridge", "commit", "export"),)
+NOT_YET = ("bridge",)
 
 
 class LazyGroup(TyperGroup):

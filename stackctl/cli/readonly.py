@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stackctl.cli.connection import Client, Message, Messages
+from stackctl.cli.connection import Client, Content, Message, Messages
 from stackctl.errors import UsageError
 
 #: Verbs that change nothing, whatever their body says.
@@ -13,7 +13,7 @@ LOOKING = frozenset(
         *("plan", "ps", "ls", "logs", "port", "top", "events", "config", "version", "info"),
         *("doctor", "wait", "images", "volume-ls", "volume-inspect", "container-ls"),
         *("container-inspect", "container-logs", "container-top", "container-port"),
-        *("container-stats", "image-ls", "image-inspect", "image-history"),
+        *("container-stats", "container-diff", "image-ls", "image-inspect", "image-history"),
     )
 )
 
@@ -31,6 +31,9 @@ class ReadOnly:
                 hint="--dry-run is for up and down, and for what changes nothing",
             )
         return self._client.stream(verb, body)
+
+    def export(self, container: str) -> Content:
+        return self._client.export(container)
 
     def __getattr__(self, name: str) -> Any:
         raise UsageError("this command cannot be tried without being done", hint="see --dry-run")

@@ -11,12 +11,11 @@ import itertools
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stackctl.daemon import inspection, names
-from stackctl.daemon.changes import changed_paths
+from stackctl.daemon.committing import Committing
 from stackctl.daemon.connections import Connections
 from stackctl.daemon.containers import Containers, Parts, signal_number
 from stackctl.daemon.creation import Creation
@@ -33,7 +32,6 @@ from stackctl.model.build import BuildRequest
 from stackctl.model.container import NetworkAttachment, Status
 from stackctl.model.network import NetworkConfig, VolumeConfig
 from stackctl.model.record import ContainerRecord, NetworkRecord, VolumeRecord
-from stackctl.runtime.archive import Archive
 from stackctl.runtime.container import Stats
 from stackctl.runtime.logfile import LogLine, follow, read
 from stackctl.runtime.procfs import ProcessRow
@@ -62,6 +60,7 @@ class DockerOperations:
         self._supervisor = supervisor
         self._interactive = interactive
         self._connections = Connections(parts, containers)
+        self._committing = Committing(parts, containers)
         #: Operations on images.
         self.images = DockerImages(parts, self._build)
         self._execs = Execs(interactive.exec, parts.events)
@@ -205,21 +204,11 @@ class DockerOperations:
             return _statistics(record, Stats())
 
     async def changes(self, record: ContainerRecord) -> list[Message]:
-        image = await self._parts.images.get(record.config.image_id)
-        snapshot = await self._parts.images.prepare(record.id, image)
-        return [
-            {"Path": path, "Kind": kind}
-            for path, kind in await asyncio.to_thread(changed_paths, snapshot)
-        ]
+        return await self._committing.changes(record)
 
-    async def export(self, record: ContainerRecord) -> AsyncIterator[bytes]:
-        # Its own files alone, mounted once more: no volume, no /proc.
-        image = await self._parts.images.get(record.config.image_id)
-        snapshot = await self._parts.images.prepare(record.id, image)
-        bare = replace(record, config=replace(record.config, mounts=()))
-        _, content = await Archive(self._parts.paths, bare, None, snapshot, {}).get("/.")
-        async for piece in content:
-            yield piece
+    async def commit(self, record: ContainerRecord, wish: Message) -> str:
+        """The id of the new image; `wish` as in Committing.commit."""
+        return (await self._committing.commit(record, wish)).id
 
     def inspected(self, record: ContainerRecord) -> Message:
         return inspection.inspected(

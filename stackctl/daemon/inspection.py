@@ -118,7 +118,7 @@ def _config(record: ContainerRecord) -> Shape:
         "AttachStdin": False,
         "AttachStdout": True,
         "AttachStderr": True,
-        "ExposedPorts": {port: {} for port in _exposed(config)},
+        "ExposedPorts": {port: {} for port in exposed(config)},
         "Tty": config.tty,
         "OpenStdin": config.stdin_open,
         "StdinOnce": config.stdin_open,
@@ -399,14 +399,14 @@ def endpoint(record: ContainerRecord, leased: Endpoint) -> Shape:
     return shape
 
 
-def _exposed(config: ContainerConfig) -> list[str]:
+def exposed(config: ContainerConfig) -> list[str]:
     bound = (f"{p.container_port}/{p.protocol}" for p in config.ports)
     return list(dict.fromkeys((*config.expose, *bound)))
 
 
 def port_map(record: ContainerRecord) -> dict[str, list[dict[str, str]] | None]:
     """NetworkSettings.Ports: exposed ports, those that are published with where."""
-    found: dict[str, list[dict[str, str]] | None] = dict.fromkeys(_exposed(record.config))
+    found: dict[str, list[dict[str, str]] | None] = dict.fromkeys(exposed(record.config))
     for port in record.ports:
         key = f"{port.container_port}/{port.protocol}"
         where = {"HostIp": port.host_ip, "HostPort": str(port.host_port)}
@@ -430,7 +430,7 @@ def listed_ports(record: ContainerRecord) -> list[Shape]:
         return []
     published: list[Shape] = [_listed_port(port) for port in record.ports]
     taken = {(p.container_port, p.protocol) for p in record.ports}
-    for text in _exposed(record.config):
+    for text in exposed(record.config):
         number, _, protocol = text.partition("/")
         if number.isdigit() and (int(number), protocol) not in taken:
             published.append({"PrivatePort": int(number), "Type": protocol})

@@ -8,12 +8,14 @@ the graph and netlink load while the socket already answers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stackctl.daemon.committing import Committing
 from stackctl.daemon.containers import Containers, Machine, Parts
 from stackctl.daemon.creation import Creation
 from stackctl.daemon.engine import Engine
@@ -82,7 +84,10 @@ class Service:
         run = RunVerb(parts, projects, engine, self._jobs)
         self._interactive = InteractiveVerbs(parts, projects, containers, self._sessions)
         self.creation = Creation(parts, containers, engine)
-        self._single = ContainerVerbs(parts, containers, self.creation, self._sessions)
+        self._committing = Committing(parts, containers)
+        self._single = ContainerVerbs(
+            parts, containers, self.creation, self._committing, self._sessions
+        )
         self._verbs: dict[str, Verb] = {
             "up": stack.up,
             "down": stack.down,
@@ -225,6 +230,13 @@ class Service:
         """
         archive = await self._archive(container)
         await archive.put(path, content, keep_owners=True, keep_kinds=no_overwrite_dir_non_dir)
+
+    async def export(self, container: str) -> AsyncIterator[bytes]:
+        """All files of the container as a tar stream, but for those of volumes and binds."""
+        record = self._parts.registry.store.find_container(container)
+        async with contextlib.aclosing(self._committing.export(record)) as content:
+            async for piece in content:
+                yield piece
 
     async def _archive(self, container: str) -> Archive:
         record = self._parts.registry.store.find_container(container)

@@ -1,76 +1,49 @@
-"""`--change` of import and commit: a few Dockerfile instructions applied to a config."""
+"""`--change` of import and commit: instructions of a Dockerfile applied to an image's config."""
 
 from __future__ import annotations
 
-import json
-import shlex
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stackctl.errors import UsageError
+from stackctl.errors import DockerfileError, DockerfileErrors, UsageError
+from stackctl.image.build import instructions as ins
+from stackctl.image.build import settings as of_stage
+from stackctl.image.build.parse import trigger
+from stackctl.image.build.settings import Expander, Settings
+
+_FILE = "--change"
+_POSSIBLE = (
+    "CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, SHELL, STOPSIGNAL, USER, VOLUME"
+    " and WORKDIR are"
+)
 
 
 def apply_changes(config: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     """A config (Docker's keys) with the instructions applied. Raises UsageError."""
-    made = dict(config)
+    made = Settings(config=copy.deepcopy(dict(config)))
     for text in changes:
-        word, _, rest = text.strip().partition(" ")
-        _apply(made, word.upper(), rest.strip(), text)
-    return made
-
-
-def _apply(config: dict[str, Any], word: str, rest: str, text: str) -> None:
-    match word:
-        case "CMD":
-            config["Cmd"] = _command(rest)
-        case "ENTRYPOINT":
-            config["Entrypoint"] = _command(rest)
-        case "ENV":
-            pairs = _pairs(rest, text)
-            kept = [e for e in config.get("Env") or () if e.partition("=")[0] not in pairs]
-            config["Env"] = [*kept, *(f"{key}={value}" for key, value in pairs.items())]
-        case "LABEL":
-            config["Labels"] = {**(config.get("Labels") or {}), **_pairs(rest, text)}
-        case "EXPOSE":
-            ports: dict[str, Any] = {
-                port if "/" in port else f"{port}/tcp": {} for port in rest.split()
-            }
-            config["ExposedPorts"] = {**(config.get("ExposedPorts") or {}), **ports}
-        case "VOLUME":
-            paths = _command(rest) if rest.startswith("[") else shlex.split(rest)
-            volumes: dict[str, Any] = {path: {} for path in paths}
-            config["Volumes"] = {**(config.get("Volumes") or {}), **volumes}
-        case "USER":
-            config["User"] = rest
-        case "WORKDIR":
-            config["WorkingDir"] = rest
-        case "STOPSIGNAL":
-            config["StopSignal"] = rest
-        case _:
-            raise UsageError(
-                f"--change {text!r} is not possible",
-                hint="CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR are",
-            )
-
-
-def _command(text: str) -> list[str]:
-    if text.startswith("["):
         try:
-            words = json.loads(text)
-        except ValueError:
-            words = None
-        if isinstance(words, list) and all(isinstance(word, str) for word in words):
-            return words
-    return ["/bin/sh", "-c", text]
+            _apply(made, text)
+        except DockerfileErrors as error:
+            first = error.errors[0]
+            raise UsageError(f"--change {text!r}: {first.brief}", hint=first.hint) from None
+        except DockerfileError as error:
+            raise UsageError(f"--change {text!r}: {error.brief}", hint=error.hint) from None
+    return made.config
 
 
-def _pairs(rest: str, text: str) -> dict[str, str]:
-    try:
-        words = shlex.split(rest)
-    except ValueError as error:
-        raise UsageError(f"--change {text!r}: {error}") from None
-    if words and "=" not in words[0]:
-        return {words[0]: " ".join(words[1:])}
-    if not all("=" in word for word in words):
-        raise UsageError(f"--change {text!r} has a word without =")
-    return dict(word.split("=", 1) for word in words)
+def _apply(made: Settings, text: str) -> None:
+    word, _, rest = text.strip().partition(" ")
+    if word.upper() == "ONBUILD":
+        trigger(rest.strip(), _FILE, 1)
+        made.config["OnBuild"] = [*(made.config.get("OnBuild") or ()), rest.strip()]
+        return
+    expand = Expander(made, _FILE, 1, "\\")
+    match trigger(text, _FILE, 1):
+        case ins.Workdir(path=path):
+            made.config["WorkingDir"] = of_stage.absolute(made.working_dir, expand(path))
+        case ins.Arg() | ins.Copy() | ins.Run() | ins.Maintainer():
+            raise UsageError(f"--change {text!r} is not possible", hint=_POSSIBLE)
+        case instruction:
+            of_stage.configure(made, instruction, expand)

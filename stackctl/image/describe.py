@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from stackctl.image.reference import parse
@@ -59,7 +60,7 @@ def inspect(store: Store, image_id: str) -> dict[str, Any]:
         "RepoTags": tags,
         "RepoDigests": sorted(set(digests)),
         "Parent": record.parent,
-        "Comment": str(config.get("comment") or ""),
+        "Comment": _comment(config),
         "Created": str(config.get("created") or "0001-01-01T00:00:00Z"),
         "DockerVersion": str(config.get("docker_version") or ""),
         "Author": str(config.get("author") or ""),
@@ -76,3 +77,11 @@ def inspect(store: Store, image_id: str) -> dict[str, Any]:
 
 def _has_child(store: Store, image_id: str) -> bool:
     return any(record.parent == image_id for record in store.index.records().values())
+
+
+def _comment(config: Mapping[str, Any]) -> str:
+    """Its own, or that of the youngest step."""
+    steps = config.get("history")
+    last = steps[-1] if isinstance(steps, list) and steps else {}
+    of_step = last.get("comment") if isinstance(last, dict) else ""
+    return str(config.get("comment") or of_step or "")

@@ -26,7 +26,7 @@ from typing import Any
 from stackctl.errors import ImageError
 from stackctl.image.blobs import Blobs
 from stackctl.image.content import OCI_TAR, Layer, hexadecimal
-from stackctl.image.pack import pack
+from stackctl.image.pack import Write, pack
 from stackctl.image.removal import remove_tree
 from stackctl.image.unpack.process import Unpacked, Unpacking
 from stackctl.linux import files
@@ -136,15 +136,15 @@ class Layers:
 
         `protect` is told the digest before there is anything that a collection could take.
         """
-        with self._blobs.writer(OCI_TAR) as out:
+
+        def fill(write: Write) -> int:
             fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                entries = pack(fd, _Buffered(out.write).write, clamp=clamp)
+                return pack(fd, write, clamp=clamp)
             finally:
                 os.close(fd)
-            protect(out.digest)
-            found = out.publish()
-        layer = Layer(digest=found.digest, diff_id=found.digest, size=found.size)
+
+        layer, entries = self.packed(fill, protect)
         if adopt and not self.has(layer.diff_id):
             new = self._new()
             try:
@@ -152,8 +152,8 @@ class Layers:
                 upper.rename(new / "root")
                 outcome = Unpacked(
                     diff_id=layer.diff_id,
-                    tar_size=found.size,
-                    size=found.size,
+                    tar_size=layer.size,
+                    size=layer.size,
                     entries=entries,
                     implied=(),
                 )
@@ -161,6 +161,16 @@ class Layers:
             finally:
                 remove_tree(new)
         return layer
+
+    def packed(
+        self, fill: Callable[[Write], int], protect: Callable[[str], None]
+    ) -> tuple[Layer, int]:
+        """A layer of what `fill` writes, a tar, and what `fill` gives: its number of entries."""
+        with self._blobs.writer(OCI_TAR) as out:
+            entries = fill(_Buffered(out.write).write)
+            protect(out.digest)
+            found = out.publish()
+        return Layer(digest=found.digest, diff_id=found.digest, size=found.size), entries
 
     def collect(self, keep: set[str]) -> int:
         """Remove all but these diff ids; bytes that are free now."""

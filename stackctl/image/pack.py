@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 BLOCK = 512
@@ -48,8 +49,35 @@ def pack(
     `clamp`: times later than this (Unix seconds) become it. `skip`: paths that are left
     out, with what is below them. The directory itself is not an entry.
     """
-    packer = _Packer(write, clamp, frozenset(skip))
+    skipped = frozenset(skip)
+    packer = _Packer(write, clamp, lambda path: path not in skipped)
     packer.below(directory, b"")
+    write(_ZEROS * 2)
+    return packer.count
+
+
+def pack_parts(
+    parts: Sequence[tuple[int, bytes]],
+    write: Write,
+    *,
+    wanted: AbstractSet[bytes],
+    whiteouts: Iterable[bytes] = (),
+) -> int:
+    """Of several directories, each with where it belongs (b"" or b"usr"), the `wanted` paths.
+
+    What belongs to a later directory is not taken from an earlier one. `whiteouts` are paths
+    that are deleted without a mark in the directories.
+    """
+    targets = frozenset(target for _, target in parts)
+    packer = _Packer(write, None, lambda path: path in wanted and path not in targets)
+    for directory, target in parts:
+        if not target:
+            packer.below(directory, b"")
+        elif target in wanted:
+            packer.top(directory, target)
+            packer.below(directory, target + b"/")
+    for path in whiteouts:
+        packer.whiteout(path)
     write(_ZEROS * 2)
     return packer.count
 
@@ -95,37 +123,49 @@ def header_bytes(header: Header) -> bytes:
 
 
 class _Packer:
-    def __init__(self, write: Write, clamp: int | None, skip: frozenset[bytes]) -> None:
+    def __init__(self, write: Write, clamp: int | None, wanted: Callable[[bytes], bool]) -> None:
         self._write = write
         self._clamp = clamp
-        self._skip = skip
+        self._wanted = wanted
         self._links: dict[tuple[int, int], bytes] = {}
         self.count = 0
 
     def below(self, directory: int, prefix: bytes) -> None:
         for name in sorted(os.fsencode(name) for name in os.listdir(directory)):
             path = prefix + name
-            if path not in self._skip:
+            if self._wanted(path):
                 self._add(directory, name, path)
 
-    def _add(self, parent: int, name: bytes, path: bytes) -> None:
-        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
-        mode = status.st_mode
-        header = Header(
+    def top(self, directory: int, name: bytes) -> None:
+        """The directory itself, as `name`."""
+        status = os.fstat(directory)
+        self._emit(self._header(name + b"/", status, b"5"))
+
+    def whiteout(self, path: bytes, mtime: int = 0) -> None:
+        above, slash, name = path.rpartition(b"/")
+        self._emit(Header(name=above + slash + b".wh." + name, kind=b"0", mtime=mtime))
+
+    def _header(self, path: bytes, status: os.stat_result, kind: bytes) -> Header:
+        return Header(
             name=path,
-            kind=b"0",
-            mode=stat.S_IMODE(mode),
+            kind=kind,
+            mode=stat.S_IMODE(status.st_mode),
             uid=status.st_uid,
             gid=status.st_gid,
             mtime=self._time(status),
         )
+
+    def _add(self, parent: int, name: bytes, path: bytes) -> None:
+        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        mode = status.st_mode
+        header = self._header(path, status, b"0")
         if stat.S_ISDIR(mode):
             self._directory(parent, name, header)
             return
         if stat.S_ISSOCK(mode):
             return  # no archive has them
         if stat.S_ISCHR(mode) and status.st_rdev == 0:
-            self._whiteout(path, status)
+            self.whiteout(path, self._time(status))
             return
         if status.st_nlink > 1:
             first = self._links.setdefault((status.st_dev, status.st_ino), path)
@@ -178,10 +218,6 @@ class _Packer:
                 self._write(bytes(-header.size % BLOCK))
         finally:
             os.close(fd)
-
-    def _whiteout(self, path: bytes, status: os.stat_result) -> None:
-        above, slash, name = path.rpartition(b"/")
-        self._emit(Header(name=above + slash + b".wh." + name, kind=b"0", mtime=self._time(status)))
 
     def _emit(self, header: Header) -> None:
         self.count += 1

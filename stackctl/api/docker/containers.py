@@ -46,7 +46,6 @@ class ContainerRoutes:
         add("GET", "/containers/{id}/top", self.top)
         add("GET", "/containers/{id}/stats", self.stats)
         add("GET", "/containers/{id}/changes", self.changes)
-        add("GET", "/containers/{id}/export", self.export)
         add("POST", "/containers/{id}/start", self.start)
         add("POST", "/containers/{id}/stop", self.stop)
         add("POST", "/containers/{id}/restart", self.restart)
@@ -157,16 +156,6 @@ class ContainerRoutes:
 
     async def changes(self, call: Call) -> None:
         await call.reply(await self._engine.changes(self._find(call)) or None)
-
-    async def export(self, call: Call) -> None:
-        content = self._engine.export(self._find(call))
-        first = await anext(content, b"")
-        call.stream("application/octet-stream")
-        call.exchange.send(first)
-        async for piece in content:
-            call.exchange.send(piece)
-            await call.exchange.drain()
-        await call.exchange.end()
 
     # -- what becomes
 

@@ -49,7 +49,7 @@ def cp(
         run,
         source,
         target,
-        lambda service: _containers(run, service, index),
+        lambda service: containers_of(run, service, index),
         owners=archive,
         follow=follow_link,
     )
@@ -98,7 +98,7 @@ def _place(text: str) -> tuple[str, str]:
     return service, path
 
 
-def _containers(run: Invocation, service: str, index: int) -> list[str]:
+def containers_of(run: Invocation, service: str, index: int) -> list[str]:
     """Full ids of the service's containers (or of number `index`), lowest number first."""
     found = [
         row

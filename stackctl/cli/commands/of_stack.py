@@ -1,9 +1,11 @@
-"""stackctl attach, stats, volumes: docker's commands, with a stack's services for names."""
+"""attach, commit, export, stats, volumes: docker's commands, with a stack's services for names."""
 
 from typing import Annotated
 
 import typer
 
+from stackctl.cli.commands.container import became
+from stackctl.cli.commands.cp import containers_of
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.options import Index, Service, Services
 from stackctl.cli.outcomes import filters
@@ -33,6 +35,29 @@ def attach(
     from stackctl.cli.commands.container.inside import attach as attach_to
 
     return attach_to(ctx, _container(invocation(ctx), service, index), no_stdin, sig_proxy, keys)
+
+
+def commit(
+    ctx: typer.Context,
+    service: Service,
+    name: became.Name = "",
+    author: became.Author = "",
+    message: became.Text = "",
+    change: became.Changes = None,
+    pause: became.Pause = True,
+    index: Index = 0,
+) -> int:
+    """Make an image of what a service's container changed, and print its id."""
+    container = containers_of(invocation(ctx), service, index)[0]
+    return became.commit(ctx, container, name, author, message, change, pause)
+
+
+def export(
+    ctx: typer.Context, service: Service, output: became.Output = "", index: Index = 0
+) -> int:
+    """Write the files of a service's container as a tar, without those of volumes."""
+    container = containers_of(invocation(ctx), service, index)[0]
+    return became.export(ctx, container, output)
 
 
 def stats(

@@ -12,6 +12,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
+from stackctl.daemon.committing import Committing
 from stackctl.daemon.containers import Containers, Parts, signal_number
 from stackctl.daemon.creation import Creation
 from stackctl.daemon.jobs import Message
@@ -26,11 +27,17 @@ Act = Callable[[ContainerRecord], Awaitable[object]]
 
 class ContainerVerbs:
     def __init__(
-        self, parts: Parts, containers: Containers, creation: Creation, sessions: Sessions
+        self,
+        parts: Parts,
+        containers: Containers,
+        creation: Creation,
+        committing: Committing,
+        sessions: Sessions,
     ) -> None:
         self._parts = parts
         self._containers = containers
         self._creation = creation
+        self._committing = committing
         self._sessions = sessions
 
     def table(self) -> dict[str, Verb]:
@@ -48,6 +55,8 @@ class ContainerVerbs:
             "container-wait": self.wait,
             "container-update": self.update,
             "container-prune": self.prune,
+            "container-diff": self.diff,
+            "container-commit": self.commit,
         }
 
     def find(self, reference: object) -> ContainerRecord:
@@ -223,6 +232,19 @@ class ContainerVerbs:
             freed += size
             yield {"type": "row", "Name": record.id}
         yield {"type": "result", "exit_code": 0, "SpaceReclaimed": freed}
+
+    # -- what it became
+
+    async def diff(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """Rows with Path and Kind, as Docker's API has them."""
+        for change in await self._committing.changes(self.find(body.get("container"))):
+            yield {"type": "row", **change}
+        yield {"type": "result", "exit_code": 0}
+
+    async def commit(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """See Committing.commit; the result has the image's id."""
+        made = await self._committing.commit(self.find(body.get("container")), body)
+        yield {"type": "result", "exit_code": 0, "id": made.id}
 
     # -- several at once
 

@@ -23,17 +23,13 @@ from stackctl.image.build.settings import PROXIES, Expander
 from stackctl.image.build.tree import Tree
 from stackctl.image.build.upper import Upper
 from stackctl.image.content import Layer
+from stackctl.image.difference import STUBS
 from stackctl.model.container import BindMount, Mount, TmpfsMount
 from stackctl.model.image import OverlayMount, Snapshot
 
 if TYPE_CHECKING:
     from stackctl.image.build.stage import StageRun
 
-#: What a start puts into any root; a layer does not get these as empty files.
-_STUBS = (
-    *("/proc", "/sys", "/dev", "/etc/hosts", "/etc/resolv.conf", "/etc/hostname"),
-    *("/etc", "/run/secrets", "/run"),
-)
 _SCRIPTS = "/dev/pipes"
 _CONTEXT_LINES = 2
 
@@ -231,7 +227,7 @@ class Running:
             prepared = await self._prepared(directory, sources, held)
             snapshot = await asyncio.to_thread(build.snapshot, run.state, directory)
             targets = [m.target for m in self._mounts if m.target]
-            missing = await asyncio.to_thread(self._missing, [*_STUBS, *targets])
+            missing = await asyncio.to_thread(self._missing, [*STUBS, *targets])
             job = RunJob(
                 title=self._made.text,
                 argv=self._argv,
