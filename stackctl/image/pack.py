@@ -141,9 +141,10 @@ class _Packer:
         status = os.fstat(directory)
         self._emit(self._header(name + b"/", status, b"5"))
 
-    def whiteout(self, path: bytes, mtime: int = 0) -> None:
+    def whiteout(self, path: bytes) -> None:
+        """It has no time: nobody sees one, and equal layers should be equal."""
         above, slash, name = path.rpartition(b"/")
-        self._emit(Header(name=above + slash + b".wh." + name, kind=b"0", mtime=mtime))
+        self._emit(Header(name=above + slash + b".wh." + name, kind=b"0"))
 
     def _header(self, path: bytes, status: os.stat_result, kind: bytes) -> Header:
         return Header(
@@ -165,7 +166,7 @@ class _Packer:
         if stat.S_ISSOCK(mode):
             return  # no archive has them
         if stat.S_ISCHR(mode) and status.st_rdev == 0:
-            self.whiteout(path, self._time(status))
+            self.whiteout(path)
             return
         if status.st_nlink > 1:
             first = self._links.setdefault((status.st_dev, status.st_ino), path)
