@@ -36,6 +36,14 @@ User = Annotated[str, typer.Option("-u", "--user", metavar="USER", help="Run as 
 Workdir = Annotated[
     str, typer.Option("-w", "--workdir", metavar="DIR", help="Working directory inside.")
 ]
+Pull = Annotated[
+    str,
+    typer.Option("--pull", metavar="WHEN", help="always, missing, never or build, for all images."),
+]
+QuietPull = Annotated[bool, typer.Option("--quiet-pull", help="Do not show layers.")]
+NoLock = Annotated[
+    bool, typer.Option("--no-lock", help="Take images as they are called, not as locked.")
+]
 NoTty = Annotated[bool, typer.Option("-T", "--no-tty", "--no-TTY", help="Do not make a terminal.")]
 #: For those who type -it; it is so by default.
 Tty = Annotated[bool, typer.Option("-t", "--tty", help="Make a terminal (always so).", hidden=True)]

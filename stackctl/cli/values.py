@@ -77,6 +77,13 @@ def one_of(flag: str, text: str, choices: Sequence[str]) -> str:
     return text
 
 
+def pull_when(text: str) -> str:
+    """The value of --pull; "" is what the services say themselves."""
+    if text:
+        one_of("--pull", text, ("always", "missing", "if_not_present", "never", "build", "policy"))
+    return text
+
+
 def variables(values: Iterable[str], environment: Mapping[str, str]) -> list[str]:
     """KEY=VAL as it is; a bare KEY takes the caller's value, and is left out when it has none."""
     result = []

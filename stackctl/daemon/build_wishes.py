@@ -82,7 +82,8 @@ def wish(stack: Stack, name: str, body: Mapping[str, Any]) -> BuildRequest:
         secrets=_secrets(stack, name, environment),
         no_cache=bool(build.no_cache or body.get("no_cache")),
         no_cache_stages=tuple(build.no_cache_filter),
-        pull=bool(build.pull or body.get("pull")),
+        # `up --pull WHEN` is about the images of services, but for "always".
+        pull=bool(build.pull) or body.get("pull") in (True, "always"),
         platforms=tuple(build.platforms),
         network=build.network or "default",
         privileged=bool(build.privileged),

@@ -88,6 +88,20 @@ def desired(
     )
 
 
+def completed(
+    stack: Stack,
+    config: ContainerConfig,
+    image: Image,
+    name_volume: NameVolume = random_volume_name,
+) -> ContainerConfig:
+    """The container of a replica, planned before its image was here, with the image's defaults."""
+    service = {**stack.disabled, **stack.services}[config.service]
+    found = _desired_service(
+        stack, config.service, service, lambda reference: image, config.number, name_volume
+    )
+    return found.replicas[-1]
+
+
 def one_off(
     stack: Stack,
     service: str,
@@ -135,7 +149,8 @@ def _desired_service(
     count: int,
     name_volume: NameVolume,
 ) -> DesiredService:
-    image = image_of(service.image or "")
+    reference = stack.reference(service)
+    image = image_of(reference)
     digest = config_hash(stack, service)
     labels = _labels(stack, name, service, digest, oneoff=False)
     replicas = []
@@ -156,8 +171,9 @@ def _desired_service(
         replicas.append(container_config(stack, service, image, identity, volume_of))
     return DesiredService(
         name=name,
-        image=service.image or "",
+        image=reference,
         pull_policy=service.pull_policy or "missing",
+        refresh_after=service.refresh_after,
         replicas=tuple(replicas),
         depends_on=dependencies(service),
         has_healthcheck=bool(replicas and replicas[0].health),

@@ -106,7 +106,9 @@ class Engine:
         final = await self._parts.registry.wait(record.id, _health_is_decided)
         if final is None:
             raise NotFound(f"{name} was removed while it was waited for")
-        if ended_ok and final.status.has_ended and final.exit_code == 0:
+        # A health check may have come with the image, after the plan was made.
+        patient = ended_ok and final.config.health is None
+        if patient and final.status.has_ended and final.exit_code == 0:
             return "completed"
         if final.status.has_ended or final.status is Status.RESTARTING:
             raise self.died(final)

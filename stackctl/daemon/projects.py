@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from stackctl.daemon.containers import Parts
 from stackctl.errors import NotFound, UsageError
+from stackctl.model.container import ContainerConfig
 from stackctl.model.image import Image, ImageConfig
 from stackctl.model.record import ContainerRecord
 from stackctl.scheduler.desired import Desired, Observed
@@ -115,15 +116,27 @@ class Projects:
         return found, frozenset(images)
 
     async def _images(self, project: Project) -> dict[str, Image]:
-        references = {s.image for s in project.stack.services.values() if s.image}
+        stack = project.stack
+        references = {stack.reference(s) for s in stack.services.values() if s.image}
         images: dict[str, Image] = {}
         for reference in sorted(references):
             with contextlib.suppress(NotFound):
                 images[reference] = await self._parts.images.resolve(reference)
         return images
 
-    def observe(self, name: str, references: Iterable[str] = ()) -> Observed:
-        """Records of the project, looked at once. `references` are images that resolve."""
+    async def completed(self, project: Project, config: ContainerConfig) -> ContainerConfig:
+        """The container of a replica whose image has come since it was planned."""
+        from stackctl.daemon.desired import completed
+
+        reference = project.stack.pins.get(config.image, config.image)
+        return completed(project.stack, config, await self._parts.images.resolve(reference))
+
+    def observe(
+        self, name: str, references: Iterable[str] = (), aged: Iterable[str] = ()
+    ) -> Observed:
+        """Records of the project, looked at once. `references` are images that resolve, `aged`
+        those of them whose age somebody asks about."""
+        images = self._parts.images
         store = self._parts.registry.store
         networks, volumes = tuple(store.networks()), tuple(store.volumes())
         return Observed(
@@ -132,6 +145,7 @@ class Projects:
             networks=tuple(n for n in networks if n.config.project == name),
             volumes=tuple(v for v in volumes if v.config.project == name),
             images=frozenset(references),
+            image_ages={reference: images.age(reference) for reference in aged},
             other_networks=frozenset(n.config.name for n in networks if n.config.project != name),
             other_volumes=frozenset(v.config.name for v in volumes if v.config.project != name),
         )

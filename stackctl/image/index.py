@@ -37,10 +37,15 @@ class ImageRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Name:
-    """What a name points at; `digest` is the manifest's or index's that it was pulled by."""
+    """What a name points at; `digest` is the manifest's or index's that it was pulled by.
+
+    `at`: when it last came to point there, or a registry last said that it still does
+    (Unix seconds).
+    """
 
     image: str
     digest: str = ""
+    at: float = 0.0
 
 
 class Index:

@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -51,6 +52,9 @@ class Caller:
 #: The operations of a plan know nothing of requests; their tasks inherit this.
 CALLER: ContextVar[Caller] = ContextVar("CALLER")
 
+#: Images that are pulled or pushed at once; each has several layers under way.
+_TRANSFERS = 6
+
 #: Seconds for which a look at the host's files is good.
 _FRESH = 0.5
 
@@ -73,6 +77,8 @@ class Images:
         self._host = host or HostImage(paths.images)
         self._looking = asyncio.Lock()
         self._looked: tuple[float, Image] | None = None
+        # Threads of their own: who starts a container does not wait for others' downloads.
+        self._threads = ThreadPoolExecutor(_TRANSFERS, "transfer")
 
     async def resolve(self, reference: str) -> Image:
         """Raises ImageError for what is no reference, NotFound for what is not here."""
@@ -100,6 +106,10 @@ class Images:
     def exists(self, reference: str) -> bool:
         """Whether `resolve` would find it. Raises ImageError for what is no reference."""
         return _is_host(reference) or self.store.find(reference) is not None
+
+    def age(self, reference: str) -> float:
+        """Seconds since an image was last pulled, built or named so; the built-in one is new."""
+        return 0.0 if _is_host(reference) else self.store.age(reference)
 
     async def ensure(self, reference: str) -> Image:
         """`resolve`, after a pull when the image is not here."""
@@ -133,7 +143,7 @@ class Images:
             puller = Puller(self.store, settings, Keyring(caller.environment), pauses)
             return puller.pull(parsed, tell, platform)
 
-        return await _cancellable(work, f"pull {parsed.familiar}", pauses.cancelled)
+        return await _cancellable(work, f"pull {parsed.familiar}", pauses.cancelled, self._threads)
 
     async def push(self, reference: str) -> tuple[str, int]:
         """The digest and size of the manifest that is in the registry now."""
@@ -152,7 +162,7 @@ class Images:
             pusher = Pusher(self.store, settings, Keyring(caller.environment), pauses)
             return pusher.push(parsed, tell)
 
-        return await _cancellable(work, f"push {parsed.familiar}", pauses.cancelled)
+        return await _cancellable(work, f"push {parsed.familiar}", pauses.cancelled, self._threads)
 
     async def blocking(self, work: Callable[[], T], doing: str) -> T:
         """Work on the store, in a thread; OSErrors become what a user understands."""
@@ -245,16 +255,18 @@ class Images:
         return self._paths.container(container_id) / "rw"
 
 
-async def _run(work: Callable[[], T], doing: str) -> T:
+async def _run(work: Callable[[], T], doing: str, threads: Executor | None = None) -> T:
     try:
-        return await asyncio.to_thread(work)
+        return await asyncio.get_running_loop().run_in_executor(threads, work)
     except OSError as e:
         raise _translated(e, doing) from e
 
 
-async def _cancellable(work: Callable[[], T], doing: str, cancelled: threading.Event) -> T:
+async def _cancellable(
+    work: Callable[[], T], doing: str, cancelled: threading.Event, threads: Executor
+) -> T:
     """As _run; a cancelled caller stops the work, and waits until it has stopped."""
-    task = asyncio.ensure_future(_run(work, doing))
+    task = asyncio.ensure_future(_run(work, doing, threads))
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:

@@ -277,12 +277,22 @@ class Store:
         reference = parse(name)
         if reference.is_host:
             raise ImageError("stackctl/host is the built-in image: nothing else can have its name")
-        entry = Name(image=image_id, digest=pulled_by)
+        entry = Name(image=image_id, digest=pulled_by, at=time.time())
 
         def change(names: dict[str, Name]) -> None:
             names[str(reference)] = entry
 
         self.index.rename(change)
+
+    def age(self, text: str) -> float:
+        """Seconds since a name was given, or last pulled; 0.0 when it is no name."""
+        try:
+            entry = self.index.names().get(str(parse(text)))
+        except ImageError:
+            return 0.0
+        if entry is None:
+            return 0.0
+        return max(time.time() - (entry.at or self.record(entry.image).stored_at), 0.0)
 
     def untag(self, name: str) -> bool:
         """Whether there was such a name. The image stays."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -34,6 +35,8 @@ class DesiredService:
     name: str
     image: str
     pull_policy: str = "missing"
+    #: Seconds of age after which a policy (daily, every_12h) has the image pulled again.
+    refresh_after: float | None = None
     #: How the image is made, for a service that says so; else it is pulled.
     build: BuildRequest | None = None
     replicas: tuple[ContainerConfig, ...] = ()
@@ -66,6 +69,8 @@ class Observed:
     volumes: tuple[VolumeRecord, ...] = ()
     #: References that resolve locally.
     images: frozenset[str] = frozenset()
+    #: Seconds since a reference was last pulled or made; of those that a policy asks about.
+    image_ages: Mapping[str, float] = field(default_factory=dict)
     #: Existing networks and volumes outside the project, by name (for external ones).
     other_networks: frozenset[str] = frozenset()
     other_volumes: frozenset[str] = frozenset()

@@ -36,8 +36,13 @@ def up_plan(desired: Desired, observed: Observed, policy: UpPolicy) -> Plan:
 
 
 def pull_plan(desired: Desired, observed: Observed, policy: UpPolicy) -> Plan:
-    """Only the pulls with which `up` begins, for callers that resolve images between."""
+    """The pulls on whose outcome the plan of `up` depends; callers resolve images between."""
     return resources.pull_plan(survey(desired, observed, policy))
+
+
+def image_plan(desired: Desired, observed: Observed, policy: UpPolicy) -> Plan:
+    """What brings the images of the services that the policy names, for one-off containers."""
+    return resources.image_plan(survey(desired, observed, policy), policy.services, oneoff=True)
 
 
 def down_plan(observed: Observed, policy: DownPolicy) -> Plan:
@@ -53,6 +58,7 @@ __all__ = [
     "ServicePolicy",
     "UpPolicy",
     "down_plan",
+    "image_plan",
     "notices",
     "orphans",
     "orphans_of",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from stackctl.errors import Conflict, NotFound
 from stackctl.model.container import ContainerConfig
@@ -30,9 +30,11 @@ def pull_cause(service: DesiredService, found: Survey, *, creates: bool) -> str:
     here = service.image in found.observed.images
     if service.build is not None:
         return build_cause(service, found, creates=creates)
-    if service.pull_policy == "always" and service.image not in found.policy.pulled:
-        return "pull_policy: always"
-    if here or not creates or service.image in found.policy.pulled:
+    if service.image in found.policy.pulled:
+        return ""
+    if service.pull_policy == "always" or (here and _is_old(service, found)):
+        return f"pull_policy: {service.pull_policy}"
+    if here or not creates:
         return ""
     if service.pull_policy == "never":
         raise NotFound(
@@ -41,6 +43,11 @@ def pull_cause(service: DesiredService, found: Survey, *, creates: bool) -> str:
             hint="load or build the image first, or allow the pull",
         )
     return "not found"
+
+
+def _is_old(service: DesiredService, found: Survey) -> bool:
+    age = found.observed.image_ages.get(service.image)
+    return service.refresh_after is not None and age is not None and age > service.refresh_after
 
 
 def build_cause(service: DesiredService, found: Survey, *, creates: bool) -> str:
@@ -70,14 +77,21 @@ def pulls(
 
 
 def pull_plan(found: Survey) -> Plan:
-    """Only the pulls that `up` would begin with.
+    """The pulls that decide: those for services that have containers already.
 
-    What an image is, is known when it is here: execute this, resolve again, then
-    plan the `up` with the references in `UpPolicy.pulled`.
+    Whether such a container is made anew depends on what its image is, which is known
+    when it is here: execute this, resolve again, then plan the `up` with the references in
+    `UpPolicy.pulled`. A service without containers needs no decision: the pull of its image
+    is a step of the plan of `up`, and only its own containers wait for it.
     """
+    return image_plan(found, found.wanted & found.records.keys())
+
+
+def image_plan(found: Survey, names: Collection[str], *, oneoff: bool = False) -> Plan:
+    """The pulls and builds of these services' images alone; `oneoff`: needed in any case."""
     draft = Draft(found.desired.project)
-    wanted = [service for service in found.services if service.name in found.wanted]
-    pulls(draft, ((service, bool(service.replicas)) for service in wanted), found)
+    wanted = [service for service in found.services if service.name in names]
+    pulls(draft, ((service, oneoff or bool(service.replicas)) for service in wanted), found)
     return draft.plan()
 
 

@@ -9,7 +9,7 @@ import ipaddress
 import platform
 from collections.abc import Iterator, Mapping
 
-from stackctl.spec import implied, scalars
+from stackctl.spec import implied
 from stackctl.spec.mistakes import Mistakes, did_you_mean
 from stackctl.spec.model import Config, Network, Secret, Service, StackFile, Volume
 from stackctl.spec.nodes import Mapping as MappingNode
@@ -163,11 +163,18 @@ class Checks:
                 f'order of service "{name}": the old container stops before the new one starts',
                 self._at("services", name, "deploy", "update_config", "order"),
             )
-        if service.pull_policy and scalars.pull_age(service.pull_policy) is not None:
+        if service.pull_refresh_after is not None and service.pull_policy != "refresh":
             self._mistakes.warn(
-                f'pull_policy of service "{name}": an image that is here is not pulled again by '
-                "its age",
+                f'pull_refresh_after of service "{name}": it means nothing without '
+                "pull_policy: refresh",
+                self._at("services", name, "pull_refresh_after"),
+            )
+        if service.pull_policy == "refresh" and service.pull_refresh_after is None:
+            self._mistakes.add(
+                f'pull_policy of service "{name}" is refresh: pull_refresh_after has to say after '
+                "which time",
                 self._at("services", name, "pull_policy"),
+                hint="pull_refresh_after: 12h",
             )
 
     def _platform(self, name: str, service: Service) -> None:

@@ -10,7 +10,15 @@ from stackctl.spec.dump import service_data
 from stackctl.spec.model import Service, Stack
 
 #: What may change without the containers having to be made anew (as compose has it).
-_NOT_HASHED = ("build", "pull_policy", "scale", "replicas", "depends_on", "profiles")
+_NOT_HASHED = (
+    "build",
+    "pull_policy",
+    "pull_refresh_after",
+    "scale",
+    "replicas",
+    "depends_on",
+    "profiles",
+)
 
 
 def config_hash(stack: Stack, service: Service) -> str:

@@ -319,4 +319,10 @@ class Stack:
     #: Absolute.
     project_dir: str = "/"
     files: tuple[str, ...] = ()
+    #: What a lock file says that images are: reference -> the same with its digest.
+    pins: dict[str, str] = field(default_factory=dict)
     places: Places = field(default_factory=Places)
+
+    def reference(self, service: Service) -> str:
+        """What a service's image is looked up and pulled by."""
+        return self.pins.get(service.image or "", service.image or "")

@@ -117,7 +117,16 @@ def _address(value: str) -> str:
     return value
 
 
-_PULLS = ("always", "never", "missing", "if_not_present", "build", "daily", "weekly")
+_PULLS = (
+    "always",
+    "never",
+    "missing",
+    "if_not_present",
+    "build",
+    "refresh",
+    "daily",
+    "weekly",
+)
 _PULL_EVERY = re.compile(r"every_((?:[0-9]+[wdhms])+)")
 
 

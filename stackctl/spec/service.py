@@ -55,6 +55,7 @@ from stackctl.spec.scalars import (
     Size,
     SizeOrUnlimited,
     Sysctl,
+    pull_age,
 )
 
 __all__ = [
@@ -359,8 +360,8 @@ class Service(Attributes):
         default_factory=list,
         description="Commands in containers of their own, in order, before it starts.",
     )
-    pull_refresh_after: Annotated[Any, _LATER] = Field(
-        None, description="Age after which an image is pulled again."
+    pull_refresh_after: Duration | None = Field(
+        None, description="With `pull_policy: refresh`: age after which the image is pulled again."
     )
     use_api_socket: Flag | None = Field(
         None, description="true: the engine's socket is at /var/run/docker.sock inside."
@@ -375,13 +376,21 @@ class Service(Attributes):
     ] = Field(default_factory=dict, description="Models it uses, by key.")
     pull_policy: PullPolicy | None = Field(
         None,
-        description="When to pull the image: always, never, or missing (the default; also called "
-        "if_not_present).",
+        description="When to pull the image: always, never, missing (the default; also called "
+        "if_not_present), build (make it instead), daily, weekly, `every_12h`, or refresh "
+        "(see pull_refresh_after): again when it is older.",
     )
     profiles: Annotated[list[str], forms.UNIQUE] = Field(
         default_factory=list,
         description="The service exists only when one of these profiles is active.",
     )
+
+    @property
+    def refresh_after(self) -> float | None:
+        """Seconds of age after which its image is pulled again; None: age does not matter."""
+        if self.pull_policy == "refresh":
+            return self.pull_refresh_after
+        return pull_age(self.pull_policy or "")
 
     @property
     def replicas(self) -> int:

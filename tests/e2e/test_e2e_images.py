@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from support.docker_registry import base_layer, change_layer, docker_registry, publish
 from support.engine import Engine
+from support.registries import fake_registry
 from support.stack import Stack
 from support.tars import entry, tar
 from support.waiting import wait_until
@@ -58,6 +60,42 @@ def test_up_pulls_what_is_missing_and_then_no_more(app: Stack, registry: str) ->
     app.down()
 
 
+def test_a_service_starts_when_its_own_image_is_here(app: Stack, registry: str) -> None:
+    held = threading.Event()
+    with fake_registry() as slow:
+        slow.add_image(base_layer(), Cmd=["sleep", "infinity"])
+        slow.meddle = lambda handler, request: "/blobs/" in request.path and not held.wait(60)
+        app.write(f"""\
+            services:
+              late: {{image: "{slow.name()}", init: true}}
+              early: {{image: "{registry}/app:1", init: true}}
+            """)
+        with app.start("up", "-d", "--wait") as up:
+            wait_until(lambda: app.states() == {f"{app.directory.name}-early-1": "running"})
+            assert slow.asked("GET", "/blobs/") and up.poll() is None
+            held.set()
+            out, _ = up.communicate(timeout=30)
+    assert up.returncode == 0, out
+    assert set(app.states().values()) == {"running"} and len(app.states()) == 2
+    # Both have their image's command, though it was not known when they were planned.
+    assert f"image {slow.name()}" in out and "layer " in out
+    ps = app.engine.ok("container", "inspect", f"{app.directory.name}-late-1").out
+    assert json.loads(ps)[0]["Config"]["Cmd"] == ["sleep", "infinity"]
+    # An existing container: what the pull brings decides, and here it is the same.
+    before = app.ids()
+    assert "pull_policy: always" in app.run("plan", "early", "--pull", "always").expect(2).out
+    app.up("early", "--pull", "always")
+    assert app.ids() == before
+    wait_until(lambda: "every_1s" in _plan_with(app, registry, "every_1s"), what="it is old")
+    assert "pull" not in _plan_with(app, registry, "every_12h")
+    app.down("--remove-orphans")
+
+
+def _plan_with(app: Stack, registry: str, policy: str) -> str:
+    app.write(f'services: {{early: {{image: "{registry}/app:1", pull_policy: {policy}}}}}')
+    return app.run("plan").out
+
+
 def test_an_image_that_is_nowhere_is_said_so(app: Stack, registry: str) -> None:
     app.write(f'services: {{a: {{image: "{registry}/nowhere:1"}}}}')
     failed = app.run("up", "-d")
@@ -65,6 +103,7 @@ def test_an_image_that_is_nowhere_is_said_so(app: Stack, registry: str) -> None:
     assert f"{registry} does not have nowhere:1" in failed.err
     app.write(f'services: {{a: {{image: "{registry}/app:1", pull_policy: never}}}}')
     assert "never" in app.run("up", "-d").expect(1).err
+    app.down()
 
 
 def test_the_commands_for_images(app: Stack, registry: str, tmp_path: Path) -> None:

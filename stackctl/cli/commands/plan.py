@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from stackctl.cli.invocation import Invocation, invocation
-from stackctl.cli.options import Json, Services
+from stackctl.cli.options import Json, NoLock, Pull, Services
 from stackctl.cli.output.plan import plan_json, print_plan
 from stackctl.cli.rows import warned
-from stackctl.cli.values import one_of, scales
+from stackctl.cli.values import one_of, pull_when, scales
 from stackctl.errors import StackctlError, UsageError
 
 CHANGES = 2
@@ -34,6 +34,9 @@ def plan(
     no_deps: Annotated[
         bool, typer.Option("--no-deps", help="Do not start services that others depend on.")
     ] = False,
+    build: Annotated[bool, typer.Option("--build", help="As for up --build.")] = False,
+    pull: Pull = "",
+    no_lock: NoLock = False,
     wait: Annotated[bool, typer.Option("--wait", help="As for up --wait.")] = False,
     remove_orphans: Annotated[
         bool,
@@ -62,6 +65,9 @@ def plan(
             force_recreate=force_recreate,
             no_recreate=no_recreate,
             no_deps=no_deps,
+            build=build,
+            pull=pull_when(pull),
+            no_lock=no_lock,
             wait=wait,
             remove_orphans=remove_orphans,
             volumes=volumes,

@@ -7,11 +7,21 @@ import typer
 
 from stackctl.cli.connection import Message
 from stackctl.cli.invocation import Invocation, invocation
-from stackctl.cli.options import Environment, NoTty, Service, Tty, User, Workdir
+from stackctl.cli.options import (
+    Environment,
+    NoLock,
+    NoTty,
+    Pull,
+    QuietPull,
+    Service,
+    Tty,
+    User,
+    Workdir,
+)
 from stackctl.cli.output.progress import choose
 from stackctl.cli.session import Standard, interact, standard_streams
 from stackctl.cli.steps import watch
-from stackctl.cli.values import variables
+from stackctl.cli.values import pull_when, variables
 from stackctl.errors import StackctlError
 
 
@@ -55,6 +65,12 @@ def run(
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="The container's name.")] = "",
     user: User = "",
     workdir: Workdir = "",
+    build: Annotated[
+        bool, typer.Option("--build", help="Build its image even when it is there.")
+    ] = False,
+    pull: Pull = "",
+    quiet_pull: QuietPull = False,
+    no_lock: NoLock = False,
     labels: Annotated[
         list[str] | None,
         typer.Option("-l", "--label", metavar="KEY=VAL", help="Add a label; repeatable."),
@@ -86,6 +102,10 @@ def run(
         tty=tty,
         stdin=stdin,
         labels=labels or [],
+        build=build,
+        pull=pull_when(pull),
+        quiet_pull=quiet_pull,
+        no_lock=no_lock,
     )
     result = _prepare(invoked, service, body)
     container = str(result["container"])
@@ -108,10 +128,15 @@ def _others(stream: Iterable[Message], service: str) -> Iterator[Message]:
     """The messages without the one-off's own steps: its output is news enough."""
     for message in stream:
         if message["type"] == "plan":
-            others = [s for s in message["steps"] if s.get("service") != service]
+            others = [s for s in message["steps"] if not _is_own(s, service)]
             yield {**message, "steps": others}
-        elif message["type"] != "step" or message.get("service") != service:
+        elif message["type"] != "step" or not _is_own(message, service):
             yield message
+
+
+def _is_own(step: Message, service: str) -> bool:
+    """A step of the one-off itself; its image may take a while, and is news."""
+    return step.get("service") == service and step.get("op") not in ("PullImage", "BuildImage")
 
 
 def _attach(run: Invocation, container: str, standard: Standard, *, tty: bool, stdin: bool) -> int:

@@ -6,8 +6,8 @@ import typer
 
 from stackctl.cli.commands.up import bring_up
 from stackctl.cli.invocation import invocation
-from stackctl.cli.options import Services
-from stackctl.cli.values import one_of, scales
+from stackctl.cli.options import NoLock, Pull, QuietPull, Services
+from stackctl.cli.values import pull_when, scales
 from stackctl.errors import UsageError
 
 
@@ -23,9 +23,12 @@ def create(
     no_recreate: Annotated[
         bool, typer.Option("--no-recreate", help="Leave existing containers as they are.")
     ] = False,
-    pull: Annotated[
-        str, typer.Option("--pull", metavar="WHEN", help="always, missing or never.")
-    ] = "",
+    pull: Pull = "",
+    quiet_pull: QuietPull = False,
+    no_build: Annotated[
+        bool, typer.Option("--no-build", help="Build nothing, even when an image is missing.")
+    ] = False,
+    no_lock: NoLock = False,
     remove_orphans: Annotated[
         bool,
         typer.Option("--remove-orphans", help="Remove containers of services not in the file."),
@@ -39,10 +42,10 @@ def create(
     ] = False,
 ) -> int:
     """Create the containers of services and start none."""
-    if pull:
-        one_of("--pull", pull, ("always", "missing", "never", "if_not_present"))
     if force_recreate and no_recreate:
         raise UsageError("--force-recreate and --no-recreate do not go together")
+    if build and no_build:
+        raise UsageError("--build and --no-build do not go together")
     run = invocation(ctx)
     body = run.body(
         services=services or [],
@@ -51,7 +54,10 @@ def create(
         build=build,
         force_recreate=force_recreate,
         no_recreate=no_recreate,
-        pull=pull,
+        no_build=no_build,
+        pull=pull_when(pull),
+        quiet_pull=quiet_pull,
+        no_lock=no_lock,
         remove_orphans=remove_orphans,
         scale=scales(scale or ()),
     )

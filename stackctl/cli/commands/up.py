@@ -6,8 +6,16 @@ from typing import Annotated
 import typer
 
 from stackctl.cli.invocation import Invocation, invocation
-from stackctl.cli.options import NoColor, NoLogPrefix, Services, Timeout
-from stackctl.cli.values import scales
+from stackctl.cli.options import (
+    NoColor,
+    NoLock,
+    NoLogPrefix,
+    Pull,
+    QuietPull,
+    Services,
+    Timeout,
+)
+from stackctl.cli.values import pull_when, scales
 from stackctl.errors import UsageError
 
 
@@ -43,6 +51,12 @@ def up(
     build: Annotated[
         bool, typer.Option("--build", help="Build images even when they are there.")
     ] = False,
+    pull: Pull = "",
+    quiet_pull: QuietPull = False,
+    no_build: Annotated[
+        bool, typer.Option("--no-build", help="Build nothing, even when an image is missing.")
+    ] = False,
+    no_lock: NoLock = False,
     remove_orphans: Annotated[
         bool,
         typer.Option("--remove-orphans", help="Remove containers of services not in the file."),
@@ -114,6 +128,7 @@ def up(
             (detached and watch, "-d, --wait or --no-start and --watch"),
             (watch and aborting, "--watch and --abort-on-... or --exit-code-from"),
             (wait_timeout is not None and not wait, "--wait-timeout without --wait"),
+            (build and no_build, "--build and --no-build"),
         )
     )
     run = invocation(ctx)
@@ -123,7 +138,7 @@ def up(
         from stackctl.cli.planfile import read_plan
 
         expected = read_plan(plan)
-        if services or scale or force_recreate or no_recreate or no_deps or remove_orphans:
+        if services or scale or pull or force_recreate or no_recreate or no_deps or remove_orphans:
             raise UsageError("--plan applies a plan as it is: no services, no flags that change it")
     body = run.body(
         services=services or [],
@@ -135,6 +150,10 @@ def up(
         force_recreate=force_recreate,
         no_recreate=no_recreate,
         build=build,
+        no_build=no_build,
+        pull=pull_when(pull),
+        quiet_pull=quiet_pull,
+        no_lock=no_lock,
         remove_orphans=remove_orphans,
         no_deps=no_deps,
         no_start=no_start,

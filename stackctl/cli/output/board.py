@@ -6,7 +6,7 @@ wait) share it. Displays ask for rows, or for the milestones to print as lines.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -79,6 +79,24 @@ def label(op: str, target: str, project: str) -> str:
     return f"{kind} {name}" if kind else name
 
 
+def transfer(layers: Collection[Message]) -> str:
+    """`pulling 12.3 of 70.1 MB, 2 of 5 layers`: what has come of an image's layers."""
+    coming = [layer for layer in layers if layer.get("state") != "exists"]
+    total = sum(int(layer.get("total") or 0) for layer in coming)
+    if not total:
+        return "pulling"
+    done = sum(int(layer.get("current") or 0) for layer in coming)
+    complete = sum(layer.get("state") == "done" for layer in coming)
+    if done >= total and complete < len(coming):
+        return f"unpacking {megabytes(total)}, {complete} of {len(coming)} layers"
+    part = megabytes(done).removesuffix(" MB")
+    return f"pulling {part} of {megabytes(total)}, {complete} of {len(coming)} layers"
+
+
+def megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
 @dataclass(slots=True)
 class Row:
     """A target and its state. Times are seconds on the caller's clock."""
@@ -112,6 +130,8 @@ class Board:
         self.rows: dict[str, Row] = {}
         self.steps: dict[int, Message] = {}
         self._finished: set[int] = set()
+        #: Image -> layer -> the last message about it.
+        self._layers: dict[str, dict[str, Message]] = {}
         self._spent: dict[str, float] = {}
 
     @property
@@ -135,6 +155,8 @@ class Board:
                 return self._step(message, now)
             case "status":
                 return self._status(message)
+            case "layer":
+                return self._layer(message)
         return None
 
     def counts(self) -> tuple[int, int]:
@@ -226,6 +248,20 @@ class Board:
         if not row.phase.is_final:
             row.text, row.busy = text, True
         return None
+
+    def _layer(self, message: Message) -> Milestone | None:
+        """How far the pull of an image is; a line for a log when a layer of it has come."""
+        image, layer = str(message.get("image")), str(message.get("layer"))
+        row = self.rows.get(f"image:{image}")
+        if row is None or row.phase is not Phase.RUNNING:
+            return None
+        layers = self._layers.setdefault(image, {})
+        layers[layer] = message
+        row.text = transfer(layers.values())
+        if message.get("state") != "done":
+            return None
+        size = megabytes(int(message.get("total") or 0))
+        return Milestone(row.label, f"layer {layer} {size}", Phase.RUNNING)
 
     def _waiting(self, row: Row) -> str:
         """`waiting for db-1 to be healthy`: the first thing of others that it still needs."""

@@ -28,6 +28,8 @@ def caller(body: Mapping[str, Any], emit: Emit) -> Caller:
             }
         )
 
+    if body.get("quiet_pull"):
+        return Caller(environment=environment(body))
     return Caller(environment=environment(body), on_progress=tell)
 
 

@@ -42,8 +42,10 @@ class Planning:
         services = tuple(body.get("services") or ())
         desired, here = await self._projects.resolved(project, scale=scale, services=services)
         desired = _with_policy(desired, str(body.get("pull") or ""))
-        desired = with_builds(desired, project.stack, body)
-        return desired, self._projects.observe(project.name, here)
+        if not body.get("no_build"):
+            desired = with_builds(desired, project.stack, body)
+        aged = {s.image for s in desired.services if s.refresh_after is not None}
+        return desired, self._projects.observe(project.name, here, here & aged)
 
     async def up(self, project: Project, body: Mapping[str, Any]) -> tuple[Plan, Desired, Observed]:
         """The plan, with the pulls and builds that it would begin with."""
@@ -106,10 +108,13 @@ def down_plan(observed: Observed, policy: DownPolicy) -> Plan:
 
 
 def _with_policy(desired: Desired, policy: str) -> Desired:
-    """`up --pull always|missing|never` overrides what the services say."""
+    """`up --pull always|missing|never|build` overrides what the services say."""
     if not policy or policy == "policy":
         return desired
-    services = tuple(replace(service, pull_policy=policy) for service in desired.services)
+    policy = "missing" if policy == "if_not_present" else policy
+    services = tuple(
+        replace(service, pull_policy=policy, refresh_after=None) for service in desired.services
+    )
     return replace(desired, services=services)
 
 

@@ -10,12 +10,16 @@ from typing import Any
 from stackctl.daemon.containers import Parts
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.jobs import Emit, Jobs, Message
+from stackctl.daemon.late import LateImages
 from stackctl.daemon.projects import Project, Projects
+from stackctl.daemon.verbs.asking import caller
+from stackctl.daemon.verbs.planning import Planning
 from stackctl.daemon.verbs.stack import carry_out, warning_messages
-from stackctl.errors import NotFound
+from stackctl.image.service import CALLER
 from stackctl.model.container import ContainerConfig
 from stackctl.scheduler.desired import UpPolicy
 from stackctl.scheduler.ops import Plan, StartContainer
+from stackctl.scheduler.survey import check_names
 
 
 class RunVerb:
@@ -24,6 +28,7 @@ class RunVerb:
         self._projects = projects
         self._engine = engine
         self._jobs = jobs
+        self._planning = Planning(projects)
 
     async def run(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """Bring up the dependencies and make the container; detached, start it as well.
@@ -36,11 +41,14 @@ class RunVerb:
         project = await self._projects.load(body, activate=[service])
         for message in warning_messages(project):
             yield message
-        config = await self._config(project, service, body)
+        check_names([service], project.stack.services)
 
         async def work(emit: Emit) -> Message:
-            plan = await self._plan(project, service, config, body)
-            await carry_out(plan, self._engine, emit)
+            CALLER.set(caller(body, emit))
+            policy = await self._own_image(project, service, body, emit)
+            config = await self._config(project, service, body)
+            plan = await self._plan(project, service, config, body, policy)
+            await carry_out(plan, LateImages(self._engine, self._projects, project, plan), emit)
             return {
                 "type": "result",
                 "exit_code": 0,
@@ -51,18 +59,29 @@ class RunVerb:
         async for message in self._jobs.begin(project.name, work, name="run").messages():
             yield message
 
+    async def _own_image(
+        self, project: Project, service: str, body: Mapping[str, Any], emit: Emit
+    ) -> UpPolicy:
+        """Pull or build what the one-off is made from; the policy that knows that it is done."""
+        from stackctl.scheduler.plan import image_plan
+
+        policy = UpPolicy(
+            services=(service,), no_deps=bool(body.get("no_deps")), build=bool(body.get("build"))
+        )
+        desired, observed = await self._planning.look(project, {**body, "services": [service]})
+        plan = image_plan(desired, observed, policy)
+        if plan:
+            await carry_out(plan, self._engine, emit)
+        own = next(s.image for s in desired.services if s.name == service)
+        return replace(policy, pulled=frozenset([own]), build=False)
+
     async def _config(
         self, project: Project, service: str, body: Mapping[str, Any]
     ) -> ContainerConfig:
         from stackctl.daemon.desired import one_off
 
         stack = project.stack
-        if service not in stack.services:
-            raise NotFound(
-                f'no such service: "{service}"',
-                hint=f"the stack has: {', '.join(sorted(stack.services))}",
-            )
-        image = await self._parts.images.ensure(stack.services[service].image or "")
+        image = await self._parts.images.resolve(stack.reference(stack.services[service]))
         config = one_off(
             stack,
             service,
@@ -73,23 +92,26 @@ class RunVerb:
         return replace(config, auto_remove=bool(body.get("rm")))
 
     async def _plan(
-        self, project: Project, service: str, config: ContainerConfig, body: Mapping[str, Any]
+        self,
+        project: Project,
+        service: str,
+        config: ContainerConfig,
+        body: Mapping[str, Any],
+        policy: UpPolicy,
     ) -> Plan:
         from stackctl.scheduler.plan import up_plan
 
-        desired, here = await self._projects.resolved(project, scale={}, services=[service])
+        desired, observed = await self._planning.look(project, {**body, "services": [service]})
         desired = replace(
             desired,
             services=tuple(
                 replace(s, replicas=(config,)) if s.name == service else s for s in desired.services
             ),
         )
-        observed = self._projects.observe(project.name, here)
         observed = replace(
             observed,
             containers=tuple(c for c in observed.containers if c.config.service != service),
         )
-        policy = UpPolicy(services=(service,), no_deps=bool(body.get("no_deps")))
         plan = up_plan(desired, observed, policy)
         if body.get("detach"):
             return plan

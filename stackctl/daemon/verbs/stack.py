@@ -25,9 +25,8 @@ from stackctl.errors import ContainerError, OperationFailed
 from stackctl.image.service import CALLER
 from stackctl.model.container import Status
 from stackctl.model.record import ContainerRecord, StackRecord
-from stackctl.scheduler import show
+from stackctl.scheduler import executor, show
 from stackctl.scheduler.desired import Desired, Observed, UpPolicy
-from stackctl.scheduler.executor import StepProgress
 from stackctl.scheduler.ops import BuildImage, Plan, PullImage, StartContainer
 
 __all__ = ["StackVerbs", "carry_out", "plan_message", "step_message", "warning_messages"]
@@ -101,8 +100,8 @@ class StackVerbs:
     async def _up_plan(
         self, project: Project, body: Mapping[str, Any], emit: Emit
     ) -> tuple[Plan, Desired, Observed]:
-        """What there is to do. Images that it takes are pulled first: only with them is it
-        known what the containers have to be."""
+        """What there is to do. Images of services that have containers are pulled first: they
+        decide whether these are made anew. Other pulls are steps of the plan."""
         from stackctl.scheduler.plan import up_plan
 
         policy = up_policy(body)
@@ -110,7 +109,7 @@ class StackVerbs:
             desired, observed = await self._planning.look(project, body)
             if policy.pulled:
                 break
-            pulled = await self._pull(desired, observed, policy, body, emit)
+            pulled = await self._pull(desired, observed, policy, emit)
             if not pulled:
                 break
             policy = replace(policy, pulled=pulled)
@@ -121,22 +120,16 @@ class StackVerbs:
         desired: Desired,
         observed: Observed,
         policy: UpPolicy,
-        body: Mapping[str, Any],
         emit: Emit,
     ) -> frozenset[str]:
-        """Pull what the plan would begin with; the references."""
-        if not policy.build and all(
-            s.image in observed.images and s.pull_policy not in ("always", "build")
-            for s in desired.services
-        ):
+        """Pull what the plan depends on; the references."""
+        if not observed.containers:
             return frozenset()
         from stackctl.scheduler.plan import pull_plan
 
         plan = pull_plan(desired, observed, policy)
         if not plan:
             return frozenset()
-        CALLER.set(caller(body, emit))
-        EMIT.set(emit)
         await carry_out(plan, self._engine, emit)
         return frozenset(
             s.op.reference for s in plan.steps if isinstance(s.op, PullImage | BuildImage)
@@ -147,6 +140,7 @@ class StackVerbs:
 
         # The shim's interpreter starts while we plan.
         warm = asyncio.ensure_future(self._parts.runtime.ensure_shim(project.name))
+        CALLER.set(caller(body, emit))
         try:
             if body.get("expected"):
                 await self._planning.expect(project, body)
@@ -160,15 +154,8 @@ class StackVerbs:
         finally:
             if not warm.done():
                 warm.cancel()
-        limit = body.get("wait_timeout") if body.get("wait") else None
-        try:
-            async with asyncio.timeout(float(limit) if limit else None):
-                await carry_out(plan, self._engine, emit)
-        except TimeoutError:
-            raise OperationFailed(
-                f"the services were not ready within {float(limit or 0):g} s",
-                hint="see `stackctl ps`, or wait longer with --wait-timeout",
-            ) from None
+        limit = float(body.get("wait_timeout") or 0) if body.get("wait") else 0.0
+        await self._execute(project, plan, limit, emit)
         if not body.get("no_start") and not body.get("attach"):
             # Attached, the exit is seen as it happens.
             await self._settle(plan)
@@ -178,6 +165,25 @@ class StackVerbs:
             "changed": bool(plan),
             "containers": self._attachable(plan, desired, body),
         }
+
+    async def _execute(self, project: Project, plan: Plan, limit: float, emit: Emit) -> None:
+        """Carry the plan out, within `limit` seconds (0: any) of the time its images are here."""
+        from stackctl.daemon.late import LateImages
+
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(None) as deadline:
+
+                def complete() -> None:
+                    deadline.reschedule(loop.time() + limit if limit else None)
+
+                engine = LateImages(self._engine, self._projects, project, plan, complete)
+                await carry_out(plan, engine, emit)
+        except TimeoutError:
+            raise OperationFailed(
+                f"the services were not ready within {limit:g} s",
+                hint="see `stackctl ps`, or wait longer with --wait-timeout",
+            ) from None
 
     async def _settle(self, plan: Plan) -> None:
         """Fail when a service that this plan started has died already."""
@@ -233,15 +239,13 @@ def _is_down(record: ContainerRecord) -> bool:
     return record.status.has_ended or record.status is Status.RESTARTING
 
 
-async def carry_out(plan: Plan, engine: Engine, emit: Emit) -> None:
+async def carry_out(plan: Plan, engine: executor.Engine, emit: Emit) -> None:
     """Execute a plan, telling each step; raises the first failure with its cause."""
-    from stackctl.scheduler.executor import execute
-
     emit(plan_message(plan))
     if not plan:
         return
     EMIT.set(emit)
-    report = await execute(plan, engine, lambda progress: emit(step_message(progress)))
+    report = await executor.execute(plan, engine, lambda progress: emit(step_message(progress)))
     if report.failure is not None and isinstance(report.failure.error, ContainerError):
         # The process's own code (126, 127) is the container's, not the command's.
         error, service = report.failure.error, report.failure.step.service
@@ -253,7 +257,7 @@ async def carry_out(plan: Plan, engine: Engine, emit: Emit) -> None:
     report.raise_failure()
 
 
-def step_message(progress: StepProgress) -> Message:
+def step_message(progress: executor.StepProgress) -> Message:
     step = progress.step
     return {
         "type": "step",

@@ -138,6 +138,30 @@ def test_all_steps_done_is_finished(shop: Any) -> None:
     assert board.counts() == (3, 3)
 
 
+def test_a_pull_tells_how_far_its_layers_are() -> None:
+    board = Board()
+    pull = {"number": 1, "op": "PullImage", "target": "app:1", "service": "a"}
+    board.apply({"type": "plan", "project": "p", "steps": [pull]}, 0.0)
+    layer = {"type": "layer", "image": "app:1", "total": 4_000_000}
+    # Before its step has begun, and of an image of somebody else: nothing to tell.
+    assert board.apply({**layer, "layer": "aa", "state": "waiting"}, 0.0) is None
+    board.apply({"type": "step", **pull, "state": "running"}, 0.0)
+    row = board.rows["image:app:1"]
+    for layer_id, state, current, text in (
+        ("aa", "exists", 4_000_000, "pulling"),
+        ("bb", "waiting", 0, "pulling 0.0 of 4.0 MB, 0 of 1 layers"),
+        ("bb", "downloading", 1_000_000, "pulling 1.0 of 4.0 MB, 0 of 1 layers"),
+        ("cc", "unpacking", 4_000_000, "pulling 5.0 of 8.0 MB, 0 of 2 layers"),
+        ("bb", "unpacking", 4_000_000, "unpacking 8.0 MB, 0 of 2 layers"),
+    ):
+        message = {**layer, "layer": layer_id, "state": state, "current": current}
+        assert board.apply(message, 1.0) is None
+        assert board.text(row) == text
+    done = board.apply({**layer, "layer": "bb", "state": "done", "current": 4_000_000}, 1.0)
+    assert done is not None and (done.label, done.text) == ("image app:1", "layer bb 4.0 MB")
+    assert board.apply({**layer, "image": "other:1", "layer": "dd", "state": "done"}, 1.0) is None
+
+
 def test_a_failed_row_stays_failed(shop: Any) -> None:
     board = Board()
     board.apply(shop[0], 0.0)

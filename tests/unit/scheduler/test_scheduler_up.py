@@ -13,6 +13,7 @@ from stackctl.scheduler.desired import Desired, DownPolicy, Recreate, UpPolicy
 from stackctl.scheduler.executor import Report, execute
 from stackctl.scheduler.ops import (
     CreateContainer,
+    PullImage,
     RemoveContainer,
     RenameContainer,
     StartContainer,
@@ -99,6 +100,45 @@ def test_pull_policies():
     never = stack(service("a", image="nginx", pull_policy="never"))
     with pytest.raises(NotFound, match="pull_policy is never"):
         shown(MemoryEngine(), never)
+
+
+def test_a_pull_on_which_nothing_depends_is_an_edge_and_no_barrier():
+    desired = stack(service("a", image="slow"), service("b", image="quick"))
+    engine = MemoryEngine(images=frozenset())
+    assert not pull_plan(desired, engine.observed("p"), UP)
+    assert shown(engine, desired) == [
+        "[] -> #1 pull image slow: not found",
+        "[] -> #2 pull image quick: not found",
+        "[] -> #3 create network p_default: not found",
+        "[1,3] -> #4 create container p-a-1: not found",
+        "[2,3] -> #5 create container p-b-1: not found",
+        "[4] -> #6 start container p-a-1: not found",
+        "[5] -> #7 start container p-b-1: not found",
+    ]
+    held = asyncio.Event()
+
+    async def hold(op: object) -> None:
+        if op == PullImage(reference="slow"):
+            # Whoever does not wait for it has to be done by now.
+            await held.wait()
+        if op == StartContainer(name="p-b-1"):
+            held.set()
+
+    engine.pause = hold
+    settles(engine, desired)
+
+
+def test_an_image_is_pulled_again_when_it_is_older_than_its_policy_says():
+    desired = stack(replace(service("a", pull_policy="every_12h"), refresh_after=43200.0))
+    engine = running(desired)
+    for age, lines in (
+        (43199.0, []),
+        (43201.0, ["[] -> #1 pull image stackctl/host: pull_policy: every_12h"]),
+    ):
+        observed = replace(engine.observed("p"), image_ages={"stackctl/host": age})
+        assert render(up_plan(desired, observed, UP)).splitlines() == lines
+        # Its container exists: whether it is made anew is known after the pull.
+        assert render(pull_plan(desired, observed, UP)).splitlines() == lines
 
 
 def running_once(desired: Desired) -> MemoryEngine:

@@ -422,7 +422,7 @@ def test_an_unset_variable_explains_the_mistake_it_makes(project: Any) -> None:
     ("lines", "text", "place"),
     [
         ("deploy: {update_config: {order: start-first}}", "stops before the new one", (4, 37)),
-        ("pull_policy: weekly", "not pulled again by its age", (4, 18)),
+        ("pull_refresh_after: 1h", "nothing without pull_policy: refresh", (4, 25)),
         ("platform: linux/s390x", "this machine runs", (4, 15)),
         ("network_mode: host\nports: ['80:80']", "are not published", (5, 5)),
         ("runtime: runc", "the engine is its own runtime", (4, 5)),
@@ -467,6 +467,7 @@ def test_mistakes_of_several_files_name_each(project: Any) -> None:
         ("volumes: [{type: tmpfs, source: a, target: /x}]", "cannot have a source"),
         ("volumes: [{type: tmpfs, target: /x, bind: {}}]", '"bind" options on a mount of type'),
         ("volumes: [{type: npipe, target: /x}]", 'type "npipe" is not supported yet'),
+        ("pull_policy: refresh", "pull_refresh_after has to say after which time"),
         ("pull_policy: often", "pull_policy must be one of always, never, missing"),
         ("volumes: ['/x:/y:rox']", '"rox" is not a mount option'),
         ("volumes: [5]", "volumes[0] must be a mapping, not a number"),
