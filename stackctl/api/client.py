@@ -1,7 +1,8 @@
-"""The CLI's client: HTTP/1.1 by hand on a unix socket, synchronous.
+"""The CLI's client: HTTP/1.1 by hand on a socket, synchronous.
 
 Standard library only, and little of it: http.client alone would cost every command
-20 ms of import. Speaks what `server` speaks and no more; one connection a request.
+20 ms of import. Speaks what `server` speaks and no more; one connection a request. An engine
+on another machine is reached through `tunnel`, whose end is a plain socket too.
 """
 
 from __future__ import annotations
@@ -10,18 +11,14 @@ import errno
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from stackctl.errors import (
-    EngineUnreachable,
-    InternalError,
-    NotPermitted,
-    RemoteError,
-    StackctlError,
-)
+from stackctl.api.reply import PIECE, MessageStream, Reply
+from stackctl.errors import EngineUnreachable, InternalError, NotPermitted, RemoteError
 
 if TYPE_CHECKING:
+    from stackctl.state.endpoints import RemoteEngine
     from stackctl.state.paths import Paths
 
 Message = dict[str, Any]
@@ -29,8 +26,8 @@ Message = dict[str, Any]
 #: Starts a daemon and gives a connection to it; the second argument makes one.
 Launch = Callable[["Paths", Callable[[], socket.socket]], socket.socket]
 
-_PIECE = 64 * 1024
-_HEAD_LIMIT = 64 * 1024
+#: A connection to the engine. Raises EngineUnreachable, NotPermitted.
+Dial = Callable[[], socket.socket]
 
 
 class Readable(Protocol):
@@ -40,13 +37,11 @@ class Readable(Protocol):
 class Client:
     """One engine. Raises RemoteError for what it refuses, EngineUnreachable when it is gone."""
 
-    def __init__(
-        self, paths: Paths, first: socket.socket | None = None, launch: Launch | None = None
-    ) -> None:
-        """`first` is connected already; without `launch` no daemon is ever started."""
-        self._paths = paths
+    def __init__(self, dial: Dial, *, first: socket.socket | None = None, again: bool) -> None:
+        """`first` is connected already; `again`: one that leaves is followed by another."""
+        self._dial = dial
         self._first = first
-        self._launch = launch
+        self._again = again
 
     @classmethod
     def connect(cls, paths: Paths, *, start: bool) -> Client:
@@ -55,9 +50,21 @@ class Client:
         With `start` a daemon is started when none answers. Raises EngineUnreachable,
         NotPermitted, and what the daemon says when it cannot start.
         """
-        client = cls(paths, launch=_launch if start else None)
-        client._first = client._connected()
-        return client
+
+        def dial() -> socket.socket:
+            return _local(paths, _launch if start else None)
+
+        return cls(dial, first=dial(), again=start)
+
+    @classmethod
+    def connect_remote(cls, engine: RemoteEngine) -> Client:
+        """A client of an engine on another machine. Raises EngineUnreachable, UsageError."""
+        from stackctl.api import tunnel
+
+        def dial() -> socket.socket:
+            return tunnel.connect(engine)
+
+        return cls(dial, first=dial(), again=False)
 
     def stream(self, verb: str, body: Message) -> MessageStream:
         """The messages of a verb as they come."""
@@ -135,119 +142,16 @@ class Client:
         engine is asked.
         """
         for last in (False, True):
-            sock, self._first = self._first or self._connected(), None
+            sock, self._first = self._first or self._dial(), None
             try:
                 reply = _exchange(sock, method, target, body, headers)
             except BaseException:
                 sock.close()
                 raise
-            if last or self._launch is None or "x-stackctl-leaving" not in reply.headers:
+            if last or not self._again or "x-stackctl-leaving" not in reply.headers:
                 return reply
             reply.close()
         raise AssertionError
-
-    def _connected(self) -> socket.socket:
-        path = os.fspath(self._paths.socket)
-        try:
-            return _connect(path)
-        except (FileNotFoundError, ConnectionRefusedError):
-            if self._launch is None:
-                raise EngineUnreachable(
-                    f"no engine answers at {path}", hint="`stackctl daemon` runs one"
-                ) from None
-        except PermissionError:
-            raise NotPermitted(
-                f"this user may not talk to the engine at {path}",
-                hint="stackctl needs root (sudo stackctl ...)",
-            ) from None
-        except OSError as error:
-            raise EngineUnreachable(
-                f"cannot connect to {path}: {error.strerror}", hint="see STACKCTL_RUN"
-            ) from error
-        return self._launch(self._paths, lambda: _connect(path))
-
-
-class MessageStream:
-    """The messages of one answer. {"type": "error"} is raised as RemoteError; the result is last.
-
-    Iterate, or use `fileno` and `poll_messages` in a loop that watches other things too.
-    """
-
-    def __init__(self, reply: Reply) -> None:
-        self._reply = reply
-        self._text = bytearray()
-        self._ready: list[Message] = []
-        #: The result was given, or the error raised.
-        self.done = False
-
-    def __enter__(self) -> MessageStream:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __iter__(self) -> Iterator[Message]:
-        return self
-
-    def __next__(self) -> Message:
-        while not self._ready:
-            if self.done:
-                raise StopIteration
-            self._take(self._reply.read_some())
-        return self._give()
-
-    def poll_messages(self) -> list[Message]:
-        """All that has come, without waiting; an error is raised after what came before it."""
-        while not self.done:
-            data = self._reply.read_some(wait=False)
-            if data is None:
-                break
-            self._take(data)
-            if not data:
-                break
-        messages: list[Message] = []
-        while self._ready:
-            if messages and self._ready[0].get("type") == "error":
-                break
-            messages.append(self._give())
-        return messages
-
-    def fileno(self) -> int:
-        """Readable when something came; poll before the first wait, it may be here already."""
-        return self._reply.fileno()
-
-    def close(self) -> None:
-        """The engine sees it, and stops what only served this answer."""
-        self.done = True
-        self._reply.close()
-
-    def _take(self, data: bytes | None) -> None:
-        if not data:
-            raise EngineUnreachable(
-                "the engine went away before it was done",
-                hint="containers go on; run the command again",
-            )
-        self._text += data
-        *lines, rest = self._text.split(b"\n")
-        self._text = rest
-        for line in lines:
-            try:
-                message = json.loads(line)
-            except ValueError as error:
-                raise InternalError(f"the engine's answer is not JSON: {error}") from error
-            self._ready.append(message)
-            if message.get("type") in ("result", "error"):
-                self.done = True
-
-    def _give(self) -> Message:
-        message = self._ready.pop(0)
-        match message.get("type"):
-            case "error":
-                self.close()
-                raise RemoteError(message.get("error") or {})
-            case "result":
-                self.close()
-        return message
 
 
 class SessionSocket:
@@ -278,148 +182,6 @@ class SessionSocket:
         self.socket.close()
 
 
-class Reply:
-    """The answer to a request: its head is here, its body is read on demand (a binary file)."""
-
-    def __init__(self, sock: socket.socket, method: str) -> None:
-        self._sock = sock
-        self._buffer = bytearray()
-        self.headers: dict[str, str] = {}
-        self.status = 0
-        # 100: the server asks for a body that is on its way anyway.
-        while self.status in (0, 100):
-            self.status = self._read_head()
-        chunked = self.headers.get("transfer-encoding", "").lower() == "chunked"
-        #: Bytes until the end, or of this chunk; None: until the connection closes.
-        self._left: int | None = 0
-        self._chunked = chunked
-        self._first_chunk = True
-        self._ended = method == "HEAD" or self.status in (101, 204, 304)
-        if not chunked:
-            length = self.headers.get("content-length")
-            self._left = None if length is None else int(length)
-            self._ended = self._ended or self._left == 0
-
-    def __enter__(self) -> Reply:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def expect(self, status: int) -> None:
-        """Raises (and closes) what the answer says when its status is another one."""
-        if self.status == status:
-            return
-        try:
-            raise _refusal(self.status, self.read())
-        finally:
-            self.close()
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-    def close(self) -> None:
-        self._sock.close()
-
-    def detach(self) -> socket.socket:
-        """The socket, right behind the head of a 101: heads are read to the byte."""
-        assert not self._buffer
-        return self._sock
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Up to `size` bytes, all of the body by default; b"" at its end."""
-        if size < 0:
-            parts = []
-            while piece := self.read_some():
-                parts.append(piece)
-            return b"".join(parts)
-        return self.read_some(limit=size) or b"" if size else b""
-
-    def read_some(self, *, wait: bool = True, limit: int = _PIECE) -> bytes | None:
-        """Some bytes of the body, b"" at its end, None when there are none yet (`wait` False)."""
-        while not self._ended:
-            if self._chunked and self._left == 0:
-                if self._next_chunk():
-                    continue
-            elif self._buffer:
-                size = min(len(self._buffer), limit)
-                if self._left is not None:
-                    size = min(size, self._left)
-                    self._left -= size
-                    self._ended = not self._chunked and not self._left
-                data = bytes(self._buffer[:size])
-                del self._buffer[:size]
-                return data
-            if not self._receive(wait):
-                return None
-        return b""
-
-    def _next_chunk(self) -> bool:
-        """Reads a chunk's size line from the buffer; False when more bytes are needed."""
-        # The line end behind the chunk before belongs to this search.
-        start = 0 if self._first_chunk else 2
-        end = self._buffer.find(b"\r\n", start)
-        if end < 0:
-            return False
-        try:
-            self._left = int(self._buffer[start:end].partition(b";")[0], 16)
-        except ValueError:
-            raise InternalError("the engine's answer has a malformed chunk") from None
-        self._first_chunk = False
-        self._ended = self._left == 0
-        del self._buffer[: end + 2]
-        return True
-
-    def _receive(self, wait: bool) -> bool:
-        """More bytes into the buffer; False when there are none yet."""
-        try:
-            data = self._sock.recv(_PIECE, 0 if wait else socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except ConnectionError:
-            data = b""
-        if data:
-            self._buffer += data
-        elif self._left is None:
-            self._ended = True
-        else:
-            raise EngineUnreachable(
-                "the engine went away before it was done",
-                hint="containers go on; run the command again",
-            )
-        return True
-
-    def _read_head(self) -> int:
-        """Reads a head and not a byte more: what follows a 101 is the session's."""
-        head = bytearray()
-        while True:
-            try:
-                seen = self._sock.recv(_PIECE, socket.MSG_PEEK)
-            except ConnectionError:
-                seen = b""
-            if not seen or len(head) > _HEAD_LIMIT:
-                raise EngineUnreachable(
-                    "the engine closed the connection without an answer",
-                    hint="daemon.log in the engine's root directory may say why",
-                )
-            # The blank line may have begun in what was read before.
-            end = (head[-3:] + seen).find(b"\r\n\r\n")
-            size = len(seen) if end < 0 else end + 4 - min(3, len(head))
-            head += self._sock.recv(size)
-            if end >= 0:
-                break
-        lines = head.decode("latin-1").split("\r\n")
-        for line in lines[1:]:
-            name, _, value = line.partition(":")
-            self.headers[name.strip().lower()] = value.strip()
-        try:
-            return int(lines[0].split(" ")[1])
-        except (IndexError, ValueError):
-            raise EngineUnreachable(
-                "what answers on the engine's socket is no engine", hint="see STACKCTL_RUN"
-            ) from None
-
-
 def _exchange(
     sock: socket.socket,
     method: str,
@@ -438,13 +200,34 @@ def _exchange(
             sock.sendall(head + body)
         else:
             sock.sendall(head)
-            while piece := body.read(_PIECE):
+            while piece := body.read(PIECE):
                 sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
             sock.sendall(b"0\r\n\r\n")
     except ConnectionError:
         # The engine may have refused before it read everything: its answer says why.
         pass
     return Reply(sock, method)
+
+
+def _local(paths: Paths, launch: Launch | None) -> socket.socket:
+    path = os.fspath(paths.socket)
+    try:
+        return _connect(path)
+    except (FileNotFoundError, ConnectionRefusedError):
+        if launch is None:
+            raise EngineUnreachable(
+                f"no engine answers at {path}", hint="`stackctl daemon` runs one"
+            ) from None
+    except PermissionError:
+        raise NotPermitted(
+            f"this user may not talk to the engine at {path}",
+            hint="stackctl needs root (sudo stackctl ...)",
+        ) from None
+    except OSError as error:
+        raise EngineUnreachable(
+            f"cannot connect to {path}: {error.strerror}", hint="see STACKCTL_RUN"
+        ) from error
+    return launch(paths, lambda: _connect(path))
 
 
 def _launch(paths: Paths, connect: Callable[[], socket.socket]) -> socket.socket:
@@ -464,25 +247,6 @@ def _connect(path: str) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def _refusal(status: int, body: bytes) -> StackctlError:
-    """The error that an answer other than the expected one stands for."""
-    try:
-        raw = json.loads(body)
-    except ValueError:
-        raw = {}
-    raw = raw if isinstance(raw, dict) else {}
-    if isinstance(raw.get("error"), dict):
-        return RemoteError(raw["error"])
-    if status == 403:
-        return NotPermitted(
-            str(raw.get("message", "this user may not talk to the engine")),
-            hint="stackctl needs root (sudo stackctl ...)",
-        )
-    message = str(raw.get("message") or f"the engine answered with status {status}")
-    brief, _, hint = message.partition("\n")
-    return RemoteError({"message": brief, "hint": hint})
 
 
 def _encoded(body: Message) -> bytes:

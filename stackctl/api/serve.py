@@ -11,10 +11,12 @@ from __future__ import annotations
 import grp
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stackctl.api.handlers import Handlers
+from stackctl.api.listening import Link, Listening, open_all
 from stackctl.api.routes import Routes
 from stackctl.api.server import Server, only_root, or_group
 from stackctl.daemon.main import Options, Wiring, run, tell
@@ -36,7 +38,7 @@ class ServedEngine(Handlers, Protocol):
 
 
 class Front:
-    """The server on the engine's socket. Implements daemon.lifetime.Front."""
+    """The server, on the engine's socket and where else. Implements daemon.lifetime.Front."""
 
     def __init__(
         self,
@@ -44,17 +46,25 @@ class Front:
         handlers: ServedEngine,
         leave: Callable[[], None],
         busy_changed: Callable[[int], None],
+        listening: Listening | None = None,
     ) -> None:
         self._paths = paths
+        self._listening = listening = listening or Listening()
         routes = Routes(handlers, on_shutdown=leave, docker=handlers.docker)
-        self._group = socket_group(os.environ.get("STACKCTL_SOCKET_GROUP", ""))
+        self._group = socket_group(listening.group)
+        self._link = Link(listening.link, paths.socket) if listening.link else None
         allow = or_group(lambda peer: only_root(peer) or handlers.admits(peer.uid), self._group)
         self._server = Server(routes, allow=allow, busy_changed=busy_changed)
 
     async def start(self) -> None:
         await self._server.listen(self._paths.socket, group=self._group)
+        await open_all(self._server, self._listening, self._group)
+        if self._link is not None:
+            self._link.make()
 
     async def close(self) -> None:
+        if self._link is not None:
+            self._link.remove()
         await self._server.close()
 
 
@@ -68,12 +78,22 @@ def socket_group(text: str) -> int | None:
         return grp.getgrnam(text).gr_gid
     except KeyError:
         raise UsageError(
-            f'there is no group "{text}"', hint="STACKCTL_SOCKET_GROUP is a group's name or number"
+            f'there is no group "{text}"',
+            hint="--group and STACKCTL_SOCKET_GROUP are a group's name or number",
         ) from None
 
 
-def wiring(paths: Paths) -> Wiring[Any]:
+def configured(environment: Mapping[str, str]) -> Listening:
+    """For an engine that was started without being told more."""
+    link = environment.get("STACKCTL_DOCKER_SOCKET", "")
+    return Listening(
+        group=environment.get("STACKCTL_SOCKET_GROUP", ""), link=Path(link) if link else None
+    )
+
+
+def wiring(paths: Paths, listening: Listening | None = None) -> Wiring[Any]:
     """The real parts; the engine is imported when it is built, where its errors are told."""
+    places = configured(os.environ) if listening is None else listening
 
     async def build(paths: Paths) -> Any:
         from stackctl.daemon import service
@@ -87,14 +107,14 @@ def wiring(paths: Paths) -> Wiring[Any]:
 
     return Wiring(
         build=build,
-        face=lambda service, leave, busy: Front(paths, service, leave, busy),
+        face=lambda service, leave, busy: Front(paths, service, leave, busy, places),
         warm_up=warm_up,
     )
 
 
-def foreground(paths: Paths) -> int:
+def foreground(paths: Paths, listening: Listening | None = None) -> int:
     """Runs the engine until SIGTERM or SIGINT. Raises StackctlError when it cannot start."""
-    return run(Options(paths=paths, log_level=_log_level()), wiring(paths))
+    return run(Options(paths=paths, log_level=_log_level()), wiring(paths, listening))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

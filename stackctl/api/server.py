@@ -1,8 +1,8 @@
-"""The REST server: a unix socket, who may use it, and the connections on it.
+"""The REST server: its sockets, who may use them, and the connections on them.
 
 Translation only: what a request means is in `routes`, what it does is behind
-`Handlers`. The socket is root's (and a group's, when one is configured): whoever
-can talk to it is root.
+`Handlers`. A unix socket is root's (and a group's, when one is configured), TCP is for
+those who have a certificate: whoever can talk to us is root.
 """
 
 from __future__ import annotations
@@ -18,12 +18,18 @@ import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stackctl.api.connection import Connection
 from stackctl.api.handlers import Handlers, Session
 from stackctl.api.hangups import Hangups
 from stackctl.api.http import Exchange, Limits, Peer
 from stackctl.errors import MachineError
+
+if TYPE_CHECKING:
+    import ssl
+
+    from stackctl.api.tls import Handshake
 
 __all__ = ["LEAVING", "Handlers", "Limits", "Server", "Session", "only_root"]
 
@@ -81,7 +87,10 @@ class Server:
         self._busy = 0
         self._leaving = False
         self._emptied = asyncio.Event()
-        self._listeners: list[tuple[asyncio.Server, Path]] = []
+        #: Each with the path of its socket, when it has one.
+        self._listeners: list[tuple[asyncio.Server, Path | None]] = []
+        #: TCP clients that have not shown a certificate yet, the longest waiting first.
+        self._handshakes: dict[Handshake, None] = {}
         self._hangups = Hangups()
 
     # -- life
@@ -100,6 +109,30 @@ class Server:
         sock.listen(_BACKLOG)
         self._listeners.append((server, path))
 
+    async def listen_tls(self, host: str, port: int, context: ssl.SSLContext) -> int:
+        """Serves TCP at `host` ("" is every address) to clients with a certificate; the port,
+        which the kernel chooses for 0. Raises MachineError.
+        """
+        # Loaded by those who want it: not by an engine on its unix socket alone.
+        from stackctl.api.tls import Handshake
+
+        def shaking() -> Handshake:
+            return Handshake(
+                context,
+                lambda: Connection(self),
+                seconds=self.limits.head_seconds,
+                began=self._shaking,
+                ended=lambda handshake: self._handshakes.pop(handshake, None),
+            )
+
+        sock = _bind_tcp(host, port)
+        chosen: int = sock.getsockname()[1]
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(shaking, sock=sock, backlog=_AT_ONCE)
+        sock.listen(_BACKLOG)
+        self._listeners.append((server, None))
+        return chosen
+
     async def close(self, grace: float = 5.0) -> None:
         """Takes no more requests, ends those under way, then returns.
 
@@ -111,7 +144,10 @@ class Server:
             return
         self._leaving = True
         for _, path in self._listeners:
-            path.unlink(missing_ok=True)
+            if path is not None:
+                path.unlink(missing_ok=True)
+        for handshake in tuple(self._handshakes):
+            handshake.abort()
         self.limits = replace(self.limits, idle_seconds=_LATE_SECONDS)
         for connection in tuple(self._waiting):
             if connection.fresh:
@@ -146,6 +182,9 @@ class Server:
 
     def peer_of(self, transport: asyncio.Transport) -> Peer | None:
         sock = transport.get_extra_info("socket")
+        if sock.family != socket.AF_UNIX:
+            # It comes through `listen_tls`, and has shown its certificate.
+            return Peer(0, 0, 0)
         size = struct.calcsize("3i")
         pid, uid, gid = struct.unpack(
             "3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
@@ -163,6 +202,13 @@ class Server:
         while len(self._waiting) > self.limits.waiting:
             oldest = next(iter(self._waiting))
             del self._waiting[oldest]
+            oldest.abort()
+
+    def _shaking(self, handshake: Handshake) -> None:
+        self._handshakes[handshake] = None
+        while len(self._handshakes) > self.limits.waiting:
+            oldest = next(iter(self._handshakes))
+            del self._handshakes[oldest]
             oldest.abort()
 
     def began(self, connection: Connection) -> None:
@@ -234,6 +280,21 @@ def _bind(path: Path, group: int | None) -> socket.socket:
     finally:
         os.umask(umask)
     return sock
+
+
+def _bind_tcp(host: str, port: int) -> socket.socket:
+    try:
+        if not host:
+            both = socket.has_dualstack_ipv6()
+            family = socket.AF_INET6 if both else socket.AF_INET
+            return socket.create_server(("", port), family=family, dualstack_ipv6=both)
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise MachineError(
+            f"cannot listen on tcp://{host}:{port}: {error.strerror or error}",
+            hint="another program may have the port: `ss -ltnp` tells",
+        ) from error
 
 
 def _affordable(limits: Limits) -> Limits:

@@ -7,12 +7,10 @@ fake. Connecting may start a daemon; nothing else here has effects.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from stackctl.errors import UsageError
-from stackctl.state.paths import Paths
+from stackctl.state.endpoints import Endpoint, RemoteEngine
 
 Message = dict[str, Any]
 
@@ -65,35 +63,14 @@ class Client(Protocol):
     def export(self, container: str) -> Content: ...
 
 
-#: (paths, start) -> client; with `start` a daemon is started when none answers.
-Connect = Callable[[Paths, bool], Client]
+#: (endpoint, start) -> client; with `start` a daemon of ours is started when none answers.
+Connect = Callable[[Endpoint, bool], Client]
 
 
-def connect_to_engine(paths: Paths, start: bool) -> Client:
+def connect_to_engine(endpoint: Endpoint, start: bool) -> Client:
     """The real client. Raises EngineUnreachable."""
     from stackctl.api.client import Client as ApiClient
 
-    return ApiClient.connect(paths, start=start)
-
-
-def engine_paths(host: str, environment: Mapping[str, str]) -> tuple[Paths, bool]:
-    """Where the engine is, and whether we may start it: one named by --host is not ours to start.
-
-    `host` is "", a path, or unix://path. Raises UsageError for anything else.
-    """
-    if not host:
-        return Paths.from_environment(environment), True
-    path = host.removeprefix("unix://")
-    if "://" in path or not path.startswith("/"):
-        raise UsageError(
-            f'--host "{host}" is not a unix socket',
-            hint="use unix:///run/stackctl/engine.sock or the absolute path alone",
-        )
-    ours = Paths.from_environment(environment)
-    named = Paths(ours.root, Path(path).parent)
-    if named.socket != Path(path):
-        raise UsageError(
-            f'--host "{host}" does not name an engine\'s socket',
-            hint=f"an engine's socket is called {named.socket.name}",
-        )
-    return named, False
+    if isinstance(endpoint, RemoteEngine):
+        return ApiClient.connect_remote(endpoint)
+    return ApiClient.connect(endpoint.paths, start=start)

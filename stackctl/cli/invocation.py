@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import typer
 
-from stackctl.cli.connection import Client, Connect, engine_paths
+from stackctl.cli.choice import Wished, chosen
+from stackctl.cli.connection import Client, Connect
 from stackctl.cli.output.console import Console
 from stackctl.cli.project import project_part
+from stackctl.errors import UsageError
+from stackctl.state.endpoints import Endpoint, LocalEngine
 from stackctl.state.paths import Paths
 
 
@@ -36,7 +39,7 @@ class Invocation:
     env_files: Sequence[str] = ()
     project_directory: str = ""
     progress: str = "auto"
-    host: str = ""
+    engine: Wished = field(default_factory=Wished)
     #: Nothing may change: only verbs that look get through (see ReadOnly).
     dry_run: bool = False
 
@@ -44,9 +47,20 @@ class Invocation:
     def environment(self) -> Mapping[str, str]:
         return self.session.environment
 
+    @cached_property
+    def endpoint(self) -> Endpoint:
+        """Where the engine is. Raises UsageError, NotFound for an unknown context."""
+        return chosen(self.engine, self.environment)
+
     @property
     def paths(self) -> Paths:
-        return engine_paths(self.host, self.environment)[0]
+        """Of an engine on this machine. Raises UsageError for another."""
+        if not isinstance(self.endpoint, LocalEngine):
+            raise UsageError(
+                f"this is for the engine of this machine, not for {self.endpoint}",
+                hint="run it there, or choose this one: --context default",
+            )
+        return self.endpoint.paths
 
     @cached_property
     def client(self) -> Client:
@@ -59,8 +73,8 @@ class Invocation:
         return ReadOnly(client)
 
     def connect(self, *, start: bool) -> Client:
-        paths, may_start = engine_paths(self.host, self.environment)
-        return self.session.connect(paths, start and may_start)
+        may_start = isinstance(self.endpoint, LocalEngine) and self.endpoint.may_start
+        return self.session.connect(self.endpoint, start and may_start)
 
     def body(self, **fields: Any) -> dict[str, Any]:
         """A request on a stack: its "project" part and these fields."""

@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from stackctl import __version__
+from stackctl.cli.choice import Wished
 from stackctl.cli.connection import Connect, connect_to_engine
 from stackctl.cli.failures import Terminated, exit_code_of
 from stackctl.cli.invocation import Invocation, Session
@@ -102,6 +103,16 @@ GROUPS: Mapping[str, Group] = {
             "save": Entry("image.archives"),
             "load": Entry("image.archives"),
             "import": Entry("image.archives", "import_"),
+        },
+        aliases={"list": "ls", "remove": "rm"},
+    ),
+    "context": Group(
+        "Engines on other machines, by name.",
+        {
+            name: Entry("context", "import_" if name == "import" else name)
+            for name in (
+                *("create", "ls", "use", "inspect", "show", "update", "rm", "export", "import"),
+            )
         },
         aliases={"list": "ls", "remove": "rm"},
     ),
@@ -320,9 +331,42 @@ def application() -> "Command":
         host: Annotated[
             str,
             typer.Option(
-                "--host", metavar="SOCKET", envvar="STACKCTL_HOST", help="Socket of another engine."
+                "-H",
+                "--host",
+                metavar="ADDRESS",
+                help="Another engine: unix:///PATH/engine.sock, tcp://HOST:2376 [STACKCTL_HOST].",
             ),
         ] = "",
+        context: Annotated[
+            str,
+            typer.Option(
+                "-c",
+                "--context",
+                metavar="NAME",
+                help="An engine by its name, see `stackctl context` [STACKCTL_CONTEXT].",
+            ),
+        ] = "",
+        tlscacert: Annotated[
+            str,
+            typer.Option(
+                "--tlscacert",
+                metavar="FILE",
+                help="For tcp://: the engine's authority [ca.pem in STACKCTL_CERT_PATH].",
+            ),
+        ] = "",
+        tlscert: Annotated[
+            str,
+            typer.Option(
+                "--tlscert", metavar="FILE", help="Our certificate [cert.pem in the same place]."
+            ),
+        ] = "",
+        tlskey: Annotated[
+            str,
+            typer.Option("--tlskey", metavar="FILE", help="Its key [key.pem in the same place]."),
+        ] = "",
+        tlsverify: Annotated[
+            bool, typer.Option("--tlsverify", hidden=True, help="Always so.")
+        ] = False,
         version: Annotated[
             bool,
             typer.Option("--version", callback=_show_version, is_eager=True, help="Print it."),
@@ -348,7 +392,13 @@ def application() -> "Command":
             env_files=env_file or (),
             project_directory=project_directory,
             progress=progress,
-            host=host,
+            engine=Wished(
+                host=host,
+                context=context,
+                authority=tlscacert,
+                certificate=tlscert,
+                key=tlskey,
+            ),
             dry_run=dry_run,
         )
 

@@ -76,7 +76,8 @@ def connect(paths: Paths) -> socket.socket:
 
 
 def started(paths: Paths) -> Client:
-    return Client(paths, launch(paths, lambda: connect(paths), entry=ENTRY))
+    first = launch(paths, lambda: connect(paths), entry=ENTRY)
+    return Client(lambda: connect(paths), first=first, again=False)
 
 
 def log_lines(paths: Paths) -> list[dict[str, object]]:

@@ -69,3 +69,23 @@ class Docker:
         result = self.run(*argv, stdin=stdin, cwd=cwd)
         assert result.code == 0, f"{result}\n{self.engine.logs()}"
         return result.out
+
+
+@dataclass(slots=True)
+class RemoteDocker(Docker):
+    """The same client, over TCP; `certificates` has ca.pem, cert.pem and key.pem."""
+
+    address: str = ""
+    certificates: Path = Path()
+
+    @property
+    def host(self) -> str:
+        return f"tcp://{self.address}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **Docker.environment.fget(self),  # type: ignore[attr-defined]
+            "DOCKER_TLS_VERIFY": "1",
+            "DOCKER_CERT_PATH": str(self.certificates),
+        }

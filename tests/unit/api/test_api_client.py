@@ -197,13 +197,16 @@ def test_a_request_that_came_too_late_goes_to_the_next_engine(
 ) -> None:
     first = serve()
 
-    def launch(paths: Paths, connect: Callable[[], socket.socket]) -> socket.socket:
-        serve()
-        return connect()
+    def connected() -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(str(paths.socket))
+        return sock
 
-    sock = socket.socket(socket.AF_UNIX)
-    sock.connect(str(paths.socket))
-    client = Client(paths, sock, launch)
+    def dial() -> socket.socket:
+        serve()
+        return connected()
+
+    client = Client(dial, first=connected(), again=True)
     closing = threading.Thread(target=first.on_loop, args=[first.server.close()])
     closing.start()
     wait_until(lambda: not paths.socket.exists())

@@ -112,7 +112,16 @@ def test_help_lists_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
         (["exec", "web"], "missing argument 'COMMAND [ARGS...]'", "see `stackctl exec --help`"),
         (["--ansi", "red", "ps"], '--ansi "red" is not one of never, always, auto', ""),
         (["-f", "-", "ps"], "a stack file cannot be read from standard input yet", "-f"),
-        (["--host", "tcp://x:1", "ps"], '--host "tcp://x:1" is not a unix socket', "unix://"),
+        (["--host", "ftp://x", "ps"], '--host "ftp://x" is no address of an engine', "unix://"),
+        (["--host", "tcp://x:1", "ps"], "tcp://x:1 needs certificates", "STACKCTL_CERT_PATH"),
+        (["--host", "tcp://::1", "ps"], '"tcp://::1" is no TCP address', "[::1]"),
+        (["--host", "/x/d.sock", "ps"], '--host "/x/d.sock" does not name', "engine.sock"),
+        (["-H", "/x/engine.sock", "-c", "x", "ps"], "--host and --context exclude", ""),
+        (["--tlskey", "k", "-H", "tcp://x", "ps"], "--tlscacert, --tlscert and --tlskey", ""),
+        (["context", "create", "a b"], '"a b" is no name for a context', ""),
+        (["context", "create", "default"], '"default" is no name for a context', ""),
+        (["context", "create", "a"], "the context has no engine", "host=tcp"),
+        (["context", "create", "a", "--engine", "host=tcp://x"], "an engine is reached", "ca="),
         (["logs", "--tail", "x"], '--tail "x" is neither a number nor "all"', ""),
         (["logs", "--since", "noon"], '--since "noon" is not a time', "10m"),
         (["up", "--scale", "web"], '--scale "web" is not SERVICE=NUMBER', "web=3"),
@@ -141,7 +150,7 @@ def test_another_engine_is_never_started(cli: Any, engine: Any) -> None:
     cli("ps")
     cli("--host", "unix:///x/engine.sock", "ps")
     cli("ps", environment={"STACKCTL_HOST": "/x/engine.sock"})
-    assert engine.starts == [True, False, True]
+    assert engine.starts == [True, False, False]
 
 
 def test_all_mistakes_of_a_stack_file_are_shown(cli: Any, engine: Any) -> None:

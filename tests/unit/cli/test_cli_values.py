@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stackctl.cli.connection import engine_paths
 from stackctl.cli.values import duration, moment, scales, tail, variables
 from stackctl.errors import UsageError
 
@@ -55,12 +54,3 @@ def test_variables_take_bare_names_from_the_caller() -> None:
     assert variables(["A=1", "B", "C", "D="], {"B": "2"}) == ["A=1", "B=2", "D="]
     with pytest.raises(UsageError):
         variables(["=x"], {})
-
-
-def test_engine_paths() -> None:
-    environment = {"STACKCTL_ROOT": "/r", "STACKCTL_RUN": "/n"}
-    assert engine_paths("", environment)[1] is True
-    paths, ours = engine_paths("unix:///other/engine.sock", environment)
-    assert (str(paths.socket), ours) == ("/other/engine.sock", False)
-    with pytest.raises(UsageError):
-        engine_paths("/var/run/docker.sock", environment)
