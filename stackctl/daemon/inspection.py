@@ -24,13 +24,25 @@ from stackctl.model.container import (
     VolumeMount,
 )
 from stackctl.model.network import Endpoint, PublishedPort
-from stackctl.model.record import ContainerRecord
+from stackctl.model.record import ContainerRecord, NetworkRecord
+from stackctl.net.options import pool_for
 
 Shape = dict[str, Any]
 
 #: Docker's way to say "never".
 NEVER = "0001-01-01T00:00:00Z"
 _NANO = 1_000_000_000
+
+
+def pool_shape(record: NetworkRecord, subnet: str, gateway: str) -> dict[str, Any]:
+    """One subnet as Docker's API has it."""
+    pool: dict[str, Any] = {"Subnet": subnet, "Gateway": gateway}
+    wanted = pool_for(record.config, subnet)
+    if wanted.ip_range:
+        pool["IPRange"] = wanted.ip_range
+    if wanted.aux_addresses:
+        pool["AuxiliaryAddresses"] = dict(wanted.aux_addresses)
+    return pool
 
 
 def timestamp(moment: float) -> str:

@@ -13,7 +13,7 @@ from typing import Literal
 from stackctl.model.container import ContainerConfig, Health
 from stackctl.model.network import Endpoint
 from stackctl.model.record import ContainerRecord
-from stackctl.net.service import Naming
+from stackctl.net.naming import Naming
 
 #: Docker's resolver address; images hard-code it.
 RESOLVER = "127.0.0.11"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from stackctl.model.container import ContainerConfig, Health, Status
 from stackctl.model.network import Endpoint, NetworkConfig, PublishedPort, VolumeConfig
@@ -61,6 +62,28 @@ class NetworkRecord:
     gateway4: str = ""
     subnet6: str = ""
     gateway6: str = ""
+    #: (subnet, gateway) of each further pool.
+    further: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def subnets(self) -> tuple[tuple[str, str], ...]:
+        """(subnet, gateway) of all its subnets: IPv4, IPv6, further ones."""
+        first = ((self.subnet4, self.gateway4), (self.subnet6, self.gateway6))
+        return tuple(pair for pair in first if pair[0]) + self.further
+
+
+def with_subnets(record: NetworkRecord, subnets: Sequence[tuple[str, str]]) -> NetworkRecord:
+    """A record without subnets, with these: the first of each IP version, then the rest."""
+    four = next((pair for pair in subnets if ":" not in pair[0]), ("", ""))
+    six = next((pair for pair in subnets if ":" in pair[0]), ("", ""))
+    return replace(
+        record,
+        subnet4=four[0],
+        gateway4=four[1],
+        subnet6=six[0],
+        gateway6=six[1],
+        further=tuple(pair for pair in subnets if pair not in (four, six)),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

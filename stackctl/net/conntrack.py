@@ -20,7 +20,11 @@ _UDP = 17
 
 def forget_udp(link: NetlinkSocket, ports: Set[int]) -> int:
     """Deletes the entries of UDP flows that were sent to one of these ports; gives how many."""
-    header = struct.pack(">BBH", socket.AF_INET, 0, 0)
+    return sum(_forget(link, ports, family) for family in (socket.AF_INET, socket.AF_INET6))
+
+
+def _forget(link: NetlinkSocket, ports: Set[int], family: int) -> int:
+    header = struct.pack(">BBH", family, 0, 0)
     # ENOENT and the like: no connection tracking in this namespace, nothing to forget.
     request = Request(
         _GET, 0, header, "connections", (errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL)

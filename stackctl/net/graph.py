@@ -104,7 +104,7 @@ def _web(record: NetworkRecord) -> Web:
     return Web(
         name=config.name,
         driver=config.driver or "bridge",
-        subnets=tuple(s for s in (record.subnet4, record.subnet6) if s),
+        subnets=tuple(subnet for subnet, _ in record.subnets),
         way_out=out,
         is_open=has_icc(config),
     )

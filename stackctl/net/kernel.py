@@ -1,7 +1,7 @@
 """What the engine's networks are in the kernel; used on the net thread only.
 
 Changes to the table, to names and to held ports are collected and carried out
-by `flush`, one batch for all that waits; links go in `flush_late`. Order within
+by `flush`, one batch for all that waits; interfaces are `Links`' business. Order within
 a flush: rules, then names and ports, so that a port is given up only when
 nothing leads there any more.
 """
@@ -10,81 +10,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import ipaddress
-import os
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from stackctl.errors import (
-    Conflict,
-    ContainerError,
-    MachineError,
-    NotFound,
-    NotPermitted,
-    StackctlError,
-)
-from stackctl.linux import ns
-from stackctl.net import bridge, conntrack, endpoint, firewall, holder, nft, rtnl
+from stackctl.net import bridge, conntrack, firewall, nft
 from stackctl.net.endpoint import Wire
+from stackctl.net.failures import clash, translated
 from stackctl.net.firewall import Finding
 from stackctl.net.keeperlink import KeeperLink
-from stackctl.net.netlink import (
-    NETLINK_NETFILTER,
-    NETLINK_ROUTE,
-    NetlinkError,
-    NetlinkSocket,
-    Request,
-)
-from stackctl.net.options import Trunk
-from stackctl.net.pool import AnyNetwork, link_local_of
-from stackctl.net.rules import EngineTable, Forward, NetworkWalls
-from stackctl.net.stations import Station
-from stackctl.net.upstreams import host_nameservers
+from stackctl.net.links import Bridge, Links, attaching, station_of
+from stackctl.net.netlink import NETLINK_NETFILTER, NetlinkError, NetlinkSocket, Request
+from stackctl.net.publishing import Wish, relayed
+from stackctl.net.rules import EngineTable, Forward
 from stackctl.state.paths import Paths
 
-#: (protocol, address, first, last, twin): see `Kernel.publish`.
-Wish = tuple[str, str, int, int, str]
-
 _NO_SUCH_TABLE = (errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
-
-
-def translated(error: OSError, what: str) -> StackctlError:
-    """The room's border: what the kernel said, as a sentence."""
-    if error.errno in (errno.EPERM, errno.EACCES):
-        return NotPermitted(
-            f"{what}: the kernel refuses ({error})",
-            hint="stackctl's daemon needs root with CAP_NET_ADMIN and CAP_SYS_ADMIN",
-        )
-    if error.errno in (errno.EOPNOTSUPP, errno.EPROTONOSUPPORT):
-        return MachineError(
-            f"{what}: this kernel lacks a feature ({error})",
-            hint="`stackctl doctor` says what the kernel is missing",
-        )
-    return MachineError(f"{what}: {error}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bridge:
-    """A network that is a bridge here. `gateways` have a prefix length."""
-
-    walls: NetworkWalls
-    gateways: tuple[str, ...]
-    mac: str
-    mtu: int = 0
-
-
-def station_of(wire: Wire) -> Station | None:
-    """What the wire's container may call itself; None when it is no port of a bridge."""
-    if wire.trunk is not None:
-        return None
-    addresses = [address.partition("/")[0] for address in wire.addresses]
-    if wire.has_ipv6:
-        addresses.append(link_local_of(wire.mac))
-    return Station(
-        port=wire.host_name, mac=wire.mac, addresses=tuple(addresses), uplink=wire.uplink
-    )
 
 
 class Kernel:
@@ -92,30 +33,21 @@ class Kernel:
 
     def __init__(self, paths: Paths, resolv_conf: str) -> None:
         self._paths = paths
-        self._resolv_conf = resolv_conf
+        self.links = Links(paths, resolv_conf)
         self.keeper = KeeperLink(paths, resolv_conf)
         self.table = EngineTable(paths.nft_table, f"v{paths.tag}")
         self._is_installed = False
         self._requests: list[Request] = []
         self._udp_ports: set[int] = set()
         self._releases: list[list[Any]] = []
+        self._ways: list[list[Any]] = []
         self._owners: dict[tuple[str, str, int], str] = {}
         self._names: dict[str, dict[str, Any] | None] = {}
         #: What the keeper knows of each container, to tell the next keeper.
         self._known: dict[str, dict[str, Any]] = {}
-        self._doomed: list[str] = []
-        self._home = -1
-        self._route: NetlinkSocket | None = None
         self._filter: NetlinkSocket | None = None
 
     # --- sockets ------------------------------------------------------------------
-
-    @property
-    def _links(self) -> NetlinkSocket:
-        if self._route is None:
-            self._route = NetlinkSocket(NETLINK_ROUTE)
-            self._home = ns.open_netns()
-        return self._route
 
     @property
     def _rules(self) -> NetlinkSocket:
@@ -135,15 +67,11 @@ class Kernel:
         return self._is_installed
 
     def close(self) -> None:
-        self.flush_late()
+        self.links.close()
         self.keeper.disconnect()
-        for link in (self._route, self._filter):
-            if link is not None:
-                link.close()
-        self._route = self._filter = None
-        if self._home >= 0:
-            os.close(self._home)
-            self._home = -1
+        if self._filter is not None:
+            self._filter.close()
+            self._filter = None
 
     # --- together -----------------------------------------------------------------
 
@@ -152,9 +80,12 @@ class Kernel:
         self._flush_rules()
         names, self._names = self._names, {}
         releases, self._releases = self._releases, []
+        ways, self._ways = self._ways, []
         try:
             if releases:
                 self.keeper.call("release", ports=releases)
+            if ways:
+                self.keeper.call("ways", ports=ways)
             gone = [name for name, raw in names.items() if raw is None]
             if gone:
                 self.keeper.call("drop", containers=gone)
@@ -219,119 +150,39 @@ class Kernel:
         named = [n for n in self.table.networks if not n.startswith(ours)]
         firewall.open_for(self._rules, (ours, *named), self.table.table.name)
 
-    def flush_late(self) -> None:
-        """Removes links that are not wanted any more, with one wait for all."""
-        doomed, self._doomed = self._doomed, []
-        if doomed:
-            try:
-                bridge.remove_links(self._links, doomed, self._group)
-            except OSError as error:
-                raise translated(error, "removing interfaces") from error
-
-    @property
-    def _group(self) -> int:
-        return 0x5C000000 | int(self._paths.tag, 16)
-
     # --- networks -----------------------------------------------------------------
-
-    def networks_in_use(self, family: int = socket.AF_INET) -> list[AnyNetwork]:
-        """What a new subnet must not overlap: routes, addresses, the resolvers' addresses."""
-        found = rtnl.networks_in_use(self._links, family)
-        resolvers = host_nameservers(self._resolv_conf) if family == socket.AF_INET else []
-        return found + [ipaddress.ip_network(a) for a in resolvers]
 
     def make_network(self, wanted: Bridge) -> None:
         """Bridge and rules."""
         name = wanted.walls.bridge
-        is_ours = name.startswith(f"sc{self._paths.tag}")
-        if not is_ours and _exists(name):
-            raise Conflict(
-                f"there is an interface called {name} already",
-                hint="choose another com.docker.network.bridge.name, or leave it out",
-            )
-        try:
-            self._make_bridge(wanted)
-        except OSError as error:
-            self._doomed.append(name)
-            raise translated(error, f"bridge {name}") from error
+        self.links.check_name(name)
+        self.links.make_bridge(wanted)
         self._requests += self.table.add_network(wanted.walls)
-        if self._is_installed and not is_ours:
+        if self._is_installed and not self.links.is_own(name):
             self.let_through()
         elif self._is_installed and self.table.has6:
             _forward_ipv6()
 
-    def _make_bridge(self, wanted: Bridge) -> None:
-        bridge.make_bridge(
-            self._links, wanted.walls.bridge, wanted.gateways, wanted.mac, mtu=wanted.mtu
-        )
-
     def drop_network(self, name: str) -> None:
         self._requests += self.table.remove_network(name)
-        self._doomed.append(name)
-
-    def check_trunk(self, trunk: Trunk) -> None:
-        """StackctlError when no interface could be made on it."""
-        if not _exists(trunk.parent):
-            raise NotFound(
-                f'there is no interface "{trunk.parent}" on this machine',
-                hint="`ip link` lists them; the option parent names one",
-            )
-        links = self._links  # opens `home`, too
-        wire = Wire(
-            bridge="",
-            host_name="",
-            name=f"sc{self._paths.tag}try",
-            mac="0a:5c:00:00:00:01",
-            addresses=(),
-            trunk=trunk,
-        )
-        try:
-            links.request([endpoint.new_on_trunk(wire, trunk, self._home)])
-        except OSError as error:
-            raise translated(error, f"driver {trunk.kind} on {trunk.parent}") from error
-        bridge.remove_links(links, [wire.name], self._group)
+        self.links.remove([name])
 
     # --- endpoints ----------------------------------------------------------------
 
     def attach(self, pid: int, wires: Sequence[Wire]) -> None:
         """Wires a container. ContainerError when its process has ended."""
-        links = self._links
-        if any(wire.host_name in self._doomed for wire in wires):
-            self.flush_late()  # of the container's former life
         stations = [s for s in map(station_of, wires) if s]
         self._requests += self.table.add_stations(stations)
         try:
-            endpoint.attach(links, pid, wires, self._home)
+            self.links.attach(pid, wires)
         except OSError as error:
             self.detach([wire.host_name for wire in wires])
-            raise self._attaching(error, pid) from error
-
-    @staticmethod
-    def _attaching(error: OSError, pid: int) -> StackctlError:
-        if not os.path.exists(f"/proc/{pid}/ns/net"):
-            return ContainerError("the container ended before its network was attached")
-        return translated(error, "attaching to the network")
-
-    def route(self, pid: int, ways: Sequence[tuple[str, str]]) -> None:
-        """Makes (gateway, interface) the default routes of a container."""
-        try:
-            _ = self._links
-            endpoint.route(pid, ways, self._home)
-        except OSError as error:
-            raise self._attaching(error, pid) from error
+            raise attaching(error, pid) from error
 
     def detach(self, names: Iterable[str]) -> None:
         gone = list(names)
         self._requests += self.table.remove_stations(gone)
-        self._doomed += gone
-
-    def unplug(self, pid: int, interfaces: Sequence[str]) -> None:
-        """Takes interfaces out of a living container that have no end on the host."""
-        try:
-            _ = self._links
-            endpoint.unplug_inside(pid, interfaces, self._home)
-        except OSError as error:
-            raise self._attaching(error, pid) from error
+        self.links.remove(gone)
 
     # --- ports --------------------------------------------------------------------
 
@@ -352,10 +203,11 @@ class Kernel:
             self.flush()  # a port that was given up in this round is free
         reply = self.keeper.call("hold", owner=owner, ports=wishes)
         if not reply["ok"]:
-            raise _clash(wishes[reply["busy"]], reply["errno"], name_of(reply["owner"]))
+            raise clash(wishes[reply["busy"]], reply["errno"], name_of(reply["owner"]))
         numbers: list[int] = reply["numbers"]
         forwards = [way for index, number in enumerate(numbers) for way in forward(index, number)]
         self._requests += self.table.add_forwards(forwards)
+        self._ways += relayed(forwards)
         self._note_udp(forwards)
         self._owners.update({(f.protocol, f.host_ip, f.host_port): owner for f in forwards})
         return numbers
@@ -405,7 +257,7 @@ class Kernel:
         somebody else's.
         """
         try:
-            self._converge_links(networks, wires)
+            self.links.converge(networks, wires)
         except OSError as error:
             raise translated(error, "networks") from error
         lost = self._converge_ports(networks, forwards, containers)
@@ -414,6 +266,7 @@ class Kernel:
             self.table.add_network(network.walls)
         kept = [f for f, _ in forwards if (f.protocol, f.host_ip, f.host_port) not in gone]
         self.table.add_forwards(kept)
+        self._ways = relayed(kept)
         self.table.add_stations(s for s in map(station_of, wires.values()) if s)
         found = nft.tables(self._rules)
         stale = EngineTable(self.table.table.name).removal(found)
@@ -444,25 +297,6 @@ class Kernel:
         self._known = {raw["id"]: raw for raw in kept}
         return lost
 
-    def _converge_links(self, networks: Sequence[Bridge], wires: Mapping[str, Wire]) -> None:
-        ours = {network.walls.bridge for network in networks}
-        tag = self._paths.tag
-        present = [name for _, name in socket.if_nameindex()]
-        if not networks and not any(n.startswith((f"sc{tag}", f"v{tag}")) for n in present):
-            return  # spares an idle engine the codecs
-        links = rtnl.links(self._links)
-        for link in links:
-            stray_bridge = link.kind == "bridge" and link.name.startswith(f"sc{tag}")
-            stray_veth = link.kind == "veth" and link.name.startswith(f"v{tag}")
-            if (stray_bridge and link.name not in ours) or (stray_veth and link.name not in wires):
-                self._doomed.append(link.name)
-        for network in networks:
-            self._make_bridge(network)
-        for link in links:
-            if link.kind == "veth" and link.name in wires and not link.master:
-                endpoint.plug(self._links, link.name, wires[link.name].bridge)
-        self.flush_late()
-
     def repair(self) -> None:
         """Puts our table back as it should be: everything in one batch."""
         if self._is_installed:
@@ -484,6 +318,7 @@ class Kernel:
         keys = {key for key in gone if key}
         mine = [f for key, f in self.table.forwards.items() if key in keys]
         self._requests += self.table.remove_forwards(mine)
+        self._ways = relayed(self.table.forwards.values())
         return lost
 
     def remove_everything(self) -> None:
@@ -495,7 +330,7 @@ class Kernel:
             self._known.clear()
             self._owners.clear()
             firewall.close_for(self._rules, self.table.table.name)
-            self._converge_links((), {})
+            self.links.converge((), {})
         except OSError as error:
             raise translated(error, "removing networks") from error
         finally:
@@ -503,11 +338,6 @@ class Kernel:
 
     def findings(self) -> list[Finding]:
         return firewall.findings(self._rules)
-
-
-def _exists(name: str) -> bool:
-    # Not by /sys: that may be another network namespace's.
-    return any(name == present for _, present in socket.if_nameindex())
 
 
 def _ensure_setting(path: str, value: str) -> None:
@@ -534,30 +364,3 @@ def _forward_ipv6() -> None:
             if learns:
                 bridge.write_setting(f"ipv6/conf/{name}/accept_ra", "2")
         bridge.write_setting("ipv6/conf/all/forwarding", "1")
-
-
-def _clash(wish: Wish, number: int, of_ours: str) -> StackctlError:
-    """Why a port could not be had."""
-    protocol, address, first, last, _ = wish
-    if number in (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT):
-        return MachineError(
-            f"this kernel has no {protocol.upper()}: port {first} cannot be published",
-            hint=f"try `modprobe {protocol}`, or another kernel",
-        )
-    if number == errno.EADDRNOTAVAIL:
-        return StackctlError(
-            f"{address} is not an address of this machine",
-            hint="publish on one of its addresses, or leave the address out",
-        )
-    if number != errno.EADDRINUSE:
-        return translated(OSError(number, os.strerror(number)), f"host port {first}/{protocol}")
-    if first != last:
-        return Conflict(
-            f"no host port in {first}-{last}/{protocol} is free",
-            hint="publish a larger range, or leave the host port out",
-        )
-    who = of_ours or holder.holder_of(protocol, first)
-    return Conflict(
-        f"host port {first}/{protocol} is held by {who or 'somebody'}",
-        hint="stop it, publish another host port, or leave the host port out for a free one",
-    )

@@ -178,12 +178,6 @@ def jump(chain: str) -> bytes:
     return _verdict(_JUMP, chain)
 
 
-def reject6(*, tcp: bool) -> bytes:
-    """Turns away: a reset for TCP, else "port unreachable" (ICMPv6, RFC 4443)."""
-    kind, code = (1, 0) if tcp else (0, 4)
-    return _expression("reject", be32(1, kind), attr(2, bytes((code,))))
-
-
 def counter() -> bytes:
     return _expression("counter", attr(1, b"\0" * 8), attr(2, b"\0" * 8))
 

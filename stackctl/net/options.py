@@ -88,12 +88,6 @@ def _check_families(name: str, config: NetworkConfig) -> None:
             raise StackctlError(
                 f"{name}: it has an IPv{version} subnet but no IPv{version}", hint=hint
             )
-        if versions.count(version) > 1:
-            raise StackctlError(
-                f"{name}: more than one IPv{version} pool",
-                hint=f"one larger subnet, with ip_range if need be: a driver of type"
-                f" {config.driver or 'bridge'} has one subnet of each IP version",
-            )
 
 
 def _check_pool(name: str, pool: IpamPool) -> None:
@@ -131,12 +125,20 @@ def _is_part(part: AnyNetwork, whole: AnyNetwork) -> bool:
     )
 
 
-def pool_of(config: NetworkConfig, version: int) -> IpamPool:
-    """The pool of one IP version; an empty one when the engine chooses."""
-    for pool in config.ipam:
-        if pool.subnet and ipaddress.ip_network(pool.subnet).version == version:
-            return pool
-    return IpamPool()
+def pools_of(config: NetworkConfig, version: int) -> list[IpamPool]:
+    """The pools of one IP version in the user's order; none when the engine chooses."""
+    return [
+        pool
+        for pool in config.ipam
+        if pool.subnet and ipaddress.ip_network(pool.subnet).version == version
+    ]
+
+
+def pool_for(config: NetworkConfig, subnet: str) -> IpamPool:
+    """What the user wrote about a subnet; an empty pool when the engine chose it."""
+    network = ipaddress.ip_network(subnet)
+    pools = pools_of(config, network.version)
+    return next((p for p in pools if ipaddress.ip_network(p.subnet) == network), IpamPool())
 
 
 def mtu_of(config: NetworkConfig) -> int:
@@ -189,8 +191,7 @@ def has_icc(config: NetworkConfig) -> bool:
 def walls_of(record: NetworkRecord) -> NetworkWalls:
     return NetworkWalls(
         bridge=record.bridge,
-        subnet=record.subnet4,
-        subnet6=record.subnet6,
+        subnets=tuple(subnet for subnet, _ in record.subnets),
         internal=record.config.internal,
         masquerade=_is_on(record.config, _MASQUERADE),
         icc=has_icc(record.config),

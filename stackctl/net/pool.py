@@ -161,6 +161,13 @@ class Leases:
         if number in _Span(self._range):
             self._last = max(self._last, number)
 
+    def holds(self, address: str) -> bool:
+        """Whether an address, as a user wrote it, is one of the subnet's."""
+        try:
+            return ipaddress.ip_address(address) in self.network
+        except ValueError:
+            return False
+
     def take(self, wanted: str = "", holder: str = "") -> str:
         """A free address (or exactly `wanted`) with prefix length: "10.4.0.2/22"."""
         number = self._wanted(wanted) if wanted else self._free()

@@ -42,22 +42,26 @@ _ANY = ("", "0.0.0.0", "::")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkWalls:
-    """What the tables need to know of one network. Subnets as "10.4.0.0/22", or ""."""
+    """What the tables need to know of one network. Subnets as "10.4.0.0/22"."""
 
     bridge: str
-    subnet: str
-    subnet6: str = ""
+    subnets: tuple[str, ...]
     internal: bool = False
     masquerade: bool = True
     #: Containers of the network may speak to each other.
     icc: bool = True
+
+    @property
+    def has_ipv6(self) -> bool:
+        return any(":" in subnet for subnet in self.subnets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forward:
     """A host port led to a container. `host_ip` "", "0.0.0.0" or "::" is every address.
 
-    Host and container address are of the same family.
+    Host and container address are of the same family, but for ::1: that is the
+    keeper's business (`is_relayed`), no rule leads from there.
     """
 
     protocol: str
@@ -70,6 +74,10 @@ class Forward:
     def version(self) -> int:
         return 6 if ":" in self.address else 4
 
+    @property
+    def is_relayed(self) -> bool:
+        return self.host_ip == "::1"
+
 
 def _bounds(subnet: str) -> tuple[int, int]:
     network = ipaddress.ip_network(subnet)
@@ -78,7 +86,8 @@ def _bounds(subnet: str) -> tuple[int, int]:
 
 def _network_elements(walls: NetworkWalls, version: int) -> dict[str, list[bytes]]:
     """The elements of one network, by set; none when it has nothing to do with the family."""
-    chosen, length = (walls.subnet, 4) if version == 4 else (walls.subnet6, 16)
+    length = 4 if version == 4 else 16
+    chosen = [s for s in walls.subnets if (":" in s) == (version == 6)]
     if version == 6 and not chosen:
         return {}  # such a bridge has no IPv6 at all
     name = nft.ifname(walls.bridge)
@@ -88,12 +97,12 @@ def _network_elements(walls: NetworkWalls, version: int) -> dict[str, list[bytes
     if walls.internal:
         found["internal"] = [element(name)]
     if chosen:
-        subnet = nft.interval(*_bounds(chosen), length)
-        found["subnets"] = subnet
+        spans = [part for s in chosen for part in nft.interval(*_bounds(s), length)]
+        found["subnets"] = spans
         if walls.internal or walls.masquerade:
-            found["guarded"] = subnet
+            found["guarded"] = spans
         if walls.masquerade and not walls.internal:
-            found["outgoing"] = subnet
+            found["outgoing"] = spans
     return found
 
 
@@ -138,7 +147,7 @@ class EngineTable:
     def add_network(self, walls: NetworkWalls) -> list[Request]:
         requests = self.remove_network(walls.bridge)
         self.networks[walls.bridge] = walls
-        if walls.subnet6 and not self._has6:
+        if walls.has_ipv6 and not self._has6:
             self._has6 = True
             return requests + self._network_requests(walls, 4) + self._whole(6)
         return requests + self._network_requests(walls)
@@ -161,7 +170,7 @@ class EngineTable:
         requests = self.remove_forwards(new)
         for forward in new:
             self.forwards[_key(forward)] = forward
-        if not self._has6 and any(f.version == 6 for f in new):
+        if not self._has6 and any(f.version == 6 and not f.is_relayed for f in new):
             self._has6 = True
             four = [f for f in new if f.version == 4]
             return requests + self._forward_requests(four, delete=False) + self._whole(6)
@@ -175,6 +184,8 @@ class EngineTable:
     def _forward_requests(self, forwards: Iterable[Forward], *, delete: bool) -> list[Request]:
         pages: dict[tuple[int, str], list[bytes]] = {}
         for forward in forwards:
+            if forward.is_relayed:
+                continue
             name, item = _forward_element(forward, delete=delete)
             pages.setdefault((forward.version, name), []).append(item)
         requests = []
@@ -198,7 +209,7 @@ class EngineTable:
 
     def removal(self, present: Collection[tuple[int, str]]) -> list[Request]:
         """Takes those of our tables away that are `present` ((family, name))."""
-        self._has6 = any(w.subnet6 for w in self.networks.values())
+        self._has6 = any(w.has_ipv6 for w in self.networks.values())
         mine = (*self._tables(), self.stations.table)
         return [t.delete() for t in mine if (t.family, t.name) in present]
 
@@ -246,26 +257,7 @@ def _skeleton(table: Table, layout: Layout) -> list[Request]:
         table.chain("own", "nat", nft.HOOK_OUTPUT, _DSTNAT),
         table.chain("leaving", "nat", nft.HOOK_POSTROUTING, _SRCNAT),
     ]
-    if layout is IPV6:
-        chains += _refusals(table)
     return sets + chains + _filter_rules(table, layout) + _nat_rules(table, layout)
-
-
-def _refusals(table: Table) -> list[Request]:
-    """The kernel forwards nothing that came from ::1, so a published port is closed there.
-
-    Who asks for "localhost" then tries 127.0.0.1 at once.
-    """
-    chain = table.chain("refused", "filter", nft.HOOK_OUTPUT, _FILTER)
-    loopback = (IPV6.daddr(), x.equal(_LOOPBACK6[0]))
-    p = x.PARTS
-    key = (x.meta(x.META_L4PROTO, p), x.dport(p + 1), x.from_map("any"))
-    tcp = (x.meta(x.META_L4PROTO), x.equal(bytes((PROTOCOLS["tcp"],))))
-    return [
-        chain,
-        table.rule("refused", [*loopback, *tcp, *key, x.reject6(tcp=True)]),
-        table.rule("refused", [*loopback, *key, x.reject6(tcp=False)]),
-    ]
 
 
 def _loopback(layout: Layout) -> tuple[bytes, bytes]:
@@ -318,6 +310,7 @@ def _nat_rules(table: Table, layout: Layout) -> list[Request]:
         table.rule("arriving", [*loopback_target, x.leave()]),
         table.rule("arriving", by_address),
         table.rule("arriving", by_any),
+        # The kernel forwards nothing that came from ::1: the keeper's socket gets it.
         *([table.rule("own", [*loopback_target, x.leave()])] if layout is IPV6 else []),
         table.rule("own", by_address),
         table.rule("own", by_any),

@@ -22,7 +22,8 @@ sys.path[:0] = [str(HERE.parents[2]), str(HERE.parents[1])]
 from stackctl.model.container import NetworkAttachment, PortBinding  # noqa: E402
 from stackctl.model.network import NetworkConfig  # noqa: E402
 from stackctl.model.record import NetworkRecord  # noqa: E402
-from stackctl.net.service import Naming, Net  # noqa: E402
+from stackctl.net.naming import Naming  # noqa: E402
+from stackctl.net.service import Net  # noqa: E402
 from stackctl.state.paths import Paths  # noqa: E402
 from support.netlab import Box, run  # noqa: E402
 
@@ -94,7 +95,7 @@ async def one_more(net: Net, front: NetworkRecord, boxes: list[Box]) -> float:
 
 
 async def ports(net: Net) -> float:
-    endpoint = net._endpoints["c1"]["f" * 64]
+    endpoint = net._addresses.endpoints_of("c1")[0]
     began = time.monotonic()
     await asyncio.gather(
         *(

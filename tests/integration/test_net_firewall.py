@@ -47,9 +47,10 @@ class Lab:
         for box in self.boxes:
             box.end()
 
-    async def network(self, name: str) -> NetworkRecord:
+    async def network(self, name: str, *, enable_ipv6: bool = False) -> NetworkRecord:
         number = name.encode().hex() + "0" * 64
-        return await self.net.create_network(NetworkConfig(name=name), number[:64])
+        config = NetworkConfig(name=name, enable_ipv6=enable_ipv6)
+        return await self.net.create_network(config, number[:64])
 
     async def container(self, network: NetworkRecord, port: int = 0) -> Box:
         name = f"c{len(self.boxes)}"
@@ -238,20 +239,23 @@ def test_the_nft_tool_reads_our_table_as_we_mean_it(tmp_path: Path) -> None:
 def test_a_udp_sender_that_never_stops_finds_the_new_container(tmp_path: Path) -> None:
     async def scenario(paths: Paths) -> None:
         async with Lab(paths) as it:
-            front = await it.network("front")
+            front = await it.network("front", enable_ipv6=True)
             link = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            link.settimeout(2)
+            link6 = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+            for each in (link, link6):
+                each.settimeout(2)
             for name in ("old", "new"):
                 box = Box()
                 it.boxes.append(box)
                 lease = it.net.lease(front, name, NetworkAttachment(network="front"))
                 await it.net.attach(box.pid, [lease])
-                box.serve(80, socket.SOCK_DGRAM, text=name)
+                box.serve(80, socket.SOCK_DGRAM, name, socket.AF_INET6)
                 binding = PortBinding(container_port=80, protocol="udp", host_port=(8125, 8125))
                 ports = await it.net.publish(name, lease, [binding])
-                link.sendto(b"?", ("127.0.0.1", 8125))
-                reply = await asyncio.to_thread(link.recv, 100)
-                assert reply.decode().startswith(name)
+                for each, address in ((link, "127.0.0.1"), (link6, front.gateway6)):
+                    each.sendto(b"?", (address, 8125))
+                    reply = await asyncio.to_thread(each.recv, 100)
+                    assert reply.decode().startswith(name)
                 await it.net.unpublish(ports)
 
     run(scenario, tmp_path)

@@ -236,7 +236,7 @@ def test_a_killed_keeper_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None
             front = await it.network("front")
             web = await it.container("web-1", ("web",), front)
             web.serve(80, text="web")
-            lease = it.net._endpoints["web-1"][front.id]
+            lease = it.net._addresses.endpoints_of("web-1")[0]
             binding = PortBinding(container_port=80, host_port=(8080, 8080))
             await it.net.publish("web-1", lease, [binding])
             first = it.keeper_pid()
@@ -273,7 +273,7 @@ def test_a_keeper_alone_takes_up_its_table(tmp_path: Path) -> None:
         async with Lab(paths) as it:
             front = await it.network("front")
             web = await it.container("web-1", ("web",), front)
-            lease = it.net._endpoints["web-1"][front.id]
+            lease = it.net._addresses.endpoints_of("web-1")[0]
             binding = PortBinding(container_port=80, host_port=(8080, 8080))
             ports = await it.net.publish("web-1", lease, [binding])
             await until(lambda: "8080" in _text(paths.keeper_table))
@@ -301,7 +301,7 @@ def test_a_container_that_ends_frees_its_namespace_while_no_daemon_runs(tmp_path
         async with Lab(paths) as it:
             front = await it.network("front")
             web = await it.container("web-1", ("web",), front)
-            veth = it.net._veth(it.net._endpoints["web-1"][front.id])
+            veth = it.net._veth(it.net._addresses.endpoints_of("web-1")[0])
             await it.net.close()
             assert veth in [name for _, name in socket.if_nameindex()]
             web.end()
@@ -318,7 +318,7 @@ def test_a_busy_port_names_who_has_it(tmp_path: Path) -> None:
         async with Lab(paths) as it:
             front = await it.network("front")
             await it.container("web-1", ("web",), front)
-            lease = it.net._endpoints["web-1"][front.id]
+            lease = it.net._addresses.endpoints_of("web-1")[0]
 
             async def publish(first: int, last: int, **more: str) -> int:
                 binding = PortBinding(container_port=80, host_port=(first, last), **more)
@@ -366,7 +366,7 @@ def test_a_port_that_waits_for_old_connections_to_end_can_be_published(tmp_path:
             served.close()  # the server's side is left in TIME_WAIT
             client.close()
             server.close()
-            lease = it.net._endpoints["web-1"][front.id]
+            lease = it.net._addresses.endpoints_of("web-1")[0]
             binding = PortBinding(container_port=80, host_port=(8080, 8080))
             assert (await it.net.publish("web-1", lease, [binding]))[0].host_port == 8080
 

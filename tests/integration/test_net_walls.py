@@ -11,8 +11,8 @@ import pytest
 from stackctl.errors import Conflict, MachineError, NotFound, StackctlError
 from stackctl.model.container import NetworkAttachment, PortBinding
 from stackctl.net import bridge, endpoint, rtnl
+from stackctl.net.naming import Naming
 from stackctl.net.netlink import NETLINK_ROUTE, NetlinkSocket
-from stackctl.net.service import Naming
 from stackctl.state.paths import Paths
 from support.netlab import Box, fetch, run
 from support.netwalls import Lab, arp_reply, mac_bytes, sent_frames, udp_frame
@@ -220,7 +220,7 @@ def test_an_address_goes_from_a_container_to_its_successor(tmp_path: Path) -> No
             it.net.release(it.endpoints["old"][0])
             assert (await fetch(client, "10.9.0.9", 80)).startswith("new ")
             with pytest.raises(StackctlError, match="used by container new"):
-                it.net._use([it.endpoints["old"][0]])
+                it.net._addresses.use([it.endpoints["old"][0]])
 
     run(scenario, tmp_path)
 

@@ -69,12 +69,23 @@ class Box:
                 for message in link.received():
                     assert struct.unpack_from("=i", message.body)[0] == 0
 
-    def serve(self, port: int, kind: int = socket.SOCK_STREAM, text: str = "hello") -> None:
-        """A server that answers "text peer-address" to everybody, in a thread."""
-        link = self.new_socket(kind)
+    def serve(
+        self,
+        port: int,
+        kind: int = socket.SOCK_STREAM,
+        text: str = "hello",
+        family: int = socket.AF_INET,
+    ) -> None:
+        """A server that answers "text peer-address" to everybody, in a thread.
+
+        That of AF_INET6 serves IPv4, too (and has such peers as "::ffff:10.0.0.1").
+        """
+        link = self.new_socket(kind, family)
         link.settimeout(None)
         link.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        link.bind(("0.0.0.0", port))
+        if family == socket.AF_INET6:
+            link.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        link.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", port))
         if kind == socket.SOCK_STREAM:
             link.listen(16)
         threading.Thread(target=_serve, args=(link, kind, text), daemon=True).start()

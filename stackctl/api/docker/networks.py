@@ -8,7 +8,7 @@ from stackctl.api.docker.call import Call, DockerError, Filters, moment, object_
 from stackctl.api.docker.failures import container_found
 from stackctl.api.docker.port import DockerEngine, Message
 from stackctl.api.docker.table import Table
-from stackctl.daemon.inspection import endpoint, timestamp
+from stackctl.daemon.inspection import endpoint, pool_shape, timestamp
 from stackctl.errors import Conflict, NotFound, StackctlError
 from stackctl.model.network import IpamPool, NetworkConfig
 from stackctl.model.record import NetworkRecord
@@ -188,13 +188,7 @@ class NetworkRoutes:
 
     def _shape(self, record: NetworkRecord, *, members: bool) -> Message:
         config = record.config
-        pools = [
-            _pool(subnet, gateway, config.ipam, number)
-            for number, (subnet, gateway) in enumerate(
-                ((record.subnet4, record.gateway4), (record.subnet6, record.gateway6))
-            )
-            if subnet
-        ]
+        pools = [pool_shape(record, subnet, gateway) for subnet, gateway in record.subnets]
         return {
             "Name": config.name,
             "Id": record.id,
@@ -213,17 +207,6 @@ class NetworkRoutes:
             "Options": dict(config.driver_opts),
             "Labels": dict(config.labels),
         }
-
-
-def _pool(subnet: str, gateway: str, wanted_pools: Sequence[IpamPool], number: int) -> Message:
-    pool: Message = {"Subnet": subnet, "Gateway": gateway}
-    if number < len(wanted_pools):
-        asked = wanted_pools[number]
-        if asked.ip_range:
-            pool["IPRange"] = asked.ip_range
-        if asked.aux_addresses:
-            pool["AuxiliaryAddresses"] = dict(asked.aux_addresses)
-    return pool
 
 
 def builtin(name: str) -> NetworkRecord:

@@ -9,7 +9,7 @@ from stackctl.daemon import filters
 from stackctl.daemon.connections import Connections
 from stackctl.daemon.containers import Containers, Parts
 from stackctl.daemon.engine import Engine
-from stackctl.daemon.inspection import timestamp
+from stackctl.daemon.inspection import pool_shape, timestamp
 from stackctl.daemon.jobs import Message
 from stackctl.errors import Conflict, NotFound, StackctlError, UsageError
 from stackctl.model.container import NetworkAttachment
@@ -69,7 +69,7 @@ class NetworkVerbs:
                     "Name": config.name,
                     "Driver": config.driver or "bridge",
                     "Project": config.project,
-                    "Subnets": " ".join(s for s in (record.subnet4, record.subnet6) if s),
+                    "Subnets": " ".join(subnet for subnet, _ in record.subnets),
                     "Internal": config.internal,
                     "Containers": len(self.members(record)),
                 }
@@ -198,14 +198,7 @@ def wanted_network(body: Mapping[str, Any]) -> NetworkConfig:
 def shape(record: NetworkRecord, members: list[ContainerRecord]) -> Message:
     """As Docker's API has a network."""
     config = record.config
-    pools = [
-        {"Subnet": subnet, "Gateway": gateway}
-        for subnet, gateway in (
-            (record.subnet4, record.gateway4),
-            (record.subnet6, record.gateway6),
-        )
-        if subnet
-    ]
+    pools = [pool_shape(record, subnet, gateway) for subnet, gateway in record.subnets]
     inside = {
         member.id: {
             "Name": member.name,

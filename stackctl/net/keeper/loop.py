@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
+#: Told whether one waits for it or not.
+HANGUP = select.EPOLLHUP | select.EPOLLERR
 Callback = Callable[[int], None]
 #: Failures of one descriptor's call-back until it is left alone.
 _PATIENCE = 100

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import functools
 import os
+import resource
 import signal
 import sys
 import traceback
@@ -38,6 +39,9 @@ def main(arguments: list[str]) -> None:
     except BlockingIOError:
         os.write(ready, READY)  # another keeper serves this engine: all is well
         return
+    # Two sockets and a process descriptor a container, one or two sockets a port.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     loop = Loop(functools.partial(_note, f"{run}/keeper.log"))
     server = Server(loop, f"{run}/keeper.json", resolv_conf)
     server.load()

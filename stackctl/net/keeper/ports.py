@@ -2,24 +2,27 @@
 
 A held port is a bound socket of the host's namespace, listening for TCP: then a
 clash is EADDRINUSE for everybody, and tools show who has it. Nothing is served
-here: packets are translated before they arrive. Who gets through all the same
-(the rules are being repaired) is turned away with a reset.
+here but ::1 (see relay.py): packets are translated before they arrive. Who gets
+through all the same (the rules are being repaired) is turned away with a reset.
 """
 
 from __future__ import annotations
 
 import errno
-import functools
 import socket
-import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from stackctl.net.keeper.loop import READ, Loop
+from stackctl.net.keeper.relay import LOOPBACK6, Datagrams, Stream, Way, reset, socket_to
 
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_SEQPACKET}
 _IPPROTO = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": 132}
-_NO_LINGER = struct.pack("=ii", 1, 0)
+#: Every IPv4 address.
+ANY = "0.0.0.0"
+_MOST_STREAMS = 1024
+#: Bytes of datagrams that may wait, where some are expected.
+_DATAGRAMS = 1 << 18
 
 
 class Port(NamedTuple):
@@ -51,15 +54,30 @@ class Busy(Exception):
         self.index, self.errno, self.owner = index, number, owner
 
 
+class _Held:
+    """A held port: its socket, its owner, and where what arrives at ::1 is handed on to."""
+
+    def __init__(self, link: socket.socket, owner: str) -> None:
+        self.link, self.owner = link, owner
+        self.way: Way | None = None
+        self.datagrams: Datagrams | None = None
+
+
 class Ports:
     """The held ports, each with its owner (a container id)."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self._held: dict[Port, tuple[socket.socket, str]] = {}
+        self._held: dict[Port, _Held] = {}
+        #: Ports of ::1 beside those of 0.0.0.0, for who looks "localhost" up.
+        self._companions: dict[Port, _Held] = {}
+        self._streams: set[Stream] = set()
 
     def owners(self) -> dict[Port, str]:
-        return {port: owner for port, (_, owner) in self._held.items()}
+        return {port: held.owner for port, held in self._held.items()}
+
+    def ways(self) -> dict[Port, Way]:
+        return {port: held.way for port, held in self._held.items() if held.way}
 
     def hold(self, wishes: Iterable[Wish], owner: str) -> list[int]:
         """Holds all (the numbers, in order) or none (Busy)."""
@@ -90,36 +108,101 @@ class Ports:
         raise last or OSError(errno.EINVAL, "an empty range")
 
     def _hold_number(self, wish: Wish, number: int, owner: str) -> list[Port]:
-        held: list[Port] = []
+        ports: list[Port] = []
         for address in (wish.address, wish.twin):
             if not address:
                 continue
+            wanted = ports[0].number if ports else number
             try:
-                link = _bound(wish.protocol, address, held[0].number if held else number)
+                if ":" in address:
+                    self._dismiss(Port(wish.protocol, ANY, wanted))
+                link = _bound(wish.protocol, address, wanted)
             except OSError:
-                self.release(held)
+                self.release(ports)
                 raise
             port = Port(wish.protocol, address, link.getsockname()[1])
-            self._held[port] = (link, owner)
-            held.append(port)
-            if wish.protocol != "udp":
-                self._loop.watch(link.fileno(), READ, functools.partial(_turn_away, link))
+            self._held[port] = self._listen(port, link, owner)
+            ports.append(port)
+        return ports
+
+    def _listen(self, port: Port, link: socket.socket, owner: str) -> _Held:
+        held = _Held(link, owner)
+        if port.protocol != "udp":
+            self._loop.watch(link.fileno(), READ, lambda _: self._accept(held))
         return held
 
     def _owner_of(self, wish: Wish) -> str:
-        for port, (_, owner) in self._held.items():
+        for port, held in self._held.items():
             if port.protocol == wish.protocol and wish.first <= port.number <= wish.last:
-                return owner
+                return held.owner
         return ""
 
     def release(self, ports: Iterable[Port]) -> None:
-        """Unknown ports are no mistake."""
+        """Unknown ports are no mistake. Connections that are being handed on go on."""
         for port in ports:
-            link, _ = self._held.pop(port, (None, ""))
-            if link is not None:
-                if port.protocol != "udp":
-                    self._loop.forget(link.fileno())
-                link.close()
+            self._dismiss(port)
+            self._close(port, self._held.pop(port, None))
+
+    def _close(self, port: Port, held: _Held | None) -> None:
+        if held is None:
+            return
+        if held.datagrams is not None:
+            held.datagrams.close()
+        if port.protocol != "udp":
+            self._loop.forget(held.link.fileno())
+        held.link.close()
+
+    # --- ::1 ----------------------------------------------------------------------
+
+    def lead(self, port: Port, way: Way) -> None:
+        """What arrives at ::1, on this port, is handed on to `way`. Unknown ports: nothing.
+
+        A port of 0.0.0.0 gets a companion of the same number at ::1, unless somebody
+        else has that: who holds it there wants it more.
+        """
+        held = self._held.get(port)
+        if held is None or port.protocol not in ("tcp", "udp"):
+            return
+        if port.address == ANY:
+            held.way = way
+            self._dismiss(port)
+            try:
+                link = _bound(port.protocol, LOOPBACK6, port.number)
+            except OSError:
+                return
+            held = self._companions[port] = self._listen(port, link, held.owner)
+        elif port.address not in ("::", LOOPBACK6):
+            return
+        held.way = way
+        if port.protocol == "udp":
+            if held.datagrams is not None:
+                held.datagrams.close()
+            held.link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _DATAGRAMS)
+            held.datagrams = Datagrams(self._loop, held.link, way)
+
+    def _dismiss(self, port: Port) -> None:
+        self._close(port, self._companions.pop(port, None))
+
+    def _accept(self, held: _Held) -> None:
+        try:
+            client, _ = held.link.accept()
+        except OSError:
+            return
+        client.setblocking(False)
+        if held.way is None or client.getsockname()[0] != LOOPBACK6:
+            reset(client)
+            client.close()
+            return
+        try:
+            if len(self._streams) >= _MOST_STREAMS:
+                raise OSError(errno.EMFILE, "too many connections are being handed on")
+            server = socket_to(held.way, socket.SOCK_STREAM)
+        except OSError:
+            reset(client)
+            client.close()
+            return
+        stream = Stream(self._loop, client, server, lambda: self._streams.discard(stream))
+        self._streams.add(stream)
 
 
 def _bound(protocol: str, address: str, number: int) -> socket.socket:
@@ -146,12 +229,3 @@ def _bound(protocol: str, address: str, number: int) -> socket.socket:
         link.close()
         raise
     return link
-
-
-def _turn_away(link: socket.socket, _: int) -> None:
-    try:
-        stray, _ = link.accept()
-    except OSError:
-        return
-    stray.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-    stray.close()

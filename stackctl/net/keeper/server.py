@@ -6,6 +6,8 @@ One JSON object a line each way, answered in order:
         -> {"id":1,"ok":true,"numbers":[...]}
         or {"id":1,"ok":false,"busy":index,"errno":N,"owner":C or ""}
     {"op":"release","ports":[[protocol,address,number],...]}
+    {"op":"ways","ports":[[protocol,address,number,to address,to port],...]}
+        where what arrives at ::1 on a held port is handed on to
     {"op":"names","containers":[CONTAINER,...]}      replaces what is known of each
     {"op":"drop","containers":[id,...]}
     {"op":"converge","keep":[id,...],"ports":[[protocol,address,number,owner],...]}
@@ -33,6 +35,7 @@ import json
 import os
 import socket
 import struct
+from collections.abc import Iterable
 from typing import Any
 
 from stackctl.linux import ns
@@ -121,6 +124,8 @@ class Server:
                 return self._hold(request)
             case "release":
                 self._ports.release(Port(*p) for p in request["ports"])
+            case "ways":
+                self._lead(request["ports"])
             case "names":
                 for raw in request["containers"]:
                     self._set(raw)
@@ -154,6 +159,7 @@ class Server:
             "version": 1,
             "containers": [c.raw for c in self._containers.values()],
             "ports": [[*port, owner] for port, owner in self._ports.owners().items()],
+            "ways": [[*port, *way] for port, way in self._ports.ways().items()],
         }
 
     def _open_resolvers(self) -> list[str]:
@@ -186,6 +192,7 @@ class Server:
             return
         if table.get("version") == 1:
             self._hold_exactly(table["ports"])
+            self._lead(table.get("ways", ()))
             for raw in table["containers"]:
                 self._set(raw)
 
@@ -194,6 +201,10 @@ class Server:
         for gone in self._containers.keys() - set(request["keep"]):
             self._drop(gone)
         return {"ok": True, "lost": self._hold_exactly(request["ports"])}
+
+    def _lead(self, ports: Iterable[list[Any]]) -> None:
+        for protocol, address, number, to_address, to_port in ports:
+            self._ports.lead(Port(protocol, address, number), (to_address, to_port))
 
     def _hold_exactly(self, ports: list[list[Any]]) -> list[list[Any]]:
         """Gives up all other ports; the ones that could not be had."""

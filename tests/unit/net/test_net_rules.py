@@ -6,7 +6,7 @@ from stackctl.net.rules import EngineTable, Forward, NetworkWalls
 
 
 def walls(number: int = 0, **more: bool) -> NetworkWalls:
-    return NetworkWalls(bridge=f"scabcdef{number}", subnet=f"10.0.{4 * number}.0/22", **more)
+    return NetworkWalls(bridge=f"scabcdef{number}", subnets=(f"10.0.{4 * number}.0/22",), **more)
 
 
 def forward(port: int = 80, host_ip: str = "", address: str = "10.0.0.2") -> Forward:

@@ -9,7 +9,8 @@ from stackctl.errors import Conflict, StackctlError
 from stackctl.model.container import NetworkAttachment, PortBinding
 from stackctl.model.network import Endpoint, IpamPool, NetworkConfig
 from stackctl.model.record import NetworkRecord
-from stackctl.net import service
+from stackctl.net import publishing
+from stackctl.net.addresses import ways_out
 from stackctl.net.options import check_config
 from stackctl.net.service import Net
 from stackctl.state.paths import Paths
@@ -31,7 +32,7 @@ def record(name: str = "front", **more: object) -> NetworkRecord:
 def net() -> Net:
     made = Net(Paths(Path("/nowhere/root"), Path("/nowhere/run")))
     for name, more in (("front", {}), ("back", {"internal": True})):
-        made._remember(record(name, **more))
+        made._addresses.remember(record(name, **more))
     return made
 
 
@@ -71,12 +72,6 @@ def test_a_wanted_name_address_and_mac_are_taken(net: Net) -> None:
             ),
             "macvlan_mode",
         ),
-        (
-            NetworkConfig(
-                name="n", ipam=(IpamPool(subnet="10.0.0.0/24"), IpamPool(subnet="10.1.0.0/24"))
-            ),
-            "more than one",
-        ),
         (NetworkConfig(name="n", driver_opts={"what": "1"}), "what"),
         (NetworkConfig(name="n", ipam=(IpamPool(gateway="10.0.0.1"),)), "subnet"),
         (NetworkConfig(name="n", ipam=(IpamPool(subnet="fd00::/64"),)), "IPv6"),
@@ -98,7 +93,7 @@ def test_exact_ports_come_before_ranges_and_free_ones() -> None:
         PortBinding(container_port=2, host_port=(8000, 8010)),
         PortBinding(container_port=3, host_port=(8005, 8005)),
     ]
-    assert [b.container_port for b in sorted(bindings, key=service._freedom)] == [3, 2, 1]
+    assert [b.container_port for b in sorted(bindings, key=publishing.freedom)] == [3, 2, 1]
 
 
 def endpoint(ipv4: str = "10.0.0.2/24", ipv6: str = "") -> Endpoint:
@@ -127,26 +122,26 @@ def test_where_a_port_is_published(
     host_ip: str, usual: str, ipv6: str, expected: tuple[str, str]
 ) -> None:
     binding = PortBinding(container_port=80, host_ip=host_ip, host_port=(8005, 8005))
-    wish = service._wish(binding, usual, endpoint(ipv6=ipv6))
+    wish = publishing.wish_of(binding, usual, endpoint(ipv6=ipv6))
     assert (wish[1], wish[4]) == expected
     assert wish[2:4] == (8005, 8005)
 
 
 def test_an_address_that_the_container_cannot_serve_is_refused() -> None:
-    binding = PortBinding(container_port=80, host_ip="::1")
+    binding = PortBinding(container_port=80, host_ip="::")
     with pytest.raises(StackctlError, match="no IPv6 address"):
-        service._wish(binding, "", endpoint())
+        publishing.wish_of(binding, "", endpoint())
 
 
 def test_a_successor_has_the_address_of_the_container_that_it_replaces(net: Net) -> None:
     wanted = NetworkAttachment(network="front", ipv4_address="10.0.1.9")
     old = net.lease(record(), "old", wanted)
     new = net.lease(record(), "new", wanted)
-    net._use([old])
+    net._addresses.use([old])
     with pytest.raises(Conflict, match=r"10\.0\.1\.9 in network front is used by container old"):
-        net._use([new])
+        net._addresses.use([new])
     net.release(old)
-    net._use([new])
+    net._addresses.use([new])
     # Chosen addresses are nobody's, until the last holder has gone.
     chosen = {
         net.lease(record(), f"c{n}", NetworkAttachment(network="front")).ipv4 for n in range(1018)
@@ -158,6 +153,6 @@ def test_a_successor_has_the_address_of_the_container_that_it_replaces(net: Net)
 def test_the_way_out_is_the_endpoint_with_the_highest_priority_for_each_ip_version() -> None:
     plain = replace(endpoint(), network="a", gateway4="10.0.0.1")
     six = replace(endpoint(), network="b", gateway4="10.1.0.1", gateway6="fd00::1", gw_priority=-1)
-    assert service._ways_out([six, plain]) == {"10.0.0.1": plain, "fd00::1": six}
+    assert ways_out([six, plain]) == {"10.0.0.1": plain, "fd00::1": six}
     first = replace(six, gw_priority=1)
-    assert service._ways_out([first, plain]) == {"10.1.0.1": first, "fd00::1": first}
+    assert ways_out([first, plain]) == {"10.1.0.1": first, "fd00::1": first}

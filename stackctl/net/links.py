@@ -1,0 +1,203 @@
+"""The engine's interfaces in the kernel: bridges, and containers' wires to them.
+
+Used on the net thread only. Removals are collected: `flush_late` waits for all of
+them at once.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from stackctl.errors import Conflict, ContainerError, NotFound, StackctlError
+from stackctl.linux import ns
+from stackctl.net import bridge, endpoint, rtnl
+from stackctl.net.endpoint import Wire
+from stackctl.net.failures import translated
+from stackctl.net.netlink import NETLINK_ROUTE, NetlinkSocket
+from stackctl.net.options import Trunk
+from stackctl.net.pool import AnyNetwork, link_local_of
+from stackctl.net.rules import NetworkWalls
+from stackctl.net.stations import Station
+from stackctl.net.upstreams import host_nameservers
+from stackctl.state.paths import Paths
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bridge:
+    """A network that is a bridge here. `gateways` have a prefix length."""
+
+    walls: NetworkWalls
+    gateways: tuple[str, ...]
+    mac: str
+    mtu: int = 0
+
+
+def station_of(wire: Wire) -> Station | None:
+    """What the wire's container may call itself; None when it is no port of a bridge."""
+    if wire.trunk is not None:
+        return None
+    addresses = [address.partition("/")[0] for address in wire.addresses]
+    if wire.has_ipv6:
+        addresses.append(link_local_of(wire.mac))
+    return Station(
+        port=wire.host_name, mac=wire.mac, addresses=tuple(addresses), uplink=wire.uplink
+    )
+
+
+class Links:
+    """The socket for interfaces, and what is still to be removed."""
+
+    def __init__(self, paths: Paths, resolv_conf: str) -> None:
+        self._paths = paths
+        self._resolv_conf = resolv_conf
+        self._doomed: list[str] = []
+        self._home = -1
+        self._route: NetlinkSocket | None = None
+
+    @property
+    def _links(self) -> NetlinkSocket:
+        if self._route is None:
+            self._route = NetlinkSocket(NETLINK_ROUTE)
+            self._home = ns.open_netns()
+        return self._route
+
+    def close(self) -> None:
+        self.flush_late()
+        if self._route is not None:
+            self._route.close()
+            self._route = None
+        if self._home >= 0:
+            os.close(self._home)
+            self._home = -1
+
+    def flush_late(self) -> None:
+        """Removes links that are not wanted any more, with one wait for all."""
+        doomed, self._doomed = self._doomed, []
+        if doomed:
+            try:
+                bridge.remove_links(self._links, doomed, self._group)
+            except OSError as error:
+                raise translated(error, "removing interfaces") from error
+
+    @property
+    def _group(self) -> int:
+        return 0x5C000000 | int(self._paths.tag, 16)
+
+    # --- bridges ------------------------------------------------------------------
+
+    def networks_in_use(self, version: int) -> list[AnyNetwork]:
+        """What a new subnet must not overlap: routes, addresses, the resolvers' addresses."""
+        family = socket.AF_INET if version == 4 else socket.AF_INET6
+        found = rtnl.networks_in_use(self._links, family)
+        resolvers = host_nameservers(self._resolv_conf) if version == 4 else []
+        return found + [ipaddress.ip_network(a) for a in resolvers]
+
+    def check_name(self, name: str) -> None:
+        """Conflict when a name that the user chose for a bridge is somebody's."""
+        if not self.is_own(name) and _exists(name):
+            raise Conflict(
+                f"there is an interface called {name} already",
+                hint="choose another com.docker.network.bridge.name, or leave it out",
+            )
+
+    def is_own(self, name: str) -> bool:
+        """Whether a bridge has a name that the engine chose."""
+        return name.startswith(f"sc{self._paths.tag}")
+
+    def make_bridge(self, wanted: Bridge) -> None:
+        """Right also when it exists. What an OSError leaves goes in `flush_late`."""
+        name = wanted.walls.bridge
+        try:
+            bridge.make_bridge(self._links, name, wanted.gateways, wanted.mac, mtu=wanted.mtu)
+        except OSError as error:
+            self._doomed.append(name)
+            raise translated(error, f"bridge {name}") from error
+
+    def remove(self, names: Iterable[str]) -> None:
+        """They go in `flush_late`."""
+        self._doomed += names
+
+    def check_trunk(self, trunk: Trunk) -> None:
+        """StackctlError when no interface could be made on it."""
+        if not _exists(trunk.parent):
+            raise NotFound(
+                f'there is no interface "{trunk.parent}" on this machine',
+                hint="`ip link` lists them; the option parent names one",
+            )
+        links = self._links  # opens `home`, too
+        wire = Wire(
+            bridge="",
+            host_name="",
+            name=f"sc{self._paths.tag}try",
+            mac="0a:5c:00:00:00:01",
+            addresses=(),
+            trunk=trunk,
+        )
+        try:
+            links.request([endpoint.new_on_trunk(wire, trunk, self._home)])
+        except OSError as error:
+            raise translated(error, f"driver {trunk.kind} on {trunk.parent}") from error
+        bridge.remove_links(links, [wire.name], self._group)
+
+    # --- containers' ends ---------------------------------------------------------
+
+    def attach(self, pid: int, wires: Sequence[Wire]) -> None:
+        """OSError leaves the ends that exist already: the caller removes them by name."""
+        links = self._links
+        if any(wire.host_name in self._doomed for wire in wires):
+            self.flush_late()  # of the container's former life
+        endpoint.attach(links, pid, wires, self._home)
+
+    def route(self, pid: int, ways: Sequence[tuple[str, str]]) -> None:
+        """Makes (gateway, interface) the default routes of a container."""
+        try:
+            _ = self._links
+            endpoint.route(pid, ways, self._home)
+        except OSError as error:
+            raise attaching(error, pid) from error
+
+    def unplug(self, pid: int, interfaces: Sequence[str]) -> None:
+        """Takes interfaces out of a living container that have no end on the host."""
+        try:
+            _ = self._links
+            endpoint.unplug_inside(pid, interfaces, self._home)
+        except OSError as error:
+            raise attaching(error, pid) from error
+
+    # --- the whole ----------------------------------------------------------------
+
+    def converge(self, networks: Sequence[Bridge], wires: Mapping[str, Wire]) -> None:
+        """Bridges as wanted; strays of our tag go. `wires`: those that may exist, by our end."""
+        ours = {network.walls.bridge for network in networks}
+        tag = self._paths.tag
+        present = [name for _, name in socket.if_nameindex()]
+        if not networks and not any(n.startswith((f"sc{tag}", f"v{tag}")) for n in present):
+            return  # spares an idle engine the codecs
+        links = rtnl.links(self._links)
+        for link in links:
+            stray_bridge = link.kind == "bridge" and link.name.startswith(f"sc{tag}")
+            stray_veth = link.kind == "veth" and link.name.startswith(f"v{tag}")
+            if (stray_bridge and link.name not in ours) or (stray_veth and link.name not in wires):
+                self._doomed.append(link.name)
+        for network in networks:
+            self.make_bridge(network)
+        for link in links:
+            if link.kind == "veth" and link.name in wires and not link.master:
+                endpoint.plug(self._links, link.name, wires[link.name].bridge)
+        self.flush_late()
+
+
+def attaching(error: OSError, pid: int) -> StackctlError:
+    """Why a container could not be wired."""
+    if not os.path.exists(f"/proc/{pid}/ns/net"):
+        return ContainerError("the container ended before its network was attached")
+    return translated(error, "attaching to the network")
+
+
+def _exists(name: str) -> bool:
+    # Not by /sys: that may be another network namespace's.
+    return any(name == present for _, present in socket.if_nameindex())
