@@ -16,6 +16,7 @@ import report
 import work
 from contenders import Contender, Docker, Podman, Stackctl
 from images import Images
+from networks import Crowd, Networks, Ports
 
 
 def main() -> int:
@@ -42,8 +43,8 @@ def main() -> int:
             stack.callback(contender.close)
             contender.open()
             present.append(contender)
-        for kind in (*work.KINDS, Images()):
-            if kinds and kind.name not in kinds:
+        for kind in (*work.KINDS, Images(), Networks(), Ports(), Crowd()):
+            if kind.name not in kinds if kinds else kind.on_request:
                 continue
             for number in range(1 + (large_rounds if kind.large else rounds)):
                 for contender in present:

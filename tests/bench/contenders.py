@@ -65,6 +65,17 @@ class Contender(ABC):
     def is_own(self, comm: str, cmdline: str) -> bool:
         """Whether a process of the box is the engine's own (not a container's)."""
 
+    @abstractmethod
+    def engine(self, *argv: str) -> tuple[str, ...]:
+        """The whole command line of an engine's command ("network", "create"...)."""
+
+    def pid(self, container: str) -> int:
+        """The process id, in the box, of a container's first process."""
+        inspect = self.engine("container", "inspect", "--format", "{{.State.Pid}}", container)
+        environment = {**os.environ, **self.environment}
+        done = subprocess.run(inspect, env=environment, capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
     def up_until_healthy(self, last: str) -> tuple[str, ...]:
         return self.compose("up", "-d")
 
@@ -114,6 +125,9 @@ class Stackctl(Contender):
 
     def compose(self, *argv: str) -> tuple[str, ...]:
         return (STACKCTL, *argv)
+
+    def engine(self, *argv: str) -> tuple[str, ...]:
+        return (STACKCTL, "net" if argv[0] == "network" else argv[0], *argv[1:])
 
     @property
     def socket(self) -> Path:
@@ -180,6 +194,9 @@ class Docker(Contender):
 
     def compose(self, *argv: str) -> tuple[str, ...]:
         return ("docker-compose", *argv)
+
+    def engine(self, *argv: str) -> tuple[str, ...]:
+        return ("/usr/bin/docker", *argv)
 
     def wait_healthy(self, container: str) -> None:
         path = f"/containers/{container}/json"
@@ -277,6 +294,10 @@ class Podman(Contender):
 
     def compose(self, *argv: str) -> tuple[str, ...]:
         return ("podman-compose", *argv)
+
+    def engine(self, *argv: str) -> tuple[str, ...]:
+        # An absolute name: a command's is looked up in the caller's PATH.
+        return (f"{self.home}/bin/podman", *argv)
 
     def is_own(self, comm: str, cmdline: str) -> bool:
         return comm.startswith(("podman", "conmon", "aardvark", "dnsmasq"))

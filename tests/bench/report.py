@@ -23,6 +23,10 @@ WANTED = {
 }
 
 
+#: Units of which more is better.
+_RATES = ("Gbit/s", "requests/s", "answers/s")
+
+
 def machine() -> dict[str, str]:
     cpu = [x for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("model name")]
     memory = int(Path("/proc/meminfo").read_text().split()[1]) // 1024
@@ -65,7 +69,7 @@ def markdown(result: dict[str, Any]) -> str:
     ]
     for row, cells in result["rows"].items():
         texts = [row, *(_value(row, cells.get(name)) for name in names)]
-        texts += [_ratio(cells.get(name), cells.get("stackctl")) for name in others]
+        texts += [_ratio(row, cells.get(name), cells.get("stackctl")) for name in others]
         texts.append(f"{WANTED[row]:g}" if row in WANTED else "")
         lines.append("| " + " | ".join(texts) + " |")
     return "\n".join(lines) + "\n"
@@ -74,12 +78,23 @@ def markdown(result: dict[str, Any]) -> str:
 def _value(row: str, cell: dict[str, Any] | None) -> str:
     if cell is None:
         return "-"
+    if unit := _unit(row):
+        return f"{cell['median']:.{1 if unit.startswith('G') else 0}f}"
     if "memory" in row:
         return f"{cell['median'] / 2**20:.1f} MiB"
     return f"{cell['median'] * 1000:.0f} ms"
 
 
-def _ratio(theirs: dict[str, Any] | None, ours: dict[str, Any] | None) -> str:
-    if not theirs or not ours or not ours["median"]:
+def _unit(row: str) -> str:
+    """The unit that a row's name ends with; "" for times and memory."""
+    last = row.rpartition(", ")[2]
+    return last if last in (*_RATES, "us") else ""
+
+
+def _ratio(row: str, theirs: dict[str, Any] | None, ours: dict[str, Any] | None) -> str:
+    """How many times better stackctl is: less of a time, more of a rate."""
+    if not theirs or not ours or not ours["median"] or not theirs["median"]:
         return ""
+    if _unit(row) in _RATES:
+        theirs, ours = ours, theirs
     return f"{theirs['median'] / ours['median']:.1f}"

@@ -18,7 +18,10 @@ HEALTH = "healthcheck: {test: [CMD, busybox, 'true'], interval: 1s, timeout: 5s,
 
 
 class Samples:
-    """Measured values by (row, contender): seconds, or bytes for memory."""
+    """Measured values by (row, contender): seconds, if the row does not end with another unit.
+
+    Memory is in bytes.
+    """
 
     def __init__(self) -> None:
         self.values: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -48,6 +51,8 @@ def chain(count: int) -> str:
 class Kind(ABC):
     name = ""
     large = False
+    #: Takes long: only when it is asked for by name.
+    on_request = False
 
     def fits(self, contender: Contender) -> bool:
         return True

@@ -1,0 +1,243 @@
+"""Networks: throughput, published ports, names, and how long it takes to change them.
+
+The programs that measure (iperf3, nginx, wrk, a loop that asks for a name) are the
+machine's own for all contenders: they are started from here in the network
+namespaces of containers that sleep, so nothing but the network differs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from contenders import Contender
+from images import _client, _remove
+from work import SLEEP, Kind, Samples, timed
+
+#: An address of the machine's own beside loopback.
+HOST = "192.0.2.1"
+#: The address of a neighbour who reaches that one; it is in a namespace of its own.
+NEIGHBOUR = "192.0.2.2"
+LOOPBACK = "127.0.0.1"
+SECONDS = "3"
+QUESTIONS = "20000"
+PORTS, MEMBERS = 500, 300
+_STREAM, _PAGES = 5201, 8080
+_NGINX = """\
+daemon off; master_process off; worker_processes 1; pid {place}/pid; error_log {place}/log;
+events {{ worker_connections 512; }}
+http {{ access_log off; server {{ listen {port}; root {place}; }} }}
+"""
+
+
+def pair() -> str:
+    return f"""\
+services:
+  one:
+    image: '${{IMAGE}}'
+    container_name: bench-one
+    {SLEEP}
+    ports: ['{_STREAM}:{_STREAM}', '{_PAGES}:{_PAGES}']
+  two:
+    image: '${{IMAGE}}'
+    container_name: bench-two
+    {SLEEP}
+"""
+
+
+def inside(pid: int, *argv: str) -> list[str]:
+    return ["nsenter", f"--net=/proc/{pid}/ns/net", "--", *argv]
+
+
+def asked(argv: list[str]) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"bench: {' '.join(argv)}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+@contextlib.contextmanager
+def running(argv: list[str]) -> Iterator[None]:
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+class Networks(Kind):
+    """Two containers of one stack, and what passes between them and to them."""
+
+    name = "net"
+
+    def __init__(self) -> None:
+        self._neighbour: subprocess.Popen[bytes] | None = None
+
+    def fits(self, contender: Contender) -> bool:
+        missing = [p for p in ("iperf3", "wrk", "nginx", "ip") if not shutil.which(p)]
+        if missing:
+            sys.stderr.write(f"net: not without {', '.join(missing)}\n")
+        return not missing
+
+    def run(self, contender: Contender, directory: Path, samples: Samples) -> None:
+        self._meet_neighbour()
+        path = self.project(contender, directory, pair())
+        timed(contender, path, contender.compose("up", "-d"))
+        one, two = contender.pid("bench-one"), contender.pid("bench-two")
+        address = _address(one)
+        self._throughput(contender, samples, one, two, address)
+        self._requests(contender, samples, one, two, address, path)
+        self._names(contender, samples, two, directory)
+        timed(contender, path, contender.engine("network", "create", "bench-more"))
+        connect = contender.engine("network", "connect", "bench-more", "bench-two")
+        samples.add("network: connect a container", contender, timed(contender, path, connect))
+        leave = contender.engine("network", "disconnect", "bench-more", "bench-two")
+        timed(contender, path, leave)
+        timed(contender, path, contender.engine("network", "rm", "bench-more"))
+        timed(contender, path, contender.compose("down", "-t", "0"))
+
+    def _meet_neighbour(self) -> None:
+        """Another machine on a LAN with this one, once for all."""
+        if self._neighbour is not None:
+            return
+        self._neighbour = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
+        pid = self._neighbour.pid
+        there = f"/proc/{pid}/ns/net"
+        while Path(there).stat().st_ino == Path("/proc/self/ns/net").stat().st_ino:
+            pass
+        asked(["ip", "link", "add", "lan0", "type", "veth", "peer", "name", "lan1", "netns", there])
+        asked(["ip", "address", "add", f"{HOST}/24", "dev", "lan0"])
+        asked(["ip", "link", "set", "lan0", "up"])
+        asked(inside(pid, "ip", "address", "add", f"{NEIGHBOUR}/24", "dev", "lan1"))
+        asked(inside(pid, "ip", "link", "set", "lan1", "up"))
+
+    def _throughput(
+        self, contender: Contender, samples: Samples, one: int, two: int, address: str
+    ) -> None:
+        assert self._neighbour is not None
+        with running(inside(one, "iperf3", "-s", "-p", str(_STREAM))):
+            client = ["iperf3", "-J", "-t", SECONDS, "-p", str(_STREAM), "-c"]
+            for what, argv in (
+                ("container to container", inside(two, *client, address)),
+                ("a published port, from the LAN", inside(self._neighbour.pid, *client, HOST)),
+                ("a published port, host's address", [*client, HOST]),
+                ("a published port, 127.0.0.1", [*client, LOOPBACK]),
+            ):
+                told = json.loads(_until_it_listens(argv))
+                rate = told["end"]["sum_received"]["bits_per_second"] / 1e9
+                samples.add(f"network: {what}, Gbit/s", contender, rate)
+
+    def _requests(
+        self,
+        contender: Contender,
+        samples: Samples,
+        one: int,
+        two: int,
+        address: str,
+        path: Path,
+    ) -> None:
+        place = path / "pages"
+        place.mkdir(exist_ok=True)
+        (place / "page").write_bytes(b"x" * 1024)
+        conf = place / "conf"
+        conf.write_text(_NGINX.format(place=place, port=_PAGES))
+        with running(inside(one, "nginx", "-c", str(conf))):
+            client = ["wrk", "-t", "1", "-c", "16", "-d", SECONDS]
+            for what, argv in (
+                ("container to container", inside(two, *client, f"http://{address}:{_PAGES}/page")),
+                ("a published port, host's address", [*client, f"http://{HOST}:{_PAGES}/page"]),
+                ("a published port, 127.0.0.1", [*client, f"http://{LOOPBACK}:{_PAGES}/page"]),
+            ):
+                told = _until_it_listens(argv)
+                rate = next(x.split()[1] for x in told.splitlines() if "Requests/sec" in x)
+                samples.add(f"network: {what}, requests/s", contender, float(rate))
+
+    def _names(self, contender: Contender, samples: Samples, two: int, directory: Path) -> None:
+        lines = Path(f"/proc/{two}/root/etc/resolv.conf").read_text().splitlines()
+        server = next(x.split()[1] for x in lines if x.startswith("nameserver"))
+        asker = [sys.executable, str(Path(__file__).with_name("asker.py"))]
+        argv = inside(two, *asker, server, "bench-one", QUESTIONS)
+        for when in ("", " while images unpack"):
+            with _unpacking(contender, directory) if when else contextlib.nullcontext():
+                rate, half, tail = map(float, asked(argv).split())
+            samples.add(f"network: names{when}, answers/s", contender, rate)
+            samples.add(f"network: names{when}, p50, us", contender, half)
+            samples.add(f"network: names{when}, p99, us", contender, tail)
+
+
+class Ports(Kind):
+    """A service with 500 published ports, beside the same one without."""
+
+    name = "ports"
+    large = True
+
+    def run(self, contender: Contender, directory: Path, samples: Samples) -> None:
+        ports = f"['20000-{20000 + PORTS - 1}:20000-{20000 + PORTS - 1}']"
+        for row, more in (("no", ""), (f"{PORTS}", f", ports: {ports}")):
+            text = f"services:\n  one: {{image: '${{IMAGE}}', {SLEEP}{more}}}\n"
+            path = self.project(contender, directory, text)
+            up = timed(contender, path, contender.compose("up", "-d"))
+            samples.add(f"network: one service, {row} published ports: up -d", contender, up)
+            timed(contender, path, contender.compose("down", "-t", "0"))
+
+
+class Crowd(Kind):
+    """300 containers on one bridge. Minutes; only when it is asked for by name."""
+
+    name = "crowd"
+    large = True
+    on_request = True
+
+    def run(self, contender: Contender, directory: Path, samples: Samples) -> None:
+        text = "services:\n" + "".join(
+            f"  s{i:03}: {{image: '${{IMAGE}}', {SLEEP}}}\n" for i in range(MEMBERS)
+        )
+        path = self.project(contender, directory, text)
+        up = timed(contender, path, contender.compose("up", "-d"))
+        samples.add(f"network: {MEMBERS} containers on one bridge: up -d", contender, up)
+        timed(contender, path, contender.compose("down", "-t", "0"))
+
+
+def _address(pid: int) -> str:
+    told = json.loads(asked(inside(pid, "ip", "-j", "-4", "address", "show", "dev", "eth0")))
+    return str(told[0]["addr_info"][0]["local"])
+
+
+def _until_it_listens(argv: list[str]) -> str:
+    """What the client says; asked again while its server is still starting."""
+    for _ in range(50):
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+        if done.returncode == 0 and "unable to connect" not in done.stdout:
+            return done.stdout
+    raise SystemExit(f"bench: {' '.join(argv)}:\n{done.stdout}{done.stderr}")
+
+
+@contextlib.contextmanager
+def _unpacking(contender: Contender, directory: Path) -> Iterator[None]:
+    """Imports an image of many files again and again meanwhile."""
+    archive = directory / "unpacked.tar"
+    if not archive.exists():
+        asked(["tar", "-C", "/usr", "-cf", str(archive), "lib/python3.11", "share/perl"])
+    client, _ = _client(contender)
+    place = archive.parent
+    is_over = threading.Event()
+
+    def work() -> None:
+        while not is_over.is_set():
+            timed(contender, place, (*client, "import", str(archive), "unpacked:1"))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+        timed(contender, place, (*client, *_remove(contender), "unpacked:1"))
