@@ -6,6 +6,7 @@
     |  `- DockerfileError    the same for a Dockerfile; DockerfileErrors for several
     |- UsageError            the command line is wrong (exit code 2)
     |- NotFound              no such service, container, network, volume, image
+    |  `- ImageAbsent        an image that could be pulled
     |- Conflict              a name, port or address that somebody else holds
     |- MachineError          the kernel, the disk, a missing right or feature
     |  |- NotPermitted       not root, or root without a capability
@@ -130,6 +131,12 @@ class UsageError(StackctlError):
 class NotFound(StackctlError):
     kind = "not-found"
     status = 404
+
+
+class ImageAbsent(NotFound):
+    """The image is not on this machine, or not for the platform that was asked for."""
+
+    kind = "image-absent"
 
 
 class Conflict(StackctlError):

@@ -96,6 +96,7 @@ class Client:
             raw or reply.headers.get("x-stackctl-tty") == "1",
             framed=not raw,
             container=reply.headers.get("x-stackctl-container", ""),
+            warnings=tuple(json.loads(reply.headers.get("x-stackctl-warnings") or "[]")),
         )
 
     def archive_stat(self, container: str, path: str) -> Message:
@@ -165,6 +166,7 @@ class SessionSocket:
         *,
         framed: bool,
         container: str = "",
+        warnings: tuple[str, ...] = (),
     ) -> None:
         self.socket = sock
         self.id = session_id
@@ -174,6 +176,8 @@ class SessionSocket:
         self.framed = framed
         #: Id of the container whose main process it is.
         self.container = container
+        #: What the start could not do as asked.
+        self.warnings = warnings
 
     def fileno(self) -> int:
         return self.socket.fileno()

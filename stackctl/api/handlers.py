@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
 Message = dict[str, Any]
@@ -25,6 +25,11 @@ class Session(Protocol):
     @property
     def exit_frame(self) -> bool:
         """See stackctl.api.hijack."""
+        ...
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What the start that began it could not do as asked."""
         ...
 
     async def read(self) -> tuple[int, bytes] | None:

@@ -17,6 +17,7 @@ Docker's API (ContainerAttach).
 from __future__ import annotations
 
 import asyncio
+import json
 import struct
 
 from stackctl.api.handlers import Session
@@ -39,6 +40,11 @@ async def serve(exchange: Exchange, session: Session) -> None:
                 ("X-Stackctl-Session", session.id),
                 ("X-Stackctl-Container", session.container),
                 ("X-Stackctl-Tty", "1" if session.tty else "0"),
+                *(
+                    [("X-Stackctl-Warnings", json.dumps(list(session.warnings)))]
+                    if session.warnings
+                    else []
+                ),
             ]
         )
         feeding = asyncio.create_task(_feed(stream, session))

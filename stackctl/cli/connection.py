@@ -7,7 +7,7 @@ fake. Connecting may start a daemon; nothing else here has effects.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from stackctl.state.endpoints import Endpoint, RemoteEngine
@@ -37,6 +37,8 @@ class RawSession(Protocol):
     def framed(self) -> bool: ...
     @property
     def container(self) -> str: ...
+    @property
+    def warnings(self) -> Sequence[str]: ...
 
 
 class Readable(Protocol):

@@ -8,6 +8,7 @@ from typing import Any
 from stackctl.cli.connection import Message
 from stackctl.cli.invocation import Invocation
 from stackctl.cli.output.errors import print_error
+from stackctl.cli.rows import warned
 from stackctl.errors import RemoteError, UsageError
 
 
@@ -17,7 +18,7 @@ def outcomes(run: Invocation, verb: str, body: Message) -> Iterator[Message]:
         if message["type"] == "failure":
             run.console.flush()
             print_error(run.console, RemoteError(message.get("error") or {}))
-        elif message["type"] in ("row", "result"):
+        elif not warned(run, message) and message["type"] in ("row", "result"):
             yield message
 
 

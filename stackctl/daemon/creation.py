@@ -36,19 +36,25 @@ class Creation:
         self._making_network = asyncio.Lock()
 
     async def create(
-        self, wish: dict[str, Any], *, name: str = "", start_soon: bool = False
+        self,
+        wish: dict[str, Any],
+        *,
+        name: str = "",
+        platform: str = "",
+        start_soon: bool = False,
     ) -> ContainerRecord:
         """A container that nobody has started. `name` "": a random one.
 
-        With `start_soon` its shim comes up meanwhile. NotFound (image, network), Conflict
-        (name, address), UsageError.
+        With `platform` (linux/arm64) the image has to be for it. With `start_soon` its shim
+        comes up meanwhile. ImageAbsent, NotFound (network), Conflict (name, address),
+        UsageError.
         """
         container_id = secrets.token_hex(32)
         shim = None
         if start_soon:
             shim = asyncio.ensure_future(self._parts.runtime.ensure_shim(container_id))
         try:
-            config = await self._config(name, wish)
+            config = await self._config(name, wish, platform)
             return await self._containers.create(config, container_id=container_id)
         except BaseException:
             if shim is not None:
@@ -61,14 +67,14 @@ class Creation:
             if shim is not None and not shim.cancelled():
                 shim.exception()  # the start will say what is wrong
 
-    async def _config(self, name: str, wish: dict[str, Any]) -> ContainerConfig:
+    async def _config(self, name: str, wish: dict[str, Any], platform: str) -> ContainerConfig:
         # It loads while the socket answers already.
         from stackctl.daemon.single import container_config
 
         reference = str(wish.get("Image") or "")
         if not reference:
             raise UsageError("a container needs an image")
-        image = await self._parts.images.resolve(reference)
+        image = await self._parts.images.resolve_for(reference, platform)
         config = container_config(
             name or self._free_name(),
             wish,

@@ -8,7 +8,8 @@ and a command that ends the project (stop, down, kill) cancels the one before.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -16,9 +17,25 @@ from stackctl.errors import Conflict
 
 Message = dict[str, Any]
 Emit = Callable[[Message], None]
-#: Who hears of a build that is a step of a plan.
+#: Who hears of what happens by the way: a build that is a step of a plan, a warning.
 EMIT: ContextVar[Emit | None] = ContextVar("EMIT", default=None)
 Work = Callable[[Emit], Awaitable[Message]]
+
+
+@contextmanager
+def heard_warnings() -> Iterator[list[str]]:
+    """The texts of the warnings that what is done inside emits."""
+    texts: list[str] = []
+
+    def emit(message: Message) -> None:
+        if message["type"] == "warning":
+            texts.append(str(message["text"]))
+
+    token = EMIT.set(emit)
+    try:
+        yield texts
+    finally:
+        EMIT.reset(token)
 
 
 class Job:

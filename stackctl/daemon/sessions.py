@@ -67,6 +67,8 @@ class OpenSession:
         #: Whose main process it is; "" for an exec.
         self.container = container
         self.exit_frame = exit_frame
+        #: What the start could not do as asked.
+        self.warnings: list[str] = []
         self._detaching = False
         self._streams = streams
         self._exit = asyncio.ensure_future(streams.wait())

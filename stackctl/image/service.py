@@ -20,7 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from stackctl.errors import MachineError, NotFound, NotPermitted, OutOfSpace, StackctlError
+from stackctl.errors import (
+    ImageAbsent,
+    MachineError,
+    NotFound,
+    NotPermitted,
+    OutOfSpace,
+    StackctlError,
+)
 from stackctl.image.base import is_on_host, stacked
 from stackctl.image.build.cache import Cache
 from stackctl.image.drivers import Part, StorageDriver, driver_for
@@ -92,6 +99,33 @@ class Images:
             image = await _run(self._host.current, "make the built-in image")
             self._looked = (began, image)
             return image
+
+    async def resolve_for(self, reference: str, platform: str) -> Image:
+        """`resolve`; ImageAbsent when the image here is for another platform. "" takes any."""
+        image = await self.resolve(reference)
+        if not platform:
+            return image
+        from stackctl.image.registry.manifest import Platform
+
+        wanted = Platform.parse(platform)
+        found = await _run(lambda: self._platform(image), "read the image")
+        if (wanted.os, wanted.architecture) != (found.os, found.architecture) or (
+            wanted.variant and wanted.variant != found.variant
+        ):
+            raise ImageAbsent(f"image {reference!r} is here for {found}, not for {wanted}")
+        return image
+
+    def _platform(self, image: Image) -> Platform:
+        from stackctl.image.registry.manifest import Platform
+
+        if image.reference == HOST:
+            return Platform.here()
+        document = self.store.config(image.id)
+        return Platform(
+            os=str(document.get("os") or "linux"),
+            architecture=str(document.get("architecture") or ""),
+            variant=str(document.get("variant") or ""),
+        )
 
     async def get(self, image_id: str) -> Image:
         """The image that a container was made from, by id ("sha256:..."). Raises NotFound."""
@@ -295,9 +329,9 @@ def _is_host(reference: str) -> bool:
     return parse(reference).is_host
 
 
-def absent(reference: Reference) -> NotFound:
+def absent(reference: Reference) -> ImageAbsent:
     """The error for an image that is not here."""
-    return NotFound(
+    return ImageAbsent(
         f"image {reference.familiar!r} is not on this machine",
         hint=f"get it with `stackctl image pull {reference.familiar}`; `image: stackctl/host`"
         " runs whatever is installed on this machine",

@@ -319,3 +319,19 @@ def test_a_killed_caller_and_a_killed_daemon_leave_the_container(engine: Engine)
     container(engine, "stop", "-t", "0", "stays")
     wait_until(lambda: names(engine, "-a") == [], 10, what="--rm after the daemon's death")
     assert_nothing_of_containers(engine)
+
+
+def test_what_could_not_be_done_as_asked_is_told_to_the_caller(engine: Engine) -> None:
+    """sysfs has no id-mapped mounts: its files belong to nobody, which is no failure."""
+    words = "has no id-mapped mounts"
+    mount = ("-v", "/sys/kernel/mm:/seen:ro")
+    attached = engine.run("container", "run", "--rm", *mount, HOST, "echo", "out")
+    assert (attached.code, attached.out) == (0, "out\n")
+    assert words in attached.err
+    detached = engine.ok("container", "run", "-d", "--name", "told", *mount, HOST, "sleep", "600")
+    assert words in detached.err and len(detached.out.strip()) == 64
+    container(engine, "kill", "told")
+    container(engine, "wait", "told")
+    started = engine.ok("container", "start", "told")
+    assert (started.out, words in started.err) == ("told\n", True)
+    container(engine, "rm", "-f", "told")

@@ -147,3 +147,29 @@ def test_a_daemon_killed_in_a_pull_leaves_images_that_verify(
     assert engine.run("image", "verify").code == 0
     assert name.partition(":")[0] in engine.ok("image", "ls").out
     assert not [n for n in os.listdir(images / "layers") if n.startswith(".")]
+
+
+def test_container_run_pulls_what_is_missing(engine: Engine, registry: str) -> None:
+    image = f"{registry}/app:1"
+    never = engine.run("container", "run", "--rm", "--pull", "never", image, "true").expect(125)
+    assert "not on this machine" in never.err
+    first = engine.run("container", "run", "--rm", image, "echo", "out")
+    assert (first.code, first.out) == (0, "out\n")
+    assert f"Unable to find image '{image}' locally" in first.err
+    assert first.err.count(": Complete") == 2 and "Downloaded newer image" in first.err
+    again = engine.run("container", "run", "--rm", image, "echo", "out")
+    assert (again.out, again.err) == ("out\n", "")
+    always = engine.ok("container", "create", "--pull", "always", image, "true")
+    assert "Image is up to date" in always.err and len(always.out.strip()) == 64
+    assert engine.run("container", "create", "--pull", "often", image).expect(2).err
+    # Nothing of another platform runs by mistake, and -q says nothing of a pull.
+    other = engine.run("container", "run", "--rm", "--platform", "linux/s390x", image, "true")
+    assert other.code == 125 and "Unable to find image" in other.err
+    own = engine.run("container", "run", "--rm", "--platform", "linux/amd64", image, "true")
+    assert (own.code, own.err) == (0, "")
+    engine.ok("container", "rm", always.out.strip())
+    engine.ok("image", "rm", image)
+    quiet = engine.run("container", "run", "--rm", "-q", image, "echo", "out")
+    assert (quiet.code, quiet.out, quiet.err) == (0, "out\n", "")
+    gone = engine.run("container", "run", "--rm", f"{registry}/none:1", "true").expect(125)
+    assert "none:1" in gone.err and "Unable to find image" in gone.err

@@ -26,6 +26,7 @@ class FakeSession:
         self.tty = tty
         self.container = ""
         self.exit_frame = False
+        self.warnings: list[str] = []
         self.closed = False
         self.deaf = False
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(4)

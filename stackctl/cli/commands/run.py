@@ -18,6 +18,7 @@ from stackctl.cli.options import (
     User,
     Workdir,
 )
+from stackctl.cli.output.errors import print_warning
 from stackctl.cli.output.progress import choose
 from stackctl.cli.session import Standard, interact, standard_streams
 from stackctl.cli.steps import watch
@@ -153,6 +154,8 @@ def _attach(run: Invocation, container: str, standard: Standard, *, tty: bool, s
             "height": height,
         },
     )
+    for text in session.warnings:
+        print_warning(run.console, text)
 
     def pass_on(signum: int) -> None:
         try:

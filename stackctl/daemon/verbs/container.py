@@ -15,7 +15,7 @@ from typing import Any
 from stackctl.daemon.committing import Committing
 from stackctl.daemon.containers import Containers, Parts, signal_number
 from stackctl.daemon.creation import Creation
-from stackctl.daemon.jobs import Message
+from stackctl.daemon.jobs import Message, heard_warnings
 from stackctl.daemon.sessions import OpenSession, Sessions, Streams
 from stackctl.errors import Conflict, StackctlError, UsageError
 from stackctl.model.container import Status
@@ -66,13 +66,15 @@ class ContainerVerbs:
 
     async def create(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """`wish` in the form of Docker's create request, `name`; the result has its id."""
-        record = await self._create(body)
-        yield _made(record)
+        with heard_warnings() as warnings:
+            record = await self._create(body)
+        yield _made(record, warnings)
 
     async def run(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """create and start; nobody listens (`run -d`)."""
-        record = await self._creation.start(await self._create(body, start_soon=True))
-        yield _made(record)
+        with heard_warnings() as warnings:
+            record = await self._creation.start(await self._create(body, start_soon=True))
+        yield _made(record, warnings)
 
     async def run_session(self, body: Mapping[str, Any]) -> OpenSession:
         """create, listen and start, in one request: nothing of the output is lost."""
@@ -85,13 +87,12 @@ class ContainerVerbs:
         wish = body.get("wish")
         if not isinstance(wish, dict):
             raise UsageError('the request has no "wish"')
-        name = str(body.get("name") or "")
-        pull = str(body.get("pull") or "missing")
-        if pull not in ("always", "missing", "never"):
-            raise UsageError(f'--pull "{pull}" is not always, missing or never')
-        if pull == "always":
-            await self._parts.images.pull(str(wish.get("Image") or ""))
-        return await self._creation.create(wish, name=name, start_soon=start_soon)
+        return await self._creation.create(
+            wish,
+            name=str(body.get("name") or ""),
+            platform=str(body.get("platform") or ""),
+            start_soon=start_soon,
+        )
 
     async def start_session(self, body: Mapping[str, Any]) -> OpenSession:
         """start one container with its streams (`start -a`)."""
@@ -116,7 +117,8 @@ class ContainerVerbs:
     ) -> OpenSession:
         session = await self._session(record, body)
         try:
-            await self._creation.start(record)
+            with heard_warnings() as session.warnings:
+                await self._creation.start(record)
         except BaseException:
             await session.close()
             raise
@@ -254,8 +256,10 @@ class ContainerVerbs:
         """`goes_on`: what was asked for is done even when the caller leaves."""
         given = [str(name) for name in body.get("containers") or ()]
 
-        async def one(name: str) -> object:
-            return await act(self.find(name))
+        async def one(name: str) -> Message:
+            with heard_warnings() as warnings:
+                more = await act(self.find(name))
+            return {**(more if isinstance(more, dict) else {}), "Warnings": warnings}
 
         tasks = [asyncio.create_task(one(name)) for name in given]
         code = 0
@@ -267,8 +271,9 @@ class ContainerVerbs:
                     code = 1
                     yield {"type": "failure", "Name": name, "error": error.to_json()}
                 else:
-                    found = more if isinstance(more, dict) else {}
-                    yield {"type": "row", "Name": name, **found}
+                    for text in more.pop("Warnings"):
+                        yield {"type": "warning", "text": text, "place": ""}
+                    yield {"type": "row", "Name": name, **more}
         finally:
             for task in tasks:
                 task.add_done_callback(lambda t: t.cancelled() or t.exception())
@@ -299,13 +304,13 @@ def _will_go_on(record: ContainerRecord) -> bool:
     return record.status.is_alive or record.status is Status.RESTARTING
 
 
-def _made(record: ContainerRecord) -> Message:
+def _made(record: ContainerRecord, warnings: list[str]) -> Message:
     return {
         "type": "result",
         "exit_code": 0,
         "container": record.id,
         "name": record.name,
-        "warnings": [],
+        "warnings": warnings,
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from stackctl.daemon.containers import Containers, Parts, signal_number
-from stackctl.daemon.jobs import Message
+from stackctl.daemon.jobs import Message, heard_warnings
 from stackctl.daemon.projects import Projects
 from stackctl.daemon.sessions import Detached, OpenSession, Sessions, Streams
 from stackctl.errors import Conflict, UsageError
@@ -57,7 +57,8 @@ class InteractiveVerbs:
         session = self._sessions.add(streams, tty=record.config.tty)
         if body.get("start"):
             try:
-                await self._containers.start(record.id)
+                with heard_warnings() as session.warnings:
+                    await self._containers.start(record.id)
             except BaseException:
                 await session.close()
                 raise

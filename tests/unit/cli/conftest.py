@@ -49,6 +49,7 @@ class FakeSession:
     id: str = "s1"
     tty: bool = False
     container: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def framed(self) -> bool:

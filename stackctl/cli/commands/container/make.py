@@ -2,15 +2,16 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from stackctl.cli.commands.container.flags import with_flags
 from stackctl.cli.commands.container.wish import wish
 from stackctl.cli.invocation import Invocation, invocation
+from stackctl.cli.output.errors import print_warning
 from stackctl.cli.session import (
     DETACH_KEYS,
     Detached,
@@ -19,7 +20,9 @@ from stackctl.cli.session import (
     interact,
     standard_streams,
 )
-from stackctl.errors import Conflict, StackctlError, UsageError
+from stackctl.errors import Conflict, RemoteError, StackctlError, UsageError
+
+T = TypeVar("T")
 
 Image = Annotated[
     str, typer.Argument(metavar="IMAGE", help="What it is made from.", show_default=False)
@@ -78,13 +81,13 @@ def run(
         body: dict[str, Any] = {
             "name": flags.get("name"),
             "wish": wish(image, command or (), flags, run.environment),
-            "pull": flags.get("pull") or "missing",
             "platform": flags.get("platform"),
         }
         with _id_file(flags.get("cidfile")) as write_id:
             if detach:
                 _refuse_with_detach(flags)
-                made = run.client.call("container-run", body)
+                made = with_image(run, image, flags, lambda: run.client.call("container-run", body))
+                warn(run, made["warnings"])
                 write_id(str(made["container"]))
                 run.console.out(str(made["container"]))
                 return 0
@@ -110,11 +113,55 @@ def _attached(
     if flags["tty"] and stdin and not os.isatty(standard.stdin):
         raise UsageError("the input device is not a terminal", hint="leave -t out")
     width, height = standard.size()
-    session = run.client.open_session(
-        "container-run", {**body, "exit_frame": True, "width": width, "height": height}
-    )
+    body = {**body, "exit_frame": True, "width": width, "height": height}
+    image = str(body["wish"]["Image"])
+    session = with_image(run, image, flags, lambda: run.client.open_session("container-run", body))
     write_id(session.container)
     return follow(run, session, standard, stdin=stdin, keys=keys, shown=shown, proxy=proxy)
+
+
+def with_image(run: Invocation, image: str, flags: Mapping[str, Any], act: Callable[[], T]) -> T:
+    """`act`, after a pull where --pull asks for one, or where the image turns out to be absent."""
+    wanted = flags.get("pull") or "missing"
+    if wanted not in ("always", "missing", "never"):
+        raise UsageError(f'--pull "{wanted}" is not always, missing or never')
+    if wanted == "always":
+        _pull(run, image, flags)
+    try:
+        return act()
+    except RemoteError as error:
+        if error.kind != "image-absent" or wanted != "missing":
+            raise
+    if not flags.get("quiet"):
+        run.console.err(f"Unable to find image '{_familiar(image)}' locally")
+    _pull(run, image, flags)
+    return act()
+
+
+def _pull(run: Invocation, image: str, flags: Mapping[str, Any]) -> None:
+    """Its progress on standard error: the output is the command's."""
+    from stackctl.cli.commands.image.registries import transfer
+
+    quiet = bool(flags.get("quiet"))
+    body = run.body(reference=image, platform=flags.get("platform"))
+    result = transfer(run, "image-pull", body, quiet)
+    if not quiet:
+        what = "Downloaded newer image for" if result.get("changed") else "Image is up to date for"
+        run.console.err(f"Status: {what} {_familiar(image)}")
+
+
+def _familiar(image: str) -> str:
+    from stackctl.image.reference import parse
+
+    try:
+        return parse(image).familiar
+    except StackctlError:
+        return image
+
+
+def warn(run: Invocation, texts: Sequence[str]) -> None:
+    for text in texts:
+        print_warning(run.console, str(text))
 
 
 def streams(attach: Any, *, interactive: bool) -> tuple[bool, tuple[int, ...]]:
@@ -140,6 +187,7 @@ def follow(
     proxy: bool = True,
 ) -> int:
     """Copy until it ends, or until the detach keys; signals are passed on."""
+    warn(run, session.warnings)
 
     def pass_on(signum: int) -> None:
         body = {"containers": [session.container], "signal": str(signum)}
@@ -200,11 +248,11 @@ def create(ctx: typer.Context, image: Image, command: Command = None, **flags: A
     body = {
         "name": flags.get("name"),
         "wish": wish(image, command or (), flags, run.environment),
-        "pull": flags.get("pull") or "missing",
         "platform": flags.get("platform"),
     }
     with _id_file(flags.get("cidfile")) as write_id:
-        made = run.client.call("container-create", body)
+        made = with_image(run, image, flags, lambda: run.client.call("container-create", body))
+        warn(run, made["warnings"])
         write_id(str(made["container"]))
     run.console.out(str(made["container"]))
     return 0

@@ -29,7 +29,7 @@ def pull(
 ) -> int:
     """Get an image from its registry."""
     run = invocation(ctx)
-    result = _transfer(run, "image-pull", run.body(reference=name, platform=platform), quiet)
+    result = transfer(run, "image-pull", run.body(reference=name, platform=platform), quiet)
     if not quiet:
         if result.get("digest"):
             run.console.out(f"Digest: {result['digest']}")
@@ -42,7 +42,7 @@ def pull(
 def push(ctx: typer.Context, name: Name, quiet: Quiet = False) -> int:
     """Send an image to its registry."""
     run = invocation(ctx)
-    result = _transfer(run, "image-push", run.body(reference=name), quiet)
+    result = transfer(run, "image-push", run.body(reference=name), quiet)
     if quiet:
         run.console.out(str(result.get("reference") or name))
     else:
@@ -51,7 +51,7 @@ def push(ctx: typer.Context, name: Name, quiet: Quiet = False) -> int:
     return 0
 
 
-def _transfer(run: Invocation, verb: str, body: Message, quiet: bool) -> Message:
+def transfer(run: Invocation, verb: str, body: Message, quiet: bool) -> Message:
     """Show each layer's progress; the result."""
     lines = LayerLines(run.console, quiet=quiet)
     result: Message = {}
