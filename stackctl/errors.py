@@ -176,6 +176,15 @@ class OperationFailed(StackctlError):
     kind = "operation"
 
 
+class CommandFailed(OperationFailed):
+    """A command that a build ran ended with `code`."""
+
+    def __init__(self, message: str, *, command: tuple[str, ...], code: int, **rest: Any) -> None:
+        super().__init__(message, **rest)
+        self.command = command
+        self.code = code
+
+
 class EngineUnreachable(StackctlError):
     kind = "unreachable"
     status = 503

@@ -7,6 +7,7 @@ beforehand is made on demand for a single container: the default network, named 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from stackctl.daemon import names
 from stackctl.daemon.containers import Containers, Parts
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.random_names import random_name
-from stackctl.errors import NotFound, UsageError
+from stackctl.errors import Conflict, NotFound, UsageError
 from stackctl.model.container import ContainerConfig, Mount, RestartMode, Status
 from stackctl.model.network import NetworkConfig
 from stackctl.model.record import ContainerRecord
@@ -148,10 +149,11 @@ class Creation:
     ) -> None:
         """Conflict for one that runs, unless `force`."""
         if force and record.status.needs_stop:
-            if record.status is Status.RESTARTING:
-                await self._containers.stop(record.id, 0.0)
-            elif record.status.is_alive:
-                await self._containers.kill(record.id)
+            if record.status in (Status.RUNNING, Status.PAUSED):
+                with contextlib.suppress(Conflict):  # it has just ended by itself
+                    await self._containers.kill(record.id)
+            # What is about to start, by its policy, has no process that could be killed yet.
+            await self._containers.stop(record.id, 0.0)
         await self._containers.remove(record.id, anonymous_volumes=volumes)
 
     async def update(self, record: ContainerRecord, host: dict[str, Any]) -> dict[str, Any]:

@@ -11,10 +11,12 @@ import itertools
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stackctl.daemon import inspection, names
+from stackctl.daemon import wish as wishes
 from stackctl.daemon.committing import Committing
 from stackctl.daemon.connections import Connections
 from stackctl.daemon.containers import Containers, Parts, signal_number
@@ -23,13 +25,14 @@ from stackctl.daemon.docker_images import DockerImages
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.events import Event, Subscription
 from stackctl.daemon.execs import Exec, Execs
+from stackctl.daemon.samples import sample
 from stackctl.daemon.sessions import OpenSession
 from stackctl.daemon.supervisor import Supervisor
 from stackctl.daemon.verbs.interactive import InteractiveVerbs
 from stackctl.daemon.verbs.show import status_text
 from stackctl.errors import Conflict, NotFound
 from stackctl.model.build import BuildRequest
-from stackctl.model.container import NetworkAttachment, Status
+from stackctl.model.container import Status
 from stackctl.model.network import NetworkConfig, VolumeConfig
 from stackctl.model.record import ContainerRecord, NetworkRecord, VolumeRecord
 from stackctl.runtime.container import Stats
@@ -110,9 +113,9 @@ class DockerOperations:
                     "Name": volume.config.name,
                     "Driver": "local",
                     "Mountpoint": volume.mountpoint,
-                    "Labels": dict(volume.config.labels) or None,
+                    "Labels": dict(volume.config.labels),
                     "Scope": "local",
-                    "Options": None,
+                    "Options": dict(volume.config.driver_opts),
                     "CreatedAt": inspection.timestamp(volume.created_at),
                     "UsageData": {"RefCount": len(users), "Size": size},
                 }
@@ -133,11 +136,15 @@ class DockerOperations:
     def container(self, reference: str) -> ContainerRecord:
         return self._registry.store.find_container(reference)
 
-    async def create(self, name: str, wish: Message) -> ContainerRecord:
-        return await self._creation.create(wish, name=name)
+    async def create(self, name: str, wish: Message) -> tuple[ContainerRecord, list[str]]:
+        record = await self._creation.create(wish, name=name)
+        return record, wishes.warnings(wish)
 
     async def start(self, record: ContainerRecord) -> None:
         await self._creation.start(record)
+        height, width = inspection.console_size(record.config)
+        if record.config.tty and height and width:
+            await self.resize(record, width, height)
 
     async def stop(self, record: ContainerRecord, timeout: float | None, signal: str) -> None:
         await self._containers.stop(record.id, timeout, signal)
@@ -185,7 +192,10 @@ class DockerOperations:
                 case "next-exit":
                     return not now.status.is_alive and now.finished_at > record.finished_at
                 case _:
-                    return not now.status.needs_stop
+                    # A policy may start it again: who waits for an end is told of this one.
+                    return not now.status.needs_stop or (
+                        now.status is Status.RESTARTING and now.finished_at > record.finished_at
+                    )
 
         await self._registry.wait(record.id, ended)
         if condition == "not-running" and last.exit_code is None and not last.error:
@@ -197,11 +207,11 @@ class DockerOperations:
 
     async def statistics(self, record: ContainerRecord) -> Message:
         if not record.status.is_alive:
-            return _statistics(record, Stats())
+            return sample(record, Stats())
         try:
-            return _statistics(record, await self._parts.runtime.stats(record))
+            return sample(record, await self._parts.runtime.stats(record))
         except Conflict:
-            return _statistics(record, Stats())
+            return sample(record, Stats())
 
     async def changes(self, record: ContainerRecord) -> list[Message]:
         return await self._committing.changes(record)
@@ -290,6 +300,11 @@ class DockerOperations:
         )
         return session
 
+    def detached(self, record: ContainerRecord) -> None:
+        self._parts.events.publish(
+            "container", "detach", record.id, names.attributes(record.config)
+        )
+
     async def resize(self, record: ContainerRecord, width: int, height: int) -> None:
         """Of the main process's terminal; who is attached shares it."""
         session = await self._parts.runtime.attach(record)
@@ -312,6 +327,9 @@ class DockerOperations:
 
     async def exec_ended(self, made: Exec) -> None:
         await self._execs.ended(made)
+
+    def exec_detached(self, made: Exec) -> None:
+        self._execs.detached(self._registry.get(made.container_id), made)
 
     async def exec_resize(self, made: Exec, width: int, height: int) -> None:
         if made.session is not None:
@@ -345,21 +363,29 @@ class DockerOperations:
     async def network_connect(
         self, record: NetworkRecord, container: ContainerRecord, settings: Message
     ) -> None:
-        ipam = settings.get("IPAMConfig") or {}
-        attachment = NetworkAttachment(
-            network=record.config.name,
-            aliases=tuple(map(str, settings.get("Aliases") or ())),
-            ipv4_address=str(ipam.get("IPv4Address") or ""),
-            ipv6_address=str(ipam.get("IPv6Address") or ""),
-            mac_address=str(settings.get("MacAddress") or ""),
-            gw_priority=int(settings.get("GwPriority") or 0),
+        from stackctl.daemon.single import attachment, links
+
+        name, before = record.config.name, container.config
+        wanted = attachment(name, settings)
+        config = replace(
+            before,
+            asked=wishes.with_endpoint(before.asked, name, settings),
+            links=tuple(dict.fromkeys((*before.links, *links(settings)))),
         )
-        await Connections(self._parts, self._containers).connect(record, container.id, attachment)
+        self._registry.update(container.id, config=config)
+        try:
+            await self._connections.connect(record, container.id, wanted)
+        except BaseException:
+            self._registry.update(container.id, config=before)
+            raise
 
     async def network_disconnect(
         self, record: NetworkRecord, container: ContainerRecord, *, force: bool
     ) -> None:
-        await Connections(self._parts, self._containers).disconnect(record, container.id)
+        await self._connections.disconnect(record, container.id)
+        config = self._registry.get(container.id).config
+        asked = wishes.with_endpoint(config.asked, record.config.name, None)
+        self._registry.update(container.id, config=replace(config, asked=asked))
 
     # -- volumes
 
@@ -402,73 +428,3 @@ def _tree_size(directory: str) -> int:
             except FileNotFoundError:
                 continue
     return total
-
-
-def _statistics(record: ContainerRecord, stats: Stats) -> Message:
-    """A look in Docker's shape; counters of CPU time are nanoseconds."""
-    usage = stats.usage
-    nano = 1_000_000_000
-    processors = stats.processors
-    memory: Message = {}
-    if usage.memory is not None:
-        memory = {
-            "usage": usage.memory,
-            "stats": {},
-            "limit": usage.memory_limit or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        }
-    lives = record.status is not Status.EXITED and bool(stats.read_at)
-    return {
-        "id": record.id,
-        "name": f"/{record.name}",
-        "os_type": "linux",
-        "read": inspection.timestamp(stats.read_at),
-        "num_procs": 0,
-        "pids_stats": {"current": usage.pids} if usage.pids is not None else {},
-        "cpu_stats": {
-            "cpu_usage": {
-                "total_usage": int((usage.cpu or 0.0) * nano),
-                "usage_in_kernelmode": 0,
-                "usage_in_usermode": int((usage.cpu or 0.0) * nano),
-            },
-            **(
-                {"system_cpu_usage": int(stats.system_cpu * nano), "online_cpus": processors}
-                if lives
-                else {}
-            ),
-            "throttling_data": {
-                "periods": 0,
-                "throttled_periods": 0,
-                "throttled_time": int((usage.cpu_throttled or 0.0) * nano),
-            },
-        },
-        "memory_stats": memory,
-        "blkio_stats": {
-            "io_service_bytes_recursive": [
-                {"major": 0, "minor": 0, "op": "read", "value": usage.read or 0},
-                {"major": 0, "minor": 0, "op": "write", "value": usage.written or 0},
-            ]
-            if lives
-            else None,
-            "io_serviced_recursive": None,
-            "io_queue_recursive": None,
-            "io_service_time_recursive": None,
-            "io_wait_time_recursive": None,
-            "io_merged_recursive": None,
-            "io_time_recursive": None,
-            "sectors_recursive": None,
-        },
-        "storage_stats": {},
-        "networks": {
-            each.name: {
-                "rx_bytes": each.received,
-                "rx_packets": each.received_packets,
-                "rx_errors": each.received_errors,
-                "rx_dropped": each.received_dropped,
-                "tx_bytes": each.sent,
-                "tx_packets": each.sent_packets,
-                "tx_errors": each.sent_errors,
-                "tx_dropped": each.sent_dropped,
-            }
-            for each in stats.interfaces
-        },
-    }

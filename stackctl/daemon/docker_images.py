@@ -162,6 +162,26 @@ class DockerImages:
         for name in request.names:
             yield {"stream": f"Successfully tagged {name}\n"}
 
+    async def distribution(self, reference: str, auth: Mapping[str, str]) -> Message:
+        """Descriptor and Platforms of what the registry has under a name; nothing is pulled."""
+        from stackctl.image.registry.look import look
+
+        with self._caller(reference, auth) as environment:
+            found = await self._images.blocking(
+                lambda: look(environment, parse(reference)), "ask the registry"
+            )
+        return {
+            "Descriptor": {
+                "mediaType": found.media_type,
+                "digest": found.digest,
+                "size": found.size,
+            },
+            "Platforms": [
+                {"architecture": p.architecture, "os": p.os, "variant": p.variant}
+                for p in found.platforms
+            ],
+        }
+
     async def login(self, auth: Mapping[str, str]) -> None:
         """Asks the registry; NotPermitted when it refuses. The client keeps them, we do not."""
         from stackctl.image.registry.login import login
@@ -331,6 +351,9 @@ def _building(message: Message, steps: Iterator[int]) -> Iterator[str]:
             yield f"Step {next(steps)} : {message['name']}\n"
         case "vertex", "cached":
             yield " ---> Using cache\n"
+        case "vertex-log", _ if message["stream"] == 2:
+            # In red, as the classic builder has what goes to standard error.
+            yield f"\x1b[91m{message['text']}\x1b[0m"
         case "vertex-log", _:
             yield message["text"]
 

@@ -100,6 +100,9 @@ class Execs:
             made.exit_code = 137
         self._tell(record, made, "exec_die", exitCode=str(made.exit_code))
 
+    def detached(self, record: ContainerRecord, made: Exec) -> None:
+        self._tell(record, made, "exec_detach")
+
     async def ended(self, made: Exec) -> None:
         """Until its exit code is known."""
         if made.watcher is not None:

@@ -7,6 +7,7 @@ empty and never missing, because clients read it without asking.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from stackctl.model.container import (
 from stackctl.model.network import Endpoint, PublishedPort
 from stackctl.model.record import ContainerRecord, NetworkRecord
 from stackctl.net.options import pool_for
+from stackctl.runtime.rootfs import MASKED, READ_ONLY
 
 Shape = dict[str, Any]
 
@@ -123,9 +125,10 @@ def _state(record: ContainerRecord, health_log: Iterable[Mapping[str, Any]]) -> 
 
 def _config(record: ContainerRecord) -> Shape:
     config = record.config
+    asked = _asked(config)
     shape: Shape = {
         "Hostname": names.hostname(record),
-        "Domainname": "",
+        "Domainname": config.domainname,
         "User": config.user,
         "AttachStdin": False,
         "AttachStdout": True,
@@ -133,8 +136,8 @@ def _config(record: ContainerRecord) -> Shape:
         "ExposedPorts": {port: {} for port in exposed(config)},
         "Tty": config.tty,
         "OpenStdin": config.stdin_open,
-        "StdinOnce": config.stdin_open,
-        "Env": list(config.env),
+        "StdinOnce": config.stdin_open and config.stdin_once,
+        "Env": [*config.env, *asked.get("Env", ())],
         "Cmd": list(config.command) or None,
         "Image": config.image,
         "Volumes": {
@@ -147,6 +150,7 @@ def _config(record: ContainerRecord) -> Shape:
         "Labels": dict(config.labels),
         "StopSignal": config.stop_signal,
         "StopTimeout": int(config.stop_grace) if config.stop_grace < 1e9 else -1,
+        **asked.get("Config", {}),
     }
     if config.health is not None:
         shape["Healthcheck"] = health_check(config.health)
@@ -169,6 +173,8 @@ def health_check(health: HealthCheck) -> Shape:
 def host_config(config: ContainerConfig) -> Shape:
     """HostConfig: what was asked for, in the fields that clients compare and copy."""
     limits, security = config.limits, config.security
+    bare = security.privileged or security.unmasked
+    asked = _asked(config)
     return {
         "Binds": [_bind(m) for m in config.mounts if not isinstance(m, TmpfsMount) and _named(m)]
         or None,
@@ -237,9 +243,23 @@ def host_config(config: ContainerConfig) -> Shape:
         "PidsLimit": limits.pids,
         "Ulimits": [{"Name": u.name, "Soft": u.soft, "Hard": u.hard} for u in config.ulimits],
         "Mounts": None,
-        "MaskedPaths": [],
-        "ReadonlyPaths": [],
+        "MaskedPaths": [] if bare else list(MASKED),
+        "ReadonlyPaths": [] if bare else list(READ_ONLY),
+        "Annotations": dict(config.annotations),
+        **asked.get("HostConfig", {}),
     }
+
+
+def _asked(config: ContainerConfig) -> dict[str, Any]:
+    """What a client asked for in its own words; see stackctl.daemon.wish."""
+    found: dict[str, Any] = json.loads(config.asked) if config.asked else {}
+    return found
+
+
+def console_size(config: ContainerConfig) -> tuple[int, int]:
+    """Height and width that a terminal shall begin with; 0 is unknown."""
+    height, width = _asked(config).get("HostConfig", {}).get("ConsoleSize") or (0, 0)
+    return max(0, min(height, 0xFFFF)), max(0, min(width, 0xFFFF))
 
 
 def network_mode(config: ContainerConfig) -> str:
@@ -383,9 +403,10 @@ def endpoint(record: ContainerRecord, leased: Endpoint) -> Shape:
     shape["Aliases"] = list(dict.fromkeys(aliases))
     shape["DNSNames"] = list(names.names_on_network(record, leased))
     for attachment in record.config.networks:
-        if attachment.network == leased.network and (
-            attachment.ipv4_address or attachment.ipv6_address
-        ):
+        if attachment.network != leased.network:
+            continue
+        shape["MacAddress"] = attachment.mac_address
+        if attachment.ipv4_address or attachment.ipv6_address:
             shape["IPAMConfig"] = {
                 key: value
                 for key, value in (
@@ -394,6 +415,8 @@ def endpoint(record: ContainerRecord, leased: Endpoint) -> Shape:
                 )
                 if value
             }
+    asked = _asked(record.config).get("Endpoints", {})
+    shape.update(asked.get(leased.network) or asked.get("default", {}))
     if not record.status.is_alive:
         return shape
     ipv4, _, prefix4 = leased.ipv4.partition("/")

@@ -15,6 +15,7 @@ from typing import Any
 
 from stackctl.daemon import image_defaults
 from stackctl.daemon import single_rights as rights
+from stackctl.daemon import wish as wishes
 from stackctl.daemon.single_rights import Wish
 from stackctl.errors import StackctlError, UsageError
 from stackctl.model.container import (
@@ -30,6 +31,7 @@ from stackctl.model.container import (
     VolumeMount,
 )
 from stackctl.model.image import Image
+from stackctl.runtime.rootfs import MASKED, READ_ONLY
 from stackctl.spec import ports as port_forms
 from stackctl.spec import volumes as volume_forms
 
@@ -44,9 +46,9 @@ _SECOND = 1_000_000_000
 #: HostConfig's values that mean: nothing special.
 _PLAIN: Mapping[str, tuple[Any, ...]] = {
     "CgroupParent": ("",),
-    "Runtime": ("", "runc", "stackctl"),
+    "Runtime": ("", "runc", "io.containerd.runc.v2", "stackctl"),
     "Isolation": ("", "default"),
-    "VolumeDriver": ("", "local"),
+    "Cgroup": ("",),
     "DeviceRequests": ((), [], None),
     "StorageOpt": ({}, None),
 }
@@ -59,6 +61,7 @@ def container_config(
 
     `inherited` are the mounts of VolumesFrom: its own mounts win over them.
     """
+    wishes.checked(wish)
     host: Wish = wish.get("HostConfig") or {}
     _refuse_unknown(host)
     defaults = image.config
@@ -80,6 +83,7 @@ def container_config(
         working_dir=_directory(str(wish.get("WorkingDir") or defaults.working_dir or "/")),
         user=str(wish.get("User") or defaults.user),
         hostname=str(wish.get("Hostname") or ""),
+        domainname=str(wish.get("Domainname") or ""),
         labels=image_defaults.labels(defaults.labels, rights.texts(wish.get("Labels")), {}),
         mounts=_mounts(wish, host, image, name_volume, inherited),
         ports=tuple(_ports(host, exposed)),
@@ -89,10 +93,11 @@ def container_config(
         health=_health(wish.get("Healthcheck") or {}, defaults.health),
         restart=restart,
         limits=rights.limits(host),
-        security=rights.security(host),
+        security=rights.security(host, unmasked=_unmasked(host)),
         init=bool(host.get("Init")),
         tty=bool(wish.get("Tty")),
         stdin_open=bool(wish.get("OpenStdin")),
+        stdin_once=bool(wish.get("StdinOnce", True)),
         read_only=bool(host.get("ReadonlyRootfs")),
         stop_signal=str(wish.get("StopSignal") or defaults.stop_signal or "SIGTERM"),
         stop_grace=_grace(wish.get("StopTimeout")),
@@ -104,7 +109,7 @@ def container_config(
         extra_hosts=tuple(
             _extra_host(str(entry)) for entry in rights.items(host.get("ExtraHosts"))
         ),
-        links=tuple(_link(str(entry)) for entry in rights.items(host.get("Links"))),
+        links=_links(wish, host),
         ulimits=tuple(rights.ulimit(raw) for raw in rights.items(host.get("Ulimits"))),
         oom_score_adj=int(host.get("OomScoreAdj") or 0) or None,
         group_add=tuple(map(str, rights.items(host.get("GroupAdd")))),
@@ -116,6 +121,8 @@ def container_config(
         uts=str(host.get("UTSMode") or ""),
         cgroup=str(host.get("CgroupnsMode") or "private"),
         logging=rights.logging(host.get("LogConfig") or {}),
+        annotations=rights.texts(host.get("Annotations")),
+        asked=wishes.asked(wish),
     )
 
 
@@ -137,6 +144,31 @@ def _refuse_unknown(host: Wish) -> None:
             raise StackctlError(
                 f"{key} {value!r} is not supported", hint="leave it out; stackctl isolates always"
             )
+    _unmasked(host)
+    if len(host.get("ConsoleSize") or (0, 0)) != 2:
+        raise UsageError("HostConfig.ConsoleSize: a height and a width are expected")
+
+
+def _unmasked(host: Wish) -> bool:
+    """Whether /proc and /sys shall be as the kernel has them: both lists empty, as
+    `--security-opt systempaths=unconfined` sends them. Others than the usual are refused."""
+    masked, read_only = host.get("MaskedPaths"), host.get("ReadonlyPaths")
+    if masked == [] and read_only == []:
+        return True
+    for name, given, usual in (
+        ("MaskedPaths", masked, MASKED),
+        ("ReadonlyPaths", read_only, READ_ONLY),
+    ):
+        if given == []:
+            raise StackctlError(f"{name}: MaskedPaths and ReadonlyPaths are lifted together")
+        for path in given or ():
+            # Lists of other engines name what every processor has, too.
+            if path not in usual and not path.startswith("/sys/devices/system/cpu/"):
+                raise StackctlError(
+                    f"{name}: {path} is not one of the usual paths",
+                    hint="the usual ones are always protected, others cannot be added",
+                )
+    return False
 
 
 def _argv(wish: Wish, image: Image) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -195,6 +227,17 @@ def _extra_host(text: str) -> tuple[str, str]:
     return name, address.removeprefix("[").removesuffix("]")
 
 
+def _links(wish: Wish, host: Wish) -> tuple[tuple[str, str], ...]:
+    """Of the container, and of its endpoints; every network's resolver knows both."""
+    endpoints = wishes.endpoints(wish).values()
+    return tuple(dict.fromkeys(each for where in (host, *endpoints) for each in links(where)))
+
+
+def links(where: Wish) -> tuple[tuple[str, str], ...]:
+    """(alias, container) of what HostConfig or EndpointSettings say."""
+    return tuple(_link(str(entry)) for entry in rights.items(where.get("Links")))
+
+
 def _link(text: str) -> tuple[str, str]:
     """CONTAINER[:ALIAS] -> (alias, container)."""
     container, _, alias = text.partition(":")
@@ -223,9 +266,11 @@ def _networks(wish: Wish, host: Wish) -> tuple[str, tuple[NetworkAttachment, ...
 
 def attachment(network: str, settings: Wish, mac: str = "") -> NetworkAttachment:
     """`settings` is Docker's EndpointSettings."""
+    wishes.checked(settings, wishes.ENDPOINT, f"EndpointConfig of {network}")
     ipam = settings.get("IPAMConfig") or {}
     return NetworkAttachment(
         network=network,
+        interface_name=str((settings.get("DriverOpts") or {}).get(wishes.INTERFACE_NAME) or ""),
         aliases=tuple(dict.fromkeys(map(str, settings.get("Aliases") or ()))),
         ipv4_address=str(ipam.get("IPv4Address") or ""),
         ipv6_address=str(ipam.get("IPv6Address") or ""),
@@ -335,6 +380,7 @@ def _bind(spec: str, name_volume: NameVolume) -> Mount:
 
 def _mount(raw: Wish, name_volume: NameVolume) -> Mount:
     kind, target = str(raw.get("Type") or "volume"), str(raw.get("Target") or "")
+    _only_options_of(kind, target, raw)
     source, read_only = str(raw.get("Source") or ""), bool(raw.get("ReadOnly"))
     match kind:
         case "bind":
@@ -347,6 +393,7 @@ def _mount(raw: Wish, name_volume: NameVolume) -> Mount:
                 read_only=read_only,
                 create_host_path=bool(options.get("CreateMountpoint")),
                 propagation=str(options.get("Propagation") or "rprivate"),
+                recursive=not options.get("NonRecursive"),
             )
         case "volume":
             options = raw.get("VolumeOptions") or {}
@@ -360,6 +407,8 @@ def _mount(raw: Wish, name_volume: NameVolume) -> Mount:
             )
         case "tmpfs":
             options = raw.get("TmpfsOptions") or {}
+            if options.get("Options"):
+                raise StackctlError(f"mount at {target}: options of a tmpfs are not supported")
             return TmpfsMount(
                 target=target,
                 size=options.get("SizeBytes") or None,
@@ -368,6 +417,21 @@ def _mount(raw: Wish, name_volume: NameVolume) -> Mount:
             )
         case _:
             raise StackctlError(f'mounts of the type "{kind}" are not supported')
+
+
+def _only_options_of(kind: str, target: str, raw: Wish) -> None:
+    """As Docker: options of another type, or that contradict each other, are mistakes."""
+    for name in ("Bind", "Volume", "Tmpfs", "Image"):
+        if raw.get(f"{name}Options") and name.lower() != kind:
+            raise UsageError(f"mount at {target}: {name}Options are not for the type {kind}")
+    options = raw.get("BindOptions") or {}
+    if options.get("ReadOnlyNonRecursive"):
+        raise StackctlError(
+            f"mount at {target}: ReadOnlyNonRecursive is not supported",
+            hint="what is read-only is so with all mounts below it",
+        )
+    if options.get("ReadOnlyForceRecursive") and not raw.get("ReadOnly"):
+        raise UsageError(f"mount at {target}: ReadOnlyForceRecursive wants ReadOnly")
 
 
 # -- life

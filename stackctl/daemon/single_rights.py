@@ -7,6 +7,7 @@ from typing import Any
 
 from stackctl.errors import StackctlError, UsageError
 from stackctl.model.container import (
+    LOG_OPTIONS_WITHOUT_EFFECT,
     Device,
     DeviceLimit,
     Limits,
@@ -87,14 +88,15 @@ def device(raw: Wish) -> Device:
 def logging(raw: Wish) -> Logging:
     driver, options = str(raw.get("Type") or "json-file"), texts(raw.get("Config"))
     if driver not in ("json-file", "local", "none"):
-        raise StackctlError(f'log driver "{driver}" is not supported', hint='use "json-file"')
+        # Docker's words, that clients compare.
+        raise StackctlError(f"logger: no log driver named '{driver}' is registered")
     try:
         size = units.size(options["max-size"]) if "max-size" in options else None
         count = int(options["max-file"]) if "max-file" in options else None
     except ValueError as error:
         raise UsageError(f"log options: {error}") from None
     for name in options:
-        if name not in ("max-size", "max-file"):
+        if name not in ("max-size", "max-file", *LOG_OPTIONS_WITHOUT_EFFECT):
             raise StackctlError(f'log option "{name}" is not supported')
     return Logging(driver=driver, max_size=size, max_file=count)
 
@@ -106,8 +108,8 @@ def _cpus(host: Wish) -> float | None:
     return nano / 1e9 if nano else None
 
 
-def security(host: Wish) -> Security:
-    seccomp, no_new_privileges, unmasked, apparmor = "default", False, False, ""
+def security(host: Wish, *, unmasked: bool = False) -> Security:
+    seccomp, no_new_privileges, apparmor = "default", False, ""
     label: list[str] = []
     for option in map(str, host.get("SecurityOpt") or ()):
         key, _, value = option.replace(":", "=", 1).partition("=")

@@ -159,6 +159,13 @@ class Device:
     permissions: str = "rwm"
 
 
+#: Options of Docker's json-file that change nothing here: what they add is not in our files,
+#: or what they avoid does not happen.
+LOG_OPTIONS_WITHOUT_EFFECT = (
+    *("compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logging:
     """`driver` "json-file" (and "local", the same) or "none". None: the engine's default."""
@@ -268,6 +275,8 @@ class ContainerConfig:
     init: bool = False
     tty: bool = False
     stdin_open: bool = False
+    #: Who is attached and ends its input ends the process's.
+    stdin_once: bool = True
     read_only: bool = False
     #: A name such as "SIGTERM".
     stop_signal: str = "SIGTERM"
@@ -312,6 +321,9 @@ class ContainerConfig:
     #: Removed with its anonymous volumes as soon as it has ended (`--rm`).
     auto_remove: bool = False
     config_hash: str = ""
+    #: JSON: what a client of Docker's API asked for in words that the above has in others;
+    #: inspect gives them back, nothing else reads them.
+    asked: str = ""
 
 
 class Status(StrEnum):

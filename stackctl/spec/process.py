@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from stackctl.model.container import LOG_OPTIONS_WITHOUT_EFFECT
 from stackctl.spec import forms, units
 from stackctl.spec.attributes import Attributes, Command, Environment, HostPath
 from stackctl.spec.scalars import Count, Duration, Flag
@@ -83,8 +84,6 @@ class EnvFile(Attributes):
 
 #: What json-file does with its output: a size, and how many files of that size.
 _LOG_OPTIONS = ("max-size", "max-file")
-#: Options that change what `docker logs` prints in addition, and nothing else.
-_LOG_NO_EFFECT = ("labels", "labels-regex", "env", "env-regex", "tag", "compress", "mode")
 
 
 def _log_options(value: dict[str, Any]) -> dict[str, str]:
@@ -95,7 +94,7 @@ def _log_options(value: dict[str, Any]) -> dict[str, str]:
         elif name == "max-file":
             if not str(text).isdigit() or int(str(text)) < 1:
                 raise ValueError(f'max-file: "{text}" is not a number of files')
-        elif name not in _LOG_NO_EFFECT and name != "max-buffer-size":
+        elif name not in LOG_OPTIONS_WITHOUT_EFFECT:
             known = ", ".join(_LOG_OPTIONS)
             raise ValueError(f'"{name}" is not an option of this driver; there are {known}')
     return value

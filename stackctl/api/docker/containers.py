@@ -17,6 +17,7 @@ from stackctl.api.docker.failures import (
 )
 from stackctl.api.docker.port import DockerEngine, Message
 from stackctl.api.docker.table import Table
+from stackctl.daemon.wish import CREATE, HOST_CONFIG, canonical
 from stackctl.errors import Conflict, NotFound, StackctlError
 from stackctl.model.container import BindMount, Health, Status, TmpfsMount, VolumeMount
 from stackctl.model.record import ContainerRecord
@@ -166,10 +167,10 @@ class ContainerRoutes:
         if not wish.get("Image"):
             raise DockerError(400, "no image specified")
         try:
-            record = await self._engine.create(name, _as_new(wish, call.version))
+            record, warnings = await self._engine.create(name, _as_new(wish, call.version))
         except StackctlError as error:
             raise creation_failed(self._engine, error, name, str(wish["Image"])) from error
-        await call.reply({"Id": record.id, "Warnings": []}, 201)
+        await call.reply({"Id": record.id, "Warnings": warnings}, 201)
 
     async def start(self, call: Call) -> None:
         record = self._find(call)
@@ -303,7 +304,7 @@ class ContainerRoutes:
                     continue  # it was started, or removed, meanwhile
                 deleted.append(record.id)
                 reclaimed += used
-        await call.reply({"ContainersDeleted": deleted or None, "SpaceReclaimed": reclaimed})
+        await call.reply({"ContainersDeleted": deleted, "SpaceReclaimed": reclaimed})
 
 
 def size(call: Call) -> tuple[int, int]:
@@ -324,7 +325,9 @@ def _timeout(call: Call) -> float | None:
 
 def _as_new(wish: Message, version: tuple[int, int]) -> Message:
     """An older client's create request as the newest would have made it."""
-    wish = dict(wish)
+    wish = canonical(wish, CREATE)
+    if isinstance(wish.get("HostConfig"), dict):
+        wish["HostConfig"] = canonical(wish["HostConfig"], HOST_CONFIG)
     if isinstance(wish.get("Cmd"), str):
         wish["Cmd"] = [wish["Cmd"]]
     return wish

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from stackctl.api.docker.call import Call, DockerError
 from stackctl.api.docker.containers import size
+from stackctl.api.docker.detaching import sequence
 from stackctl.api.docker.failures import container_found, exec_failed
 from stackctl.api.docker.port import DockerEngine, Exec
 from stackctl.api.docker.streams import hijacked, pump
 from stackctl.api.docker.table import Table
+from stackctl.daemon.wish import EXEC, EXEC_START, canonical, checked
 from stackctl.errors import ContainerError, NotFound, StackctlError
 from stackctl.model.container import Status
 
@@ -30,9 +32,11 @@ class ExecRoutes:
 
     async def create(self, call: Call) -> None:
         record = container_found(self._engine, call["id"])
-        wish = await call.body()
+        wish = canonical(await call.body(), EXEC)
         if not wish.get("Cmd"):
             raise DockerError(400, "No exec command specified")
+        checked(wish, EXEC)
+        sequence(str(wish.get("DetachKeys") or ""))
         if record.status is Status.PAUSED:
             raise DockerError(
                 409, f"Container {record.id} is paused, unpause the container before exec"
@@ -44,15 +48,18 @@ class ExecRoutes:
 
     async def start(self, call: Call) -> None:
         made = self._find(call)
-        options = await call.body()
+        options = canonical(await call.body(), EXEC_START)
+        checked(options, EXEC_START)
         if made.running or made.exit_code is not None:
             raise DockerError(409, f"Error: Exec command {made.id} has already run")
         record = container_found(self._engine, made.container_id)
         if not record.status.is_alive:
             raise DockerError(409, f"container {record.id} is not running")
-        height, width = (options.get("ConsoleSize") or made.wish.get("ConsoleSize") or (0, 0))[:2]
+        height, width = _size(options.get("ConsoleSize") or made.wish.get("ConsoleSize"))
         detach = bool(options.get("Detach"))
-        tty = bool(made.wish.get("Tty"))
+        # The start's word decides about frames, as in Docker; the exec's about a terminal.
+        tty = bool(options.get("Tty"))
+        keys = sequence(str(made.wish.get("DetachKeys") or "")) if made.wish.get("Tty") else b""
         if detach:
             try:
                 await self._engine.exec_start(made, detach=True, width=width, height=height)
@@ -80,13 +87,16 @@ class ExecRoutes:
                 for name, key in (("stdout", "AttachStdout"), ("stderr", "AttachStderr"))
                 if made.wish.get(key)
             )
-            await pump(
+            if await pump(
                 raw,
                 session,
                 wanted=wanted,
                 stdin=bool(made.wish.get("AttachStdin")),
+                tty=tty,
+                keys=keys,
                 ended=lambda: self._engine.exec_ended(made),
-            )
+            ):
+                self._engine.exec_detached(made)
         finally:
             await session.close()
 
@@ -118,10 +128,18 @@ class ExecRoutes:
                 "OpenStdout": bool(wish.get("AttachStdout")),
                 "CanRemove": made.exit_code is not None,
                 "ContainerID": made.container_id,
-                "DetachKeys": "",
+                "DetachKeys": str(wish.get("DetachKeys") or ""),
                 "Pid": made.pid,
             }
         )
+
+
+def _size(raw: list[int] | None) -> tuple[int, int]:
+    """Height and width; 0 is unknown."""
+    if not raw or len(raw) != 2:
+        return 0, 0
+    height, width = (max(0, min(number, 0xFFFF)) for number in raw)
+    return height, width
 
 
 def _argv(made: Exec) -> list[str]:

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from stackctl.api.docker.call import DockerError
 from stackctl.api.docker.port import DockerEngine
-from stackctl.errors import Conflict, ContainerError, NotFound, StackctlError
+from stackctl.errors import (
+    Conflict,
+    ContainerError,
+    ImageError,
+    MachineError,
+    NotFound,
+    StackctlError,
+)
 from stackctl.model.record import ContainerRecord
 
 
@@ -51,6 +58,18 @@ def no_such_image(reference: str) -> DockerError:
     last = reference.rpartition("/")[2]
     tagged = reference if ":" in last or "@" in last else f"{reference}:latest"
     return DockerError(404, f"No such image: {tagged}")
+
+
+def registry_failed(error: StackctlError) -> StackctlError:
+    """Of what asks a registry: a name that is none, or a registry that does not answer.
+
+    The latter is no failure of this server: 424, the request failed for want of another.
+    """
+    if isinstance(error, ImageError):
+        return DockerError(400, f"invalid reference format: {error}")
+    if isinstance(error, MachineError) or error.status != 502:
+        return error
+    return DockerError(424, _words(error))
 
 
 def start_failed(record: ContainerRecord, error: StackctlError) -> StackctlError:

@@ -10,12 +10,18 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from stackctl.api.docker.call import Call, DockerError, Filters, moment, not_implemented
-from stackctl.api.docker.failures import no_such_image
+from stackctl.api.docker.failures import no_such_image, registry_failed
 from stackctl.api.docker.port import DockerEngine, Message, NamedImage
 from stackctl.api.docker.table import Table
 from stackctl.daemon.inspection import health_check, timestamp
-from stackctl.errors import Conflict, ImageError, NotFound, NotPermitted, StackctlError
-from stackctl.model.build import BuildRequest
+from stackctl.errors import (
+    Conflict,
+    ImageError,
+    NotFound,
+    NotPermitted,
+    StackctlError,
+)
+from stackctl.image.changes import apply_changes
 from stackctl.model.image import Image
 
 _FILTERS = ("before", "dangling", "label", "label!", "reference", "since", "until")
@@ -42,8 +48,6 @@ class ImageRoutes:
         add("DELETE", "/images/{name*}", self.remove)
         add("GET", "/distribution/{name*}/json", self.distribution)
         add("POST", "/auth", self.auth)
-        add("POST", "/build", self.build)
-        add("POST", "/build/prune", self.build_prune)
         add("POST", "/commit", self.commit)
 
     async def _find(self, name: str) -> NamedImage:
@@ -161,7 +165,7 @@ class ImageRoutes:
             *({"Untagged": text} for text in removed.untagged),
             *({"Deleted": image_id} for image_id in removed.deleted),
         ]
-        await call.reply({"ImagesDeleted": deleted or None, "SpaceReclaimed": removed.reclaimed})
+        await call.reply({"ImagesDeleted": deleted, "SpaceReclaimed": removed.reclaimed})
 
     # -- from and to elsewhere
 
@@ -188,16 +192,23 @@ class ImageRoutes:
             await self._progress(call, messages)
         except NotFound as error:
             raise DockerError(404, _denied(name, error)) from error
+        except StackctlError as error:
+            raise registry_failed(error) from error
 
     async def _import(self, call: Call) -> None:
         if call.text("fromSrc") != "-":
-            raise not_implemented("importing from an address")
-        if any(call.texts("changes")):
-            raise not_implemented("import with changes")
+            raise DockerError(400, "importing from an address is not supported: send the archive")
         name, tag = call.text("repo"), call.text("tag")
-        image = await self._engine.images.import_root(
-            call.exchange.chunks(), f"{name}:{tag}" if tag else name, {}, call.text("message")
-        )
+        config = apply_changes({}, [text for text in call.texts("changes") if text])
+        try:
+            image = await self._engine.images.import_root(
+                call.exchange.chunks(),
+                f"{name}:{tag}" if tag else name,
+                config,
+                call.text("message"),
+            )
+        except ImageError as error:
+            raise DockerError(400, str(error)) from error
         call.stream()
         await call.line({"status": image.id})
         await call.exchange.end()
@@ -207,7 +218,10 @@ class ImageRoutes:
         if tag:
             name = f"{name}:{tag}"
         await self._find(name)
-        await self._progress(call, self._engine.images.push(name, credentials(call)))
+        try:
+            await self._progress(call, self._engine.images.push(name, credentials(call)))
+        except StackctlError as error:
+            raise registry_failed(error) from error
 
     async def _progress(self, call: Call, messages: AsyncIterator[Message]) -> None:
         """Messages as they come; a failure after the first is a message too."""
@@ -234,10 +248,20 @@ class ImageRoutes:
         await call.exchange.end()
 
     async def search(self, call: Call) -> None:
-        raise not_implemented("searching a registry")
+        raise DockerError(
+            400, "searching is not supported: registries have no search in common; pull by name"
+        )
 
     async def distribution(self, call: Call) -> None:
-        raise not_implemented("asking a registry about an image")
+        name = call["name"]
+        try:
+            await call.reply(await self._engine.images.distribution(name, credentials(call)))
+        except NotFound as error:
+            raise DockerError(404, f"manifest unknown: {error}") from error
+        except NotPermitted as error:
+            raise DockerError(401, str(error)) from error
+        except StackctlError as error:
+            raise registry_failed(error) from error
 
     async def auth(self, call: Call) -> None:
         """The registry is asked; the credentials are the client's to keep."""
@@ -246,10 +270,20 @@ class ImageRoutes:
             await self._engine.images.login(said)
         except NotPermitted as error:
             raise DockerError(401, str(error)) from error
+        except StackctlError as error:
+            raise registry_failed(error) from error
         await call.reply({"Status": "Login Succeeded", "IdentityToken": ""})
 
     async def load(self, call: Call) -> None:
-        loaded = await self._engine.images.load(call.exchange.chunks())
+        try:
+            loaded = await self._engine.images.load(call.exchange.chunks())
+        except StackctlError as error:
+            # As from Docker, whose answer has begun by then: clients look for it there.
+            call.stream()
+            text = str(error)
+            await call.line({"errorDetail": {"message": text}, "error": text})
+            await call.exchange.end()
+            return
         call.stream()
         for image in loaded:
             named = image.reference != image.id
@@ -275,66 +309,8 @@ class ImageRoutes:
             await call.exchange.drain()
         await call.exchange.end()
 
-    async def build(self, call: Call) -> None:
-        if call.text("version") == "2":
-            raise DockerError(400, "BuildKit sessions are not spoken: set DOCKER_BUILDKIT=0")
-        if call.text("remote"):
-            raise not_implemented("building from an address")
-        request = build_request(call)
-        messages = self._engine.images.build(call.exchange.chunks(), request, {})
-        quiet = call.flag("q")
-        call_started = False
-        try:
-            async for message in messages:
-                if not call_started:
-                    call.stream()
-                    call_started = True
-                if not quiet:
-                    await call.line(message)
-                elif "aux" in message:
-                    await call.line({"stream": f"{message['aux']['ID']}\n"})
-        except StackctlError as error:
-            # The classic builder's answer has begun when its first step has.
-            if not call_started:
-                call.stream()
-            text = "\n".join((str(error), *error.details))
-            await call.line({"errorDetail": {"message": text}, "error": text})
-        await call.exchange.end()
-
-    async def build_prune(self, call: Call) -> None:
-        await call.reply({"CachesDeleted": None, "SpaceReclaimed": 0})
-
     async def commit(self, call: Call) -> None:
         raise not_implemented("commit")
-
-
-def build_request(call: Call) -> BuildRequest:
-    """The query of POST /build. DockerError (400)."""
-    hosts = (text.partition(":") for text in call.text("extrahosts").split(",") if text)
-    arguments = _texts(call, "buildargs")
-    return BuildRequest(
-        dockerfile=call.text("dockerfile") or "Dockerfile",
-        names=tuple(name for name in call.texts("t") if name),
-        arguments={name: value for name, value in arguments.items() if value is not None},
-        target=call.text("target"),
-        labels={name: value or "" for name, value in _texts(call, "labels").items()},
-        no_cache=call.flag("nocache"),
-        pull=call.flag("pull"),
-        platforms=tuple(p for p in call.text("platform").split(",") if p),
-        network=call.text("networkmode") or "default",
-        extra_hosts=tuple((name, address) for name, _, address in hosts),
-        shm_size=call.number("shmsize") or 0,
-    )
-
-
-def _texts(call: Call, name: str) -> dict[str, str | None]:
-    try:
-        raw = json.loads(call.text(name) or "{}") or {}
-    except (ValueError, RecursionError):
-        raise DockerError(400, f"{name} is not JSON") from None
-    if not isinstance(raw, dict):
-        raise DockerError(400, f"{name} is not an object")
-    return {str(k): None if v is None else str(v) for k, v in raw.items()}
 
 
 def credentials(call: Call) -> dict[str, str]:
@@ -386,7 +362,7 @@ def summary(named: NamedImage, containers: int) -> Message:
         "Containers": containers,
         "Created": int(image.created_at),
         "Id": image.id,
-        "Labels": dict(image.config.labels) or None,
+        "Labels": dict(image.config.labels),
         "ParentId": "",
         "RepoDigests": list(named.digests),
         "RepoTags": list(named.tags),

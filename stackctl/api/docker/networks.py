@@ -167,7 +167,7 @@ class NetworkRoutes:
                 except (Conflict, NotFound):
                     continue
                 deleted.append(record.config.name)
-        await call.reply({"NetworksDeleted": deleted or None})
+        await call.reply({"NetworksDeleted": deleted})
 
     def _members(self, record: NetworkRecord) -> dict[str, Message]:
         """What runs in it, by container id."""
@@ -197,7 +197,7 @@ class NetworkRoutes:
             "Driver": _driver(config),
             "EnableIPv4": config.enable_ipv4,
             "EnableIPv6": config.enable_ipv6,
-            "IPAM": {"Driver": "default", "Options": {}, "Config": pools},
+            "IPAM": {"Driver": "default", "Config": pools},
             "Internal": config.internal,
             "Attachable": config.attachable,
             "Ingress": False,

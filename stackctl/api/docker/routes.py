@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from stackctl.api.docker.builds import BuildRoutes
 from stackctl.api.docker.containers import ContainerRoutes
+from stackctl.api.docker.elsewhere import ElsewhereRoutes
 from stackctl.api.docker.events import EventRoutes
 from stackctl.api.docker.execs import ExecRoutes
 from stackctl.api.docker.images import ImageRoutes
@@ -22,6 +24,8 @@ _FAMILIES = (
     NetworkRoutes,
     VolumeRoutes,
     ImageRoutes,
+    BuildRoutes,
+    ElsewhereRoutes,
 )
 
 

@@ -11,11 +11,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from stackctl.api.docker.call import Call, DockerError
+from stackctl.api.docker.detaching import Watch, sequence
 from stackctl.api.docker.failures import container_found
 from stackctl.api.docker.port import DockerEngine, LogEntry, Streams
 from stackctl.api.docker.table import Table
 from stackctl.api.hijack import MULTIPLEXED, RAW
 from stackctl.api.http import ClientGone, RawStream
+from stackctl.errors import NotFound
 from stackctl.model.record import ContainerRecord
 
 _NUMBERS = {"stdout": 1, "stderr": 2}
@@ -100,19 +102,41 @@ class StreamRoutes:
         wanted = _streams(call)
         streaming = call.flag("stream")
         tty = record.config.tty
+        keys = sequence(call.text("detachKeys")) if tty else b""
         session = await self._engine.attach(record) if streaming else None
         attached_at = time.time()
         try:
             raw = hijacked(call, tty=tty)
             if call.flag("logs"):
+                await raw.head_taken()
                 await self._replay(raw, record, wanted, until=attached_at)
             if session is None:
                 await raw.finish()
                 return
-            await pump(raw, session, wanted=wanted, stdin=call.flag("stdin"))
+            stdin = call.flag("stdin")
+            once = record.config.stdin_once
+            detached = False
+            try:
+                detached = await pump(
+                    raw, session, wanted=wanted, stdin=stdin, once=once, keys=keys, tty=tty
+                )
+            finally:
+                if stdin and once and not detached:
+                    # Whoever held its input is gone, however that came.
+                    await self._end_input(record.id, session)
+            if detached:
+                self._engine.detached(record)
         finally:
             if session is not None:
                 await session.close()
+
+    async def _end_input(self, container_id: str, session: Streams) -> None:
+        try:
+            lives = self._engine.container(container_id).status.is_alive
+        except NotFound:
+            return
+        if lives:
+            await session.close_stdin()
 
     async def _replay(
         self, raw: RawStream, record: ContainerRecord, wanted: frozenset[str], *, until: float
@@ -144,48 +168,76 @@ async def pump(
     *,
     wanted: frozenset[str],
     stdin: bool,
+    tty: bool,
+    once: bool = True,
+    keys: bytes = b"",
     ended: Callable[[], Awaitable[object]] | None = None,
-) -> None:
-    """Both ways until the output ends (and `ended` returns), or the client goes."""
-    feeding = asyncio.create_task(_feed(raw, session) if stdin else _drop(raw))
-    numbers = {_NUMBERS[name] for name in wanted}
+) -> bool:
+    """Both ways until the output ends (and `ended` returns), or the client goes.
+
+    With `tty` the output goes as it is, else in frames. The end of the client's input is
+    the process's when `once` is set. True when the client has typed `keys` and let go.
+    """
+    watch = Watch(keys)
+    feeding = asyncio.create_task(_feed(raw, session, watch, once=once) if stdin else _drop(raw))
+    copying = asyncio.create_task(_copy(raw, session, wanted, tty=tty))
     try:
-        await raw.head_taken()
-        while (piece := await session.read()) is not None:
-            number, data = piece
-            if session.tty:
-                await raw.write(data)
-            elif number in numbers and data:
-                await raw.write(struct.pack(">BxxxL", number, len(data)), data)
-        if ended is not None:
-            # Clients ask for the exit code as soon as the stream has ended.
-            await ended()
+        await asyncio.wait((feeding, copying), return_when=asyncio.FIRST_COMPLETED)
+        detached = feeding.done() and feeding.result()
+        if not detached:
+            await copying
+            if ended is not None:
+                # Clients ask for the exit code as soon as the stream has ended.
+                await ended()
     finally:
         feeding.cancel()
-        await asyncio.wait([feeding])
+        copying.cancel()
+        await asyncio.gather(feeding, copying, return_exceptions=True)
     await raw.finish()
+    return detached
 
 
-async def _feed(raw: RawStream, session: Streams) -> None:
+async def _copy(raw: RawStream, session: Streams, wanted: frozenset[str], *, tty: bool) -> None:
+    await raw.head_taken()
+    numbers = {_NUMBERS[name] for name in wanted}
+    while (piece := await session.read()) is not None:
+        number, data = piece
+        if session.tty:
+            number = 1
+        if tty:
+            await raw.write(data)
+        elif number in numbers and data:
+            await raw.write(struct.pack(">BxxxL", number, len(data)), data)
+
+
+async def _feed(raw: RawStream, session: Streams, watch: Watch, *, once: bool) -> bool:
+    """Client to standard input; True when it typed the keys that let go."""
     try:
         while data := await raw.read():
+            data, detached = watch.feed(data)
+            if detached:
+                if data:
+                    await session.write(data)
+                return True
             try:
                 await session.write(data)
             except OSError:
                 # The process reads no more; what the client still sends must not block it.
-                await _drop(raw)
-                return
-        await session.close_stdin()
+                return await _drop(raw)
+        if once:
+            await session.close_stdin()
     except (ClientGone, OSError):
-        return
+        pass
+    return False
 
 
-async def _drop(raw: RawStream) -> None:
+async def _drop(raw: RawStream) -> bool:
     try:
         while await raw.read():
             pass
     except ClientGone:
-        return
+        pass
+    return False
 
 
 def framed(entry: LogEntry, *, tty: bool, stamps: bool) -> bytes:

@@ -1,4 +1,4 @@
-"""/version, /info, /system/df, /auth, and what Docker has that one machine has not."""
+"""/version, /info and /system/df."""
 
 from __future__ import annotations
 
@@ -23,10 +23,6 @@ class SystemRoutes:
         table.add("GET", "/version", self.version)
         table.add("GET", "/info", self.info)
         table.add("GET", "/system/df", self.disk_usage)
-        for path in ("/swarm", "/nodes", "/services", "/tasks", "/secrets", "/configs"):
-            table.add("GET", path, self.no_swarm)
-        table.add("GET", "/plugins", self.nothing)
-        table.add("POST", "/swarm/init", self.no_swarm)
 
     async def version(self, call: Call) -> None:
         newest, oldest = _text(NEWEST), _text(OLDEST)
@@ -78,7 +74,7 @@ class SystemRoutes:
                 "Plugins": {
                     "Volume": ["local"],
                     "Network": ["bridge", "host", "null"],
-                    "Authorization": None,
+                    "Authorization": [],
                     "Log": ["json-file", "local", "none"],
                 },
                 "CgroupDriver": "cgroupfs",
@@ -93,7 +89,7 @@ class SystemRoutes:
                 "RegistryConfig": _registries(),
                 "NCPU": os.cpu_count() or 1,
                 "MemTotal": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-                "GenericResources": None,
+                "GenericResources": [],
                 "HttpProxy": "",
                 "HttpsProxy": "",
                 "NoProxy": "",
@@ -111,7 +107,8 @@ class SystemRoutes:
                 "RuncCommit": {"ID": ""},
                 "InitCommit": {"ID": ""},
                 "SecurityOptions": ["name=seccomp,profile=builtin", "name=userns"],
-                "Warnings": None,
+                "Warnings": [],
+                "LoggingDriver": "json-file",
                 "SystemTime": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
                 "Debug": False,
                 "NFd": 0,
@@ -145,12 +142,6 @@ class SystemRoutes:
             keys = {_USAGE[kind] for kind in wanted}
             usage = {key: value for key, value in usage.items() if key in keys}
         await call.reply(usage)
-
-    async def no_swarm(self, call: Call) -> None:
-        raise DockerError(503, "This node is not a swarm manager: stackctl runs on one machine")
-
-    async def nothing(self, call: Call) -> None:
-        await call.reply([])
 
 
 _USAGE = {
@@ -189,5 +180,5 @@ def _no_swarm() -> Message:
         "LocalNodeState": "inactive",
         "ControlAvailable": False,
         "Error": "",
-        "RemoteManagers": None,
+        "RemoteManagers": [],
     }

@@ -24,6 +24,7 @@ class VolumeRoutes:
         table.add("POST", "/volumes/create", self.create)
         table.add("POST", "/volumes/prune", self.prune)
         table.add("GET", "/volumes/{name}", self.inspect)
+        table.add("PUT", "/volumes/{name}", self.update)
         table.add("DELETE", "/volumes/{name}", self.remove)
 
     def _find(self, name: str) -> VolumeRecord:
@@ -47,7 +48,7 @@ class VolumeRoutes:
                 or dangling is not bool(self._engine.volume_users(record.config.name))
             )
         ]
-        await call.reply({"Volumes": found, "Warnings": None})
+        await call.reply({"Volumes": found, "Warnings": []})
 
     async def create(self, call: Call) -> None:
         wish = await call.body()
@@ -72,6 +73,10 @@ class VolumeRoutes:
 
     async def inspect(self, call: Call) -> None:
         await call.reply(shape(self._find(call["name"])))
+
+    async def update(self, call: Call) -> None:
+        self._find(call["name"])
+        raise DockerError(400, "only cluster volumes can be updated, and there is no swarm here")
 
     async def remove(self, call: Call) -> None:
         force = call.flag("force")
@@ -109,7 +114,7 @@ class VolumeRoutes:
                 except (Conflict, NotFound):
                     continue
                 deleted.append(config.name)
-        await call.reply({"VolumesDeleted": deleted or None, "SpaceReclaimed": 0})
+        await call.reply({"VolumesDeleted": deleted, "SpaceReclaimed": 0})
 
 
 def shape(record: VolumeRecord) -> Message:
@@ -117,9 +122,9 @@ def shape(record: VolumeRecord) -> Message:
     return {
         "CreatedAt": timestamp(record.created_at).partition(".")[0] + "Z",
         "Driver": config.driver or "local",
-        "Labels": dict(config.labels) or None,
+        "Labels": dict(config.labels),
         "Mountpoint": record.mountpoint,
         "Name": config.name,
-        "Options": dict(config.driver_opts) or None,
+        "Options": dict(config.driver_opts),
         "Scope": "local",
     }

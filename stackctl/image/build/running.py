@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stackctl.errors import OperationFailed, Place
+from stackctl.errors import CommandFailed, Place
 from stackctl.image.build import copying, mounts
 from stackctl.image.build import instructions as ins
 from stackctl.image.build.copying import Source, Wish
@@ -262,7 +262,7 @@ class Running:
                     found.add(above)
         return sorted(found, key=lambda p: -p.count("/"))
 
-    def _failed(self, code: int) -> OperationFailed:
+    def _failed(self, code: int) -> CommandFailed:
         build, made = self._run.build, self._made
         one_line = " ".join(made.text.split())
         command = one_line if len(one_line) < 120 else one_line[:117] + "..."
@@ -274,8 +274,10 @@ class Running:
             for n in range(first, last + 1)
         ]
         shown = self._vertex.last_lines
-        return OperationFailed(
+        return CommandFailed(
             f"{command}: exit code {code}",
+            command=self._argv,
+            code=code,
             hint="the end of its output and the instruction are below",
             place=Place(build.file.file, made.first),
             details=(*shown, *([""] if shown else []), *excerpt),

@@ -1,0 +1,88 @@
+"""/build: an image from a context that is sent along, with the classic builder's messages."""
+
+from __future__ import annotations
+
+import json
+
+from stackctl.api.docker.call import Call, DockerError
+from stackctl.api.docker.port import DockerEngine, Message
+from stackctl.api.docker.table import Table
+from stackctl.errors import CommandFailed, StackctlError
+from stackctl.model.build import BuildRequest
+
+
+class BuildRoutes:
+    def __init__(self, engine: DockerEngine) -> None:
+        self._engine = engine
+
+    def register(self, table: Table) -> None:
+        table.add("POST", "/build", self.build)
+        table.add("POST", "/build/prune", self.build_prune)
+
+    async def build(self, call: Call) -> None:
+        if call.text("version") == "2":
+            raise DockerError(400, "BuildKit sessions are not spoken: set DOCKER_BUILDKIT=0")
+        if call.text("remote"):
+            raise DockerError(
+                400, "building from an address is not supported: send the context as an archive"
+            )
+        request = build_request(call)
+        messages = self._engine.images.build(call.exchange.chunks(), request, {})
+        quiet = call.flag("q")
+        started = False
+        try:
+            async for message in messages:
+                if not started:
+                    call.stream()
+                    started = True
+                if not quiet:
+                    await call.line(message)
+                elif "aux" in message:
+                    await call.line({"stream": f"{message['aux']['ID']}\n"})
+        except StackctlError as error:
+            # The classic builder's answer has begun when its first step has.
+            if not started:
+                call.stream()
+            await call.line(_build_failed(error))
+        await call.exchange.end()
+
+    async def build_prune(self, call: Call) -> None:
+        await call.reply({"CachesDeleted": [], "SpaceReclaimed": 0})
+
+
+def _build_failed(error: StackctlError) -> Message:
+    """The last message of a build; of a command that failed in the words that clients look for."""
+    if isinstance(error, CommandFailed):
+        text = f"The command '{' '.join(error.command)}' returned a non-zero code: {error.code}"
+        return {"errorDetail": {"code": error.code, "message": text}, "error": text}
+    text = "\n".join((str(error), *error.details))
+    return {"errorDetail": {"message": text}, "error": text}
+
+
+def build_request(call: Call) -> BuildRequest:
+    """The query of POST /build. DockerError (400)."""
+    hosts = (text.partition(":") for text in call.text("extrahosts").split(",") if text)
+    arguments = _texts(call, "buildargs")
+    return BuildRequest(
+        dockerfile=call.text("dockerfile") or "Dockerfile",
+        names=tuple(name for name in call.texts("t") if name),
+        arguments={name: value for name, value in arguments.items() if value is not None},
+        target=call.text("target"),
+        labels={name: value or "" for name, value in _texts(call, "labels").items()},
+        no_cache=call.flag("nocache"),
+        pull=call.flag("pull"),
+        platforms=tuple(p for p in call.text("platform").split(",") if p),
+        network=call.text("networkmode") or "default",
+        extra_hosts=tuple((name, address) for name, _, address in hosts),
+        shm_size=call.number("shmsize") or 0,
+    )
+
+
+def _texts(call: Call, name: str) -> dict[str, str | None]:
+    try:
+        raw = json.loads(call.text(name) or "{}") or {}
+    except (ValueError, RecursionError):
+        raise DockerError(400, f"{name} is not JSON") from None
+    if not isinstance(raw, dict):
+        raise DockerError(400, f"{name} is not an object")
+    return {str(k): None if v is None else str(v) for k, v in raw.items()}

@@ -1,0 +1,277 @@
+"""Docker's API as bytes on the socket: what clients rely on and no library shows."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from support.engine import Engine
+from support.waiting import wait_until
+from support.wire import Api
+
+pytestmark = pytest.mark.needs("root", "netns", "userns", "overlay", "cgroup", "nft", "bridge")
+
+IMAGE = "stackctl/host"
+RAW = "application/vnd.docker.raw-stream"
+FRAMES = "application/vnd.docker.multiplexed-stream"
+UPGRADE = {"Connection": "Upgrade", "Upgrade": "tcp"}
+
+
+@pytest.fixture
+def api(engine: Engine) -> Iterator[Api]:
+    engine.ok("info")
+    found = Api(engine.paths.socket)
+    yield found
+    for entry in found("GET", "/containers/json?all=1").json:
+        found("DELETE", f"/containers/{entry['Id']}?force=1&v=1")
+    found("POST", "/networks/prune")
+    found("POST", "/volumes/prune?filters=" + quote('{"all": ["1"]}'))
+
+
+def create(api: Api, name: str, *argv: str, **more: Any) -> str:
+    wish = {"Image": IMAGE, "Cmd": list(argv), **more}
+    made = api("POST", f"/containers/create?name={name}", wish)
+    assert made.status == 201, made.body
+    return str(made.json["Id"])
+
+
+def test_versions_headers_and_connections(api: Api) -> None:
+    bare = Api(api.socket, "")
+    for method in ("GET", "HEAD"):
+        ping = bare(method, "/_ping")
+        assert ping.status == 200 and ping.body == (b"OK" if method == "GET" else b"")
+        assert ping.headers["api-version"] == "1.51" and ping.headers["ostype"] == "linux"
+        assert ping.headers["docker-experimental"] == "false"
+        assert ping.headers["content-type"].startswith("text/plain")
+        assert "no-cache" in ping.headers["cache-control"] and ping.headers["server"]
+    assert bare("GET", "/version").json["ApiVersion"] == "1.51"
+    assert Api(api.socket, "/v1.24")("GET", "/containers/json").json == []
+    old = Api(api.socket, "/v1.23")("GET", "/containers/json")
+    assert old.status == 400 and "client version 1.23 is too old" in old.message
+    new = Api(api.socket, "/v1.99")("GET", "/containers/json")
+    assert new.status == 400 and "client version 1.99 is too new" in new.message
+    assert api("GET", "/no/such/page").status == 404
+    assert api("GET", "/session").status == 404
+
+    with api.wire() as wire:  # HTTP/1.0: the answer ends with the connection
+        wire.send(b"GET /_ping HTTP/1.0\r\n\r\n")
+        assert wire.rest().endswith(b"\r\n\r\nOK")
+    with api.wire() as wire:  # one connection for many, a body in chunks, one that waits for leave
+        wire.ask("GET", "/v1.51/info")
+        assert wire.body(wire.head())
+        wire.ask("POST", "/v1.51/volumes/create", Transfer_Encoding="chunked")
+        for piece in (b'{"Name": ', b'"chunked"}'):
+            wire.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+        wire.send(b"0\r\n\r\n")
+        head = wire.head()
+        assert head.status == 201 and json.loads(wire.body(head))["Name"] == "chunked"
+        body = b'{"Name": "expected"}'
+        request = "POST /v1.51/volumes/create HTTP/1.1\r\nHost: d\r\nExpect: 100-continue\r\n"
+        wire.send(f"{request}Content-Length: {len(body)}\r\n\r\n".encode())
+        assert wire.head().status == 100
+        wire.send(body)
+        head = wire.head()
+        assert head.status == 201 and json.loads(wire.body(head))["Name"] == "expected"
+        wire.ask("POST", "/v1.51/volumes/prune", b"")
+        assert wire.body(wire.head())
+
+
+def test_what_one_machine_has_not(api: Api) -> None:
+    for path in ("/swarm", "/nodes", "/services", "/tasks", "/secrets", "/configs", "/nodes/x"):
+        answer = api("GET", path)
+        assert answer.status == 503 and "This node is not a swarm manager" in answer.message
+    assert api("POST", "/swarm/leave").message == "This node is not part of a swarm"
+    assert api("GET", "/plugins").json == []
+    assert api("GET", "/plugins/a/b/json").message == 'plugin "a/b" not found'
+    assert api("POST", "/plugins/pull?remote=x").status == 404
+    assert api("GET", "/images/search?term=x").status == 400
+    for kind in ("containers", "images", "networks", "volumes"):
+        pruned = api("POST", f"/{kind}/prune").json
+        assert [] in pruned.values(), pruned  # empty lists, never null
+
+
+def test_failures_in_the_words_that_clients_look_for(api: Api) -> None:
+    made = create(api, "taken", "sleep", "100", HostConfig={"CpuPercent": 5})
+    again = api("POST", "/containers/create?name=taken", {"Image": IMAGE, "Cmd": ["true"]})
+    assert again.status == 409
+    assert again.message.startswith(
+        f'Conflict. The container name "/taken" is already in use by container "{made}".'
+    )
+    warned = api("POST", "/containers/create", {"Image": IMAGE, "HostConfig": {"CpuCount": 1}})
+    assert warned.status == 201 and "CpuCount" in warned.json["Warnings"][0]
+    missing = api("POST", "/containers/create", {"Image": "no-such"})
+    assert (missing.status, missing.message) == (404, "No such image: no-such:latest")
+    typed = api("POST", "/containers/create", {"Image": IMAGE, "HostConfig": {"Memory": "1g"}})
+    assert typed.status == 400 and "HostConfig.Memory" in typed.message
+    assert api("POST", "/containers/create", b"{nonsense").status == 400
+    for method, path in (("GET", "/json"), ("POST", "/start"), ("GET", "/logs?stdout=1")):
+        gone = api(method, f"/containers/gone{path}")
+        assert (gone.status, gone.message) == (404, "No such container: gone")
+    assert api("GET", "/networks/gone").message == "network gone not found"
+    assert api("GET", "/volumes/gone").message == "get gone: no such volume"
+    assert api("GET", "/exec/gone/json").message == "No such exec instance: gone"
+    stopped = api("POST", f"/containers/{made}/stop")
+    assert (stopped.status, stopped.body) == (304, b"")
+    assert api("POST", f"/containers/{made}/start").status == 204
+    assert api("POST", f"/containers/{made}/start").status == 304
+    busy = api("DELETE", f"/containers/{made}")
+    assert busy.status == 409 and "stop the container before" in busy.message
+    assert api("GET", "/containers/json?filters=nonsense").status == 400
+    for filters in ('{"name": ["taken"]}', '{"name": {"taken": true, "other": false}}'):
+        assert len(api("GET", f"/containers/json?filters={quote(filters)}").json) == 1
+    unknown = api("GET", "/containers/json?filters=" + quote('{"bogus": ["1"]}'))
+    assert unknown.status == 400 and "invalid filter 'bogus'" in unknown.message
+
+
+def test_attach_wait_logs_and_events(api: Api) -> None:
+    began = time.time()
+    script = "echo out; echo err >&2; cat; exit 7"
+    made = create(
+        api, "streams", "sh", "-c", script, OpenStdin=True, StdinOnce=True, AttachStdin=True
+    )
+    wait, attach = api.wire(), api.wire()
+    with wait, attach:
+        wait.ask("POST", f"/v1.51/containers/{made}/wait?condition=next-exit")
+        assert wait.head().status == 200  # before there is anything to wait for
+        attach.ask(
+            "POST",
+            f"/v1.51/containers/{made}/attach?stream=1&stdin=1&stdout=1&stderr=1",
+            **UPGRADE,
+        )
+        head = attach.head()
+        assert (head.status, head.reason) == (101, "UPGRADED")
+        assert head.headers["content-type"] == FRAMES and head.headers["upgrade"] == "tcp"
+        assert api("POST", f"/containers/{made}/start").status == 204
+        assert sorted((attach.frame(), attach.frame())) == [(1, b"out\n"), (2, b"err\n")]
+        attach.send(b"typed\n")
+        assert attach.frame() == (1, b"typed\n")
+        attach.end()  # half-close is the end of its input
+        assert attach.rest() == b""
+        assert json.loads(wait.chunk())["StatusCode"] == 7
+    assert api("POST", f"/containers/{made}/wait").json["StatusCode"] == 7
+
+    with api.wire() as wire:  # no upgrade asked for, an older version: raw bytes after a 200
+        wire.ask("POST", f"/v1.41/containers/{made}/attach?logs=1&stdout=1")
+        head = wire.head()
+        assert head.status == 200 and head.headers["content-type"] == RAW
+        assert [wire.frame(), wire.frame()] == [(1, b"out\n"), (1, b"typed\n")]
+        assert wire.rest() == b""
+
+    logs = f"/containers/{made}/logs?stdout=1&stderr=1"
+    written = api("GET", logs)
+    assert written.headers["content-type"] == FRAMES
+    assert b"\1\0\0\0\0\0\0\4out\n" in written.body and b"\2\0\0\0\0\0\0\4err\n" in written.body
+    assert api("GET", logs + "&tail=1").body == b"\1\0\0\0\0\0\0\6typed\n"
+    assert api("GET", logs + f"&since={time.time() + 60:.0f}").body == b""
+    assert api("GET", logs + "&until=1").body == b""
+    stamped = api("GET", logs + "&tail=1&timestamps=1").body[8:]
+    stamp, _, text = stamped.partition(b" ")
+    assert text == b"typed\n" and stamp.endswith(b"Z") and len(stamp) == 30
+    assert api("GET", f"/containers/{made}/logs").status == 400  # no stream was chosen
+
+    filters = quote(json.dumps({"container": [made]}))
+    lines = api("GET", f"/events?since={began:.6f}&until={time.time():.6f}&filters={filters}").body
+    events = [json.loads(line) for line in lines.splitlines()]
+    assert [e["Action"] for e in events] == ["create", "attach", "start", "die"]
+    for event in events:
+        assert event["status"] == event["Action"] and event["id"] == event["Actor"]["ID"] == made
+        assert event["from"] == IMAGE and event["Type"] == "container"
+        assert event["time"] == event["timeNano"] // 1_000_000_000 and event["scope"] == "local"
+    assert events[-1]["Actor"]["Attributes"]["exitCode"] == "7"
+
+
+def test_terminals_detach_keys_and_exec(api: Api) -> None:
+    made = create(
+        api,
+        "shell",
+        "sh",
+        Tty=True,
+        OpenStdin=True,
+        Env=["PS1=> "],
+        HostConfig={"ConsoleSize": [33, 77]},
+    )
+    with api.wire() as wire:
+        wire.ask(
+            "POST",
+            f"/v1.51/containers/{made}/attach?stream=1&stdin=1&stdout=1&detachKeys=ctrl-x,d",
+            **UPGRADE,
+        )
+        assert wire.head().headers["content-type"] == RAW
+        assert api("POST", f"/containers/{made}/start").status == 204
+        wire.until(b"> ")
+        wire.send(b"stty size; echo a$((40+2))\n")
+        assert b"33 77" in wire.until(b"a42\r\n")
+        assert api("POST", f"/containers/{made}/resize?h=20&w=50").status == 200
+        wire.send(b"stty size; echo b$((40+2))\n")
+        assert b"20 50" in wire.until(b"b42\r\n")
+        wire.send(b"\x18d")
+        wire.rest()  # let go: it ends, and the shell lives
+    shown = api("GET", f"/containers/{made}/json").json
+    assert shown["State"]["Running"] and shown["Config"]["AttachStdout"] is False
+
+    def start(exec_wish: dict[str, Any], begin: dict[str, Any]) -> tuple[str, Any, bytes]:
+        exec_id = api("POST", f"/containers/{made}/exec", exec_wish).json["Id"]
+        with api.wire() as wire:
+            wire.ask("POST", f"/v1.51/exec/{exec_id}/start", begin)
+            head = wire.head()
+            return exec_id, head, wire.rest()
+
+    say = {"Cmd": ["sh", "-c", "echo out; echo err >&2; exit 3"], "AttachStdout": True}
+    exec_id, head, output = start({**say, "AttachStderr": True}, {})
+    assert head.status == 200 and head.headers["content-type"] == FRAMES
+    assert b"\1\0\0\0\0\0\0\4out\n" in output and b"\2\0\0\0\0\0\0\4err\n" in output
+    ended = api("GET", f"/exec/{exec_id}/json").json
+    assert (ended["ExitCode"], ended["Running"], ended["ContainerID"]) == (3, False, made)
+    assert api("POST", f"/exec/{exec_id}/start", {}).status == 409
+    # With a terminal or not is the exec's, framed or not is the start's.
+    assert start({**say, "Tty": True}, {"Tty": True})[2] == b"out\r\nerr\r\n"
+    framed = start({**say, "Tty": True}, {})[2]
+    assert framed[:4] == b"\1\0\0\0" and framed.replace(framed[:8], b"")[:5] == b"out\r\n"
+    # docker-py writes the name as it pleases, and the keys leave the exec running.
+    wish = {"Cmd": ["cat"], "AttachStdin": True, "AttachStdout": True, "Tty": True}
+    exec_id = api("POST", f"/containers/{made}/exec", {**wish, "detachKeys": "ctrl-a"}).json["Id"]
+    with api.wire() as wire:
+        wire.ask("POST", f"/v1.51/exec/{exec_id}/start", {"Tty": True}, **UPGRADE)
+        assert wire.head().status == 101
+        wire.send(b"x\n")
+        wire.until(b"x\r\nx\r\n")
+        wire.send(b"\x01")
+        wire.rest()
+    assert api("GET", f"/exec/{exec_id}/json").json["Running"]
+    bad = api("POST", f"/containers/{made}/exec", {**wish, "DetachKeys": "ctrl-"})
+    assert bad.status == 400 and "detach keys" in bad.message
+
+
+def test_input_that_stays_open_and_policies_that_start_again(api: Api) -> None:
+    made = create(api, "stays", "cat", OpenStdin=True, StdinOnce=False)
+    assert api("POST", f"/containers/{made}/start").status == 204
+    for word in (b"one\n", b"two\n"):  # not the first client's end is the end of its input
+        with api.wire() as wire:
+            wire.ask(
+                "POST", f"/v1.51/containers/{made}/attach?stream=1&stdin=1&stdout=1", **UPGRADE
+            )
+            assert wire.head().status == 101
+            wire.send(word)
+            assert wire.frame() == (1, word)
+            wire.end()
+    again = create(
+        api, "again", "sh", "-c", "exit 5", HostConfig={"RestartPolicy": {"Name": "always"}}
+    )
+    with api.wire() as wire:
+        wire.ask("POST", f"/v1.51/containers/{again}/wait")
+        assert wire.head().status == 200
+        # A container that was never started is not running.
+        assert json.loads(wire.chunk())["StatusCode"] == 0
+    assert api("POST", f"/containers/{again}/start").status == 204
+    assert api("POST", f"/containers/{again}/wait").json["StatusCode"] == 5
+    wait_until(
+        lambda: api("GET", f"/containers/{again}/json").json["RestartCount"] > 0,
+        30,
+        what="the policy to start it again",
+    )
+    assert api("GET", f"/containers/{made}/json").json["State"]["Running"]
