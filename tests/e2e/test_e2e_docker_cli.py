@@ -167,7 +167,7 @@ def test_images(docker: Docker, tmp_path: Path) -> None:
     assert docker.ok("run", "--rm", "built:1") == "now here\n"
     (tmp_path / "Dockerfile").write_text('FROM tiny:1\nRUN ["/bin/sh", "-c", "exit 3"]\n')
     failed = docker.run("build", str(tmp_path))
-    assert failed.code == 1 and "exit code 3" in failed.err
+    assert failed.code == 3 and "returned a non-zero code: 3" in failed.err
     docker.ok("rmi", "built:1", "tiny:1")
     absent = docker.run("run", "--rm", "registry.invalid/absent:1", "true")
     assert absent.code == 125 and "registry.invalid" in absent.err
