@@ -14,7 +14,7 @@ say() { printf '%s\n' "packages: $*" >&2; }
 # nftables, iproute2: the tests' oracles. busybox-static: hostile and tiny roots.
 # docker.io, docker-compose: the clients against our socket; dockerd as a neighbour.
 # The others are what the example stacks run.
-tests="nftables iproute2 busybox-static curl nginx redis-server postgresql python3-psycopg2 python3-redis docker-registry skopeo docker.io docker-compose"
+tests="nftables iproute2 busybox-static curl nginx redis-server postgresql python3-psycopg2 python3-redis docker-registry skopeo mmdebstrap docker.io docker-compose"
 
 case "${1:-}" in
     tests) wanted=$tests ;;

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from stackctl.daemon.containers import Parts
 from stackctl.errors import NotFound, UsageError
+from stackctl.image import lockfile
 from stackctl.model.container import ContainerConfig
 from stackctl.model.image import Image, ImageConfig
 from stackctl.model.record import ContainerRecord
@@ -56,6 +57,41 @@ def load_request(body: Mapping[str, Any]) -> LoadRequest:
     )
 
 
+def lockable(stack: Stack) -> dict[str, str]:
+    """The image of each service whose image a lock file can hold: pulled by a name."""
+    return {
+        name: service.image or ""
+        for name, service in stack.services.items()
+        if service.build is None and lockfile.lockable(service.image or "")
+    }
+
+
+def locked(project: Project) -> Project:
+    """With what the lock file says, if there is one; images that it lacks are warned of.
+
+    Raises UsageError for a file that is none.
+    """
+    from stackctl.spec.loader import Notice
+
+    stack = project.stack
+    path = lockfile.path_of(stack.files[0]) if stack.files else None
+    found = lockfile.read(path) if path else None
+    if path is None or found is None:
+        return project
+    images = lockable(stack)
+    pins = lockfile.pins(images.values(), found)
+    missing = tuple(
+        Notice(
+            text=f'{path.name} does not have image "{image}" of service "{name}": its tag is '
+            "taken as it is; `stackctl lock` adds it",
+            place=stack.places("services", name, "image"),
+        )
+        for name, image in images.items()
+        if image not in pins
+    )
+    return Project(stack=replace(stack, pins=pins), warnings=(*project.warnings, *missing))
+
+
 class Projects:
     """Loads projects and observes them."""
 
@@ -65,7 +101,8 @@ class Projects:
     async def load(self, body: Mapping[str, Any], *, activate: Sequence[str] = ()) -> Project:
         """Read and validate the stack file; `activate` names services whose profiles count.
 
-        Raises StackFileErrors with all mistakes, NotFound for an unknown service.
+        A lock file beside it says what images are, unless the request has "no_lock". Raises
+        StackFileErrors with all mistakes, NotFound for an unknown service.
         """
         request = load_request(body)
 
@@ -75,7 +112,8 @@ class Projects:
 
             loaded = loader.load(request)
             stack = named(profiles.enable(loaded.stack, activate))
-            return Project(stack=stack, warnings=loaded.warnings)
+            found = Project(stack=stack, warnings=loaded.warnings)
+            return found if body.get("no_lock") else locked(found)
 
         return await asyncio.to_thread(read)
 

@@ -26,11 +26,13 @@ from stackctl.daemon.recovery import note_lost_port, recover
 from stackctl.daemon.registry import Registry
 from stackctl.daemon.sessions import OpenSession, Sessions
 from stackctl.daemon.supervisor import Supervisor
+from stackctl.daemon.verbs.bundle import BundleVerbs
 from stackctl.daemon.verbs.container import ContainerVerbs
 from stackctl.daemon.verbs.container_show import ContainerShowVerbs
 from stackctl.daemon.verbs.image import ImageVerbs
 from stackctl.daemon.verbs.interactive import InteractiveVerbs
 from stackctl.daemon.verbs.lifecycle import LifecycleVerbs
+from stackctl.daemon.verbs.lock import LockVerb
 from stackctl.daemon.verbs.logs import Logs
 from stackctl.daemon.verbs.network import NetworkVerbs
 from stackctl.daemon.verbs.planning import Planning
@@ -85,6 +87,7 @@ class Service:
         self._interactive = InteractiveVerbs(parts, projects, containers, self._sessions)
         self.creation = Creation(parts, containers, engine)
         self._committing = Committing(parts, containers)
+        bundles = BundleVerbs(parts.images, projects, engine)
         self._single = ContainerVerbs(
             parts, containers, self.creation, self._committing, self._sessions
         )
@@ -120,6 +123,9 @@ class Service:
             **self._single.table(),
             **ContainerShowVerbs(parts, self.creation, supervisor, logs).table(),
             **ImageVerbs(parts, projects, engine).table(),
+            "lock": LockVerb(parts.images, projects).lock,
+            "bundle": bundles.bundle,
+            "unbundle": bundles.unbundle,
             **VolumeVerbs(parts).table(),
             **SystemVerbs(parts, self.creation).table(),
             **NetworkVerbs(parts, containers, engine).table(),

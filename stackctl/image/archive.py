@@ -47,8 +47,16 @@ _MAX_MEMBERS = 10_000
 # -- save
 
 
-def save(store: Store, wanted: Sequence[str], write: Write) -> None:
-    """Images by name or id as one tar. Raises NotFound, OSError."""
+def save(
+    store: Store,
+    wanted: Sequence[str],
+    write: Write,
+    more: Callable[[Write], object] = lambda write: None,
+) -> None:
+    """Images by name or id as one tar; `more` writes members of its own in front of them.
+
+    Raises NotFound, OSError.
+    """
     chosen: dict[str, list[str]] = {}
     for text in wanted:
         found = store.find(text)
@@ -58,6 +66,7 @@ def save(store: Store, wanted: Sequence[str], write: Write) -> None:
         names = chosen.setdefault(image_id, [])
         if name and "@" not in name and name not in names:
             names.append(name)
+    more(write)
     with store.lease():
         _save(store, chosen, write)
 
@@ -91,11 +100,11 @@ def _save(store: Store, chosen: Mapping[str, list[str]], write: Write) -> None:
     for directory in ("blobs/", "blobs/sha256/"):
         write(header_bytes(Header(name=directory.encode(), kind=b"5", mode=0o755)))
     for digest in sorted(blobs):
-        _member(write, _blob_name(digest), blobs[digest], _content(store, digest))
+        member(write, _blob_name(digest), blobs[digest], _content(store, digest))
     top = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": index}
-    _member_json(write, "index.json", top)
-    _member_json(write, "manifest.json", legacy)
-    _member_json(write, "oci-layout", {"imageLayoutVersion": "1.0.0"})
+    member_json(write, "index.json", top)
+    member_json(write, "manifest.json", legacy)
+    member_json(write, "oci-layout", {"imageLayoutVersion": "1.0.0"})
     write(bytes(2 * BLOCK))
 
 
@@ -105,16 +114,18 @@ def _content(store: Store, digest: str) -> Iterator[bytes]:
             yield piece
 
 
-def _member(write: Write, name: str, size: int, pieces: Iterable[bytes]) -> None:
+def member(write: Write, name: str, size: int, pieces: Iterable[bytes]) -> None:
+    """One plain file of an archive."""
     write(header_bytes(Header(name=name.encode(), kind=b"0", size=size)))
     for piece in pieces:
         write(piece)
     write(bytes(-size % BLOCK))
 
 
-def _member_json(write: Write, name: str, content: object) -> None:
+def member_json(write: Write, name: str, content: object) -> None:
+    """One document of an archive."""
     raw = json.dumps(content).encode()
-    _member(write, name, len(raw), [raw])
+    member(write, name, len(raw), [raw])
 
 
 def _blob_name(digest: str) -> str:

@@ -179,6 +179,29 @@ class Images:
 
         return await _cancellable(work, f"pull {parsed.familiar}", pauses.cancelled, self._threads)
 
+    async def remote_digest(self, reference: str) -> str:
+        """What a registry has a reference point at now. Raises as `fetch`."""
+        from stackctl.image.registry.credentials import Keyring
+        from stackctl.image.registry.http import Pauses
+        from stackctl.image.registry.pull import Puller
+        from stackctl.image.registry.settings import Settings
+
+        parsed = parse(reference)
+        caller = CALLER.get(None) or Caller()
+        pauses = Pauses()
+
+        def work() -> str:
+            settings = Settings.of(caller.environment)
+            return Puller(self.store, settings, Keyring(caller.environment), pauses).digest(parsed)
+
+        doing = f"ask for {parsed.familiar}"
+        return await _cancellable(work, doing, pauses.cancelled, self._threads)
+
+    def known_digest(self, reference: str) -> str:
+        """The digest that a name of this machine was pulled by; "" when it was not pulled."""
+        entry = self.store.index.names().get(str(parse(reference)))
+        return entry.digest if entry is not None else ""
+
     async def push(self, reference: str) -> tuple[str, int]:
         """The digest and size of the manifest that is in the registry now."""
         from stackctl.image.registry.credentials import Keyring

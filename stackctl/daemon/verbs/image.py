@@ -27,6 +27,7 @@ from stackctl.model.image import Image
 
 if TYPE_CHECKING:
     from stackctl.image.registry.manifest import Platform
+    from stackctl.scheduler.ops import Plan
 
 Verb = Callable[[Mapping[str, Any]], AsyncIterator[Message]]
 
@@ -225,7 +226,7 @@ class ImageVerbs:
         """To the file `output`: an absolute path on this machine; it appears when complete."""
         from stackctl.image.archive import save
 
-        names, output = _names(body), _path(body, "output")
+        names, output = _names(body), absolute(body, "output")
 
         def work() -> int:
             new = output.with_name(f".{output.name}-{os.getpid()}.part")
@@ -244,7 +245,7 @@ class ImageVerbs:
         """Rows: id and names of each image in the file or directory `input`."""
         from stackctl.image.archive import load, load_layout
 
-        source = _path(body, "input")
+        source = absolute(body, "input")
 
         def work() -> list[Image]:
             if source.is_dir():
@@ -264,7 +265,7 @@ class ImageVerbs:
         from stackctl.image.archive import import_root
         from stackctl.image.changes import apply_changes
 
-        source, reference = _path(body, "input"), str(body.get("reference") or "")
+        source, reference = absolute(body, "input"), str(body.get("reference") or "")
         config = apply_changes({}, [str(text) for text in body.get("changes") or ()])
         comment = str(body.get("message") or "") or f"imported from {source.name}"
 
@@ -289,30 +290,15 @@ class ImageVerbs:
     async def pull_stack(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """All images of the services (or of those named) at once."""
         from stackctl.daemon.verbs.stack import carry_out, warning_messages
-        from stackctl.scheduler.draft import Draft
-        from stackctl.scheduler.ops import PullImage
 
         project = await self._projects.load(body, activate=body.get("services") or ())
         for message in warning_messages(project):
             yield message
-        only_missing = body.get("policy") == "missing"
-        draft = Draft(project.name)
-        seen: set[str] = set()
-        for name, reference in self._of_services(project, body):
-            skip = only_missing and self._images.exists(reference)
-            if reference not in seen and not skip and not parse(reference).is_host:
-                draft.add(PullImage(reference=reference), "asked for", service=name)
-            seen.add(reference)
-        plan = draft.plan()
+        plan = self._pulls(project, body)
 
         async def work(emit: Emit) -> Message:
             CALLER.set(asking.caller(body, emit))
-            try:
-                await carry_out(plan, self._engine, emit)
-            except StackctlError as error:
-                if not body.get("ignore_failures"):
-                    raise
-                emit({"type": "warning", "text": str(error), "place": ""})
+            await carry_out(plan, self._engine, emit)
             return _result(changed=bool(plan))
 
         async for message in streamed(work):
@@ -368,6 +354,31 @@ class ImageVerbs:
 
     # -- inner parts
 
+    def _pulls(self, project: Project, body: Mapping[str, Any]) -> Plan:
+        """Each image once; `policy` overrides what services say of themselves.
+
+        What can be built instead may fail to be pulled, as everything may with
+        `ignore_failures`.
+        """
+        from stackctl.scheduler.draft import Draft
+        from stackctl.scheduler.ops import PullImage
+
+        draft = Draft(project.name)
+        seen: set[str] = set()
+        for name, reference in self._of_services(project, body):
+            service = project.stack.services[name]
+            policy = str(body.get("policy") or service.pull_policy or "always")
+            skip = policy in ("never", "build")
+            skip |= policy == "missing" and self._images.exists(reference)
+            # A name that only the build gives it is in no registry.
+            skip |= service.build is not None and service.image == f"{project.name}-{name}"
+            if reference not in seen and not skip and not parse(reference).is_host:
+                lenient = bool(body.get("ignore_failures")) or service.build is not None
+                op = PullImage(reference=reference)
+                draft.add(op, "asked for", service=name, optional=lenient)
+                seen.add(reference)
+        return draft.plan()
+
     def _of_services(self, project: Project, body: Mapping[str, Any]) -> list[tuple[str, str]]:
         """(service, reference) of those meant; with `include_deps` what they depend on too."""
         services = project.stack.services
@@ -382,7 +393,7 @@ class ImageVerbs:
                 wanted += [n for n in services[name].depends_on if n not in wanted]
         buildable = bool(body.get("ignore_buildable"))
         return [
-            (name, services[name].image or "")
+            (name, project.stack.reference(services[name]))
             for name in wanted
             if services[name].image and not (buildable and services[name].build is not None)
         ]
@@ -424,7 +435,8 @@ def _names(body: Mapping[str, Any]) -> Sequence[str]:
     return names
 
 
-def _path(body: Mapping[str, Any], key: str) -> Path:
+def absolute(body: Mapping[str, Any], key: str) -> Path:
+    """The path in a request's field. Raises UsageError for one that is relative."""
     path = Path(str(body.get(key) or ""))
     if not path.is_absolute():
         raise UsageError(f'"{key}" must be an absolute path')

@@ -99,6 +99,28 @@ class Puller:
         finally:
             http.close()
 
+    def digest(self, reference: Reference) -> str:
+        """What the registry has the reference point at now; nothing is stored.
+
+        Raises NotFound, NotPermitted, ImageError, Unreachable.
+        """
+        http = Http(self._settings, self._pauses)
+        found: list[str] = []
+
+        def make(endpoint: Endpoint) -> Repository:
+            credentials = None if endpoint.mirror else self._keyring.get(reference.domain)
+            return Repository(http, endpoint, reference.path, credentials)
+
+        def ask(repository: Repository) -> None:
+            wanted = reference.digest or reference.tag
+            found.append(repository.manifest_digest(wanted) or repository.manifest(wanted)[2])
+
+        try:
+            reachable(make, self._settings.endpoints(reference.domain), ask)
+        finally:
+            http.close()
+        return found[-1]
+
     def _take(
         self,
         reference: Reference,

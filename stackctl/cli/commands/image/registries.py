@@ -7,12 +7,13 @@ import typer
 
 from stackctl.cli.connection import Message
 from stackctl.cli.invocation import Invocation, invocation
-from stackctl.cli.options import Services
+from stackctl.cli.options import NoLock, Services
 from stackctl.cli.output.layers import LayerLines
 from stackctl.cli.output.table import Column, table
 from stackctl.cli.output.text import short_id
 from stackctl.cli.rows import rows, warned
 from stackctl.cli.steps import carry_out
+from stackctl.cli.values import one_of
 from stackctl.errors import UsageError
 
 Name = Annotated[str, typer.Argument(metavar="NAME[:TAG|@DIGEST]", help="The image.")]
@@ -140,12 +141,18 @@ def pull_stack(
         bool, typer.Option("--ignore-buildable", help="Not what can be built.")
     ] = False,
     policy: Annotated[
-        str, typer.Option("--policy", metavar="missing|always", help="What to pull.")
-    ] = "always",
+        str,
+        typer.Option(
+            "--policy", metavar="missing|always", help="What to pull, whatever the services say."
+        ),
+    ] = "",
+    no_lock: NoLock = False,
 ) -> int:
     """Pull the images of services."""
     from dataclasses import replace
 
+    if policy:
+        one_of("--policy", policy, ("missing", "always"))
     run = invocation(ctx)
     body = run.body(
         services=services or [],
@@ -153,6 +160,7 @@ def pull_stack(
         ignore_failures=ignore_failures,
         ignore_buildable=ignore_buildable,
         policy=policy,
+        no_lock=no_lock,
     )
     shown = replace(run, progress="quiet") if quiet else run
     carry_out(shown, "pull", body, "pulling")
