@@ -435,9 +435,21 @@ def _terminate(*_: object) -> None:
     raise Terminated
 
 
+def _open_standard_streams() -> None:
+    """Closed ones lead nowhere: what is opened next would take their place, the engine's
+    socket that of standard input."""
+    for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest that is free
+            setattr(sys, name, open(fd, mode, errors="replace"))
+
+
 def main() -> None:
     """Entry point of the installed script."""
     signal.signal(signal.SIGTERM, _terminate)
+    _open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A service may log anything; a locale may lack a letter.
         sys.stdout.reconfigure(errors="replace")

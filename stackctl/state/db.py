@@ -4,10 +4,16 @@ WAL and synchronous=FULL: a commit is on the disk when it returns, so that a
 killed daemon or a power cut loses nothing that a user was told. One connection,
 used by one thread: SQLite before 3.51 can lose a WAL that several connections
 reset at once. Knows nothing of records.
+
+A container may fill the disk that the records are on, and ending and removing
+it takes writes: room for these is set aside while there is some. Free pages in the
+database, blocks under the WAL (which is kept short), and a file that is given
+up when the database cannot even be opened.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +34,12 @@ _MIGRATIONS: tuple[str, ...] = (
 
 SCHEMA_VERSION = len(_MIGRATIONS)
 
+#: Bytes set aside, for some dozens of changes each.
+_ROOM = 512 * 1024
+_PAGE = 4096
+#: Pages after which the WAL is folded into the database: well within its room.
+_FOLD = 64
+
 
 class Database:
     """One connection. Not thread-safe: a call from another thread is an InternalError."""
@@ -37,8 +49,19 @@ class Database:
         self.path = path
         self._depth = 0
         self._undo: list[Callable[[], None]] = []
+        self._reserve = path.with_name(f"{path.name}.reserve")
+        try:
+            self._open()
+        except OutOfSpace:
+            if not self._reserve.exists():
+                raise
+            self._reserve.unlink()
+            self._open()
+        self._set_room_aside()
+
+    def _open(self) -> None:
         with self._translated("open"):
-            self._connection = sqlite3.connect(path, isolation_level=None, timeout=2.0)
+            self._connection = sqlite3.connect(self.path, isolation_level=None, timeout=2.0)
         try:
             with self._translated("open"):
                 self._prepare()
@@ -46,9 +69,28 @@ class Database:
             self._connection.close()
             raise
 
+    def _set_room_aside(self) -> None:
+        """As far as there is some: without it the engine works as well, until the disk is full."""
+        run = self._connection.execute
+        try:
+            with open(self._reserve, "ab") as file:
+                os.posix_fallocate(file.fileno(), 0, _ROOM)
+            if run("PRAGMA freelist_count").fetchone()[0] * _PAGE < _ROOM // 2:
+                self._connection.executescript(
+                    "BEGIN;CREATE TABLE room (bytes BLOB);"
+                    f"INSERT INTO room VALUES (zeroblob({_ROOM}));DROP TABLE room;COMMIT"
+                )
+            # What follows the last frame of a WAL is never read (sqlite.org/fileformat2.html).
+            with open(f"{self.path}-wal", "ab") as file:
+                os.posix_fallocate(file.fileno(), 0, _ROOM)
+        except (sqlite3.Error, OSError):
+            if self._connection.in_transaction:
+                run("ROLLBACK")
+
     def _prepare(self) -> None:
         run = self._connection.execute
         run("PRAGMA journal_mode=WAL")
+        run(f"PRAGMA wal_autocheckpoint={_FOLD}")
         self._synchronous("FULL")
         problem = run("PRAGMA quick_check(1)").fetchone()[0]
         if problem != "ok":
