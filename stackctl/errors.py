@@ -14,6 +14,7 @@
     |- ImageError            a reference, manifest or layer is unusable
     |- ContainerError        the container's own process failed (step, exit code)
     |- OperationFailed       an operation of a plan failed, with its cause
+    |  `- OperationsFailed   several of one plan, the first one first
     |- EngineUnreachable     no daemon answers and none could be started
     `- InternalError         a bug of ours
 
@@ -78,6 +79,18 @@ class StackctlError(Exception):
         }
 
 
+class _Several(StackctlError):
+    """What several errors at once have in common."""
+
+    errors: tuple[StackctlError, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(str(e) for e in self.errors)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**super().to_json(), "errors": [e.to_json() for e in self.errors]}
+
+
 class StackFileError(StackctlError):
     """The stack file says something wrong; `place` points at it."""
 
@@ -86,21 +99,16 @@ class StackFileError(StackctlError):
     status = 400
 
 
-class StackFileErrors(StackFileError):
+class StackFileErrors(_Several, StackFileError):
     """All mistakes of all files at once, in file order. Never empty."""
 
     kind = "stack-files"
+    errors: tuple[StackFileError, ...]
 
     def __init__(self, errors: tuple[StackFileError, ...]) -> None:
         count = len(errors)
         super().__init__(f"{count} mistake{'s' if count != 1 else ''} in the stack file")
         self.errors = errors
-
-    def __str__(self) -> str:
-        return "\n".join(str(e) for e in self.errors)
-
-    def to_json(self) -> dict[str, Any]:
-        return {**super().to_json(), "errors": [e.to_json() for e in self.errors]}
 
 
 class DockerfileError(StackFileError):
@@ -183,6 +191,17 @@ class CommandFailed(OperationFailed):
         super().__init__(message, **rest)
         self.command = command
         self.code = code
+
+
+class OperationsFailed(_Several, OperationFailed):
+    """Independent operations of one plan failed, each with a cause of its own."""
+
+    kind = "operations"
+
+    def __init__(self, errors: tuple[StackctlError, ...]) -> None:
+        super().__init__(f"{len(errors)} operations failed")
+        self.errors = errors
+        self.exit_code = errors[0].exit_code
 
 
 class EngineUnreachable(StackctlError):

@@ -1,6 +1,6 @@
 """`up` in the foreground: logs of all services until they end, or until the user ends them.
 
-up stream   plan, step..., attached, log..., exit..., result
+up stream   plan, step..., attached, result; log... and exit... from the first start on
 Ctrl-C 1    a `stop` request beside it; logs go on        exit code 130
 Ctrl-C 2    a `kill` request
 Ctrl-C 3    leave at once; the engine finishes what was asked
@@ -20,6 +20,7 @@ from stackctl.cli.output.console import BOLD
 from stackctl.cli.output.containers import replicas
 from stackctl.cli.output.logs import LogPrinter
 from stackctl.cli.output.progress import PlainProgress, Progress, choose
+from stackctl.cli.output.text import replica_name
 from stackctl.cli.output.watching import WatchPrinter
 from stackctl.cli.rows import rows
 from stackctl.cli.steps import show
@@ -145,12 +146,12 @@ class AttachedUp:
         return True
 
     def _up(self, message: Message) -> None:
-        kind = message["type"]
-        if kind in ("attached", "log", "exit") and not self._state.attached:
-            self._steps_done()
-        match kind:
+        match message["type"]:
             case "attached":
-                pass
+                self._steps_done()
+            case "plan":
+                show(self._run, self._progress, message)
+                self._expect_starts(message)
             case "log":
                 self._progress.above(lambda: self._log(message))
             case "exit":
@@ -166,12 +167,7 @@ class AttachedUp:
         self._progress.close()
         # Those that have ended are in it as well: their lines are about to come.
         found = rows(self._run, "ps", self._run.body(services=[], all=True))
-        wanted = [
-            str(row.get("Service"))
-            for row in found
-            if (not self._flags.attach or row.get("Service") in self._flags.attach)
-            and row.get("Service") not in self._flags.no_attach
-        ]
+        wanted = [s for row in found if self._is_heard(s := str(row.get("Service")))]
         self._logs.project = self._progress.board.project
         names, services = replicas(found, wanted or ["-"])
         self._logs.expect(names, services)
@@ -180,6 +176,23 @@ class AttachedUp:
             console.err(console.paint_err(f"attached to {', '.join(names)}", BOLD))
         if self._watching is not None:
             self._feed.add(_WATCH, self._watching.messages())
+
+    def _is_heard(self, service: str) -> bool:
+        wanted = not self._flags.attach or service in self._flags.attach
+        return wanted and service not in self._flags.no_attach
+
+    def _expect_starts(self, plan: Message) -> None:
+        """Those that are about to start may write before all are up."""
+        project = self._logs.project = self._progress.board.project
+        starting = [
+            (str(step["target"]), str(step["service"]))
+            for step in plan.get("steps") or ()
+            if step["op"] == "StartContainer" and self._is_heard(str(step["service"]))
+        ]
+        self._logs.expect(
+            [replica_name(name, service, project) for name, service in starting],
+            {service for _, service in starting},
+        )
 
     def _log(self, message: Message) -> None:
         self._logs.print(message)

@@ -443,7 +443,7 @@ def _open_standard_streams() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest that is free
-            setattr(sys, name, open(fd, mode, errors="replace"))
+            setattr(sys, name, os.fdopen(fd, mode, errors="replace"))
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ from stackctl.runtime.execs import ExecRequest
 from stackctl.runtime.exits import Alive, ExitInfo, Lost
 from stackctl.runtime.pool import ShimPool
 from stackctl.runtime.preparation import prepare, start_message
-from stackctl.runtime.procfs import ProcessRow, has_default_action, rows
+from stackctl.runtime.procfs import ProcessRow, has_default_action, is_runnable, rows
 from stackctl.runtime.session import STDOUT, AttachSession, Session
 from stackctl.runtime.shim import protocol
 from stackctl.runtime.shims import Shim, ShimGone, ShimProgram
@@ -360,6 +360,16 @@ class Runtime:
         pids = self.cgroups.processes(self._paths.cgroup, record.id)
         base = 0 if bundles.shares_host_ids(record.config) else record.id_base
         return await asyncio.to_thread(rows, pids, base)
+
+    async def any_computes(self, records: Iterable[ContainerRecord]) -> bool:
+        """Whether any process of these has something to do just now, and waits for nothing."""
+
+        def look() -> bool:
+            group = self._paths.cgroup
+            pids = (pid for r in records for pid in self.cgroups.processes(group, r.id))
+            return any(map(is_runnable, pids))
+
+        return await asyncio.to_thread(look)
 
     async def update(self, record: ContainerRecord, limits: Limits) -> None:
         """Change a running container's limits; what is None stays as it is.

@@ -40,6 +40,16 @@ def has_default_action(pid: int, signum: int) -> bool:
     return not masks >> (signum - 1) & 1
 
 
+def is_runnable(pid: int) -> bool:
+    """It computes, or waits for a disk; proc(5), states R and D. False when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            stat = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat[stat.rindex(b")") + 2 :][:1] in (b"R", b"D")
+
+
 def rows(pids: Iterable[int], id_base: int) -> list[ProcessRow]:
     """Rows of those `pids` that still exist, zombies left out, in order of start."""
     found = [row for pid in pids if (row := _row(pid, id_base)) is not None]

@@ -81,6 +81,18 @@ class Report:
     def ok(self) -> bool:
         return self.failure is None and not self.cancelled
 
+    @property
+    def failures(self) -> tuple[Outcome, ...]:
+        """All of them that matter; the one that failed first comes first."""
+        if self.failure is None:
+            return ()
+        others = (
+            outcome
+            for outcome in self.outcomes.values()
+            if outcome.state is State.FAILED and not outcome.step.optional
+        )
+        return (self.failure, *(each for each in others if each is not self.failure))
+
     def raise_failure(self) -> None:
         """Raises the error of the step that failed first; does nothing when none did."""
         if self.failure is not None and self.failure.error is not None:

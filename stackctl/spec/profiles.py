@@ -8,7 +8,7 @@ disabled is an error, as is a host port that two enabled services publish.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from stackctl.errors import NotFound, Place, StackFileError, StackFileErrors
 from stackctl.spec import ports
@@ -24,18 +24,24 @@ def is_enabled(service: Service, profiles: Sequence[str]) -> bool:
     )
 
 
+def check_names(names: Iterable[str], services: Iterable[str]) -> None:
+    """Raises NotFound for a name that none of `services` has."""
+    known = sorted(services)
+    for name in names:
+        if name not in known:
+            raise NotFound(
+                f'no service is called "{name}"',
+                hint=did_you_mean(name, known) or f"there are: {', '.join(known)}",
+            )
+
+
 def enable(stack: Stack, services: Sequence[str]) -> Stack:
     """The stack with the named services' profiles active too.
 
     Raises NotFound for a name that no service has.
     """
     every = {**stack.services, **stack.disabled}
-    for name in services:
-        if name not in every:
-            raise NotFound(
-                f'no service is called "{name}"',
-                hint=did_you_mean(name, every) or f"there are: {', '.join(sorted(every))}",
-            )
+    check_names(services, every)
     named = [p for name in services if name in stack.disabled for p in every[name].profiles]
     if not named:
         return stack

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.engine import Engine
+from support.engine import Engine, Result
 from support.stack import Stack, free_port
 from support.waiting import wait_until
 
@@ -332,3 +332,55 @@ def test_attached_up_of_a_service_listens_to_that_service_alone(stack: Stack) ->
     assert "work-said" in result.text and "other-said" not in result.text
     assert stack.states()["app-other-1"] == "running"
     stack.down()
+
+
+@pytest.mark.parametrize("flag", ["--exit-code-from", "--attach", "--no-attach"])
+def test_a_flag_of_up_that_names_no_service_is_refused(stack: Stack, flag: str) -> None:
+    stack.write(TWO)
+    stack.env["PORT"] = str(free_port())
+    result = stack.run("up", flag, "wbe").expect(1)
+    assert 'no service is called "wbe"' in result.err and '"web"' in result.err
+    assert not stack.states()
+
+
+def test_attached_up_shows_what_is_said_while_others_wait(stack: Stack) -> None:
+    stack.write(
+        """\
+        services:
+          first:
+            image: stackctl/host
+            command: sh -c 'echo first-said; exec sleep 100'
+            healthcheck: {test: test -e /tmp/go, interval: 0.1s, retries: 1000}
+          second:
+            image: stackctl/host
+            command: sh -c 'echo second-said; exec sleep 100'
+            depends_on: {first: {condition: service_healthy}}
+        """
+    )
+    with stack.start("up") as up:
+        assert up.stdout is not None
+        for line in up.stdout:
+            if "first-said" in line and "|" in line:
+                break
+        assert "app-second-1" not in stack.states() or stack.states()["app-second-1"] == "created"
+        stack.ok("exec", "-T", "first", "touch", "/tmp/go")
+        for line in up.stdout:
+            if "second-said" in line and "|" in line:
+                break
+        up.send_signal(signal.SIGINT)
+        rest = up.stdout.read()
+        assert up.wait(30) == 130
+    assert "first-said" not in rest, "each line once"
+    stack.down()
+
+
+def test_closed_standard_streams_lead_nowhere(two: Stack) -> None:
+    def without(stream: str, *argv: str) -> Result:
+        return two.run(*argv, prefix=("sh", "-c", f'exec "$@" {stream}', "sh"), limit=60)
+
+    assert "in web" in without("<&-", "exec", "-T", "web", "echo", "in web").expect(0).out
+    assert "in run" in without("<&-", "run", "--rm", "-T", "web", "echo", "in run").expect(0).out
+    for stream in (">&-", "2>&-"):
+        for argv in (("ps",), ("up", "-d"), ("exec", "-T", "web", "true")):
+            result = without(stream, *argv).expect(0)
+            assert "Traceback" not in result.text

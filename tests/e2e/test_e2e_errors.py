@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import subprocess
@@ -169,6 +170,31 @@ def test_an_ordinary_user_is_told_that_root_is_needed(stack: Stack) -> None:
     assert "root" in result.err
 
 
+@needs_engine
+def test_every_service_that_dies_shows_its_last_lines(stack: Stack) -> None:
+    stack.write(
+        """\
+        services:
+          a: {image: stackctl/host, command: sh -c 'echo boom; exit 4'}
+          b: {image: stackctl/host, command: sh -c 'echo bang; exit 5'}
+          after-a:
+            image: stackctl/host
+            command: "true"
+            depends_on: {a: {condition: service_completed_successfully}}
+          after-b:
+            image: stackctl/host
+            command: "true"
+            depends_on: {b: {condition: service_completed_successfully}}
+          none: {image: stackctl/host, command: no-such-program}
+        """
+    )
+    result = stack.run("up", "-d").expect(1)
+    _, _, told = result.err.partition("error:")
+    for text in ("exited with code 4", "boom", "exited with code 5", "bang", "no-such-program"):
+        assert text in told, str(result)
+    stack.down()
+
+
 @pytest.fixture
 def small_disk(engines: Callable[[], Engine]) -> Iterator[Engine]:
     """An engine whose root is on a file system of 4 MB."""
@@ -209,5 +235,37 @@ def test_a_full_disk_is_a_sentence_and_the_engine_goes_on(
     assert_readable(result)
     assert re.search(r"space|full", result.err), result.err
     filler.unlink()
+    stack.up()
+    stack.down()
+
+
+@needs_engine
+def test_a_container_that_fills_the_disk_can_be_taken_down(
+    small_disk: Engine, tmp_path: Path
+) -> None:
+    stack = Stack(small_disk, tmp_path)
+    stack.options = ("-p", "full")
+    stack.write(
+        """\
+        services:
+          fills: {image: stackctl/host, command: sh -c 'cat /dev/zero > /f; exec sleep 100'}
+          talks: {image: stackctl/host, command: sh -c 'while sleep 0.02; do echo x; done'}
+        """
+    )
+
+    def is_full() -> bool:
+        return os.statvfs(small_disk.paths.root).f_bavail == 0
+
+    stack.run("up", "-d")
+    wait_until(is_full, 30, what="a full disk")
+    # For the rest of the way the log goes on taking what comes free.
+    stack.ok("kill", "talks")
+    stack.ok("stop", "-t", "0")
+    assert set(stack.states().values()) == {"exited"}
+    # The next daemon finds the disk as full.
+    small_disk.kill(small_disk.daemon_pids())
+    assert is_full()
+    stack.ok("down", "-t", "0")
+    assert stack.states() == {} and not is_full()
     stack.up()
     stack.down()

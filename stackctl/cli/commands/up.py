@@ -161,6 +161,7 @@ def up(
         renew_anon_volumes=renew_anon_volumes,
         attach_services=attach or [],
         no_attach=no_attach or [],
+        exit_code_from=exit_code_from,
         dry_run=dry_run,
         watch=watch,
     )

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from stackctl.daemon.containers import Parts
+from stackctl.daemon.events import Event
 from stackctl.daemon.jobs import Message
 from stackctl.daemon.projects import Projects
-from stackctl.errors import UsageError
+from stackctl.daemon.verbs.following import Following, log_message
+from stackctl.errors import StackctlError, UsageError
 from stackctl.model.record import ContainerRecord
-from stackctl.runtime.logfile import LogLine, follow, read
-
-#: Messages of all followers that may wait for a slow reader before they pause.
-_BACKLOG = 1000
+from stackctl.runtime.logfile import LogLine, read
 
 
 class Logs:
@@ -37,7 +36,10 @@ class Logs:
         tail = _tail(body.get("tail"))
         since, until = _moment(body.get("since")), _moment(body.get("until"))
         if body.get("follow"):
-            async for message in self._follow(records, since=since, tail=tail, until=until):
+            following = Following(self._parts, since=since, tail=tail, until=until)
+            for record in records:
+                following.add(record)
+            async for message in following.messages(following.ended()):
                 yield message
         else:
             for record, line in await asyncio.to_thread(
@@ -61,131 +63,77 @@ class Logs:
         return [(records[index], line) for _, index, line in merged]
 
     async def attached(
-        self, project: str, body: Mapping[str, Any], container_ids: Sequence[str]
+        self, work: AsyncIterator[Message], project: str, body: Mapping[str, Any]
     ) -> AsyncIterator[Message]:
-        """Logs since each container's start, and exits, until all of them have ended.
+        """What `up` says; beside it, from their starts on, logs and ends of its containers.
 
-        With `watch` the containers that come later are listened to as well, and it ends
-        with its reader.
+        After "attached" (all are up) it goes on until all have ended, and the result of
+        `up` comes last. With `watch` containers that come later are listened to as well,
+        and it ends with its reader.
         """
-        only = set(body.get("attach_services") or ())
-        without = set(body.get("no_attach") or ())
+        following = Following(self._parts, since_start=True, is_silent=_silent(body))
         services = set(body.get("services") or ())
 
-        def is_silent(record: ContainerRecord) -> bool:
-            service = record.config.service
-            if only:
-                return service not in only
-            return service in without or not record.config.attach
-
-        def is_later(record: ContainerRecord) -> bool:
+        def is_ours(record: ContainerRecord) -> bool:
             config = record.config
-            ours = config.project == project and not config.oneoff
-            return ours and (not services or config.service in services)
+            mine = config.project == project and not config.oneoff
+            return mine and (not services or config.service in services)
 
-        records = [r for r in map(self._parts.registry.find, container_ids) if r is not None]
-        async for message in self._follow(
-            records,
-            is_silent=is_silent,
-            since_start=True,
-            is_later=is_later if body.get("watch") else None,
-        ):
+        async def conduct() -> None:
+            result: Message = {}
+            with self._parts.events.subscribe() as events:
+                listening = asyncio.create_task(self._add_started(following, events, is_ours))
+                try:
+                    async for message in work:
+                        if message["type"] == "result":
+                            result = message
+                        else:
+                            await following.put(message)
+                    ids = result["containers"]
+                    await following.put({"type": "attached", "containers": ids})
+                    for container_id in ids:
+                        if (record := self._parts.registry.find(container_id)) is not None:
+                            following.add(record)
+                    if body.get("watch"):
+                        await listening
+                except StackctlError:
+                    # Whoever waits for the cause has its last words first.
+                    await following.dead_ones_told()
+                    raise
+                finally:
+                    listening.cancel()
+                await following.ended()
+                await following.put(result)
+
+        async for message in following.messages(conduct()):
             yield message
 
-    async def _follow(
+    async def _add_started(
         self,
-        records: Sequence[ContainerRecord],
-        *,
-        since: float = 0.0,
-        since_start: bool = False,
-        tail: int | None = None,
-        until: float = 0.0,
-        is_silent: Callable[[ContainerRecord], bool] = lambda record: False,
-        is_later: Callable[[ContainerRecord], bool] | None = None,
-    ) -> AsyncIterator[Message]:
-        """Lines as they come and each container's exit, until all have ended for good.
-
-        With `is_later` it does not end: containers that start meanwhile are followed, too.
-        """
-        queue: asyncio.Queue[Message | None] = asyncio.Queue(_BACKLOG)
-
-        async def pump(record: ContainerRecord) -> None:
-            ended = asyncio.create_task(
-                self._parts.registry.wait(record.id, lambda r: r is None or r.status.has_ended)
-            )
-            try:
-                if not is_silent(record):
-                    async for line in follow(
-                        self._parts.paths,
-                        record.id,
-                        tail=tail,
-                        since=record.started_at if since_start else since,
-                        until=until,
-                        until_done=ended,
-                    ):
-                        await queue.put(log_message(record, line))
-                await queue.put(exit_message(record, await ended))
-            finally:
-                ended.cancel()
-
-        async def all_of_them() -> None:
-            try:
-                if is_later is None:
-                    await asyncio.gather(*(pump(r) for r in records))
-                else:
-                    await self._pump_all(records, pump, is_later)
-            finally:
-                await queue.put(None)
-
-        task = asyncio.create_task(all_of_them())
-        try:
-            while (message := await queue.get()) is not None:
-                yield message
-            await task
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def _pump_all(
-        self,
-        records: Sequence[ContainerRecord],
-        pump: Callable[[ContainerRecord], Coroutine[Any, Any, None]],
-        is_later: Callable[[ContainerRecord], bool],
+        following: Following,
+        events: AsyncIterable[Event],
+        is_ours: Callable[[ContainerRecord], bool],
     ) -> None:
-        """These, and whatever starts later; ends when the engine does."""
-        with self._parts.events.subscribe() as events:
-            async with asyncio.TaskGroup() as group:
-                running = {r.id: group.create_task(pump(r)) for r in records}
-                async for event in events:
-                    if (event.kind, event.action) != ("container", "start"):
-                        continue
-                    record = self._parts.registry.find(event.id)
-                    task = running.get(event.id)
-                    if record is None or not is_later(record):
-                        continue
-                    if task is None or task.done():
-                        running[record.id] = group.create_task(pump(record))
+        """Whatever starts; ends when the engine does."""
+        async for event in events:
+            if (event.kind, event.action) == ("container", "start"):
+                record = self._parts.registry.find(event.id)
+                if record is not None and is_ours(record):
+                    following.add(record)
 
 
-def exit_message(record: ContainerRecord, final: ContainerRecord | None) -> Message:
-    return {
-        "type": "exit",
-        "container": record.name,
-        "service": record.config.service,
-        "code": final.exit_code if final is not None else None,
-    }
+def _silent(body: Mapping[str, Any]) -> Callable[[ContainerRecord], bool]:
+    """Of which containers an attached `up` shows no lines."""
+    only = set(body.get("attach_services") or ())
+    without = set(body.get("no_attach") or ())
 
+    def is_silent(record: ContainerRecord) -> bool:
+        service = record.config.service
+        if only:
+            return service not in only
+        return service in without or not record.config.attach
 
-def log_message(record: ContainerRecord, line: LogLine) -> Message:
-    return {
-        "type": "log",
-        "container": record.name,
-        "service": record.config.service,
-        "number": record.config.number,
-        "stream": line.stream,
-        "time": line.time,
-        "line": line.text,
-    }
+    return is_silent
 
 
 def _tail(raw: object) -> int | None:

@@ -21,7 +21,7 @@ from stackctl.daemon.verbs.planning import (
     up_policy,
     warning_messages,
 )
-from stackctl.errors import ContainerError, OperationFailed
+from stackctl.errors import ContainerError, OperationFailed, OperationsFailed, StackctlError
 from stackctl.image.service import CALLER
 from stackctl.model.container import Status
 from stackctl.model.record import ContainerRecord, StackRecord
@@ -31,9 +31,11 @@ from stackctl.scheduler.ops import BuildImage, Plan, PullImage, StartContainer
 
 __all__ = ["StackVerbs", "carry_out", "plan_message", "step_message", "warning_messages"]
 
-#: A process that cannot live (a wrong flag, a missing file) ends within this time of its
-#: start: `up -d` looks once more then, so that it fails instead of leaving a dead service.
+#: A process that cannot live (a wrong flag, a missing file) ends soon after its start:
+#: `up -d` looks once more after this time, so that it fails instead of leaving a dead service.
 _SETTLE_SECONDS = 0.05
+#: On a busy machine, or in a slow language, it takes longer: as long as one still computes.
+_SETTLE_LIMIT = 0.5
 
 
 class StackVerbs:
@@ -53,6 +55,7 @@ class StackVerbs:
     async def up(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """Bring the project up; with `attach` its logs follow until all have ended."""
         project = await self._projects.load(body, activate=body.get("services") or ())
+        _check_services(project, body)
         for warning in warning_messages(project):
             yield warning
         if body.get("dry_run"):
@@ -63,18 +66,11 @@ class StackVerbs:
         async def work(emit: Emit) -> Message:
             return await self._bring_up(project, body, emit)
 
-        result: Message = {}
-        async for message in self._jobs.begin(project.name, work, name="up").messages():
-            if message["type"] == "result" and body.get("attach"):
-                result = message
-                continue
+        messages = self._jobs.begin(project.name, work, name="up").messages()
+        if body.get("attach"):
+            messages = self._logs.attached(messages, project.name, body)
+        async for message in messages:
             yield message
-        if not result:
-            return
-        yield {"type": "attached", "containers": result["containers"]}
-        async for message in self._logs.attached(project.name, body, result["containers"]):
-            yield message
-        yield result
 
     async def down(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """Stop and remove what the project has; needs no stack file."""
@@ -186,24 +182,28 @@ class StackVerbs:
             ) from None
 
     async def _settle(self, plan: Plan) -> None:
-        """Fail when a service that this plan started has died already."""
+        """Fail when services that this plan started have died already."""
         registry = self._parts.registry
         started = [s.op.name for s in plan.steps if isinstance(s.op, StartContainer)]
         records = [registry.find_name(name) for name in started]
-        watchers = [
-            asyncio.ensure_future(registry.wait(r.id, lambda x: x is None or _is_down(x)))
+        watched = {
+            asyncio.ensure_future(registry.wait(r.id, lambda x: x is None or _is_down(x))): r
             for r in records
             # One with a health check was waited for, or will be told by it.
             if r is not None and r.config.health is None and not _is_down(r)
-        ]
-        if watchers:
-            await asyncio.wait(watchers, timeout=_SETTLE_SECONDS)
-            for watcher in watchers:
-                watcher.cancel()
-        for name in started:
-            record = registry.find_name(name)
-            if record is not None and _is_down(record) and record.exit_code != 0:
-                raise self._engine.died(record)
+        }
+        limit = time.monotonic() + _SETTLE_LIMIT
+        pending = set(watched)
+        while pending:
+            _, pending = await asyncio.wait(pending, timeout=_SETTLE_SECONDS)
+            alive = [watched[each] for each in pending]
+            if time.monotonic() > limit or not await self._parts.runtime.any_computes(alive):
+                break
+        for watcher in pending:
+            watcher.cancel()
+        found = map(registry.find_name, started)
+        dead = [r for r in found if r is not None and _is_down(r) and r.exit_code != 0]
+        _raise_all(tuple(map(self._engine.died, dead)))
 
     def _attachable(self, plan: Plan, desired: Desired, body: Mapping[str, Any]) -> list[str]:
         """Ids of the containers that an attached `up` listens to: of the services named, or
@@ -235,26 +235,49 @@ class StackVerbs:
             store.put_stack(record)
 
 
+def _check_services(project: Project, body: Mapping[str, Any]) -> None:
+    """Raises NotFound when a flag names a service that there is not: it would have no effect."""
+    from stackctl.spec.profiles import check_names
+
+    for flag in ("exit_code_from", "attach_services", "no_attach"):
+        named = body.get(flag) or ()
+        check_names([named] if isinstance(named, str) else named, project.stack.services)
+
+
 def _is_down(record: ContainerRecord) -> bool:
     return record.status.has_ended or record.status is Status.RESTARTING
 
 
 async def carry_out(plan: Plan, engine: executor.Engine, emit: Emit) -> None:
-    """Execute a plan, telling each step; raises the first failure with its cause."""
+    """Execute a plan, telling each step; raises its failures, the first one first."""
     emit(plan_message(plan))
     if not plan:
         return
     EMIT.set(emit)
     report = await executor.execute(plan, engine, lambda progress: emit(step_message(progress)))
-    if report.failure is not None and isinstance(report.failure.error, ContainerError):
-        # The process's own code (126, 127) is the container's, not the command's.
-        error, service = report.failure.error, report.failure.step.service
-        raise OperationFailed(
-            f'service "{service}": {error.brief}' if service else error.brief,
-            hint=error.hint,
-            details=error.details,
-        ) from error
-    report.raise_failure()
+    _raise_all(tuple(_of_service(failed) for failed in report.failures))
+
+
+def _raise_all(errors: tuple[StackctlError, ...]) -> None:
+    if len(errors) > 1:
+        raise OperationsFailed(errors)
+    if errors:
+        raise errors[0]
+
+
+def _of_service(failed: executor.Outcome) -> StackctlError:
+    """The step's error; a container's own code (126, 127) is not the command's."""
+    error, service = failed.error, failed.step.service
+    assert error is not None
+    if not isinstance(error, ContainerError):
+        return error
+    told = OperationFailed(
+        f'service "{service}": {error.brief}' if service else error.brief,
+        hint=error.hint,
+        details=error.details,
+    )
+    told.__cause__ = error
+    return told
 
 
 def step_message(progress: executor.StepProgress) -> Message:

@@ -1,0 +1,123 @@
+"""Log lines and ends of containers as one stream; a slow reader holds up nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from stackctl.daemon.containers import Parts
+from stackctl.daemon.jobs import Message
+from stackctl.model.record import ContainerRecord
+from stackctl.runtime.logfile import LogLine, follow
+
+#: Messages that may wait for a slow reader before those who write them pause.
+_BACKLOG = 1000
+
+
+class Following:
+    """Containers may be added at any time; one reader."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        since: float = 0.0,
+        since_start: bool = False,
+        tail: int | None = None,
+        until: float = 0.0,
+        is_silent: Callable[[ContainerRecord], bool] = lambda record: False,
+    ) -> None:
+        """`since`, `until` in Unix seconds; `since_start`: each from its own start. Of a silent
+        container the end alone is told."""
+        self._parts = parts
+        self._since_start = since_start
+        self._is_silent = is_silent
+        self._range: dict[str, Any] = {"since": since, "tail": tail, "until": until}
+        self._queue: asyncio.Queue[Message | None] = asyncio.Queue(_BACKLOG)
+        self._pumps: dict[str, asyncio.Task[None]] = {}
+
+    def add(self, record: ContainerRecord) -> None:
+        """Listen to it from now on; nothing happens when that is so already."""
+        pump = self._pumps.get(record.id)
+        if pump is None or pump.done():
+            self._pumps[record.id] = asyncio.create_task(self._pump(record))
+
+    async def put(self, message: Message) -> None:
+        """Something else for the reader, in its turn."""
+        await self._queue.put(message)
+
+    async def ended(self) -> None:
+        """Until all that were added have ended for good and have been told."""
+        while pending := [pump for pump in self._pumps.values() if not pump.done()]:
+            await asyncio.wait(pending)
+        for pump in self._pumps.values():
+            pump.result()
+
+    async def dead_ones_told(self) -> None:
+        """The same for those that have ended by now."""
+        find = self._parts.registry.find
+        dead = [
+            pump
+            for container_id, pump in self._pumps.items()
+            if (record := find(container_id)) is None or record.status.has_ended
+        ]
+        await asyncio.gather(*dead)
+
+    async def messages(self, conduct: Awaitable[None]) -> AsyncIterator[Message]:
+        """What comes until `conduct` has ended, which adds and waits; raises what it raises."""
+        task = asyncio.create_task(self._conducted(conduct))
+        try:
+            while (message := await self._queue.get()) is not None:
+                yield message
+            await task
+        finally:
+            # Nobody reads any more: what waits for room in the queue must not wait for ever.
+            left = (task, *self._pumps.values())
+            for each in left:
+                each.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+
+    async def _conducted(self, conduct: Awaitable[None]) -> None:
+        try:
+            await conduct
+        except Exception:
+            await self._queue.put(None)
+            raise
+        await self._queue.put(None)
+
+    async def _pump(self, record: ContainerRecord) -> None:
+        ended = asyncio.create_task(
+            self._parts.registry.wait(record.id, lambda r: r is None or r.status.has_ended)
+        )
+        where = dict(self._range)
+        if self._since_start:
+            where["since"] = record.started_at
+        try:
+            if not self._is_silent(record):
+                async for line in follow(self._parts.paths, record.id, until_done=ended, **where):
+                    await self._queue.put(log_message(record, line))
+            await self._queue.put(exit_message(record, await ended))
+        finally:
+            ended.cancel()
+
+
+def exit_message(record: ContainerRecord, final: ContainerRecord | None) -> Message:
+    return {
+        "type": "exit",
+        "container": record.name,
+        "service": record.config.service,
+        "code": final.exit_code if final is not None else None,
+    }
+
+
+def log_message(record: ContainerRecord, line: LogLine) -> Message:
+    return {
+        "type": "log",
+        "container": record.name,
+        "service": record.config.service,
+        "number": record.config.number,
+        "stream": line.stream,
+        "time": line.time,
+        "line": line.text,
+    }
