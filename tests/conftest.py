@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from stackctl.state.paths import Paths
 from support import powers
@@ -20,6 +21,14 @@ from support.engine import Engine, new_engine
 
 #: Whether the test's own body failed: then what it left is a consequence, not a finding.
 FAILED = pytest.StashKey[bool]()
+
+# On a busy machine examples come slowly; and fixtures of one test are meant for all its examples.
+settings.register_profile(
+    "any machine",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("any machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stackctl.api.http import Limits
@@ -164,9 +164,7 @@ def test_our_errors_and_dockers_have_their_own_shapes(served: Served) -> None:
     assert json.loads(theirs.partition(b"\r\n\r\n")[2]) == {"message": "no such path: /missing"}
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=300) | st.binary(max_size=60).map(lambda tail: PING[:-2] + tail))
 @example(b"\r\n" * 50)
 def test_any_bytes_get_an_answer_or_an_end(served: Served, request_bytes: bytes) -> None:

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stackctl.image.pack import Header, header_bytes, pack
@@ -243,9 +243,7 @@ def test_a_bomb_of_zeros_takes_no_space(root: Path) -> None:
     assert found.st_blocks * 512 < 8 << 20
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=3000), st.integers(0, 600))
 def test_any_bytes_give_files_or_a_clean_refusal(
     tmp_path_factory: pytest.TempPathFactory, noise: bytes, at: int

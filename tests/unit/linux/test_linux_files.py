@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stackctl.linux import files
@@ -85,7 +85,7 @@ def test_a_fifo_does_not_block(root: int, tmp_path: Path) -> None:
 PARTS = st.sampled_from(["a", "b", "..", ".", "", "up", "abs", "self"])
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200)
 @given(parts=st.lists(PARTS, max_size=8))
 def test_no_path_leads_out(root: int, tmp_path: Path, parts: list[str]) -> None:
     inside = tmp_path / "root"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stackctl.runtime.shim import identity
@@ -99,7 +99,7 @@ def test_a_huge_group_file_is_refused(root: int, tmp_path: Path) -> None:
         identity.resolve(root, "web")
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200)
 @given(content=st.binary(max_size=200), user=st.text(max_size=12))
 def test_any_file_gives_an_answer_or_a_refusal(
     root: int, tmp_path: Path, content: bytes, user: str

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stackctl.errors import NotFound, StackFileError
@@ -21,7 +21,7 @@ from stackctl.spec.loader import LoadRequest, load
 from stackctl.spec.model import Stack
 from stackctl.spec.nodes import plain
 
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=60, deadline=None)
 
 #: Pieces that mean something in the languages at hand.
 WORDS = r"""$ { } ${A ${NO: :- - :? ? :+ + A B = : # ' " \ , [ ] & * ! << | > a 1 &a *a services:"""
