@@ -5,6 +5,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 CYCLES ?= 100
 SECONDS_OF_FUZZING ?= 60
+SECONDS_OF_SCHEMATHESIS ?= 300
 # Further options for pytest, e.g. PYTEST="-k health -x".
 PYTEST ?=
 # Every test has an engine of its own, so that files of tests may run beside each other.
@@ -13,6 +14,7 @@ PARALLEL ?= -n auto --maxprocesses=4 --dist loadfile
 NO_SKIPS := $(if $(filter true 1,$(CI)),--no-skips,)
 
 .PHONY: help setup demo test check lint unit integration e2e soak vmtest bench docs build clean
+.PHONY: schemathesis
 
 help:
 	@echo "make demo    set up, bring an example stack up, fetch a page from it, take it down"
@@ -23,6 +25,7 @@ help:
 	@echo "make soak    CYCLES=$(CYCLES) times up and down, counting what is left"
 	@echo "make vmtest  limits, stats, pause and kill in a virtual machine with cgroup v2 (minutes)"
 	@echo "make fuzz    damaged DNS messages for SECONDS_OF_FUZZING=$(SECONDS_OF_FUZZING)"
+	@echo "make schemathesis SPEC=path   Docker's API against its specification file"
 	@echo "make docs    the generated pages under docs/"
 	@echo "make build   the wheel and the source archive, under dist/"
 
@@ -80,6 +83,15 @@ bench-net: .venv/ready-dev
 fuzz: .venv/ready-dev
 	@SECONDS_OF_FUZZING=$(SECONDS_OF_FUZZING) PYTHONPATH=. $(BIN)/python tests/fuzz_dns.py
 
+# Docker's API against its specification, which is not a part of this project: SPEC=path.
+schemathesis: .venv/ready-dev .venv-schemathesis/bin/schemathesis
+	@$(BIN)/python tests/schema/run.py --schemathesis .venv-schemathesis/bin/schemathesis \
+		--seconds $(SECONDS_OF_SCHEMATHESIS) $(SPEC)
+
+.venv-schemathesis/bin/schemathesis:
+	@python3 -m venv .venv-schemathesis
+	@.venv-schemathesis/bin/pip install --quiet schemathesis
+
 docs: .venv/ready-dev
 	@scripts/docs.sh
 
@@ -88,4 +100,4 @@ build: .venv/ready-dev
 	@ls dist
 
 clean:
-	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-schemathesis dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

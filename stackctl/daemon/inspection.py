@@ -377,8 +377,8 @@ def _network_settings(record: ContainerRecord) -> Shape:
 def _nothing() -> Shape:
     return {
         "IPAMConfig": None,
-        "Links": None,
-        "Aliases": None,
+        "Links": [],
+        "Aliases": [],
         "MacAddress": "",
         "DriverOpts": None,
         "GwPriority": 0,
@@ -390,7 +390,7 @@ def _nothing() -> Shape:
         "IPv6Gateway": "",
         "GlobalIPv6Address": "",
         "GlobalIPv6PrefixLen": 0,
-        "DNSNames": None,
+        "DNSNames": [],
     }
 
 

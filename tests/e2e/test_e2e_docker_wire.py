@@ -275,3 +275,143 @@ def test_input_that_stays_open_and_policies_that_start_again(api: Api) -> None:
         what="the policy to start it again",
     )
     assert api("GET", f"/containers/{made}/json").json["State"]["Running"]
+
+
+#: Facts about the API: what clients read without asking whether it is there. A number in the
+#: path goes through a list.
+SHAPES: dict[str, dict[str, type]] = {
+    "/version": {
+        "ApiVersion": str,
+        "MinAPIVersion": str,
+        "Version": str,
+        "Os": str,
+        "Arch": str,
+        "KernelVersion": str,
+        "Components.0.Name": str,
+    },
+    "/info": {
+        "ID": str,
+        "Containers": int,
+        "Images": int,
+        "Driver": str,
+        "DriverStatus.0": list,
+        "Plugins.Volume": list,
+        "Plugins.Authorization": list,
+        "MemTotal": int,
+        "NCPU": int,
+        "LoggingDriver": str,
+        "CgroupVersion": str,
+        "RegistryConfig.IndexConfigs": dict,
+        "Runtimes.runc": dict,
+        "Swarm.LocalNodeState": str,
+        "SecurityOptions": list,
+        "Warnings": list,
+        "GenericResources": list,
+    },
+    "/containers/json?all=1&size=1": {
+        "0.Id": str,
+        "0.Names": list,
+        "0.ImageID": str,
+        "0.Command": str,
+        "0.Created": int,
+        "0.Ports.0.PrivatePort": int,
+        "0.Ports.0.PublicPort": int,
+        "0.Labels": dict,
+        "0.State": str,
+        "0.Status": str,
+        "0.SizeRw": int,
+        "0.SizeRootFs": int,
+        "0.HostConfig.NetworkMode": str,
+        "0.NetworkSettings.Networks.bridge.NetworkID": str,
+        "0.NetworkSettings.Networks.bridge.Links": list,
+        "0.Mounts.0.Destination": str,
+    },
+    "/containers/shaped/json": {
+        "Id": str,
+        "Created": str,
+        "Path": str,
+        "Args": list,
+        "State.Pid": int,
+        "State.ExitCode": int,
+        "State.StartedAt": str,
+        "State.Health.Log": list,
+        "RestartCount": int,
+        "HostConfig.PortBindings": dict,
+        "HostConfig.RestartPolicy.Name": str,
+        "HostConfig.LogConfig.Type": str,
+        "HostConfig.Memory": int,
+        "HostConfig.MaskedPaths": list,
+        "HostConfig.Binds": list,
+        "Config.Env": list,
+        "Config.Labels": dict,
+        "Config.Healthcheck.Interval": int,
+        "NetworkSettings.Ports.80/tcp.0.HostPort": str,
+        "NetworkSettings.Networks.bridge.IPAddress": str,
+        "NetworkSettings.IPAddress": str,
+        "Mounts.0.Type": str,
+        "Mounts.0.RW": bool,
+    },
+    "/containers/shaped/top": {"Titles": list, "Processes.0.0": str},
+    "/containers/shaped/stats?stream=0&one-shot=1": {
+        "read": str,
+        "preread": str,
+        "cpu_stats.cpu_usage.total_usage": int,
+        "cpu_stats.online_cpus": int,
+        "memory_stats.usage": int,
+        "memory_stats.limit": int,
+        "pids_stats.current": int,
+        "networks.eth0.rx_bytes": int,
+    },
+    "/images/json": {"0.Id": str, "0.RepoTags": list, "0.Labels": dict, "0.Size": int},
+    "/images/stackctl/host/json": {
+        "Id": str,
+        "Created": str,
+        "Os": str,
+        "Architecture": str,
+        "Config.Env": list,
+        "RootFS.Layers": list,
+        "GraphDriver.Name": str,
+    },
+    "/networks/bridge": {
+        "Name": str,
+        "Id": str,
+        "Created": str,
+        "Driver": str,
+        "IPAM.Config.0.Subnet": str,
+        "Containers": dict,
+        "Options": dict,
+        "Labels": dict,
+        "Internal": bool,
+        "EnableIPv6": bool,
+    },
+    "/volumes": {"Volumes.0.Name": str, "Volumes.0.Mountpoint": str, "Warnings": list},
+    "/volumes/shaped": {"Driver": str, "Labels": dict, "Options": dict, "Scope": str},
+    "/system/df": {
+        "LayersSize": int,
+        "Images.0.SharedSize": int,
+        "Containers.0.SizeRw": int,
+        "Volumes.0.UsageData.RefCount": int,
+        "BuildCache": list,
+    },
+}
+
+
+def test_answers_have_what_clients_read(api: Api) -> None:
+    made = create(
+        api,
+        "shaped",
+        "sleep",
+        "100",
+        ExposedPorts={"80/tcp": {}},
+        Healthcheck={"Test": ["CMD", "true"]},
+        HostConfig={"Binds": ["shaped:/data"], "PublishAllPorts": True},
+    )
+    assert api("POST", f"/containers/{made}/start").status == 204
+    for path, fields in SHAPES.items():
+        answer = api("GET", path)
+        assert answer.status == 200 and answer.headers["content-type"] == "application/json"
+        for place, kind in fields.items():
+            value = answer.json
+            for name in place.split("."):
+                value = value[int(name)] if isinstance(value, list) else value[name]
+            assert type(value) is kind, (path, place, value)
