@@ -11,7 +11,7 @@ import errno
 import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stackctl.api.reply import PIECE, MessageStream, Reply
@@ -124,6 +124,21 @@ class Client:
     def export(self, container: str) -> Reply:
         """A tar stream of all files, to be read and closed."""
         reply = self._request("GET", f"/containers/{_quoted(container)}/export")
+        reply.expect(200)
+        return reply
+
+    def upload(self, content: Readable) -> str:
+        """Sends it ahead of a request that names it under "uploads"; its id."""
+        headers = ("Content-Type: application/octet-stream", "Transfer-Encoding: chunked")
+        reply = self._request("POST", "/stackctl/v1/upload", content, headers)
+        reply.expect(200)
+        with reply:
+            return str(json.loads(reply.read())["id"])
+
+    def images(self, names: Sequence[str]) -> Reply:
+        """The archive of images, as Docker's API gives it; to be read and closed."""
+        query = "&".join(f"names={_quoted(name)}" for name in names)
+        reply = self._request("GET", f"/images/get?{query}")
         reply.expect(200)
         return reply
 

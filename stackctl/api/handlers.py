@@ -66,6 +66,10 @@ class Handlers(Protocol):
         """Begins an exec or attach."""
         ...
 
+    async def upload(self, content: AsyncIterator[bytes]) -> str:
+        """Keeps what a later request names, {"uploads": {path: id}}; its id."""
+        ...
+
     async def archive_stat(self, container: str, path: str) -> Message:
         """{"name", "size", "mode" (Go's bits), "mtime" (RFC 3339), "linkTarget"} of a path."""
         ...

@@ -56,6 +56,7 @@ class Routes:
         self.add("GET", "/_ping", self._ping)
         self.add("HEAD", "/_ping", self._ping)
         self.add("POST", "/stackctl/v1/shutdown", self._shutdown)
+        self.add("POST", "/stackctl/v1/upload", self._upload)
         self.add("POST", "/stackctl/v1/{verb}", self._verb)
         archives = archive.Archives(handlers)
         self.add("HEAD", "/containers/{id}/archive", archives.stat)
@@ -135,6 +136,10 @@ class Routes:
             await hijack.serve(exchange, await self._handlers.open_session(verb, body))
         else:
             await streams.serve(exchange, self._handlers.stream(verb, body))
+
+    async def _upload(self, exchange: Exchange, _: Parameters) -> None:
+        identity = await self._handlers.upload(exchange.chunks())
+        await exchange.respond_json(200, {"type": "result", "exit_code": 0, "id": identity})
 
     async def _shutdown(self, exchange: Exchange, _: Parameters) -> None:
         await exchange.json()

@@ -66,6 +66,10 @@ class Invocation:
     def client(self) -> Client:
         """The engine, started if need be. Raises EngineUnreachable."""
         client = self.connect(start=True)
+        if not isinstance(self.endpoint, LocalEngine):
+            from stackctl.cli.carrying import Carrying
+
+            client = Carrying(client, str(self.endpoint))
         if not self.dry_run:
             return client
         from stackctl.cli.readonly import ReadOnly

@@ -144,6 +144,9 @@ def _secrets(stack: Stack, service: str, environment: Mapping[str, str]) -> dict
 def _content(stack: Stack, name: str, secret: Any, environment: Mapping[str, str]) -> bytes:
     from pathlib import Path
 
+    text = stack.contents.get(("secrets", name))
+    if text is not None:
+        return text.encode("utf-8", "surrogateescape")
     variable = getattr(secret, "environment", None)
     if variable:
         return str(environment.get(variable, "")).encode("utf-8", "surrogateescape")

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from stackctl.daemon import carried
 from stackctl.daemon.containers import Parts
 from stackctl.errors import NotFound, UsageError
 from stackctl.image import lockfile
@@ -20,6 +21,7 @@ from stackctl.model.container import ContainerConfig
 from stackctl.model.image import Image, ImageConfig
 from stackctl.model.record import ContainerRecord
 from stackctl.scheduler.desired import Desired, Observed
+from stackctl.spec.files import Files
 
 if TYPE_CHECKING:
     # Models take a while to import; they load in a thread, once the socket answers.
@@ -33,6 +35,8 @@ class Project:
 
     stack: Stack
     warnings: tuple[Notice, ...]
+    #: Its files are on another machine.
+    carried: bool = False
 
     @property
     def name(self) -> str:
@@ -46,15 +50,7 @@ def load_request(body: Mapping[str, Any]) -> LoadRequest:
     raw = body.get("project")
     if not isinstance(raw, dict):
         raise UsageError('the request has no "project" part')
-    return LoadRequest(
-        files=tuple(raw.get("files") or ()),
-        project_dir=raw.get("project_dir"),
-        name=raw.get("name"),
-        profiles=tuple(raw.get("profiles") or ()),
-        env_files=tuple(raw.get("env_files") or ()),
-        environment=dict(raw.get("environment") or {}),
-        cwd=str(raw.get("cwd") or "/"),
-    )
+    return LoadRequest.of(raw, carried.source(raw))
 
 
 def lockable(stack: Stack) -> dict[str, str]:
@@ -66,7 +62,7 @@ def lockable(stack: Stack) -> dict[str, str]:
     }
 
 
-def locked(project: Project) -> Project:
+def locked(project: Project, files: Files) -> Project:
     """With what the lock file says, if there is one; images that it lacks are warned of.
 
     Raises UsageError for a file that is none.
@@ -75,7 +71,7 @@ def locked(project: Project) -> Project:
 
     stack = project.stack
     path = lockfile.path_of(stack.files[0]) if stack.files else None
-    found = lockfile.read(path) if path else None
+    found = lockfile.read(path, lambda path: files.read(str(path), 1 << 24).decode()) if path else None
     if path is None or found is None:
         return project
     images = lockable(stack)
@@ -89,7 +85,8 @@ def locked(project: Project) -> Project:
         for name, image in images.items()
         if image not in pins
     )
-    return Project(stack=replace(stack, pins=pins), warnings=(*project.warnings, *missing))
+    pinned = replace(stack, pins=pins)
+    return replace(project, stack=pinned, warnings=(*project.warnings, *missing))
 
 
 class Projects:
@@ -112,8 +109,11 @@ class Projects:
 
             loaded = loader.load(request)
             stack = named(profiles.enable(loaded.stack, activate))
-            found = Project(stack=stack, warnings=loaded.warnings)
-            return found if body.get("no_lock") else locked(found)
+            is_carried = carried.is_carried(body["project"])
+            if is_carried:
+                stack = carried.filled(stack, request.source)
+            found = Project(stack=stack, warnings=loaded.warnings, carried=is_carried)
+            return found if body.get("no_lock") else locked(found, request.source)
 
         return await asyncio.to_thread(read)
 
@@ -144,6 +144,8 @@ class Projects:
         """
         from stackctl.daemon.desired import desired
 
+        if project.carried:
+            carried.refuse_binds(project.stack)
         images = await self._images(project)
 
         def image_of(reference: str) -> Image:

@@ -26,6 +26,7 @@ from stackctl.daemon.recovery import note_lost_port, recover
 from stackctl.daemon.registry import Registry
 from stackctl.daemon.sessions import OpenSession, Sessions
 from stackctl.daemon.supervisor import Supervisor
+from stackctl.daemon.uploads import Uploads
 from stackctl.daemon.verbs.bundle import BundleVerbs
 from stackctl.daemon.verbs.container import ContainerVerbs
 from stackctl.daemon.verbs.container_show import ContainerShowVerbs
@@ -71,6 +72,7 @@ class Service:
         self._supervisor = supervisor
         self._containers = containers
         self._sessions = Sessions()
+        self._uploads = Uploads(parts.paths.root)
         self._docker: DockerOperations | None = None
         self._builds: Builds | None = None
         self._jobs = Jobs()
@@ -195,7 +197,18 @@ class Service:
                 f'the engine has no verb "{verb}"',
                 hint="the CLI and the engine are of different versions: restart the engine",
             )
-        return found(body)
+        return self._with_uploads(found, body) if "uploads" in body else found(body)
+
+    async def _with_uploads(self, verb: Verb, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        resolved = self._uploads.resolved(body)
+        async for message in verb(resolved):
+            yield message
+        # Not when the caller has left: what it asked for may go on.
+        self._uploads.discard(resolved["uploads"].values())
+
+    async def upload(self, content: AsyncIterator[bytes]) -> str:
+        """Keeps what a later request names under "uploads"; its id."""
+        return await self._uploads.receive(content)
 
     async def open_session(self, verb: str, body: Mapping[str, Any]) -> OpenSession:
         """An interactive exec or attach."""

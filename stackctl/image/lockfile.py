@@ -10,7 +10,7 @@ digest are never in it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from stackctl.errors import ImageError, UsageError
@@ -34,10 +34,12 @@ def lockable(image: str) -> str:
     return "" if reference.is_host or reference.digest else str(reference)
 
 
-def read(path: Path) -> dict[str, str] | None:
+def read(
+    path: Path, text_of: Callable[[Path], str] = Path.read_text
+) -> dict[str, str] | None:
     """Digest by whole name; None when there is no such file. Raises UsageError."""
     try:
-        text = path.read_text()
+        text = text_of(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -54,6 +54,8 @@ class Caller:
 
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     on_progress: Callable[[str, LayerProgress], None] = lambda reference, progress: None
+    #: Of a caller on another machine: where what it sent is here, by its own paths.
+    uploads: Mapping[str, str] | None = None
 
 
 #: The operations of a plan know nothing of requests; their tasks inherit this.

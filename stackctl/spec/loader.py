@@ -1,4 +1,4 @@
-"""Stack files -> Stack. The only module of this room that opens files.
+"""Stack files -> Stack. The only module of this room that reads files (see `files`).
 
     find -> read -> compose -> documents (interpolate ... merge) -> validate -> check -> resolve
 
@@ -12,11 +12,12 @@ import re
 from collections.abc import Mapping as Variables
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
 from stackctl.errors import Place, StackFileError, StackFileErrors
 from stackctl.spec import dotenv, project, yaml
+from stackctl.spec.files import Files
 from stackctl.spec.interpolate import TemplateError, substitute
 from stackctl.spec.mistakes import Mistakes
 from stackctl.spec.nodes import Mapping, Node, Scalar, is_null, kind
@@ -87,8 +88,8 @@ def load(request: LoadRequest, *, services: Sequence[str] = ()) -> Loaded:
             files=found.files,
             profiles=project.active_profiles(request, variables),
             variables=variables,
-            read_env_file=read_env_file,
-            read_file=read_text,
+            read_env_file=partial(read_env_file, request.source),
+            read_file=partial(read_text, request.source),
         ),
         mistakes,
     )
@@ -137,14 +138,15 @@ def _merged(
     from stackctl.spec import documents, shape
 
     found = _find(request, mistakes)
-    read = _documents(found.files, mistakes)
+    read = _documents(request.source, found.files, mistakes)
     mistakes.raise_any()
     name = _name(request, found, [document.node for document in read])
     variables = {**found.variables, "COMPOSE_PROJECT_NAME": name}
     files = documents.Documents(
         shape.stack_shape(),
-        lambda path: yaml.compose(read_text(path), path),
-        lambda paths, outer: _with_env_files(outer, tuple(paths), mistakes),
+        lambda path: yaml.compose(read_text(request.source, path), path),
+        lambda paths, outer: _with_env_files(request.source, outer, tuple(paths), mistakes),
+        request.source.is_file,
         mistakes,
         interpolate=interpolate,
     )
@@ -167,7 +169,7 @@ def project_name(request: LoadRequest) -> str:
     found = _find(request, mistakes)
     if name := project.given_name(request, found.variables):
         return name
-    texts = [(path, read_text(path)) for path in found.files]
+    texts = [(path, read_text(request.source, path)) for path in found.files]
     documents: list[Node] = []
     if any(_MAY_HAVE_NAME.search(text) for _, text in texts):
         documents = [d for path, text in texts for d in yaml.compose(text, path)]
@@ -179,18 +181,20 @@ def _find(request: LoadRequest, mistakes: Mistakes) -> _Project:
     environment = dict(request.environment)
     named = project.env_files(request)
     first = project.default_env_file(request, request.base) if not named else None
-    variables = _with_env_files(environment, named or ((first,) if first else ()), mistakes)
+    variables = _with_env_files(
+        request.source, environment, named or ((first,) if first else ()), mistakes
+    )
     files = project.stack_files(request, variables)
     directory = project.project_dir(request, files)
     if not named and first is None:
         second = project.default_env_file(request, directory)
         if second is not None:
-            variables = _with_env_files(environment, (second,), mistakes)
+            variables = _with_env_files(request.source, environment, (second,), mistakes)
     return _Project(files=files, directory=directory, variables=variables)
 
 
 def _with_env_files(
-    environment: Variables[str, str], paths: tuple[str, ...], mistakes: Mistakes
+    source: Files, environment: Variables[str, str], paths: tuple[str, ...], mistakes: Mistakes
 ) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in paths:
@@ -203,18 +207,18 @@ def _with_env_files(
                 f'the variable "{name}" is not set: an empty string takes its place', (path, 0, 0)
             )
 
-        found.update(dotenv.parse(read_text(path, _ENV_SIZE), path, lookup, unset))
+        found.update(dotenv.parse(read_text(source, path, _ENV_SIZE), path, lookup, unset))
     return {**found, **environment}
 
 
-def _documents(files: tuple[str, ...], mistakes: Mistakes) -> list[Document]:
+def _documents(source: Files, files: tuple[str, ...], mistakes: Mistakes) -> list[Document]:
     """All documents of all files, in the order in which they merge."""
     from stackctl.spec.documents import Document
 
     documents: list[Document] = []
     for path in files:
         try:
-            documents.extend(Document(path, n) for n in yaml.compose(read_text(path), path))
+            documents.extend(Document(path, n) for n in yaml.compose(read_text(source, path), path))
         except StackFileError as error:
             mistakes.collect(error)
     return documents
@@ -246,11 +250,10 @@ def _file_name(node: Node, found: _Project) -> str:
     return name
 
 
-def read_text(path: str, limit: int = yaml.BUDGET.size) -> str:
+def read_text(source: Files, path: str, limit: int = yaml.BUDGET.size) -> str:
     """A file as text, of at most `limit` bytes. Raises StackFileError."""
     try:
-        with Path(path).open("rb") as file:
-            content = file.read(limit + 1)
+        content = source.read(path, limit + 1)
     except FileNotFoundError:
         raise StackFileError(f"there is no file {path}") from None
     except IsADirectoryError:
@@ -266,11 +269,13 @@ def read_text(path: str, limit: int = yaml.BUDGET.size) -> str:
         raise StackFileError("the file is not UTF-8 text", place=Place(path, line)) from None
 
 
-def read_env_file(path: str, raw: bool, variables: Variables[str, str]) -> dict[str, str] | None:
+def read_env_file(
+    source: Files, path: str, raw: bool, variables: Variables[str, str]
+) -> dict[str, str] | None:
     """A service's environment file; None when it does not exist. Raises StackFileError."""
-    if not Path(path).exists():
+    if not source.exists(path):
         return None
-    text = read_text(path, _ENV_SIZE)
+    text = read_text(source, path, _ENV_SIZE)
     if raw:
         return dotenv.parse_raw(text, path, variables.get)
     return dotenv.parse(text, path, variables.get)

@@ -11,8 +11,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from stackctl.errors import NotFound, StackFileError
+from stackctl.spec.files import DISK, Files
 
 _STEMS = ("stack", "compose", "docker-compose")
 #: compose prefers docker-compose.yml to docker-compose.yaml.
@@ -42,6 +44,22 @@ class LoadRequest:
     profiles: tuple[str, ...] = ()
     env_files: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    #: Where they are read.
+    source: Files = DISK
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any], source: Files = DISK) -> LoadRequest:
+        """The "project" part of a request."""
+        return cls(
+            files=tuple(raw.get("files") or ()),
+            project_dir=raw.get("project_dir"),
+            name=raw.get("name"),
+            profiles=tuple(raw.get("profiles") or ()),
+            env_files=tuple(raw.get("env_files") or ()),
+            environment=dict(raw.get("environment") or {}),
+            cwd=str(raw.get("cwd") or "/"),
+            source=source,
+        )
 
     @property
     def base(self) -> str:
@@ -70,8 +88,8 @@ def default_env_file(request: LoadRequest, directory: str) -> str | None:
     """`.env` of a directory, when it is there and not switched off."""
     if is_true(setting(request.environment, "DISABLE_ENV_FILE")):
         return None
-    path = Path(directory, ".env")
-    return str(path) if path.is_file() else None
+    path = str(Path(directory, ".env"))
+    return path if request.source.is_file(path) else None
 
 
 def stack_files(request: LoadRequest, variables: Mapping[str, str]) -> tuple[str, ...]:
@@ -89,22 +107,22 @@ def stack_files(request: LoadRequest, variables: Mapping[str, str]) -> tuple[str
     for directory in (start, *start.parents):
         for name in FILE_NAMES:
             path = directory / name
-            if path.is_file():
-                return (str(path), *_override(path))
+            if request.source.is_file(str(path)):
+                return (str(path), *_override(path, request.source))
     raise NotFound(
         f"no stack file in {request.base} or a directory above it",
         hint=f"it is called {FILE_NAMES[0]} or {FILE_NAMES[2]}; or name one with -f FILE",
     )
 
 
-def _override(path: Path) -> tuple[str, ...]:
+def _override(path: Path, source: Files) -> tuple[str, ...]:
     stem = path.name.partition(".")[0]
     stems = (stem,) if stem == _STEMS[0] else _STEMS[1:]
     for candidate in stems:
         for suffix in ("yml", "yaml"):
-            found = path.with_name(f"{candidate}.override.{suffix}")
-            if found.is_file():
-                return (str(found),)
+            found = str(path.with_name(f"{candidate}.override.{suffix}"))
+            if source.is_file(found):
+                return (found,)
     return ()
 
 

@@ -162,3 +162,86 @@ def test_our_own_command_and_a_context(remote: Remote, tmp_path: Path) -> None:
     assert engine.ok("container", "ls", "-q").out.strip() == made.out.strip()[:12]
     refused = engine.run("doctor", **elsewhere)
     assert refused.code == 2 and "--context default" in refused.err
+
+
+STACK = """\
+services:
+  web:
+    build: {context: app, args: {WORD: built}}
+    command: sh -c 'cat /words /run/secrets/key /etc/web.conf; echo $$FROM_FILE; exec sleep 100'
+    init: true
+    env_file: web.env
+    secrets: [key]
+    configs: [{source: conf, target: /etc/web.conf}]
+    volumes: ["kept:/kept"]
+secrets: {key: {file: key.txt}}
+configs: {conf: {file: ./conf.txt}}
+volumes: {kept: {}}
+"""
+DOCKERFILE = """\
+FROM stackctl/host
+ARG WORD
+COPY . /app
+RUN echo $WORD > /words; ls -A /app | tr '\\n' ' ' >> /words; echo >> /words
+"""
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A project that the engine's machine is taken not to have."""
+    directory = tmp_path / "faraway"
+    (directory / "app").mkdir(parents=True)
+    files = {
+        "stack.yaml": STACK,
+        "web.env": "FROM_FILE=from-env-file\n",
+        "key.txt": "from-secret\n",
+        "conf.txt": "from-config\n",
+        "app/Dockerfile": DOCKERFILE,
+        "app/sent": "",
+        "app/hidden": "",
+        "app/.dockerignore": "hidden\n.dockerignore\nDockerfile\n",
+    }
+    for name, text in files.items():
+        (directory / name).write_text(text)
+    return directory
+
+
+def test_a_stack_of_this_machine_on_an_engine_elsewhere(remote: Remote, elsewhere: Path) -> None:
+    engine = remote.engine
+    where = ("-H", f"tcp://{remote.address}")
+    env = {"STACKCTL_CERT_PATH": str(remote.directory), "STACKCTL_ROOT": "/x", "STACKCTL_RUN": "/x"}
+
+    def run(*argv: str, code: int = 0) -> str:
+        done = engine.run(*where, *argv, cwd=elsewhere, env=env).expect(code)
+        return done.text
+
+    run("plan", code=2)
+    run("up", "-d", "--wait")
+    (elsewhere / "key.txt").unlink()  # it is there by now
+    wait_until(lambda: "from-env-file" in run("logs", "web"), 20, what="its words")
+    words = run("logs", "--no-log-prefix", "web").split("\n")
+    assert words[:5] == ["built", "sent ", "from-secret", "from-config", "from-env-file"]
+    assert run("exec", "-T", "web", "sh", "-c", "echo inside").strip() == "inside"
+    (elsewhere / "key.txt").write_text("from-secret\n")
+    run("plan")  # nothing is to be done: nothing depends on where files are
+    (elsewhere / "app" / "sent").write_text("changed")
+    run("up", "-d", "--build")
+    assert run("exec", "-T", "web", "cat", "/app/sent") == "changed"
+    saved = elsewhere / "saved.tar"
+    run("image", "save", "-o", str(saved), "faraway-web")
+    run("down", "-v")
+    run("image", "rm", "faraway-web")
+    assert "faraway-web" in run("image", "load", "-i", str(saved))
+    run("image", "rm", "faraway-web")
+    assert engine.ok("ls", "-q").out == ""
+    assert not list((engine.paths.root / "received").iterdir())
+
+    text = STACK.replace('"kept:/kept"', '"./app:/app:ro"')
+    (elsewhere / "stack.yaml").write_text(text)
+    refused = run("up", "-d", code=1)
+    line = text[: text.index('"./app')].count("\n") + 1
+    assert f"stack.yaml:{line}:" in refused and "another machine" in refused
+    (elsewhere / "key.txt").unlink()
+    assert 'secret "key"' in run("up", "-d", code=1)
+    bound = run("container", "run", "-v", f"{elsewhere}:/x", IMAGE, "true", code=125)
+    assert "is on this machine" in bound

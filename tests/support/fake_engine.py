@@ -135,6 +135,10 @@ class FakeEngine:
         self.sessions.append(session)
         return session
 
+    async def upload(self, content: AsyncIterator[bytes]) -> str:
+        self.uploaded = b"".join([piece async for piece in content])
+        return "u1"
+
     async def archive_stat(self, container: str, path: str) -> Message:
         if path == "/missing":
             raise NotFound(f"no such path: {path}")

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from stackctl.daemon.carried import is_carried
 from stackctl.daemon.jobs import Emit
 from stackctl.image.service import Caller
 
@@ -30,7 +31,10 @@ def caller(body: Mapping[str, Any], emit: Emit) -> Caller:
 
     if body.get("quiet_pull"):
         return Caller(environment=environment(body))
-    return Caller(environment=environment(body), on_progress=tell)
+    project = body.get("project")
+    elsewhere = isinstance(project, dict) and is_carried(project)
+    uploads = body.get("uploads") or {} if elsewhere else body.get("uploads")
+    return Caller(environment=environment(body), on_progress=tell, uploads=uploads)
 
 
 def environment(body: Mapping[str, Any]) -> dict[str, str]:
@@ -39,4 +43,8 @@ def environment(body: Mapping[str, Any]) -> dict[str, str]:
     raw = project.get("environment") if isinstance(project, dict) else body.get("environment")
     if not isinstance(raw, dict):
         return dict(os.environ)
-    return {str(key): str(value) for key, value in raw.items()}
+    found = {str(key): str(value) for key, value in raw.items()}
+    if isinstance(project, dict) and is_carried(project):
+        # Its home is not on this machine, whatever has the same path here.
+        found["DOCKER_CONFIG"] = "/nonexistent"
+    return found

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from stackctl.daemon.building import Builds
+from stackctl.daemon.carried import here
 from stackctl.daemon.jobs import Emit, Jobs, Message
 from stackctl.daemon.projects import Projects
 from stackctl.daemon.verbs.asking import caller
@@ -87,10 +88,12 @@ async def build_all(builds: Builds, wanted: list[BuildRequest], emit: Emit) -> l
 
         return forward
 
+    asked = CALLER.get(None)
+    uploads = asked.uploads if asked is not None else None
     async with builds.session():
         tasks = {
             key: asyncio.create_task(
-                builds.builder.build(replace(each, names=names[key]), numbered(key))
+                builds.builder.build(replace(here(each, uploads), names=names[key]), numbered(key))
             )
             for key, each in distinct.items()
         }

@@ -245,7 +245,7 @@ class ImageVerbs:
         """Rows: id and names of each image in the file or directory `input`."""
         from stackctl.image.archive import load, load_layout
 
-        source = absolute(body, "input")
+        source = _input(body)
 
         def work() -> list[Image]:
             if source.is_dir():
@@ -265,7 +265,7 @@ class ImageVerbs:
         from stackctl.image.archive import import_root
         from stackctl.image.changes import apply_changes
 
-        source, reference = absolute(body, "input"), str(body.get("reference") or "")
+        source, reference = _input(body), str(body.get("reference") or "")
         config = apply_changes({}, [str(text) for text in body.get("changes") or ()])
         comment = str(body.get("message") or "") or f"imported from {source.name}"
 
@@ -433,6 +433,14 @@ def _names(body: Mapping[str, Any]) -> Sequence[str]:
     if not names:
         raise UsageError("no image is named")
     return names
+
+
+def _input(body: Mapping[str, Any]) -> Path:
+    """The file that is read: of this machine, or what a caller elsewhere has sent."""
+    uploads = body.get("uploads")
+    if isinstance(uploads, dict):
+        return Path(uploads[str(body.get("input"))])
+    return absolute(body, "input")
 
 
 def absolute(body: Mapping[str, Any], key: str) -> Path:

@@ -1,5 +1,6 @@
 """Credentials as Docker keeps them: config.json and its helpers.
 
+    $DOCKER_AUTH_CONFIG, the same as text; else
     $DOCKER_CONFIG/config.json or $HOME/.docker/config.json
       {"auths": {"<registry>": {"auth": "<base64 of user:password>"}},
        "credsStore": "pass", "credHelpers": {"<registry>": "ecr-login"}}
@@ -55,6 +56,8 @@ class Keyring:
         """Those for a registry; None: it is asked anonymously."""
         config = self._read()
         key = credential_key(domain)
+        if found := self._given(key, domain):
+            return found
         helper = self._helper(config, key, domain)
         if helper:
             for name in (key, domain):
@@ -62,11 +65,18 @@ class Keyring:
                 if found is not None:
                     return found
         auths = config.get("auths")
-        for name in _spellings(key, domain):
-            entry = auths.get(name) if isinstance(auths, dict) else None
-            if isinstance(entry, dict) and (found := _decoded(entry, self._file)):
-                return found
-        return None
+        return _among(auths, key, domain, self._file)
+
+    def _given(self, key: str, domain: str) -> Credentials | None:
+        """Those of $DOCKER_AUTH_CONFIG, {"auths": ...} as text."""
+        text = self._environment.get("DOCKER_AUTH_CONFIG")
+        if not text:
+            return None
+        try:
+            auths = json.loads(text).get("auths")
+        except (ValueError, AttributeError):
+            raise UsageError("DOCKER_AUTH_CONFIG is not of the form of config.json") from None
+        return _among(auths, key, domain, Path("DOCKER_AUTH_CONFIG"))
 
     def put(self, domain: str, credentials: Credentials) -> str:
         """Keep them; where: the file's path or the helper's name."""
@@ -194,6 +204,14 @@ class Keyring:
 def _spellings(key: str, domain: str) -> tuple[str, ...]:
     """The same registry as different tools have written it."""
     return (key, domain, f"https://{domain}", f"http://{domain}", f"https://{domain}/v1/")
+
+
+def _among(auths: object, key: str, domain: str, where: Path) -> Credentials | None:
+    for name in _spellings(key, domain):
+        entry = auths.get(name) if isinstance(auths, dict) else None
+        if isinstance(entry, dict) and (found := _decoded(entry, where)):
+            return found
+    return None
 
 
 def _decoded(entry: Mapping[str, Any], file: Path) -> Credentials | None:

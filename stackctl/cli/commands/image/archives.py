@@ -12,6 +12,7 @@ import typer
 
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.errors import UsageError
+from stackctl.state.endpoints import LocalEngine
 
 _CHUNK = 1 << 20
 
@@ -109,7 +110,9 @@ def _readable(run: Invocation, given: str) -> Iterator[str]:
 
 
 def _scratch(run: Invocation) -> str:
-    """A directory with room, next to where the images are."""
+    """A directory with room, next to where the images are if that is on this machine."""
+    if not isinstance(run.endpoint, LocalEngine):
+        return tempfile.gettempdir()
     place = run.paths.images / "transfer"
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
     return str(place)
