@@ -30,7 +30,7 @@ services:
     "web.env": "A=${IMAGE}\n",
     "labels": "l=1\n",
     "profile.json": '{"defaultAction": "SCMP_ACT_ALLOW"}',
-    "more/inner.yaml": "services: {inner: {image: i, command: "$${WORD} ${WORD}"}}\n",
+    "more/inner.yaml": "services: {inner: {image: i, command: '$${WORD} ${WORD}'}}\n",
     "more/.env": "WORD=inner-dotenv\n",
 }
 
