@@ -223,7 +223,9 @@ def _recorded(request: LoadRequest, whole: bool) -> dict[str, bytes]:
     except StackctlError:
         return files.contents  # the engine finds the same, and says so
     lock = str(Path(stack.files[0]).with_suffix(".lock")) if stack.files else None
-    named = [lock] + [s.file for s in stack.secrets.values()] + [c.file for c in stack.configs.values()]
+    named = (
+        [lock] + [s.file for s in stack.secrets.values()] + [c.file for c in stack.configs.values()]
+    )
     for path in filter(None, named):
         try:
             files.read(path, _MOST + 1)

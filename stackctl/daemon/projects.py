@@ -71,7 +71,9 @@ def locked(project: Project, files: Files) -> Project:
 
     stack = project.stack
     path = lockfile.path_of(stack.files[0]) if stack.files else None
-    found = lockfile.read(path, lambda path: files.read(str(path), 1 << 24).decode()) if path else None
+    found = (
+        lockfile.read(path, lambda path: files.read(str(path), 1 << 24).decode()) if path else None
+    )
     if path is None or found is None:
         return project
     images = lockable(stack)

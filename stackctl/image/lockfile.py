@@ -34,9 +34,7 @@ def lockable(image: str) -> str:
     return "" if reference.is_host or reference.digest else str(reference)
 
 
-def read(
-    path: Path, text_of: Callable[[Path], str] = Path.read_text
-) -> dict[str, str] | None:
+def read(path: Path, text_of: Callable[[Path], str] = Path.read_text) -> dict[str, str] | None:
     """Digest by whole name; None when there is no such file. Raises UsageError."""
     try:
         text = text_of(path)

@@ -9,8 +9,8 @@ import platform
 from collections.abc import AsyncIterator
 from typing import Any
 
-from stackctl.api.docker.call import Call, DockerError, Filters, moment, not_implemented
-from stackctl.api.docker.failures import no_such_image, registry_failed
+from stackctl.api.docker.call import Call, DockerError, Filters, moment
+from stackctl.api.docker.failures import container_found, no_such_image, registry_failed
 from stackctl.api.docker.port import DockerEngine, Message, NamedImage
 from stackctl.api.docker.table import Table
 from stackctl.daemon.inspection import health_check, timestamp
@@ -310,7 +310,21 @@ class ImageRoutes:
         await call.exchange.end()
 
     async def commit(self, call: Call) -> None:
-        raise not_implemented("commit")
+        record = container_found(self._engine, call.text("container"))
+        repository, tag = call.text("repo"), call.text("tag")
+        wish = {
+            "reference": f"{repository}:{tag}" if repository and tag else repository,
+            "author": call.text("author"),
+            "message": call.text("comment"),
+            "changes": [line for text in call.texts("changes") for line in text.splitlines()],
+            "pause": call.flag("pause", default=True),
+            "config": await call.body(),
+        }
+        try:
+            image = await self._engine.commit(record, wish)
+        except ImageError as error:
+            raise DockerError(400, str(error)) from error
+        await call.reply({"Id": image}, 201)
 
 
 def credentials(call: Call) -> dict[str, str]:
