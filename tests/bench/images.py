@@ -49,6 +49,7 @@ class Images(Kind):
             samples.add(row, contender, timed(contender, place, (*client, *argv)))
 
         step("image: pull + unpack, 195 MB", "pull", *insecure, NAME)
+        self._commit(contender, place, samples)
         saved = place / f"{contender.name}.tar"
         step("image: save", "save", "-o", str(saved), NAME)
         timed(contender, place, (*client, *_remove(contender), NAME))
@@ -64,6 +65,26 @@ class Images(Kind):
             subprocess.run(["tar", "-xzf", str(archive), "-C", str(out)], check=True)
             samples.add("(tar -xzf of the same layer)", contender, time.monotonic() - began)
             shutil.rmtree(out)
+
+    @staticmethod
+    def _commit(contender: Contender, place: Path, samples: Samples) -> None:
+        """A container that got 50 MB of new files; only these are to be written."""
+        new = place / "new"
+        if not new.exists():
+            new.mkdir()
+            for number in range(50):
+                (new / str(number)).write_bytes(os.urandom(1_000_000))
+        name = f"committed-{contender.name}"
+
+        def do(*argv: str) -> float:
+            return timed(contender, place, contender.engine("container", *argv))
+
+        do("create", "--network", "none", "--name", name, NAME, "/bin/true")
+        do("cp", str(new), f"{name}:/new")
+        samples.add("container: commit 50 MB", contender, do("commit", name, "committed:1"))
+        do("rm", "-f", name)
+        client, _ = _client(contender)
+        timed(contender, place, (*client, *_remove(contender), "committed:1"))
 
     def _prepared(self, directory: Path) -> Path:
         """The layer, and the registry that has it; once for all contenders."""
@@ -122,13 +143,9 @@ def _chosen() -> list[str]:
 
 def _client(contender: Contender) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The command that handles images, and what lets it pull without TLS."""
-    match contender.name:
-        case "docker":
-            return ("/usr/bin/docker",), ()
-        case "podman":
-            return ("podman",), ("--tls-verify=false",)
-    return (*contender.compose(), "image"), ()
+    insecure = ("--tls-verify=false",) if contender.name == "podman" else ()
+    return contender.engine("image"), insecure
 
 
 def _remove(contender: Contender) -> tuple[str, ...]:
-    return ("rm", "-f") if contender.name == "stackctl" else ("rmi", "-f")
+    return ("rm", "-f")

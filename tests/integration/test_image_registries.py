@@ -177,6 +177,52 @@ def test_killed_at_any_moment_the_store_is_right_and_the_next_pull_goes_on(
     assert not any((images / "ingest").iterdir())
 
 
+def test_a_commit_killed_at_any_moment_leaves_what_it_was_made_from(
+    registry: str, tmp_path: Path
+) -> None:
+    """kill -9 while it packs, when the blob is there, when the layer is: then once more."""
+    root = tmp_path / "victim"
+    images = root / "images"
+    upper = root / "upper"
+    (upper / "d").mkdir(parents=True)
+    for number in range(1500):
+        (upper / "d" / str(number)).write_bytes(os.urandom(20_000))
+    code = (
+        "import sys; from pathlib import Path; from stackctl.image.store import Store;"
+        "from stackctl.state.paths import Paths;"
+        "s = Store(Paths(Path(sys.argv[1]), Path(sys.argv[1] + '-run')));"
+        "layer = s.commit_directory(sys.argv[1] + '/upper');"
+        "s.put_image({'architecture': 'amd64', 'os': 'linux', 'config': {},"
+        " 'rootfs': {'type': 'layers', 'diff_ids': [layer.diff_id]}}, [layer], ['made:1'])"
+    )
+
+    def begin() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", code, str(root)])
+
+    moments = [
+        lambda: any((images / "ingest").glob("new-*")),
+        lambda: any((images / "blobs/sha256").glob("*")),
+        lambda: any((images / "records").glob("*.json")),
+    ]
+    for moment in moments:
+        committing = begin()
+        try:
+            wait_until(partial(_reached, moment, committing), what="it is under way")
+        finally:
+            committing.send_signal(signal.SIGKILL)
+            committing.wait()
+        store = Store(Paths(root, tmp_path / "run"))
+        store.sweep()
+        assert not list(problems(store))
+        assert len(os.listdir(upper / "d")) == 1500
+        assert not any((images / "ingest").iterdir())
+    assert begin().wait() == 0
+    store = Store(Paths(root, tmp_path / "run"))
+    image_id, _ = store.find("made:1") or ("", "")
+    assert len(os.listdir(Path(store.ensure_unpacked(image_id)[0]) / "d")) == 1500
+    assert not list(problems(store))
+
+
 def _reached(moment: Callable[[], bool], process: subprocess.Popen[bytes]) -> bool:
     return moment() or process.poll() is not None
 
