@@ -118,18 +118,35 @@ def test_the_commands_for_images(app: Stack, registry: str, tmp_path: Path) -> N
     (shown,) = json.loads(engine.ok("image", "inspect", "mine:2").out)
     assert shown["Config"]["Labels"] == {"made": "by a test"}
     assert sorted(shown["RepoTags"]) == sorted(["mine:2", name])
+    assert _listed(engine, "reference=min*") == ["mine:2"]
+    assert _listed(engine, "since=stackctl/host") == []  # they are older than the machine's own
+    assert _listed(engine, "before=stackctl/host") == sorted(["mine:2", name])
+    assert _listed(engine, "label=made=by a test", "reference=mine") == ["mine:2"]
+    assert _listed(engine, "dangling=true") == []
+    assert engine.run("image", "ls", "-f", "size=1").code == 2
+    assert engine.ok("image", "inspect", "-f", "{{.Id}}", name).out.strip() == shown["Id"]
+    engine.ok("image", "prune", "-a", "-f", "--filter", "label!=made")  # none of them
     archive = tmp_path / "saved.tar"
     engine.ok("image", "save", "-o", str(archive), "mine:2")
     assert "Untagged: mine:2" in engine.ok("image", "rm", "mine:2").out
     assert f"Deleted: {shown['Id']}" in engine.ok("image", "rm", name).out
     assert "Loaded image: mine:2" in engine.ok("image", "load", "-i", str(archive)).out
     assert json.loads(engine.ok("image", "inspect", "mine:2").out)[0]["Id"] == shown["Id"]
-    engine.ok("image", "tag", "mine:2", f"{registry}/copy:1")
-    assert "digest: sha256:" in engine.ok("image", "push", f"{registry}/copy:1").out
+    for tag in ("1", "2"):
+        engine.ok("image", "tag", "mine:2", f"{registry}/copy:{tag}")
+    pushed = engine.ok("image", "push", "-a", f"{registry}/copy").out.splitlines()
+    assert [line.partition(" ")[0] for line in pushed] == ["1:", "2:"]
+    engine.ok("image", "pull", "-q", f"{registry}/copy:2")
     assert engine.run("image", "verify").code == 0
     app.write('services: {a: {image: "mine:2", command: "true"}}')
     app.ok("run", "--rm", "-T", "a", "cat", "/etc/added")
     app.down()
+
+
+def _listed(engine: Engine, *filters: str) -> list[str]:
+    flags = [part for text in filters for part in ("-f", text)]
+    out = engine.ok("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", *flags).out
+    return sorted(line for line in out.splitlines() if line != "stackctl/host:latest")
 
 
 def test_a_daemon_killed_in_a_pull_leaves_images_that_verify(

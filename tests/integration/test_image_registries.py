@@ -105,6 +105,28 @@ def test_we_take_what_skopeo_pushes(registry: str, store: Store, tmp_path: Path,
     assert pulled.image.config.labels == {"made": "by a test"}
 
 
+@pytest.mark.needs("program:buildah")
+def test_buildah_takes_ours_and_gives_it_back(registry: str, store: Store, tmp_path: Path) -> None:
+    name, back = f"{registry}/lent:1", f"{registry}/returned:1"
+    original = put_image(store, name, base_layer(), change_layer(), command=("sh",))
+    push(store, name)
+    places = ["--root", f"{tmp_path}/b", "--runroot", f"{tmp_path}/b-run"]
+
+    def buildah(*arguments: str) -> None:
+        words = ["buildah", *places, "--storage-driver", "vfs", *arguments]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    buildah("pull", "--tls-verify=false", name)
+    buildah("push", "--tls-verify=false", name, f"docker://{back}")
+    pulled = pull(store, back)
+    # The same content under the same id: what it says of itself has not changed on the way.
+    assert pulled.image.id == original.id
+    other = Store(Paths(tmp_path / "other", tmp_path / "run"))
+    assert pull(other, back).image.config.command == ("sh",)
+    assert not list(problems(other))
+
+
 def test_zstd_layers(registry: str, store: Store, tmp_path: Path) -> None:
     publish(tmp_path, f"{registry}/plain:1", base_layer())
     skopeo(

@@ -461,6 +461,9 @@ def _platform(body: Mapping[str, Any]) -> Platform | None:
 
 
 def _has_label(labels: Mapping[str, str], text: str) -> bool:
+    """KEY or KEY=VALUE; with ! in front: not so."""
+    if text.startswith("!"):
+        return not _has_label(labels, text[1:])
     key, equals, value = text.partition("=")
     return key in labels and (not equals or labels[key] == value)
 

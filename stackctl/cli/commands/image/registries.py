@@ -14,7 +14,7 @@ from stackctl.cli.output.text import short_id
 from stackctl.cli.rows import rows, warned
 from stackctl.cli.steps import carry_out
 from stackctl.cli.values import one_of
-from stackctl.errors import UsageError
+from stackctl.errors import NotFound, UsageError
 
 Name = Annotated[str, typer.Argument(metavar="NAME[:TAG|@DIGEST]", help="The image.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only the result.")]
@@ -40,9 +40,27 @@ def pull(
     return 0
 
 
-def push(ctx: typer.Context, name: Name, quiet: Quiet = False) -> int:
+def push(
+    ctx: typer.Context,
+    name: Name,
+    all_tags: Annotated[
+        bool, typer.Option("-a", "--all-tags", help="Every tag of this name that is here.")
+    ] = False,
+    quiet: Quiet = False,
+) -> int:
     """Send an image to its registry."""
     run = invocation(ctx)
+    if all_tags:
+        found = [row for row in rows(run, "image-ls", {}) if row["repository"] == name]
+        if not found:
+            raise NotFound(f"there is no image {name} here", hint="-a takes a name without a tag")
+        for row in found:
+            _push(run, f"{name}:{row['tag']}", quiet)
+        return 0
+    return _push(run, name, quiet)
+
+
+def _push(run: Invocation, name: str, quiet: bool) -> int:
     result = transfer(run, "image-push", run.body(reference=name), quiet)
     if quiet:
         run.console.out(str(result.get("reference") or name))

@@ -2,6 +2,8 @@
 
 import sys
 import time
+from builtins import all as all_of
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -11,13 +13,17 @@ from stackctl.cli.output.format import print_inspected, print_rows, size_text
 from stackctl.cli.output.table import Column
 from stackctl.cli.output.text import short_id
 from stackctl.cli.rows import rows
-from stackctl.errors import UsageError
+from stackctl.errors import NotFound, UsageError
 
 Names = Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Names or ids.")]
 NoTrunc = Annotated[bool, typer.Option("--no-trunc", help="Cut nothing.")]
 Format = Annotated[
     str, typer.Option("--format", metavar="TEMPLATE", help="json, table or a template.")
 ]
+ShortFormat = Annotated[
+    str, typer.Option("-f", "--format", metavar="TEMPLATE", help="json or a template.")
+]
+_FILTERS = ("dangling", "label", "reference", "before", "since", "until")
 
 _COLUMNS = (
     (Column("REPOSITORY"), "Repository"),
@@ -42,7 +48,7 @@ def ls(
     digests: Annotated[bool, typer.Option("--digests", help="With digests.")] = False,
     filter: Annotated[
         list[str] | None,
-        typer.Option("-f", "--filter", metavar="KEY=VALUE", help="dangling, label, reference."),
+        typer.Option("-f", "--filter", metavar="KEY=VALUE", help=f"{', '.join(_FILTERS)}."),
     ] = None,
     format: Format = "",
     no_trunc: NoTrunc = False,
@@ -50,7 +56,9 @@ def ls(
 ) -> int:
     """List images."""
     run = invocation(ctx)
-    found = [row for row in rows(run, "image-ls", {"all": all}) if _passes(row, name, filter or ())]
+    every = rows(run, "image-ls", {"all": all})
+    passes = _passes(name, filter or (), every)
+    found = [row for row in every if passes(row)]
     if quiet and not format:
         for line in dict.fromkeys(row["id"] if no_trunc else short_id(row["id"]) for row in found):
             run.console.out(line)
@@ -75,33 +83,73 @@ def _shown(row: dict[str, Any], no_trunc: bool) -> dict[str, str]:
     }
 
 
-def _passes(row: dict[str, Any], name: str, filters: list[str] | tuple[str, ...]) -> bool:
+def _passes(
+    name: str, filters: Sequence[str], every: Sequence[dict[str, Any]]
+) -> Callable[[dict[str, Any]], bool]:
+    """What chooses rows: all keys have to match, of several values of a key one."""
+    wanted: dict[str, list[str]] = {}
+    for text in filters:
+        key, equals, value = text.partition("=")
+        if key not in _FILTERS or not equals:
+            raise UsageError(
+                f"--filter {text} is not supported", hint=f"KEY=VALUE with {', '.join(_FILTERS)}"
+            )
+        wanted.setdefault(key, []).append(value)
+    tests = [
+        [_test(key, value, every) for value in values]
+        for key, values in wanted.items()
+        if key != "label"
+    ]
+    # Labels all have to match.
+    tests += [[_test("label", value, every)] for value in wanted.get("label", ())]
+    if name:
+        tests.append([_test("reference", name, every)])
+    return lambda row: all_of(any(test(row) for test in group) for group in tests)
+
+
+def _test(
+    key: str, value: str, every: Sequence[dict[str, Any]]
+) -> Callable[[dict[str, Any]], bool]:
+    from stackctl.cli.values import moment
+
+    match key:
+        case "dangling":
+            dangling = value.lower() in ("true", "1")
+            return lambda row: (row["tag"] == "<none>") is dangling
+        case "label":
+            label, equals, text = value.partition("=")
+            return lambda row: (
+                label in row["labels"] and (not equals or row["labels"][label] == text)
+            )
+        case "reference":
+            return lambda row: _is_called(row, value)
+        case "until":
+            limit = moment("--filter until=", value) or 0.0
+            return lambda row: float(row["created"]) < limit
+    matches = (r for r in every if _is_called(r, value) or _is_id(r["id"], value))
+    other = next(matches, None)
+    if other is None:
+        raise NotFound(f"no such image: {value}", hint="`stackctl image ls` lists them")
+    created = float(other["created"])
+    if key == "before":
+        return lambda row: float(row["created"]) < created
+    return lambda row: float(row["created"]) > created
+
+
+def _is_called(row: dict[str, Any], pattern: str) -> bool:
     from fnmatch import fnmatch
 
     full = f"{row['repository']}:{row['tag']}"
-    if name and name not in (row["repository"], full) and not fnmatch(full, name):
-        return False
-    for text in filters:
-        key, _, value = text.partition("=")
-        match key:
-            case "dangling":
-                if (row["tag"] == "<none>") != (value.lower() in ("true", "1")):
-                    return False
-            case "label":
-                label, equals, wanted = value.partition("=")
-                if label not in row["labels"] or (equals and row["labels"][label] != wanted):
-                    return False
-            case "reference":
-                if not fnmatch(row["repository"], value) and not fnmatch(full, value):
-                    return False
-            case _:
-                raise UsageError(
-                    f"--filter {key} is not supported", hint="dangling, label and reference are"
-                )
-    return True
+    return fnmatch(row["repository"], pattern) or fnmatch(full, pattern)
 
 
-def inspect(ctx: typer.Context, names: Names, format: Format = "") -> int:
+def _is_id(image_id: str, text: str) -> bool:
+    return len(text) > 1 and image_id.removeprefix("sha256:").startswith(
+        text.removeprefix("sha256:")
+    )
+
+
+def inspect(ctx: typer.Context, names: Names, format: ShortFormat = "") -> int:
     """Show all that is known of images."""
     run = invocation(ctx)
     print_inspected(run.console, rows(run, "image-inspect", {"names": names}), format)
@@ -112,6 +160,15 @@ def history(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="IMAGE", help="Name or id.")],
     format: Format = "",
+    human: Annotated[
+        bool,
+        typer.Option(
+            "-H/ ",
+            "--human/--no-human",
+            help="Sizes and times for people, not programs.",
+            show_default=False,
+        ),
+    ] = True,
     no_trunc: NoTrunc = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only ids.")] = False,
 ) -> int:
@@ -119,9 +176,10 @@ def history(
     run = invocation(ctx)
     found = rows(run, "image-history", {"name": name})
     for row in found:
-        row["CreatedSince"] = _since(_seconds(row["Created"]))
         row["CreatedAt"] = row.pop("Created")
-        row["Size"] = size_text(row["Size"])
+        since = _since(_seconds(row["CreatedAt"]))
+        row["CreatedSince"] = since if human else row["CreatedAt"]
+        row["Size"] = size_text(row["Size"]) if human else str(row["Size"])
         if not no_trunc:
             row["ID"] = short_id(row["ID"])
             if len(row["CreatedBy"]) > 45:
@@ -151,6 +209,9 @@ def rm(
     force: Annotated[
         bool, typer.Option("-f", "--force", help="All names; missing is fine.")
     ] = False,
+    no_prune: Annotated[
+        bool, typer.Option("--no-prune", help="For docker's sake: parents with names stay anyway.")
+    ] = False,
 ) -> int:
     """Remove names, and images with their last one."""
     run = invocation(ctx)
@@ -169,7 +230,7 @@ def prune(
     force: Annotated[bool, typer.Option("-f", "--force", help="Do not ask.")] = False,
     filter: Annotated[
         list[str] | None,
-        typer.Option("--filter", metavar="KEY=VALUE", help="until=TIME, label=KEY[=VALUE]."),
+        typer.Option("--filter", metavar="KEY=VALUE", help="until=TIME, label[!]=KEY[=VALUE]."),
     ] = None,
 ) -> int:
     """Remove unused images and content."""
@@ -181,8 +242,8 @@ def prune(
         key, _, value = text.partition("=")
         if key == "until":
             body["until"] = moment("--filter until=", value)
-        elif key == "label":
-            body["labels"].append(value)
+        elif key in ("label", "label!"):
+            body["labels"].append(f"{'!' if key.endswith('!') else ''}{value}")
         else:
             raise UsageError(f"--filter {key} is not supported", hint="until and label are")
     if not force:
