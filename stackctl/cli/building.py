@@ -12,6 +12,8 @@ from stackctl.cli.output.building import choose
 from stackctl.cli.steps import watch
 from stackctl.errors import MachineError, UsageError
 
+_LAYOUT = "oci-layout://"
+_OUTPUTS = ("local", "tar", "docker", "oci", "image", "registry", "cacheonly")
 _SIZES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -91,14 +93,90 @@ def secrets(values: Sequence[str], environment: Mapping[str, str]) -> dict[str, 
     return found
 
 
+def agents(values: Sequence[str], environment: Mapping[str, str]) -> dict[str, list[str]]:
+    """default, or id=SOCKET, or id=KEY,KEY: absolute paths by id; none: the caller's agent."""
+    found: dict[str, list[str]] = {}
+    for value in values:
+        name, equals, places = value.partition("=")
+        if not name:
+            raise UsageError(f"--ssh {value!r} has no id", hint="for example --ssh default")
+        if equals and places:
+            found[name] = [absolute(place) for place in places.split(",")]
+        elif agent := environment.get("SSH_AUTH_SOCK"):
+            found[name] = [absolute(agent)]
+        else:
+            raise UsageError(
+                f"--ssh {value}: there is no agent (SSH_AUTH_SOCK is not set)",
+                hint="start one (eval $(ssh-agent); ssh-add), or name a key: --ssh default=FILE",
+            )
+    return found
+
+
+def ulimits(values: Sequence[str]) -> list[dict[str, Any]]:
+    """name=soft[:hard]."""
+    found = []
+    for value in values:
+        name, _, limits = value.partition("=")
+        soft, _, hard = limits.partition(":")
+        try:
+            found.append({"name": name, "soft": int(soft), "hard": int(hard or soft)})
+        except ValueError:
+            raise UsageError(
+                f"--ulimit {value!r} is not of the form name=soft[:hard]",
+                hint="for example --ulimit nofile=1024:2048",
+            ) from None
+    return found
+
+
+def outputs(values: Sequence[str]) -> list[dict[str, Any]]:
+    """type=TYPE,dest=PATH,...; or DIR for files in a directory, or - for an archive of them."""
+    return [_output(value) for value in values]
+
+
+def _output(value: str) -> dict[str, Any]:
+    if "=" not in value:
+        kind = "tar" if value == "-" else "local"
+        return {"type": kind, "dest": value if value == "-" else absolute(value)}
+    fields = dict(part.strip().partition("=")[::2] for part in value.split(","))
+    kind, dest = fields.pop("type", ""), fields.pop("dest", "")
+    if kind not in _OUTPUTS:
+        said = f": there is no type {kind!r}" if kind else " has no type"
+        raise UsageError(f"--output {value!r}{said}", hint=f"types are {', '.join(_OUTPUTS)}")
+    found: dict[str, Any] = {"type": "image" if kind == "registry" else kind}
+    found["push"] = kind == "registry" or _true(fields.pop("push", "false"))
+    found["name"] = fields.pop("name", "")
+    found["unpacked"] = not _true(fields.pop("tar", "true")) and kind in ("docker", "oci")
+    for name in fields:
+        raise UsageError(
+            f"--output {value!r}: {name!r} is not supported",
+            hint="there are type, dest, name, push and tar",
+        )
+    if kind in ("image", "registry", "cacheonly") and dest:
+        raise UsageError(f"--output {value!r}: {kind} has no dest")
+    if found["push"] and found["type"] != "image":
+        raise UsageError(f"--output {value!r}: only an image is pushed")
+    if not dest and kind == "local":
+        raise UsageError(f"--output {value!r} has no dest=DIRECTORY")
+    if not dest and kind in ("tar", "oci"):
+        dest = "-"
+    found["dest"] = dest if dest in ("", "-") else absolute(dest)
+    return found
+
+
+def _true(text: str) -> bool:
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise UsageError(f"{text!r} is neither true nor false")
+    return text.lower() in ("true", "1")
+
+
 def contexts(values: Sequence[str]) -> dict[str, str]:
-    """name=DIR made absolute; name=docker-image://... as it is."""
+    """name=DIR made absolute; addresses as they are."""
     found = {}
     for value in values:
         name, equals, place = value.partition("=")
         if not (name and equals and place):
             raise UsageError(f"--build-context {value!r} is not of the form name=DIRECTORY")
-        found[name] = place if "://" in place else absolute(place)
+        found[name] = address(place)
     return found
 
 
@@ -114,6 +192,14 @@ def caches(values: Sequence[str]) -> list[str]:
             fields.append(f"{key}{equals}{place}")
         found.append(",".join(fields))
     return found
+
+
+def address(place: str) -> str:
+    """A directory made absolute, also that of an OCI layout; addresses as they are."""
+    if place.startswith(_LAYOUT):
+        return _LAYOUT + absolute(place.removeprefix(_LAYOUT))
+    is_remote = "://" in place or place.startswith(("git@", "github.com/", "gitlab.com/"))
+    return place if is_remote and not Path(place).is_dir() else absolute(place)
 
 
 def absolute(path: str) -> str:

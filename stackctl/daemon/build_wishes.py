@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from stackctl.errors import NotFound, StackFileError
 from stackctl.model.build import BuildRequest
+from stackctl.model.container import Ulimit
+
+SERVICE = "service:"
 
 if TYPE_CHECKING:
     from stackctl.scheduler.desired import Desired
@@ -89,19 +92,46 @@ def wish(stack: Stack, name: str, body: Mapping[str, Any]) -> BuildRequest:
         privileged=bool(build.privileged),
         extra_hosts=_hosts(build.extra_hosts),
         shm_size=build.shm_size or 0,
-        cache_from=tuple(_cache(base, c) for c in build.cache_from if "type=" in c),
+        ulimits=tuple(
+            Ulimit(name=name, soft=limit.soft, hard=limit.hard)
+            for name, limit in build.ulimits.items()
+        ),
+        ssh={name: _agent(base, path, environment) for name, path in build.ssh.items()},
+        allow=tuple(build.entitlements),
+        bases=_bases(stack, name, body),
+        cache_from=tuple(_cache(base, c) for c in build.cache_from),
         cache_to=tuple(_cache(base, c) for c in build.cache_to),
     )
 
 
+def _bases(stack: Stack, name: str, body: Mapping[str, Any]) -> dict[str, BuildRequest]:
+    """Services that the build of `name` is based on (additional_contexts: {x: service:name})."""
+    build = stack.services[name].build
+    assert build is not None
+    values = [v for v in build.additional_contexts.values() if v.startswith(SERVICE)]
+    others = [value.removeprefix(SERVICE) for value in values]
+    return {other: wish(stack, other, body) for other in others}
+
+
+def _agent(base: str, path: str | None, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """A key or an agent's socket; without a path the caller's agent (none: RUN is told)."""
+    if path:
+        return tuple(_path(base, each) for each in path.split(","))
+    agent = environment.get("SSH_AUTH_SOCK")
+    return (agent,) if agent else ()
+
+
 def _path(base: str, path: str) -> str:
-    if "://" in path or path.startswith("git@"):
+    if "://" in path or path.startswith(("git@", "github.com/")):
         return path
     return path if path.startswith("/") else f"{base}/{path}"
 
 
 def _context(base: str, value: str) -> str:
-    return value if "://" in value else _path(base, value)
+    layout = "oci-layout://"
+    if value.startswith(layout):
+        return layout + _path(base, value.removeprefix(layout))
+    return value if value.startswith(SERVICE) else _path(base, value)
 
 
 def _cache(base: str, text: str) -> str:

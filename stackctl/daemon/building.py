@@ -21,8 +21,10 @@ from stackctl.daemon.containers import Parts
 from stackctl.daemon.engine import Engine
 from stackctl.errors import OperationFailed
 from stackctl.image.build.builder import Builder
+from stackctl.image.build.request import Engine as BuilderEngine
 from stackctl.image.build.request import Output, RunJob
 from stackctl.image.reference import parse
+from stackctl.image.service import CALLER, Caller
 from stackctl.model.container import ContainerConfig, NetworkAttachment, Security
 from stackctl.model.image import Image
 from stackctl.model.network import NetworkConfig
@@ -128,13 +130,14 @@ class Processes:
             env=job.env,
             working_dir=job.working_dir,
             user=job.user,
-            hostname="buildkitsandbox",
+            hostname=job.hostname,
             mounts=job.mounts,
             networks=(NetworkAttachment(network=NETWORK),) if job.network == "default" else (),
             network_mode="" if job.network == "default" else job.network,
             security=Security(privileged=job.privileged),
             extra_hosts=job.extra_hosts,
             shm_size=job.shm_size or _SHM_SIZE,
+            ulimits=job.ulimits,
             init=True,
             project=SHIM,
         )
@@ -166,10 +169,19 @@ class Builds:
                 self._parts.paths,
                 images.store,
                 images.host,
-                self._processes,
-                self._base_image,
+                BuilderEngine(
+                    runner=self._processes,
+                    base_image=self._base_image,
+                    push=images.push,
+                    environment=lambda: (CALLER.get(None) or Caller()).environment,
+                ),
             )
         return self._builder
+
+    def digest(self, image_id: str) -> str:
+        """Of the image's manifest; "" when the store does not keep the image."""
+        record = self._parts.images.store.index.records().get(image_id)
+        return record.manifest if record else ""
 
     def session(self) -> contextlib.AbstractAsyncContextManager[None]:
         return self._processes.session()

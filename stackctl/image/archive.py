@@ -68,10 +68,11 @@ def save(
             names.append(name)
     more(write)
     with store.lease():
-        _save(store, chosen, write)
+        save_named(store, chosen, write)
 
 
-def _save(store: Store, chosen: Mapping[str, list[str]], write: Write) -> None:
+def save_named(store: Store, chosen: Mapping[str, list[str]], write: Write) -> None:
+    """Images by id, each under these names, whatever they are called here. Hold a lease."""
     legacy: list[dict[str, Any]] = []
     index: list[dict[str, Any]] = []
     blobs: dict[str, int] = {}
@@ -157,15 +158,44 @@ def load(store: Store, read: Callable[[int], bytes]) -> list[Image]:
 def load_layout(store: Store, directory: Path) -> list[Image]:
     """The images of an OCI layout that is a directory."""
     with store.lease():
-        members: dict[str, str] = {}
-        for folder, _, names in os.walk(directory):
-            for name in names:
-                path = Path(folder) / name
-                if path.is_file() and not path.is_symlink():
-                    with open(path, "rb") as file:
-                        digest = store.put_blob(file).digest
-                    members[str(path.relative_to(directory))] = digest
-        return _images(store, members)
+        return _images(store, _layout_members(store, directory))
+
+
+def image_of_layout(store: Store, directory: Path, *, tag: str = "", digest: str = "") -> str:
+    """The id of one image of an OCI layout, stored without a name; hold a lease.
+
+    By digest or tag; with neither, "latest" or the only one. Raises NotFound, ImageError.
+    """
+    members = _layout_members(store, directory)
+    if "index.json" not in members:
+        raise ImageError(f"{directory} is no OCI layout: it has no index.json")
+    index = parse(store.blobs.read(members["index.json"], MAX_DOCUMENT))
+    found = [] if isinstance(index, Manifest) else [entry for entry, _ in index]
+    if digest:
+        found = [entry for entry in found if entry.digest == digest]
+    elif tag or len(found) > 1:
+        wanted = tag or "latest"
+        found = [e for e in found if _tag_of(e.annotations.get(_REF_NAME, "")) == wanted]
+    if not found:
+        raise NotFound(f"{directory} has no image {digest or tag or 'latest'!r}")
+    return _from_manifest(store, found[0], named=False).id
+
+
+def _tag_of(name: str) -> str:
+    """The layout's own name may be a tag, or a whole reference."""
+    return name.rpartition(":")[2]
+
+
+def _layout_members(store: Store, directory: Path) -> dict[str, str]:
+    members: dict[str, str] = {}
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            path = Path(folder) / name
+            if path.is_file() and not path.is_symlink():
+                with open(path, "rb") as file:
+                    digest = store.put_blob(file).digest
+                members[str(path.relative_to(directory))] = digest
+    return members
 
 
 def _members(store: Store, source: Source) -> dict[str, str]:
@@ -210,28 +240,31 @@ def _from_index(store: Store, members: Mapping[str, str]) -> Iterator[Image]:
     if isinstance(index, Manifest):
         raise ImageError("index.json is no index")
     for found, _ in index:
-        if not store.blobs.has(found.digest):
-            continue
-        raw = store.blobs.read(found.digest, MAX_DOCUMENT)
-        manifest, digest = parse(raw, found.media_type), found.digest
+        if store.blobs.has(found.digest):
+            yield _from_manifest(store, found, named=True)
+
+
+def _from_manifest(store: Store, found: Descriptor, *, named: bool) -> Image:
+    raw = store.blobs.read(found.digest, MAX_DOCUMENT)
+    manifest, digest = parse(raw, found.media_type), found.digest
+    if not isinstance(manifest, Manifest):
+        chosen = choose(manifest, Platform.here())
+        raw, digest = store.blobs.read(chosen.digest, MAX_DOCUMENT), chosen.digest
+        manifest = parse(raw, chosen.media_type)
         if not isinstance(manifest, Manifest):
-            chosen = choose(manifest, Platform.here())
-            raw, digest = store.blobs.read(chosen.digest, MAX_DOCUMENT), chosen.digest
-            manifest = parse(raw, chosen.media_type)
-            if not isinstance(manifest, Manifest):
-                raise ImageError("an index leads to another index")
-        config = store.blobs.read(manifest.config.digest, MAX_DOCUMENT)
-        ids = diff_ids(document(config))
-        if len(ids) != len(manifest.layers):
-            raise ImageError("config and manifest of the image differ about its layers")
-        layers = [
-            Layer(digest=d.digest, diff_id=i, size=d.size, media_type=d.media_type)
-            for d, i in zip(manifest.layers, ids, strict=True)
-        ]
-        names = _names(found.annotations)
-        image = store.put_image(config, layers, names, manifest=digest)
-        store.ensure_unpacked(image.id)
-        yield image
+            raise ImageError("an index leads to another index")
+    config = store.blobs.read(manifest.config.digest, MAX_DOCUMENT)
+    ids = diff_ids(document(config))
+    if len(ids) != len(manifest.layers):
+        raise ImageError("config and manifest of the image differ about its layers")
+    layers = [
+        Layer(digest=d.digest, diff_id=i, size=d.size, media_type=d.media_type)
+        for d, i in zip(manifest.layers, ids, strict=True)
+    ]
+    names = _names(found.annotations) if named else []
+    image = store.put_image(config, layers, names, manifest=digest)
+    store.ensure_unpacked(image.id)
+    return image
 
 
 def _names(annotations: Mapping[str, str]) -> list[str]:

@@ -28,7 +28,7 @@ def compressed(store: Store, image_id: str) -> None:
             made = dict(
                 zip(
                     (layer.diff_id for layer in plain),
-                    pool.map(lambda layer: _compress(store, layer), plain),
+                    pool.map(lambda layer: gzip_layer(store, layer), plain),
                     strict=True,
                 )
             )
@@ -37,7 +37,10 @@ def compressed(store: Store, image_id: str) -> None:
         store.put_image(raw, layers, parent=record.parent)
 
 
-def _compress(store: Store, layer: Layer) -> Layer:
+def gzip_layer(store: Store, layer: Layer) -> Layer:
+    """The layer with a compressed blob; hold a lease while nothing refers to it."""
+    if layer.media_type not in (OCI_TAR, DOCKER_TAR):
+        return layer
     known = store.gzipped(layer.diff_id)
     if known is not None:
         return known

@@ -13,6 +13,8 @@ from stackctl.spec.process import Hook
 from stackctl.spec.resources import Ulimits
 from stackctl.spec.scalars import Flag, Size
 
+Entitlement = Literal["security.insecure", "network.host"]
+
 _NO_ATTESTATIONS = Approximated("images carry no attestations")
 
 
@@ -62,9 +64,9 @@ class Build(Attributes):
     )
     ulimits: Ulimits = Field(default_factory=dict, description="Limits of the processes of RUN.")
     privileged: Flag | None = Field(None, description="true: RUN has all rights.")
-    entitlements: Annotated[
-        list[str], Refused("RUN never has more rights than `privileged` gives")
-    ] = Field(default_factory=list, description="Further rights of RUN.")
+    entitlements: Annotated[list[Entitlement], forms.UNIQUE] = Field(
+        default_factory=list, description="Further rights that RUN may ask for."
+    )
     isolation: Annotated[str | None, Refused("it exists for Windows only")] = Field(
         None, description="Windows only."
     )

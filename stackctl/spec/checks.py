@@ -103,6 +103,7 @@ class Checks:
             )
         self._dependencies(name, service)
         self._used_services(name, service)
+        self._build_bases(name, service)
         self._shared_network(name, service)
         self._platform(name, service)
         self._not_exactly(name, service)
@@ -153,6 +154,29 @@ class Checks:
                     f'{field} of service "{name}" names "{other}", which no service is called',
                     self._at(*where),
                     hint=did_you_mean(other, [n for n in others if n != name]),
+                )
+
+    def _build_bases(self, name: str, service: Service) -> None:
+        """additional_contexts: {x: service:other} is the image that the other's build makes."""
+        for key, other in implied.build_bases(service):
+            at = self._at("services", name, "build", "additional_contexts", key)
+            found = self._file.services.get(other)
+            if found is None:
+                self._mistakes.add(
+                    f'the build of service "{name}" is based on "{other}", which no service is '
+                    "called",
+                    at,
+                    hint=did_you_mean(other, self._names("services")),
+                )
+            elif found.build is None:
+                self._mistakes.add(
+                    f'the build of service "{name}" is based on "{other}", which has no build',
+                    at,
+                    hint=f"name its image: docker-image://{found.image or 'IMAGE'}",
+                )
+            elif name in implied.all_build_bases(self._file.services, other):
+                self._mistakes.add(
+                    f'the builds of services "{name}" and "{other}" are based on each other', at
                 )
 
     def _not_exactly(self, name: str, service: Service) -> None:

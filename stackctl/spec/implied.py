@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from stackctl.spec.service import Service, ServiceDependency
 
@@ -25,6 +25,28 @@ def uses(service: Service) -> Iterator[tuple[str, int | None, str]]:
         mode = getattr(service, field)
         if mode and mode.startswith(OF_SERVICE):
             yield field, None, mode.removeprefix(OF_SERVICE)
+
+
+def build_bases(service: Service) -> list[tuple[str, str]]:
+    """(name of the context, service whose build it is) of additional_contexts."""
+    contexts = service.build.additional_contexts if service.build else {}
+    return [
+        (key, value.removeprefix(OF_SERVICE))
+        for key, value in contexts.items()
+        if value.startswith(OF_SERVICE)
+    ]
+
+
+def all_build_bases(services: Mapping[str, Service], name: str) -> set[str]:
+    """`name`, and all services that its build is based on, however far away."""
+    found: set[str] = set()
+    ahead = [name]
+    while ahead:
+        each = ahead.pop()
+        if each not in found and each in services:
+            found.add(each)
+            ahead += [other for _, other in build_bases(services[each])]
+    return found
 
 
 def implied_dependencies(service: Service) -> dict[str, ServiceDependency]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import report
 import work
+from builds import Builds
 from contenders import Contender, Docker, Podman, Stackctl
 from images import Images
 from networks import Crowd, Networks, Ports
@@ -43,7 +44,7 @@ def main() -> int:
             stack.callback(contender.close)
             contender.open()
             present.append(contender)
-        for kind in (*work.KINDS, Images(), Networks(), Ports(), Crowd()):
+        for kind in (*work.KINDS, Images(), Builds(), Networks(), Ports(), Crowd()):
             if kind.name not in kinds if kinds else kind.on_request:
                 continue
             for number in range(1 + (large_rounds if kind.large else rounds)):

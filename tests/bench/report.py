@@ -20,6 +20,8 @@ WANTED = {
     "10 services: down -t 0": 6,
     "50 containers: engine memory (PSS)": 3,
     "image: pull + unpack, 195 MB": 2,
+    "build: six steps, cold": 2,
+    "build: six steps, cached": 1.5,
 }
 
 

@@ -8,6 +8,7 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -153,13 +154,19 @@ def _body(reply: BinaryIO) -> None:
     reply.readline()
 
 
-def timed(contender: Contender, path: Path, command: tuple[str, ...]) -> float:
+def timed(
+    contender: Contender,
+    path: Path,
+    command: tuple[str, ...],
+    more: Mapping[str, str] | None = None,
+) -> float:
     """Seconds of a whole command. One that fails ends the run with what it said."""
     environment = {
         **os.environ,
         "COMPOSE_PARALLEL_LIMIT": "64",
         **contender.environment,
         "IMAGE": contender.image,
+        **(more or {}),
     }
     started = time.monotonic()
     done = subprocess.run(

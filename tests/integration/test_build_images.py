@@ -6,12 +6,12 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from stackctl.image.build.tree import Tree
 from stackctl.image.service import Images
+from support.builds import build, document, small_context, text, with_base
 from support.dockerfiles import BASE, make_base
 from support.engine import Engine, Result
 from support.waiting import wait_until
@@ -21,41 +21,12 @@ pytestmark = pytest.mark.needs("root", "overlay", "userns", "cgroup", "program:b
 
 @pytest.fixture
 def base(engine: Engine, tmp_path: Path) -> Engine:
-    """An engine that has the image `base`: busybox and little else."""
-    make_base(tmp_path / "base", shutil.which("busybox") or "")
-    (tmp_path / "base/Dockerfile").write_text(BASE)
-    engine.ok("image", "build", "-q", "-t", "base", str(tmp_path / "base"))
-    return engine
+    return with_base(engine, tmp_path)
 
 
 @pytest.fixture
 def context(tmp_path: Path) -> Path:
-    place = tmp_path / "context"
-    place.mkdir()
-    (place / "f").write_text("one\n")
-    return place
-
-
-def build(engine: Engine, context: Path, text: str, *flags: str, code: int = 0) -> Result:
-    argv = ("--progress", "plain", "-t", "made", *flags)
-    (context.parent / "Dockerfile").write_text(text)
-    file = ("-f", str(context.parent / "Dockerfile"))
-    return engine.run("image", "build", *argv, *file, str(context)).expect(code)
-
-
-def document(engine: Engine, name: str = "made") -> tuple[str, dict[str, Any]]:
-    store = Images(engine.paths).store
-    found = store.find(name)
-    assert found is not None
-    return found[0], store.config(found[0])
-
-
-def text(engine: Engine, path: str, name: str = "made") -> str | None:
-    """A file of the image; None when there is none."""
-    store = Images(engine.paths).store
-    with Tree(store.ensure_unpacked(document(engine, name)[0])) as tree:
-        node = tree.find(path)
-        return tree.read(node, 1 << 20).decode() if node is not None else None
+    return small_context(tmp_path)
 
 
 def test_only_what_changed_is_built_again(base: Engine, context: Path) -> None:
@@ -269,9 +240,9 @@ def test_a_dockerfile_cannot_give_itself_rights(base: Engine, context: Path) -> 
     ("flags", "words"),
     [
         (("--platform", "linux/s390x"), "this machine builds for"),
-        (("--ssh", "default"), "--ssh is not supported yet"),
+        (("--output", "type=disc"), "there is no type 'disc'"),
         (("--target", "none"), "there is no stage 'none'"),
-        (("--cache-to", "type=gha"), "is not supported yet"),
+        (("--cache-to", "type=gha"), "of a kind that is not supported"),
         (("--secret", "src=x"), "has no id"),
         (("--network", "bridge"), "--network is default, none or host"),
     ],

@@ -13,13 +13,10 @@ from typing import Any, Protocol
 
 from stackctl.cli.output.board import Board, Milestone, Phase, Row
 from stackctl.cli.output.console import BOLD, DIM, GREEN, RED, YELLOW, Console, paint
+from stackctl.cli.output.live import FRAME, Clock, Live
 from stackctl.cli.output.text import cut, display_width, pad, seconds
 
 Message = Mapping[str, Any]
-Clock = Callable[[], float]
-
-#: How often a live view is redrawn when nothing happens: the spinner's pace, in seconds.
-FRAME = 0.1
 
 
 class Progress(Protocol):
@@ -113,80 +110,22 @@ _COLOURS = {
 }
 
 
-class LiveProgress:
-    """Rows that are redrawn in place on standard error.
-
-    A frame is written in one go. Before the next one the cursor goes back to the
-    frame's first line, counted with the width the terminal has by then: a
-    terminal that was made narrower has wrapped what we wrote.
-    """
-
-    pace: float | None = FRAME
+class LiveProgress(Live):
+    """Rows that are redrawn in place on standard error."""
 
     def __init__(self, console: Console, title: str, clock: Clock = time.monotonic) -> None:
+        super().__init__(console, clock)
         self.board = Board()
-        self._console = console
         self._title = title
-        self._clock = clock
-        self._began = clock()
-        self._drawn: list[int] = []  # widths of the lines of the last frame
-        self._last = -1.0
-        self._closed = False
+
+    @property
+    def empty(self) -> bool:
+        return not self.board.rows
 
     def show(self, message: Message) -> None:
         self.board.apply(message, self._clock())
-        if message.get("type") == "plan" or self._due():
+        if message.get("type") == "plan" or self.due():
             self.tick()
-
-    def _due(self) -> bool:
-        # A burst of messages must not become a burst of frames.
-        return self._clock() - self._last >= FRAME / 3
-
-    def tick(self) -> None:
-        if self._closed or not self.board.rows:
-            return
-        self._draw(final=False)
-
-    def above(self, write: Callable[[], None]) -> None:
-        if self._closed or not self._drawn:
-            write()
-            return
-        self._console.stderr.write(self._erase())
-        self._console.stderr.flush()
-        self._drawn = []
-        write()
-        self._console.flush()
-        self._draw(final=False)
-
-    def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        if self.board.rows:
-            self._draw(final=True)
-        if self._last >= 0:
-            self._console.stderr.write("\x1b[?25h")
-            self._console.stderr.flush()
-
-    # -- drawing
-
-    def _draw(self, *, final: bool) -> None:
-        width, height = self._console.err_size()
-        lines = self.frame(width, None if final else height)
-        first = "\x1b[?25l" if self._last < 0 else ""
-        body = "".join(f"{line}\x1b[K\n" for line, _ in lines)
-        self._console.stderr.write(f"{first}{self._erase(width)}{body}")
-        self._console.stderr.flush()
-        self._drawn = [used for _, used in lines]
-        self._last = self._clock()
-
-    def _erase(self, width: int | None = None) -> str:
-        """Back to the first line of the last frame, everything below it gone."""
-        if not self._drawn:
-            return ""
-        width = width or self._console.err_size()[0]
-        rows = sum(max(1, -(-used // width)) for used in self._drawn)
-        return f"\r\x1b[{rows}A\x1b[J"
 
     def frame(self, width: int, height: int | None) -> list[tuple[str, int]]:
         """Lines (with escapes) and the columns each takes; at most `height` - 1 of them."""

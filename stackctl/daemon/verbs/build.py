@@ -19,7 +19,8 @@ from stackctl.daemon.projects import Projects
 from stackctl.daemon.verbs.asking import caller
 from stackctl.errors import UsageError
 from stackctl.image.service import CALLER
-from stackctl.model.build import BuildRequest
+from stackctl.model.build import BuildOutput, BuildRequest
+from stackctl.model.container import Ulimit
 from stackctl.model.image import Image
 
 
@@ -43,7 +44,11 @@ class BuildVerb:
                 "type": "result",
                 "exit_code": 0,
                 "images": [
-                    {"id": image.id, "names": list(each.names)}
+                    {
+                        "id": image.id,
+                        "digest": self._builds.digest(image.id),
+                        "names": list(each.names),
+                    }
                     for each, image in zip(wanted, images, strict=True)
                 ],
             }
@@ -122,6 +127,9 @@ def request(raw: object) -> BuildRequest:
         text = values.pop("text", None)
         secret = values.pop("secrets", None) or {}
         hosts = values.pop("extra_hosts", None) or ()
+        ulimits = values.pop("ulimits", None) or ()
+        agents = values.pop("ssh", None) or {}
+        outputs = values.pop("outputs", None) or ()
         rest: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
@@ -129,6 +137,9 @@ def request(raw: object) -> BuildRequest:
             text=text.encode() if isinstance(text, str) else None,
             secrets={str(k): str(v).encode("utf-8", "surrogateescape") for k, v in secret.items()},
             extra_hosts=tuple((str(n), str(a)) for n, a in hosts),
+            ulimits=tuple(Ulimit(**raw) for raw in ulimits),
+            ssh={str(name): tuple(map(str, paths)) for name, paths in agents.items()},
+            outputs=tuple(BuildOutput(**raw) for raw in outputs),
             **rest,
         )
     except (TypeError, ValueError, AttributeError) as error:

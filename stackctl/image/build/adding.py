@@ -8,35 +8,26 @@ import hashlib
 import os
 import re
 import stat
-import tarfile
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stackctl.errors import ImageError
-from stackctl.image.build import accounts, copying
+from stackctl.image.build import accounts, contexts, copying, parse, remote
 from stackctl.image.build import instructions as ins
 from stackctl.image.build.copying import Source, Wish
 from stackctl.image.build.graph import FromContext, FromImage, FromNothing, FromStage
 from stackctl.image.build.lines import Heredoc
 from stackctl.image.build.progress import Vertex
 from stackctl.image.build.settings import Expander
-from stackctl.image.build.tree import Node, Tree
+from stackctl.image.build.tree import Tree
 from stackctl.image.build.upper import Owner, Upper
 from stackctl.image.content import Layer
 from stackctl.image.unpack.process import Unpacking
 
 if TYPE_CHECKING:
     from stackctl.image.build.stage import StageRun
-
-_REMOTE = ("http://", "https://")
-_GIT = re.compile(r"git@|git://|ssh://|https?://[^#?]+\.git(?:[#?]|$)")
-_MAGIC = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
-_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +38,30 @@ class Written:
     content: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file, or a repository's directory; `identity` is all that the cache has to know."""
+
+    path: Path
+    identity: tuple[object, ...]
+
+
 class Adding:
     def __init__(self, run: StageRun, vertex: Vertex, made: ins.Copy, text: Expander) -> None:
         self._run = run
         self._vertex = vertex
         self._made = made
         self._text = text
-        self._remote: dict[str, Path] = {}
 
     async def layer(self) -> Layer | None:
         made, text, run = self._made, self._text, self._run
-        if made.keep_git_dir:
-            raise text.error("--keep-git-dir: Git repositories cannot be added yet")
         sources = [text(source) for source in made.sources]
-        for source in sources:
-            if made.add and _GIT.match(source):
-                raise text.error(
-                    f"{source[:80]} cannot be added: Git repositories are not supported yet",
-                    "clone it beside the Dockerfile, and COPY it",
-                )
-        local = [s for s in sources if not (made.add and s.startswith(_REMOTE))]
+        far = [s for s in sources if made.add and (s.startswith(remote.HTTP) or remote.is_git(s))]
+        local = [s for s in sources if s not in far]
+        if made.checksum and (local or len(far) != 1):
+            raise text.error("--checksum is for one source that is an address")
+        if made.keep_git_dir and not any(map(remote.is_git, far)):
+            raise text.error("--keep-git-dir is for a source that is a Git repository")
         written = [self._written(heredoc) for heredoc in made.heredocs]
         from stackctl.image.build.stage import destination
 
@@ -87,7 +82,7 @@ class Adding:
             )
         with ExitStack() as held:
             quick, source_of = await self._source(held)
-            fetched = [await self._fetched(url) for url in sources if url not in local]
+            fetched = [await self._fetched(url) for url in far]
             described = {
                 "wish": repr(wish),
                 "add": made.add,
@@ -95,16 +90,18 @@ class Adding:
                 "written": [
                     [w.name, w.content.decode("utf-8", "surrogateescape")] for w in written
                 ],
-                "fetched": [[p.name, _digest(p)] for p in fetched],
+                "fetched": [each.identity for each in fetched],
             }
+            # With --link the layer is the same whatever it lies on.
+            to_key = run.bare_key if made.link else run.key
 
             async def by_origin() -> str:
-                return run.key("copy", origin=quick, **described)
+                return to_key("link" if made.link else "copy", origin=quick, **described)
 
             async def by_content() -> str:
                 tree = await asyncio.to_thread(source_of, held)
                 found = await asyncio.to_thread(copying.fingerprint, tree, wish, run.build.digests)
-                return run.key("copy", content=found, **described)
+                return to_key("link" if made.link else "copy", content=found, **described)
 
             async def work(directory: Path) -> None:
                 tree = await asyncio.to_thread(source_of, held)
@@ -122,7 +119,7 @@ class Adding:
             return "", SourceOf(lambda _: build.context)
         match build.origin(run.stage, name, self._made):
             case FromContext(name=context):
-                reference = build.context_image(context)
+                reference = await build.context_image(context)
                 if not reference:
                     return "", SourceOf(lambda _: build.named_context(context))
                 state = await build.image_state(reference)
@@ -153,11 +150,22 @@ class Adding:
             content = self._text.heredoc(content)
         return Written(heredoc.name, content.encode())
 
-    async def _fetched(self, url: str) -> Path:
-        build = self._run.build
-        return await asyncio.to_thread(
-            _fetch, url, build.scratch(), self._made.checksum and self._text(self._made.checksum)
-        )
+    async def _fetched(self, url: str) -> Fetched:
+        build, made = self._run.build, self._made
+        checksum = self._text(made.checksum) if made.checksum else ""
+        scratch = build.scratch()
+        if not remote.is_git(url):
+            if checksum and not parse.CHECKSUM.fullmatch(checksum):
+                raise self._text.error(f"--checksum={checksum[:80]!r} is not sha256:DIGITS")
+            file = await asyncio.to_thread(remote.fetch, url, scratch, checksum)
+            return Fetched(file, (file.name, await asyncio.to_thread(_digest, file)))
+        wanted = remote.repository(url)
+        if checksum:
+            wanted = replace(wanted, commit=checksum)
+        git, place = await build.git(), scratch / f"git-{build.unique()}"
+        commit = await asyncio.to_thread(git.clone, wanted, place, keep=made.keep_git_dir)
+        found = contexts.inside(place, wanted.directory, url)
+        return Fetched(found, (wanted.url, commit, wanted.directory, made.keep_git_dir))
 
     # -- the work
 
@@ -167,10 +175,11 @@ class Adding:
         source: Source,
         wish: Wish,
         written: list[Written],
-        fetched: list[Path],
+        fetched: list[Fetched],
     ) -> None:
         upper_directory = directory / "upper"
-        with self._run.tree(upper_directory) as view, _opened(upper_directory, view) as upper:
+        below = Tree([upper_directory]) if self._made.link else self._run.tree(upper_directory)
+        with below as view, _opened(upper_directory, view) as upper:
             plain = wish
             if self._made.add and not self._made.from_ and self._made.unpack is not False:
                 plain = self._unpack_archives(directory, source, wish, upper)
@@ -182,8 +191,13 @@ class Adding:
                 place, name = upper.place_for(wish.destination, each.name, wish.into, owner)
                 mode = copying.changed_mode(0o644, wish.chmod or "644", is_directory=False)
                 upper.write(place, name, each.content, owner, mode, when or _now())
-            for file in fetched:
-                self._add_fetched(directory, file, wish, upper)
+            for far in fetched:
+                if far.path.is_dir():
+                    with Tree([far.path], plain=True) as tree:
+                        repository = Source(tree, "the repository")
+                        copying.perform(repository, replace(wish, sources=("/",)), upper)
+                else:
+                    self._add_fetched(directory, far.path, wish, upper)
 
     def _add_fetched(self, directory: Path, file: Path, wish: Wish, upper: Upper) -> None:
         with Tree([file.parent], plain=True) as tree:
@@ -205,7 +219,7 @@ class Adding:
             archives = [
                 each.node
                 for each in chosen
-                if each.node.is_file and _is_archive(source.tree, each.node)
+                if each.node.is_file and remote.is_archive(source.tree.open(each.node))
             ]
             if not archives:
                 rest.append(pattern)
@@ -254,60 +268,6 @@ def _opened(directory: Path, view: Tree) -> Iterator[Upper]:
         yield upper
     finally:
         upper.close()
-
-
-def _is_archive(tree: Tree, node: Node) -> bool:
-    fd = tree.open(node)
-    with os.fdopen(fd, "rb") as file:
-        head = file.read(512)
-        if len(head) < 6 or not (head[257:262] == b"ustar" or head.startswith(_MAGIC)):
-            return False
-        if head.startswith(_MAGIC[3]):
-            return True
-        file.seek(0)
-        try:
-            with tarfile.open(fileobj=file, mode="r:*"):
-                return True
-        except (tarfile.TarError, OSError, EOFError, ValueError):
-            return False
-
-
-def _fetch(url: str, scratch: Path, checksum: str) -> Path:
-    """A file of the network; its time is what the server says. Raises ImageError."""
-    name = posix_name(url)
-    place = scratch / hashlib.sha256(url.encode()).hexdigest()[:16]
-    place.mkdir(exist_ok=True)
-    target = place / name
-    total = hashlib.sha256()
-    try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer, target.open("wb") as file:
-            while piece := answer.read(1 << 20):
-                total.update(piece)
-                file.write(piece)
-            modified = answer.headers.get("Last-Modified")
-    except (OSError, ValueError) as error:
-        raise ImageError(
-            f"{url[:100]} cannot be fetched: {error}", hint="is the address right and reachable?"
-        ) from None
-    if checksum and checksum != f"sha256:{total.hexdigest()}":
-        raise ImageError(
-            f"{url[:100]} is sha256:{total.hexdigest()}, not the --checksum that was given"
-        )
-    if modified:
-        from email.utils import parsedate_to_datetime
-
-        with contextlib.suppress(ValueError, TypeError):
-            stamp = parsedate_to_datetime(modified).timestamp()
-            os.utime(target, (stamp, stamp))
-    return target
-
-
-def posix_name(url: str) -> str:
-    """The last part of the path; Raises ImageError when there is none."""
-    name = urllib.parse.unquote(urllib.parse.urlsplit(url).path).rpartition("/")[2]
-    if not name or name in (".", "..") or "\0" in name:
-        raise ImageError(f"{url[:100]} has no name for a file at its end")
-    return name
 
 
 def _digest(path: Path) -> str:

@@ -13,25 +13,27 @@ import os
 import platform as machine
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from stackctl.errors import ImageError, Place, UsageError
 from stackctl.image import base
-from stackctl.image.build import cache, graph
+from stackctl.image.build import cache, delivery, graph, remote
 from stackctl.image.build import instructions as ins
+from stackctl.image.build.agents import Agents
 from stackctl.image.build.contexts import Contexts, read_dockerfile
 from stackctl.image.build.copying import Digests, Source
 from stackctl.image.build.graph import FromContext, FromImage, FromNothing, FromStage, Origin
 from stackctl.image.build.parse import parse, trigger
 from stackctl.image.build.progress import Progress
-from stackctl.image.build.request import BaseImage, BuildRequest, Emit, Runner
+from stackctl.image.build.request import BuildRequest, Emit, Engine, Runner
+from stackctl.image.build.saved import Caches, Directory, InRegistry
 from stackctl.image.build.settings import DEFAULT_PATH, Settings
 from stackctl.image.build.stage import StageRun, State
 from stackctl.image.build.tree import Tree
+from stackctl.image.build.turns import Turns
 from stackctl.image.drivers import Overlay, Part
 from stackctl.image.host import HostImage
 from stackctl.image.reference import HOST
@@ -45,32 +47,35 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686"
 #: Cache entries that nobody used for this long go when an engine begins to build (seconds).
 _FORGOTTEN = 14 * 86400.0
 _IMAGE_SCHEME = "docker-image://"
+_LAYOUT_SCHEME = "oci-layout://"
+_SERVICE_SCHEME = "service:"
 #: What changes when the machine's programs do; a derived image's layers are made on them.
 _HOST_SIGNS = ("/var/lib/dpkg/status", "/var/lib/rpm", "/lib/apk/db/installed", "/usr/bin")
 
 
 class Builder:
-    """One an engine. `runner` carries out RUN, `base_image` finds or pulls what FROM names."""
+    """One an engine, which carries out RUN and finds or pulls what FROM names."""
 
     def __init__(
         self,
         paths: Paths,
         store: Store,
         host: HostImage,
-        runner: Runner,
-        base_image: BaseImage,
+        engine: Engine,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.paths = paths
         self.store = store
         self.host = host
-        self.runner = runner
-        self.base_image = base_image
+        self.engine = engine
         self.clock = clock
         self.home = paths.root / "build"
-        self.cache = cache.Cache(self.home / "cache", store, clock)
+        self.cache = cache.Cache(self.home / "cache", store)
         self.digests = Digests()
-        self.cache_locks: dict[str, asyncio.Lock] = {}
+        #: Equal steps of builds that run at once are done once; and mounts that are not shared.
+        self.steps = Turns()
+        self.mounts = Turns()
+        self._under_way: dict[str, asyncio.Task[Image]] = {}
 
     def sweep(self) -> None:
         """At start: what a killed build left behind. Blocking."""
@@ -80,6 +85,27 @@ class Builder:
 
     async def build(self, request: BuildRequest, emit: Emit) -> Image:
         """The image, named as the request says. Raises StackctlError."""
+        mark = _mark_of(request)
+        task = asyncio.create_task(self._build(request, emit))
+        self._under_way[mark] = task
+        try:
+            return await asyncio.shield(task)
+        finally:
+            if self._under_way.get(mark) is task:
+                del self._under_way[mark]
+            await _end([task])
+
+    async def build_base(self, request: BuildRequest, emit: Emit) -> Image:
+        """What another build is based on: the same build when it is under way already.
+
+        Otherwise it was made a moment ago, or nobody else asks for it: never without cache.
+        """
+        task = self._under_way.get(_mark_of(request))
+        if task is not None:
+            return await asyncio.shield(task)
+        return await self.build(replace(request, no_cache=False, no_cache_stages=()), emit)
+
+    async def _build(self, request: BuildRequest, emit: Emit) -> Image:
         work = self.home / "work" / secrets.token_hex(8)
         await asyncio.to_thread(work.mkdir, mode=0o700, parents=True)
         contexts = Contexts(work)
@@ -89,8 +115,13 @@ class Builder:
         finally:
             contexts.close()
             await asyncio.to_thread(remove_tree, work)
+            await asyncio.to_thread(remove_tree, self.secrets_of(work))
             with contextlib.suppress(OSError):
                 work.parent.rmdir()  # its absence tells the next engine that no build was killed
+
+    def secrets_of(self, work: Path) -> Path:
+        """On the run-time file system: secrets do not come near the disk."""
+        return self.paths.run / "build" / work.name
 
 
 class Build:
@@ -109,19 +140,27 @@ class Build:
         self.store = builder.store
         self.cache = builder.cache
         self.digests = builder.digests
-        self.runner = builder.runner
+        self.engine = builder.engine
+        self.runner: Runner = builder.engine.runner
+        self.steps, self.mounts = builder.steps, builder.mounts
+        self._emit = emit
+        self.agents = Agents(request.ssh)
         self._contexts = contexts
         self._work = work
         self.progress = Progress(emit, request.names[0] if request.names else "")
         self.platform = own_platform()
         self.arguments: dict[str, str] = dict(request.arguments)
         self.epoch = _epoch(self.arguments.get("SOURCE_DATE_EPOCH", ""))
-        self.imports = [_local(text, "src") for text in request.cache_from]
-        self._exports = [_local(text, "dest") for text in request.cache_to]
+        cache_to = list(request.cache_to)
+        if self.arguments.get("BUILDKIT_INLINE_CACHE") in ("1", "true"):
+            cache_to.append("type=inline")
+        self.caches = Caches(request.cache_from, cache_to, builder.engine.environment())
+        self.imports: list[Directory | InRegistry] = []
         self.used: set[str] = set()
         self._stages: dict[int, asyncio.Task[State]] = {}
         self._images: dict[str, asyncio.Task[State]] = {}
         self._host_mark = ""
+        self._rubbish: list[asyncio.Future[None]] = []
 
     async def run(self) -> Image:
         request = self.request
@@ -133,7 +172,20 @@ class Build:
                 )
         for name in request.names:
             parse_reference(name)
-        await asyncio.to_thread(self._read)
+        try:
+            if any(remote.is_git(x, context=True) for x in self._addresses()):
+                self._contexts.git = await self.git()
+            await asyncio.to_thread(self._read)
+            with contextlib.ExitStack() as held:
+                opened = self.caches.opened(self.progress.warn)
+                self.imports = await asyncio.to_thread(held.enter_context, opened)
+                return await self._run()
+        finally:
+            await self.agents.close()
+            await asyncio.gather(*self._rubbish, return_exceptions=True)
+
+    async def _run(self) -> Image:
+        request = self.request
         self.graph = graph.graph(
             self.file,
             target=request.target,
@@ -143,26 +195,46 @@ class Build:
         )
         for line, text in self.file.warnings:
             self.progress.warn(text, str(Place(self.file.file, line)))
+        if unused := graph.unused(self.file, self.arguments):
+            self.progress.warn(f"no ARG takes the build argument {', '.join(unused)}")
         try:
             tasks = [self._stage_task(index) for index in self.graph.needed]
             await _all(tasks)
             state = await self.stage(self.graph.target)
         finally:
             await _end([*self._stages.values(), *self._images.values()])
-        image = await asyncio.to_thread(self._publish, state)
-        for place in self._exports:
-            await asyncio.to_thread(self.cache.export, self.used, place)
+        image = await delivery.deliver(self, state)
+        entries = await asyncio.to_thread(self.cache.entries, self.used)
+        await asyncio.to_thread(
+            self.caches.save, entries, state.layers, self.store, self.progress.warn
+        )
         return image
+
+    def _addresses(self) -> list[str]:
+        return [self.request.context, *self.request.contexts.values()]
+
+    async def git(self) -> remote.Git:
+        """With the caller's tokens, and the agent that was given for RUN."""
+        agent = ""
+        if self.agents.has("default"):
+            agent = await self.agents.socket("default", self.secret_directory())
+        return remote.Git(self.request.secrets, agent)
 
     def _read(self) -> None:
         """Context and Dockerfile."""
         request = self.request
-        inside = not os.path.isabs(request.dockerfile) and request.text is None
+        context, text = request.context, request.text
+        if context.startswith(remote.HTTP) and not remote.is_git(context, context=True):
+            found = self._contexts.downloaded(context)
+            if not found.is_archive:
+                # As docker build has it: the address is that of a Dockerfile.
+                context, text = "", found.path.read_bytes() if text is None else text
+        inside = not os.path.isabs(request.dockerfile) and text is None
         self.context = self._contexts.source(
-            request.context, request.dockerfile if inside else "", title="the build context"
+            context, request.dockerfile if inside else "", title="the build context"
         )
-        if request.text is not None:
-            content, shown = request.text, request.dockerfile
+        if text is not None:
+            content, shown = text, request.dockerfile
         else:
             content, shown = read_dockerfile(self.context, request.dockerfile)
         self.lines = content.decode(errors="replace").splitlines()
@@ -184,15 +256,14 @@ class Build:
         return await StageRun(self, stage, state).run()
 
     async def _base(self, stage: ins.Stage) -> State:
-        origin = self.graph.bases[stage.index]
-        match origin:
+        match graph.base(self.file, stage.index, self.graph, frozenset(self.request.contexts)):
             case FromStage(index=index):
                 return await self.stage(index)
             case FromNothing():
                 config = {"WorkingDir": "/", "Env": [f"PATH={DEFAULT_PATH}"]}
                 return State(settings=Settings(config=config))
             case FromContext(name=name):
-                reference = self.context_image(name)
+                reference = await self.context_image(name)
                 if not reference:
                     raise ImageError(
                         f"the context {name!r} is a directory, and FROM needs an image",
@@ -225,7 +296,8 @@ class Build:
         return await asyncio.shield(self._images[reference])
 
     async def _load_image(self, reference: str) -> State:
-        image = await self._builder.base_image(reference, self.request.pull)
+        always = self.request.pull and not reference.startswith("sha256:")
+        image = await self.engine.base_image(reference, always)
         return await asyncio.to_thread(self._image_state, image)
 
     def _image_state(self, image: Image) -> State:
@@ -243,14 +315,14 @@ class Build:
                 host_mark=self._mark(),
                 created=image.created_at,
             )
-        document = self.store.config(image.id)
-        on_host = base.is_on_host(document)
+        found = self.store.config(image.id)
+        on_host = base.is_on_host(found)
         return State(
             settings=Settings(
-                config=dict(document.get("config") or {}), author=str(document.get("author") or "")
+                config=dict(found.get("config") or {}), author=str(found.get("author") or "")
             ),
             layers=list(self.store.layers(image.id)),
-            history=list(document.get("history") or ()),
+            history=list(found.get("history") or ()),
             on_host=on_host,
             host_mark=self._mark() if on_host else "",
             created=image.created_at,
@@ -302,30 +374,35 @@ class Build:
         empty.mkdir(exist_ok=True, mode=0o755)
         return empty
 
-    def context_image(self, name: str) -> str:
-        """The image that a named context is; "" for a directory."""
+    async def context_image(self, name: str) -> str:
+        """The image that a named context is, by reference or id; "" for files."""
         value = self.request.contexts[name]
-        return value.removeprefix(_IMAGE_SCHEME) if value.startswith(_IMAGE_SCHEME) else ""
+        if value.startswith(_IMAGE_SCHEME):
+            return value.removeprefix(_IMAGE_SCHEME)
+        if value.startswith(_LAYOUT_SCHEME):
+            return await asyncio.to_thread(self._contexts.layout, self.store, value)
+        if value.startswith(_SERVICE_SCHEME):
+            base = self.request.bases.get(value.removeprefix(_SERVICE_SCHEME))
+            if base is None:
+                raise ImageError(f"the context {name}={value[:80]} names nothing that is built")
+            return (await self._builder.build_base(base, lambda message: None)).id
+        return ""
 
     def named_context(self, name: str) -> Source:
-        value = self.request.contexts[name]
-        if "://" in value:
-            raise ImageError(
-                f"the context {name}={value[:80]} is of a kind that is not supported yet",
-                hint="give a directory, or docker-image://REFERENCE",
-            )
-        return self._contexts.source(value, title=f"the context {name!r}")
+        return self._contexts.source(self.request.contexts[name], title=f"the context {name!r}")
 
-    @contextlib.contextmanager
-    def work_directory(self) -> Iterator[Path]:
-        """For one step; gone after it."""
+    @contextlib.asynccontextmanager
+    async def work_directory(self) -> AsyncIterator[Path]:
+        """For one step, with an empty "upper"; it goes while the next one works."""
         place = self._work / secrets.token_hex(6)
         # Not searchable by others, but the container's root passes through its layers only.
         place.mkdir(mode=0o700)
+        (place / "upper").mkdir()
+        (place / "upper").chmod(0o755)
         try:
             yield place
         finally:
-            remove_tree(place)
+            self._rubbish.append(asyncio.ensure_future(asyncio.to_thread(remove_tree, place)))
 
     def scratch(self) -> Path:
         place = self._work / "fetched"
@@ -333,17 +410,13 @@ class Build:
         return place
 
     def secret_directory(self) -> Path:
-        """On the run-time file system: secrets do not come near the disk."""
-        place = self._builder.paths.run / "build" / self._work.name
+        place = self._builder.secrets_of(self._work)
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         return place
 
     @property
     def cache_mounts(self) -> Path:
         return self._builder.home / "mounts"
-
-    def cache_lock(self, name: str) -> asyncio.Lock:
-        return self._builder.cache_locks.setdefault(name, asyncio.Lock())
 
     def unique(self) -> str:
         return secrets.token_hex(8)
@@ -369,53 +442,14 @@ class Build:
             values[f"{side}OS"] = system
             values[f"{side}ARCH"] = architecture
             values[f"{side}VARIANT"] = ""
-        values["TARGETSTAGE"] = self.request.target or "default"
+        last = self.file.stages[-1].name
+        values["TARGETSTAGE"] = self.request.target or last or "default"
         return values
-
-    # -- the image
-
-    def _publish(self, state: State) -> Image:
-        config = dict(state.settings.config)
-        if self.request.labels:
-            config["Labels"] = {**(config.get("Labels") or {}), **self.request.labels}
-        system, _, architecture = self.platform.partition("/")
-        document: dict[str, Any] = {
-            "architecture": architecture,
-            "os": system,
-            "config": config,
-            "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in state.layers]},
-        }
-        if state.settings.author:
-            document["author"] = state.settings.author
-        if state.on_host:
-            document[base.KEY] = base.HOST
-        history = [{k: v for k, v in entry.items() if k != "created"} for entry in state.history]
-        # The same image built again is the same image: its time is that of the first build.
-        key = cache.key(kind="image", document=document, history=history, epoch=self.epoch)
-        known = None if self.request.no_cache else self.cache.find(key, self.imports)
-        if known is None:
-            known = self.cache.put(key, None, self.now())
-        self.used.add(key)
-        document["created"] = _stamp(known.created)
-        document["history"] = [
-            {**entry, "created": _stamp(entry.get("created"), known.created)}
-            for entry in state.history
-        ]
-        return self.store.put_image(document, state.layers, self.request.names)
 
 
 def own_platform() -> str:
     name = machine.machine()
     return f"linux/{_ARCHITECTURES.get(name, name)}"
-
-
-def _stamp(moment: object, otherwise: float = 0.0) -> str:
-    """RFC 3339; texts of a base's history stay as they are."""
-    if isinstance(moment, str):
-        return moment
-    seconds = moment if isinstance(moment, int | float) and moment else otherwise
-    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
-    return text.replace("+00:00", "Z").replace(".000000Z", "Z")
 
 
 def _epoch(text: str) -> int | None:
@@ -426,18 +460,8 @@ def _epoch(text: str) -> int | None:
     return int(text)
 
 
-def _local(text: str, key: str) -> Path:
-    """The directory of `type=local,src=DIR` (or dest=DIR). Raises UsageError."""
-    fields = dict(part.partition("=")[::2] for part in text.split(","))
-    if fields.get("type", "registry" if "=" not in text else "") != "local":
-        raise UsageError(
-            f"the cache {text[:80]!r} is of a kind that is not supported yet",
-            hint=f"use type=local,{key}=DIRECTORY",
-        )
-    place = fields.get(key) or fields.get("dest" if key == "src" else "src") or ""
-    if not os.path.isabs(place):
-        raise UsageError(f"the cache {text[:80]!r} has no {key}=DIRECTORY")
-    return Path(place)
+def _mark_of(request: BuildRequest) -> str:
+    return repr(request) + repr(sorted(request.secrets.items()))
 
 
 async def _all(tasks: list[asyncio.Task[State]]) -> None:
@@ -448,7 +472,7 @@ async def _all(tasks: list[asyncio.Task[State]]) -> None:
         await failed[0]
 
 
-async def _end(tasks: list[asyncio.Task[State]]) -> None:
+async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

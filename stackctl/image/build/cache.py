@@ -3,12 +3,8 @@
     ROOT/build/cache/<key>.json     {"layer": {...} | null, "created": seconds}
 
 A key is the digest of what goes into the step; an entry names the layer that came out
-(null: it changed nothing). It holds as long as the store has that layer. A directory
-for `--cache-to type=local` has the same entries, and the layers' blobs beside them:
-
-    DIR/entries/<key>.json    DIR/blobs/<64 hex>
-
-What comes from such a directory is checked: a blob has to have the digest that it is named by.
+(null: it changed nothing). It holds as long as the store has that layer. Caches that were
+saved elsewhere (see `saved`) are asked after this one; what they have is taken over.
 """
 
 from __future__ import annotations
@@ -19,13 +15,13 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from stackctl.errors import ImageError, NotFound, StackctlError
-from stackctl.image.content import Layer, hexadecimal
+from stackctl.image.content import Layer, digest
 from stackctl.image.store import Store
 
 
@@ -37,6 +33,15 @@ class Entry:
     created: float
 
 
+class Saved(Protocol):
+    """A cache that was saved elsewhere. Blocking."""
+
+    def entry(self, key: str) -> Entry | None: ...
+
+    def bring(self, layer: Layer, store: Store) -> None:
+        """The layer's blob into the store, its digest checked. Raises StackctlError, OSError."""
+
+
 def key(**parts: Any) -> str:
     """Everything that a step depends on, as one digest."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=list)
@@ -46,44 +51,32 @@ def key(**parts: Any) -> str:
 class Cache:
     """Blocking; thread-safe because every file is replaced as a whole."""
 
-    def __init__(self, home: Path, store: Store, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, home: Path, store: Store) -> None:
         self._home = home
         self._store = store
-        self._clock = clock
 
-    def find(self, key: str, places: Iterable[Path] = ()) -> Entry | None:
-        """Here, or in one of the imported directories `places`, from which it is taken over."""
+    def find(self, key: str, places: Iterable[Saved] = ()) -> Entry | None:
+        """Here, or in one of the saved caches `places`, from which it is taken over."""
         path = self._home / f"{key}.json"
-        entry = self._read(path)
+        entry = read_entry(path)
         if entry is not None and self._holds(entry):
             with contextlib.suppress(OSError):
                 os.utime(path)
             return entry
         for place in places:
-            entry = self._read(place / "entries" / f"{key}.json")
+            entry = place.entry(key)
             if entry is not None and self._take(entry, place):
-                self._write(self._home, key, entry)
+                write_entry(self._home, key, entry)
                 return entry
         return None
 
-    def put(self, key: str, layer: Layer | None, created: float | None = None) -> Entry:
-        entry = Entry(layer, self._clock() if created is None else created)
-        self._write(self._home, key, entry)
-        return entry
+    def put(self, key: str, entry: Entry) -> None:
+        write_entry(self._home, key, entry)
 
-    def export(self, keys: Iterable[str], place: Path) -> None:
-        """Copy these entries and their layers into a directory. Raises OSError."""
-        blobs = place / "blobs"
-        blobs.mkdir(parents=True, exist_ok=True)
-        for each in sorted(set(keys)):
-            entry = self._read(self._home / f"{each}.json")
-            if entry is None:
-                continue
-            if entry.layer is not None:
-                target = blobs / hexadecimal(entry.layer.digest)
-                if not target.exists():
-                    self._copy_blob(entry.layer.digest, target)
-            self._write(place / "entries", each, entry)
+    def entries(self, keys: Iterable[str]) -> dict[str, Entry]:
+        """Those of these keys that are known, in the order of the keys' digits."""
+        found = ((key, read_entry(self._home / f"{key}.json")) for key in sorted(set(keys)))
+        return {key: entry for key, entry in found if entry is not None}
 
     def prune(self, unused: float = 0.0) -> None:
         """Forget what was not used for so many seconds; the store's own collection takes the
@@ -97,7 +90,7 @@ class Cache:
         """Digests that entries refer to: blobs and diff ids."""
         found: set[str] = set()
         for path in self._home.glob("*.json"):
-            entry = self._read(path)
+            entry = read_entry(path)
             if entry is not None and entry.layer is not None:
                 found |= {entry.layer.digest, entry.layer.diff_id}
         return found
@@ -114,57 +107,57 @@ class Cache:
             return False
         return True
 
-    def _take(self, entry: Entry, place: Path) -> bool:
+    def _take(self, entry: Entry, place: Saved) -> bool:
         if self._holds(entry):
             return True
         assert entry.layer is not None
-        path = place / "blobs" / hexadecimal(entry.layer.digest)
         try:
-            with path.open("rb") as file:
-                self._store.put_blob(
-                    file, expected=entry.layer.digest, media_type=entry.layer.media_type
-                )
+            place.bring(entry.layer, self._store)
         except (OSError, StackctlError):
             return False  # damaged or incomplete: as good as not there
         return True
 
-    def _copy_blob(self, digest: str, target: Path) -> None:
-        new = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
-        with self._store.open_blob(digest) as source, new.open("wb") as file:
-            while os.sendfile(file.fileno(), source.fileno(), None, 1 << 26):
-                pass
-        new.rename(target)
 
-    def _read(self, path: Path) -> Entry | None:
-        try:
-            raw = json.loads(path.read_bytes())
-            layer = raw["layer"]
-            if layer is not None:
-                layer = Layer(
-                    digest=str(layer["digest"]),
-                    diff_id=str(layer["diff_id"]),
-                    size=int(layer["size"]),
-                    media_type=str(layer["media_type"]),
-                )
-                hexadecimal(layer.digest)
-                hexadecimal(layer.diff_id)
-            return Entry(layer, float(raw["created"]))
-        except (OSError, ValueError, KeyError, TypeError, ImageError):
-            return None
+def read_entry(path: Path) -> Entry | None:
+    try:
+        return decoded(json.loads(path.read_bytes()))
+    except (OSError, ValueError):
+        return None
 
-    def _write(self, home: Path, key: str, entry: Entry) -> None:
-        home.mkdir(parents=True, exist_ok=True)
-        layer = entry.layer and {
-            "digest": entry.layer.digest,
-            "diff_id": entry.layer.diff_id,
-            "size": entry.layer.size,
-            "media_type": entry.layer.media_type,
-        }
-        path = home / f"{key}.json"
-        new = path.with_name(f".{key}-{secrets.token_hex(4)}")
-        try:
-            new.write_text(json.dumps({"layer": layer, "created": entry.created}))
-            new.rename(path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                new.unlink()
+
+def decoded(raw: Any) -> Entry | None:
+    """An entry of a document; None for what is none."""
+    try:
+        layer = raw["layer"]
+        if layer is not None:
+            layer = Layer(
+                digest=digest(layer["digest"]),
+                diff_id=digest(layer["diff_id"]),
+                size=int(layer["size"]),
+                media_type=str(layer["media_type"]),
+            )
+        return Entry(layer, float(raw["created"]))
+    except (ValueError, KeyError, TypeError, ImageError):
+        return None
+
+
+def encoded(entry: Entry) -> dict[str, Any]:
+    layer = entry.layer and {
+        "digest": entry.layer.digest,
+        "diff_id": entry.layer.diff_id,
+        "size": entry.layer.size,
+        "media_type": entry.layer.media_type,
+    }
+    return {"layer": layer, "created": entry.created}
+
+
+def write_entry(home: Path, key: str, entry: Entry) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    path = home / f"{key}.json"
+    new = path.with_name(f".{key}-{secrets.token_hex(4)}")
+    try:
+        new.write_text(json.dumps(encoded(entry)))
+        new.rename(path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            new.unlink()

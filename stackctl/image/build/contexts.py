@@ -5,17 +5,27 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 from stackctl.errors import DockerfileError, ImageError, NotFound, Place
-from stackctl.image.build import ignore
+from stackctl.image import archive
+from stackctl.image.build import ignore, remote
 from stackctl.image.build.copying import Source
 from stackctl.image.build.tree import Tree
+from stackctl.image.store import Store
 from stackctl.image.unpack.process import Unpacking
 
 #: Nobody writes more than this by hand (bytes).
 _LARGEST_TEXT = 4 * 1024 * 1024
-_REMOTE = ("http://", "https://", "git://", "git@", "ssh://", "github.com/")
+_LAYOUT = "oci-layout://"
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    path: Path
+    is_archive: bool
 
 
 class Contexts:
@@ -23,6 +33,9 @@ class Contexts:
 
     def __init__(self, work: Path) -> None:
         self._work = work
+        self.git = remote.Git({})
+        self._downloaded: dict[str, Downloaded] = {}
+        self._guard = threading.Lock()
         self._open: dict[tuple[str, str], Source] = {}
         self._trees = contextlib.ExitStack()
 
@@ -32,10 +45,29 @@ class Contexts:
     def source(self, path: str, dockerfile: str = "", *, title: str) -> Source:
         """`dockerfile` (relative to the context) decides which ignore file counts."""
         key = (path, dockerfile)
-        if key not in self._open:
-            tree = self._trees.enter_context(Tree([self._directory(path)], plain=True))
-            self._open[key] = Source(tree, title, _ignore(tree, dockerfile))
-        return self._open[key]
+        with self._guard:
+            if key not in self._open:
+                tree = self._trees.enter_context(Tree([self._directory(path)], plain=True))
+                self._open[key] = Source(tree, title, _ignore(tree, dockerfile))
+            return self._open[key]
+
+    def downloaded(self, url: str) -> Downloaded:
+        """A file of the network, fetched once. Raises ImageError."""
+        if url not in self._downloaded:
+            file = remote.fetch(url, self._work, name="context")
+            fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+            self._downloaded[url] = Downloaded(file, remote.is_archive(fd))
+        return self._downloaded[url]
+
+    def layout(self, store: Store, value: str) -> str:
+        """The id of the image in an OCI layout: `oci-layout://DIRECTORY[:TAG|@DIGEST]`."""
+        place, _, digest = value.removeprefix(_LAYOUT).partition("@")
+        above, _, name = place.rpartition("/")
+        name, _, tag = name.partition(":")
+        directory = Path(f"{above}/{name}")
+        if not directory.is_dir():
+            raise NotFound(f"there is no OCI layout at {directory}")
+        return archive.image_of_layout(store, directory, tag=tag, digest=digest)
 
     def unpacked(self, fd: int, name: str) -> Path:
         """An archive's files in a directory of their own."""
@@ -51,11 +83,16 @@ class Contexts:
             empty = self._work / "empty"
             empty.mkdir(exist_ok=True)
             return empty
-        if path.startswith(_REMOTE):
-            raise ImageError(
-                f"a context cannot be fetched from {path[:80]} yet",
-                hint="clone or download it, and give the directory",
-            )
+        if remote.is_git(path, context=True):
+            wanted = remote.repository(path)
+            place = self._work / f"context-{len(self._open)}"
+            self.git.clone(wanted, place, keep=False)
+            return inside(place, wanted.directory, path)
+        if path.startswith(remote.HTTP):
+            found = self.downloaded(path)
+            if not found.is_archive:
+                raise ImageError(f"{path[:100]} is no archive", hint="a context is a directory")
+            path = str(found.path)
         try:
             status = Path(path).stat()
         except OSError as error:
@@ -69,6 +106,15 @@ class Contexts:
             return self.unpacked(fd, f"context-{len(self._open)}")
         finally:
             os.close(fd)
+
+
+def inside(place: Path, directory: str, shown: str) -> Path:
+    """A directory of a repository, which may have links in it. Raises NotFound."""
+    with Tree([place], plain=True) as tree:
+        node = tree.find(directory)
+        if node is None or not node.is_directory:
+            raise NotFound(f"there is no directory {directory[:60]!r} in {shown[:100]}")
+        return place / node.path
 
 
 def _ignore(tree: Tree, dockerfile: str) -> ignore.Ignore:

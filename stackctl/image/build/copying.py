@@ -98,11 +98,11 @@ def select(source: Source, pattern: str, *, parents: bool = False) -> list[Selec
     components = [part for part in pattern.split("/") if part not in ("", ".")]
     count = len([part for part in kept.split("/") if part not in ("", ".")])
     try:
-        found = list(_expand(source.tree, components))
+        found = list(_expand(source.tree, components, deep=parents))
     except PatternError as error:
         raise ImageError(f"COPY {pattern}: {error}") from None
     shown = [(names, node) for names, node in found if not _is_hidden(source, node)]
-    if not shown:
+    if not shown and not any(glob(part) for part in components):
         hint = (
             f"{source.title}'s .dockerignore leaves it out"
             if found
@@ -116,10 +116,29 @@ def select(source: Source, pattern: str, *, parents: bool = False) -> list[Selec
     return selected
 
 
-def _expand(tree: Tree, components: Sequence[str]) -> Iterator[tuple[list[str], Node]]:
-    """(names as matched, node with links followed) for all that match."""
+def _directories(tree: Tree, way: list[str]) -> Iterator[list[str]]:
+    """`way`, and all directories below it; links are not followed."""
+    yield way
+    top = tree.find("/".join(way))
+    if top is not None and top.is_directory:
+        for node in tree.walk(top):
+            if node.is_directory:
+                below = node.path[len(top.path) :].strip("/")
+                yield [*way, *below.split("/")]
+
+
+def _expand(
+    tree: Tree, components: Sequence[str], *, deep: bool
+) -> Iterator[tuple[list[str], Node]]:
+    """(names as matched, node with links followed) for all that match.
+
+    `deep`: a component ** stands for any number of directories, also none.
+    """
     ways: list[list[str]] = [[]]
     for component in components:
+        if deep and component == "**":
+            ways = [longer for way in ways for longer in _directories(tree, way)]
+            continue
         regex = glob(component)
         if regex is None:
             ways = [[*way, unescaped(component)] for way in ways]
@@ -220,8 +239,9 @@ def perform(source: Source, wish: Wish, upper: Upper) -> None:
             f"several files match, and {wish.destination} is no directory",
             hint=f"write it with a slash at its end: {wish.destination}/",
         )
+    copier = _Copier(source, wish, upper, exclude)
     for each in chosen:
-        _Copier(source, wish, upper, exclude).copy(each)
+        copier.copy(each)
 
 
 class _Copier:
@@ -231,6 +251,9 @@ class _Copier:
         self._upper = upper
         self._exclude = exclude
         self._new = wish.owner or Owner()
+        #: Where a file with several names was put first: the others become links to it.
+        self._first: dict[tuple[int, int], tuple[Node, str]] = {}
+        self._names: dict[tuple[str, str], tuple[int, int]] = {}
 
     def copy(self, each: Selected) -> None:
         wish, upper = self._wish, self._upper
@@ -274,6 +297,17 @@ class _Copier:
             self._upper.set_time(new, node.status)
 
     def _put(self, parent: Node, name: str, node: Node) -> None:
+        status = node.status
+        identity = (status.st_dev, status.st_ino)
+        shared = node.is_file and status.st_nlink > 1
+        first = self._first.get(identity) if shared else None
+        if first is not None and self._upper.link(parent, name, *first):
+            return
+        # A name that a later source takes over stands for the earlier file no more.
+        self._first.pop(self._names.pop((parent.path, name), (0, 0)), None)
+        if shared:
+            self._first[identity] = (parent, name)
+            self._names[(parent.path, name)] = identity
         self._upper.put(parent, name, self._source.tree, node, *self._attributes(node))
 
     def _attributes(self, node: Node) -> tuple[Owner, int]:

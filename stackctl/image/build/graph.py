@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from stackctl.errors import DockerfileError, Place
 from stackctl.image.build import instructions as ins
 from stackctl.image.build.expansion import WordError, expand
+from stackctl.image.build.settings import PROXIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,9 @@ class FromImage:
 class FromNothing:
     """FROM scratch."""
 
+
+#: Arguments that count without an ARG.
+_PREDEFINED = PROXIES | {"SOURCE_DATE_EPOCH"}
 
 Origin = FromStage | FromContext | FromImage | FromNothing
 
@@ -78,6 +82,29 @@ def graph(
             origins += [origin(file, index, n, instruction, contexts) for n in names(instruction)]
         ahead += [o.index for o in origins if isinstance(o, FromStage)]
     return Graph(target=last, needed=tuple(sorted(needed)), bases=bases, outer=outer)
+
+
+def base(file: ins.Dockerfile, index: int, found: Graph, contexts: frozenset[str]) -> Origin:
+    """What a stage begins with; also one that only an ONBUILD of an image turned out to need."""
+    if index in found.bases:
+        return found.bases[index]
+    begin = file.stages[index].begin
+    return _base(file, index, _expanded(file, begin, begin.image, found.outer), contexts)
+
+
+def unused(file: ins.Dockerfile, arguments: Mapping[str, str]) -> list[str]:
+    """Names of arguments that were given, and that no ARG takes and nobody knows."""
+    declared = {
+        name
+        for each in (*file.arguments, *(i for s in file.stages for i in s.instructions))
+        if isinstance(each, ins.Arg)
+        for name, _ in each.pairs
+    }
+    return sorted(
+        name
+        for name in arguments
+        if name not in declared | _PREDEFINED and not name.startswith("BUILDKIT_")
+    )
 
 
 def names(instruction: ins.Instruction) -> list[str]:

@@ -36,22 +36,28 @@ class RunMount:
     size: int = 0
 
 
-def resolve(flag: ins.MountFlag, working_dir: str, text: Expander) -> RunMount:
-    """Variables expanded, values checked. Raises DockerfileError."""
+def resolve(flag: ins.MountFlag, working_dir: str, text: Expander, number: int = 0) -> RunMount:
+    """Variables expanded, values checked; `number` counts a RUN's mounts.
+
+    Raises DockerfileError.
+    """
     values = {key: value if key == "from" else text(value) for key, value in flag.values}
     try:
-        return _typed(flag.type, values, working_dir)
+        return _typed(flag.type, values, working_dir, number)
     except FlagError as error:
         raise text.error(error.brief, error.hint) from None
 
 
-def _typed(kind: str, values: Mapping[str, str], working_dir: str) -> RunMount:
+def _typed(kind: str, values: Mapping[str, str], working_dir: str, number: int) -> RunMount:
     target = values.get("target", "")
     name = values.get("id", "")
     env = values.get("env", "")
     if kind == "secret":
         name = name or target.rpartition("/")[2]
         target = target or ("" if env else f"/run/secrets/{name}")
+    if kind == "ssh":
+        name = name or "default"
+        target = target or f"/run/buildkit/ssh_agent.{number}"
     if target:
         target = absolute(working_dir, target)
         if target == "/":

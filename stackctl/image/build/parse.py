@@ -19,6 +19,8 @@ from stackctl.image.build.lines import Line, heredoc_word, json_words, read
 
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _RESERVED = ("scratch", "context")
 _PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/([A-Za-z]+))?")
 
@@ -337,8 +339,10 @@ def _chmod(text: str) -> str:
 
 
 def _checksum(text: str) -> str:
-    if text and "$" not in text and not re.fullmatch(r"sha256:[0-9a-f]{64}", text):
-        raise Mistake("--checksum is sha256: and 64 lower-case hexadecimal digits")
+    if text and "$" not in text and not (CHECKSUM.fullmatch(text) or _COMMIT.fullmatch(text)):
+        raise Mistake(
+            "--checksum is sha256: and 64 lower-case hexadecimal digits, or a commit of Git"
+        )
     return text
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from stackctl.model.build import BuildRequest
-from stackctl.model.container import Mount
+from stackctl.model.container import Mount, Ulimit
 from stackctl.model.image import Image, Snapshot
 
 Message = dict[str, Any]
@@ -31,6 +31,8 @@ class RunJob:
     extra_hosts: tuple[tuple[str, str], ...]
     shm_size: int
     privileged: bool
+    ulimits: tuple[Ulimit, ...] = ()
+    hostname: str = ""
 
 
 class Runner(Protocol):
@@ -38,8 +40,18 @@ class Runner(Protocol):
         """The exit code. Cancelled, nothing of the process is left. Raises StackctlError."""
 
 
-#: (reference, ask the registry even when it is here) -> the image, which is in the store then
-#: or is the built-in one. Raises NotFound.
-BaseImage = Callable[[str, bool], Awaitable[Image]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """What the builder needs of the engine around it."""
 
-__all__ = ["BaseImage", "BuildRequest", "Emit", "Message", "Output", "RunJob", "Runner"]
+    runner: Runner
+    #: (reference or id, ask the registry even when it is here) -> the image, which is in the
+    #: store then or is the built-in one. Raises NotFound.
+    base_image: Callable[[str, bool], Awaitable[Image]]
+    #: An image by name to its registry. Raises StackctlError.
+    push: Callable[[str], Awaitable[object]]
+    #: That of the caller: credentials and proxies.
+    environment: Callable[[], Mapping[str, str]]
+
+
+__all__ = ["BuildRequest", "Emit", "Engine", "Message", "Output", "RunJob", "Runner"]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _SCRIPTS = "/dev/pipes"
 _CONTEXT_LINES = 2
+_HOSTNAME = "buildkitsandbox"
 
 
 class Running:
@@ -41,8 +42,12 @@ class Running:
         self._made = made
         self._text = text
         now = run.state.settings
-        self._mounts = [mounts.resolve(flag, now.working_dir, text) for flag in made.mounts]
+        self._mounts = [
+            mounts.resolve(flag, now.working_dir, text, number)
+            for number, flag in enumerate(made.mounts)
+        ]
         self._script: bytes | None = None
+        self._held: set[str] = set()
         self._check_rights()
         self._argv = self._command()
 
@@ -52,12 +57,6 @@ class Running:
         given = {n: v for n, v in now.arguments.items() if n not in now.environment}
         proxies = {n: v for n, v in run.build.arguments.items() if n in PROXIES}
         secret = self._secret_variables()
-        for mount in self._mounts:
-            if mount.type == "ssh":
-                raise self._text.error(
-                    "--mount=type=ssh is not supported yet",
-                    "give a key as a secret: --mount=type=secret,id=key",
-                )
         with ExitStack() as held:
             sources = [await self._source(m, held) for m in self._mounts]
 
@@ -79,10 +78,12 @@ class Running:
                     security=self._made.security,
                     privileged=request.privileged,
                     shm=request.shm_size,
+                    ulimits=[repr(limit) for limit in request.ulimits],
+                    hostname=self._hostname(),
                 )
 
             async def work(directory: Path) -> None:
-                env = {**proxies, **given, **now.environment, **secret}
+                env = {**proxies, **given, **now.environment, **secret, **self._agent_variable()}
                 await self._execute(directory, sources, tuple(f"{n}={v}" for n, v in env.items()))
 
             return await run.layered(self._vertex, [key], work)
@@ -106,6 +107,15 @@ class Running:
                 "RUN --network=host has to be allowed by who builds",
                 "--allow network.host, or --network host for all RUNs",
             )
+
+    def _hostname(self) -> str:
+        return self._run.build.arguments.get("BUILDKIT_SANDBOX_HOSTNAME") or _HOSTNAME
+
+    def _agent_variable(self) -> dict[str, str]:
+        """The first agent that is there is the one that ssh finds."""
+        has = self._run.build.agents.has
+        sockets = [m.target for m in self._mounts if m.type == "ssh" and has(m.id)]
+        return {"SSH_AUTH_SOCK": sockets[0]} if sockets else {}
 
     def _network(self) -> str:
         wanted = self._made.network
@@ -151,7 +161,7 @@ class Running:
             return build.context, wish
         match build.origin(run.stage, mount.from_, self._made):
             case FromContext(name=context):
-                reference = build.context_image(context)
+                reference = await build.context_image(context)
                 if not reference:
                     return await asyncio.to_thread(build.named_context, context), wish
                 state = await build.image_state(reference)
@@ -168,6 +178,10 @@ class Running:
         self, directory: Path, sources: list[tuple[Source | None, Wish]], held: AsyncExitStack
     ) -> list[Mount]:
         found: list[Mount] = []
+        # In one order everywhere: two steps that lock two caches each do not wait for each other.
+        for name in sorted({m.id for m in self._mounts if m.type == "cache" and _is_locked(m)}):
+            self._held.add(name)
+            await held.enter_async_context(self._run.build.mounts.turn(name))
         for number, (mount, (source, wish)) in enumerate(zip(self._mounts, sources, strict=True)):
             match mount.type:
                 case "tmpfs":
@@ -194,6 +208,9 @@ class Running:
                         held.callback(_remove_files, place)
                         file = mounts.secret_file(place, number, mount, content)
                         found.append(_bind(file, mount.target, True))
+                case "ssh":
+                    if socket := await self._agent(mount, number, held):
+                        found.append(_bind(socket, mount.target, False))
         if self._script is not None:
             file = directory / "script"
             file.write_bytes(self._script)
@@ -201,17 +218,34 @@ class Running:
             found.append(_bind(file, self._argv[0], True))
         return found
 
+    async def _agent(self, mount: RunMount, number: int, held: AsyncExitStack) -> Path | None:
+        """A socket of the container's own user that leads to the agent; None: not given."""
+        agents, home = self._run.build.agents, self._run.build.secret_directory()
+        if not agents.has(mount.id):
+            if mount.required:
+                raise self._text.error(
+                    f"the agent {mount.id!r} was not given", f"give it with --ssh {mount.id}"
+                )
+            return None
+        agent = await agents.socket(mount.id, home)
+        place = home / f"ssh-{id(self)}-{number}"
+        await held.enter_async_context(agents.serving(place, agent))
+        held.callback(place.unlink, missing_ok=True)
+        os.chown(place, mount.uid, mount.gid)
+        place.chmod(mount.mode)
+        return place
+
     async def _cache(
         self, mount: RunMount, source: Source | None, wish: Wish, held: AsyncExitStack
     ) -> Path:
         build = self._run.build
         unique = ""
         if mount.sharing != "shared":
-            lock = build.cache_lock(mount.id)
-            if mount.sharing == "private" and lock.locked():
+            if mount.sharing == "private" and build.mounts.busy(mount.id):
                 unique = build.unique()
-            else:
-                await held.enter_async_context(lock)
+            elif mount.id not in self._held:
+                self._held.add(mount.id)
+                await held.enter_async_context(build.mounts.turn(mount.id))
         place = mounts.cache_directory(build.cache_mounts, mount, unique)
         if source is not None and not any(place.iterdir()):
             await asyncio.to_thread(_copied, place, source, wish)
@@ -240,6 +274,8 @@ class Running:
                 extra_hosts=build.request.extra_hosts,
                 shm_size=build.request.shm_size,
                 privileged=build.request.privileged or self._made.security == "insecure",
+                ulimits=build.request.ulimits,
+                hostname=self._hostname(),
             )
             code = await build.runner.run(job, self._vertex.output)
         if code:
@@ -282,6 +318,10 @@ class Running:
             place=Place(build.file.file, made.first),
             details=(*shown, *([""] if shown else []), *excerpt),
         )
+
+
+def _is_locked(mount: RunMount) -> bool:
+    return mount.sharing == "locked"
 
 
 def _asked(mount: RunMount) -> bool:

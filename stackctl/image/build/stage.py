@@ -144,9 +144,14 @@ class StageRun:
     # -- layers
 
     def key(self, kind: str, **parts: Any) -> str:
-        return cache.key(
-            kind=kind, chain=self.state.chain, config=self.state.settings.config, **parts
+        """Of a step on the files and the config as they are now."""
+        return self.bare_key(
+            kind, chain=self.state.chain, config=self.state.settings.config, **parts
         )
+
+    def bare_key(self, kind: str, **parts: Any) -> str:
+        """Of a step that depends on nothing but `parts`."""
+        return cache.key(kind=kind, epoch=self.build.epoch, **parts)
 
     async def layered(
         self,
@@ -159,32 +164,43 @@ class StageRun:
         Keys are worked out one after the other: a later one costs more. `work` fills
         <directory>/upper.
         """
-        build, found, known = self.build, None, []
+        build, found = self.build, None
+        known: list[str] = []
         for each in keys:
             known.append(await each())
-            if not build.skips_cache(self.stage):
-                found = await asyncio.to_thread(build.cache.find, known[-1], build.imports)
+            found = await self._found(known[-1])
             if found is not None:
-                vertex.cached()
                 break
         if found is None:
-            while len(known) < len(keys):
-                known.append(await keys[len(known)]())
-            with build.work_directory() as directory:
-                (directory / "upper").mkdir()
-                (directory / "upper").chmod(0o755)
-                await work(directory)
-                layer = await asyncio.to_thread(self._commit, directory / "upper")
-            created = build.now()
-            for each_key in known:
-                found = await asyncio.to_thread(build.cache.put, each_key, layer, created)
+            # The last key is the same for all who would do the same work.
+            async with build.steps.turn(known[-1]):
+                found = await self._found(known[-1])
+                if found is None:
+                    found = await self._made(work)
+                    await asyncio.to_thread(build.cache.put, known[-1], found)
+                    build.used.add(known[-1])
+                else:
+                    vertex.cached()
         else:
-            for each_key in known[:-1]:
-                await asyncio.to_thread(build.cache.put, each_key, found.layer, found.created)
-        assert found is not None
+            vertex.cached()
+        for each_key in known[:-1]:
+            await asyncio.to_thread(build.cache.put, each_key, found)
         build.used.update(known)
         self.state.created = max(self.state.created, build.clamped(found.created))
         return found.layer
+
+    async def _found(self, key: str) -> cache.Entry | None:
+        """Without the cache, only what this build itself has made counts."""
+        build = self.build
+        if build.skips_cache(self.stage) and key not in build.used:
+            return None
+        return await asyncio.to_thread(build.cache.find, key, build.imports)
+
+    async def _made(self, work: Callable[[Path], Awaitable[None]]) -> cache.Entry:
+        async with self.build.work_directory() as directory:
+            await work(directory)
+            layer = await asyncio.to_thread(self._commit, directory / "upper")
+        return cache.Entry(layer, self.build.now())
 
     def _commit(self, upper: Path) -> Layer | None:
         if not any(upper.iterdir()):

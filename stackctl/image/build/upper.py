@@ -36,6 +36,8 @@ class Upper:
         self._root = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         #: Directories that are known to be in the upper one.
         self._made: set[str] = {""}
+        #: These as the view shows them since: what is made in them changes no node.
+        self._nodes: dict[str, Node] = {}
 
     def close(self) -> None:
         os.close(self._root)
@@ -113,6 +115,23 @@ class Upper:
         finally:
             os.close(above)
 
+    def link(self, parent: Node, name: str, other: Node, first: str) -> bool:
+        """`name` as a further name of the file `first` in `other`; whether that could be."""
+        source = self._open(other.path)
+        try:
+            if (self._view.child(self._present(other), first)) is None:
+                return False
+            above = self._room(parent, name)
+            try:
+                os.link(first, name, src_dir_fd=source, dst_dir_fd=above, follow_symlinks=False)
+            except FileNotFoundError:
+                return False  # what was just cleared away was that file
+            finally:
+                os.close(above)
+        finally:
+            os.close(source)
+        return True
+
     def write(
         self, parent: Node, name: str, content: bytes, owner: Owner, mode: int, mtime: float
     ) -> None:
@@ -168,8 +187,9 @@ class Upper:
         if existing is not None and existing.is_directory:
             raise IsADirectoryError(errno.EISDIR, "is a directory in the image", existing.path)
         above = self._open(parent.path)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=above)
+        if existing is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=above)
         return above
 
     def _create(self, above: int, name: str) -> int:
@@ -193,7 +213,12 @@ class Upper:
     def _present(self, directory: Node) -> Node:
         """The directory as it is once the upper one has it: the node may be older."""
         self._copy_up(directory)
-        return directory if directory.places[0][0] == 0 else self._again(directory.path)
+        if directory.places[0][0] == 0:
+            return directory
+        found = self._nodes.get(directory.path)
+        if found is None:
+            found = self._nodes[directory.path] = self._again(directory.path)
+        return found
 
     def _copy_up(self, directory: Node) -> None:
         """Make sure that `directory` exists in the upper one."""

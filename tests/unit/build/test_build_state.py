@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stackctl.errors import DockerfileError
-from stackctl.image.build import cache, graph
+from stackctl.image.build import cache, graph, saved
 from stackctl.image.build import instructions as ins
 from stackctl.image.build.graph import FromContext, FromImage, FromNothing, FromStage
 from stackctl.image.build.parse import parse
@@ -133,19 +133,20 @@ def test_paths_stay_below_the_root() -> None:
 
 def test_entries_hold_as_long_as_their_layer(tmp_path: Path) -> None:
     store = Store(Paths(tmp_path / "root", tmp_path / "run"))
-    kept = cache.Cache(tmp_path / "cache", store, clock=lambda: 7.0)
+    kept = cache.Cache(tmp_path / "cache", store)
     blob = store.put_blob(io.BytesIO(b"layer"))
     layer = Layer(digest=blob.digest, diff_id=blob.digest, size=blob.size)
     key = cache.key(a=1, b=["x"])
     assert key == cache.key(b=("x",), a=1) != cache.key(a=1, b=["y"])
     assert kept.find(key) is None
-    assert kept.put(key, layer).created == 7.0
+    kept.put(key, cache.Entry(layer, 7.0))
     assert kept.find(key) == cache.Entry(layer, 7.0)
     assert kept.layers() == {blob.digest}
-    kept.export([key, "0" * 64], tmp_path / "saved")
+    elsewhere = saved.Directory(tmp_path / "saved")
+    elsewhere.save(kept.entries([key, "0" * 64]), store)
     store.blobs.remove(blob.digest)
     assert kept.find(key) is None
-    assert kept.find(key, [tmp_path / "saved"]) == cache.Entry(layer, 7.0)
+    assert kept.find(key, [elsewhere]) == cache.Entry(layer, 7.0)
     (tmp_path / "cache" / f"{key}.json").write_text("{")
     assert kept.find(key) is None
     kept.prune()
@@ -154,5 +155,5 @@ def test_entries_hold_as_long_as_their_layer(tmp_path: Path) -> None:
 
 def test_steps_without_a_change_are_remembered_too(tmp_path: Path) -> None:
     kept = cache.Cache(tmp_path / "c", Store(Paths(tmp_path / "root", tmp_path / "run")))
-    kept.put("k", None, 3.0)
+    kept.put("k", cache.Entry(None, 3.0))
     assert kept.find("k") == cache.Entry(None, 3.0)

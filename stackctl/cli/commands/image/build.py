@@ -1,6 +1,8 @@
 """stackctl image build."""
 
+import json
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -9,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from stackctl.cli import building
-from stackctl.cli.invocation import invocation
+from stackctl.cli.invocation import Invocation, invocation
+from stackctl.cli.output.errors import print_warning
 from stackctl.cli.values import one_of
 from stackctl.errors import UsageError
 
@@ -21,7 +24,8 @@ def build(
     context: Annotated[
         str,
         typer.Argument(
-            metavar="PATH|-", help="The context: a directory or an archive; -: standard input."
+            metavar="PATH|URL|-",
+            help="The context: a directory, an archive, a Git repository; -: standard input.",
         ),
     ],
     tag: Annotated[
@@ -51,7 +55,12 @@ def build(
         Texts,
         typer.Option("--secret", metavar="id=ID,src=FILE", help="A secret for RUN; repeatable."),
     ] = None,
-    ssh: Annotated[Texts, typer.Option("--ssh", hidden=True, help="Not supported yet.")] = None,
+    ssh: Annotated[
+        Texts,
+        typer.Option(
+            "--ssh", metavar="default|ID[=PATH]", help="An agent or keys for RUN; repeatable."
+        ),
+    ] = None,
     add_host: Annotated[
         Texts, typer.Option("--add-host", metavar="NAME:IP", help="A name for RUN; repeatable.")
     ] = None,
@@ -67,15 +76,28 @@ def build(
     shm_size: Annotated[
         str, typer.Option("--shm-size", metavar="SIZE", help="Size of /dev/shm for RUN.")
     ] = "",
+    ulimit: Annotated[
+        Texts, typer.Option("--ulimit", metavar="NAME=SOFT", help="A limit for RUN; repeatable.")
+    ] = None,
     build_context: Annotated[
         Texts,
         typer.Option("--build-context", metavar="NAME=DIR", help="A further context; repeatable."),
     ] = None,
     cache_from: Annotated[
-        Texts, typer.Option("--cache-from", metavar="type=local,src=DIR", help="A saved cache.")
+        Texts,
+        typer.Option(
+            "--cache-from",
+            metavar="WHERE",
+            help="A saved cache: type=local,src=DIR, or an image's name; repeatable.",
+        ),
     ] = None,
     cache_to: Annotated[
-        Texts, typer.Option("--cache-to", metavar="type=local,dest=DIR", help="Save the cache.")
+        Texts,
+        typer.Option(
+            "--cache-to",
+            metavar="WHERE",
+            help="Save the cache: type=local,dest=DIR, type=registry,ref=NAME or type=inline.",
+        ),
     ] = None,
     progress: Annotated[
         str, typer.Option("--progress", metavar="HOW", help="Progress: auto, tty, plain, quiet.")
@@ -86,23 +108,30 @@ def build(
     iidfile: Annotated[
         str, typer.Option("--iidfile", metavar="FILE", help="Write the image's id to a file.")
     ] = "",
-    output: Annotated[
-        str, typer.Option("-o", "--output", hidden=True, help="Not supported yet.")
+    metadata_file: Annotated[
+        str,
+        typer.Option("--metadata-file", metavar="FILE", help="Write id, digest and names as JSON."),
     ] = "",
-    load: Annotated[bool, typer.Option("--load", hidden=True, help="Always so.")] = False,
+    output: Annotated[
+        Texts,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="WHERE",
+            help="Files into DIR, or type=local|tar|docker|oci|image,dest=PATH; repeatable.",
+        ),
+    ] = None,
+    push: Annotated[bool, typer.Option("--push", help="Push the image to its registry.")] = False,
+    load: Annotated[bool, typer.Option("--load", hidden=True, help="Into the store.")] = False,
+    attest: Annotated[Texts, typer.Option("--attest", hidden=True, help="Not made.")] = None,
+    provenance: Annotated[str, typer.Option("--provenance", hidden=True, help="Not made.")] = "",
+    sbom: Annotated[str, typer.Option("--sbom", hidden=True, help="Not made.")] = "",
     rm: Annotated[bool, typer.Option("--rm", hidden=True, help="Always so.")] = True,
 ) -> int:
     """Build an image from a Dockerfile."""
     run = invocation(ctx)
-    if ssh:
-        raise UsageError(
-            "--ssh is not supported yet", hint="give a key as a secret: --secret id=key,src=FILE"
-        )
-    if output and output not in ("type=docker", "type=image"):
-        raise UsageError(
-            "--output is not supported yet",
-            hint="the image goes to the engine's store; `stackctl image save` writes it to a file",
-        )
+    if attest or any(x not in ("", "false") for x in (provenance, sbom)):
+        print_warning(run.console, "images carry no attestations: none is made")
     for each in allow or ():
         one_of("--allow", each, ("security.insecure", "network.host"))
     if network not in ("default", "none", "host"):
@@ -124,23 +153,60 @@ def build(
         "network": network,
         "allow": allow or [],
         "shm_size": building.size(shm_size),
+        "ulimits": building.ulimits(ulimit or ()),
+        "ssh": building.agents(ssh or (), run.environment),
         "contexts": building.contexts(build_context or ()),
         "cache_from": building.caches(cache_from or ()),
         "cache_to": building.caches(cache_to or ()),
     }
-    with tempfile.TemporaryDirectory(prefix="stackctl-build-") as scratch:
-        wish |= _files(context, file, Path(scratch))
+    wanted = building.outputs(output or ())
+    if push or (load and wanted):
+        wanted.append({"type": "image", "push": push})
+    with tempfile.TemporaryDirectory(prefix="stackctl-build-") as directory:
+        scratch = Path(directory)
+        wish |= _files(context, file, scratch)
+        wish["outputs"] = [_to_file(out, scratch, number) for number, out in enumerate(wanted)]
         how = "quiet" if quiet else progress or run.progress
-        result = building.carry_out_build(run, {"builds": [wish]}, how)
+        body = {"builds": [wish], "environment": dict(run.environment)}
+        result = building.carry_out_build(run, body, how)
+        for made in sorted(scratch.glob("output-*")):
+            _to_standard_output(run, made)
     image = result["images"][0]
     if iidfile:
         Path(iidfile).write_text(image["id"])
+    if metadata_file:
+        Path(metadata_file).write_text(json.dumps(_metadata(image), indent=2) + "\n")
     if quiet:
         run.console.out(image["id"])
-    else:
+    elif not wanted or any(o["type"] == "image" or not o.get("dest") for o in wanted):
         names = ", ".join(image["names"])
         run.console.err(f"built {image['id'][:19]}{f' as {names}' if names else ''}")
     return 0
+
+
+def _to_file(out: dict[str, Any], scratch: Path, number: int) -> dict[str, Any]:
+    """What goes to standard output is written to a file first: the engine writes it."""
+    if out.get("dest") != "-":
+        return out
+    if sys.stdout.isatty():
+        raise UsageError("an archive is nothing for a terminal", hint="dest=FILE, or redirect it")
+    return {**out, "dest": str(scratch / f"output-{number}")}
+
+
+def _to_standard_output(run: Invocation, made: Path) -> None:
+    run.console.flush()
+    with made.open("rb") as source:
+        shutil.copyfileobj(source, sys.stdout.buffer, 1 << 20)
+    sys.stdout.buffer.flush()
+
+
+def _metadata(image: dict[str, Any]) -> dict[str, Any]:
+    """As buildx writes it."""
+    found = {
+        "containerimage.config.digest": image["id"],
+        "containerimage.digest": image["digest"],
+    }
+    return found | ({"image.name": ",".join(image["names"])} if image["names"] else {})
 
 
 def _files(context: str, file: str, scratch: Path) -> dict[str, Any]:
@@ -159,11 +225,13 @@ def _files(context: str, file: str, scratch: Path) -> dict[str, Any]:
         return found
     if not context:
         raise UsageError("the context is missing", hint="for the current directory: .")
-    is_remote = "://" in context or context.startswith("git@")
-    found["context"] = context if is_remote else building.absolute(context)
+    found["context"] = building.address(context)
+    is_remote = not found["context"].startswith("/")
     if file == "-":
         text = sys.stdin.buffer.read().decode("utf-8", "replace")
         found |= {"text": text, "dockerfile": "-"}
+    elif file and is_remote:
+        found["dockerfile"] = file
     elif file:
         given = building.absolute(file)
         below = os.path.relpath(given, found["context"])
