@@ -97,6 +97,8 @@ def select(source: Source, pattern: str, *, parents: bool = False) -> list[Selec
         pattern = f"{before}/{kept}"
     components = [part for part in pattern.split("/") if part not in ("", ".")]
     count = len([part for part in kept.split("/") if part not in ("", ".")])
+    # Where what is kept begins; ** is as long as it turns out to be.
+    begin = len(components) - count if "**" in components[len(components) - count :] else -count
     try:
         found = list(_expand(source.tree, components, deep=parents))
     except PatternError as error:
@@ -111,7 +113,7 @@ def select(source: Source, pattern: str, *, parents: bool = False) -> list[Selec
         raise ImageError(f"{pattern!r} is not in {source.title}", hint=hint)
     selected = []
     for names, node in shown:
-        base = _base(source.tree, names, count) if parents else ()
+        base = _base(source.tree, names, begin) if parents else ()
         selected.append(Selected(names[-1] if names else "", node, base))
     return selected
 
@@ -163,9 +165,12 @@ def _is_hidden(source: Source, node: Node) -> bool:
     return not (node.is_directory and any(True for _ in _entries(source, node, Ignore())))
 
 
-def _base(tree: Tree, names: Sequence[str], count: int) -> tuple[Node, ...]:
-    """With --parents: the directories above the source that are made as they are there."""
-    first = len(names) - count
+def _base(tree: Tree, names: Sequence[str], begin: int) -> tuple[Node, ...]:
+    """With --parents: the directories above the source that are made as they are there.
+
+    `begin` is the index of the first, or how many are left from there on (negative).
+    """
+    first = begin if begin >= 0 else len(names) + begin
     nodes = (tree.find("/".join(names[:n])) for n in range(first + 1, len(names)))
     return tuple(node for node in nodes if node is not None and node.is_directory)
 
