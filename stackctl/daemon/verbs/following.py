@@ -36,11 +36,14 @@ class Following:
         self._range: dict[str, Any] = {"since": since, "tail": tail, "until": until}
         self._queue: asyncio.Queue[Message | None] = asyncio.Queue(_BACKLOG)
         self._pumps: dict[str, asyncio.Task[None]] = {}
+        self._starts: dict[str, float] = {}
 
     def add(self, record: ContainerRecord) -> None:
         """Listen to it from now on; nothing happens when that is so already."""
         pump = self._pumps.get(record.id)
-        if pump is None or pump.done():
+        # One that has ended is listened to again only when it was started again.
+        if pump is None or (pump.done() and record.started_at != self._starts[record.id]):
+            self._starts[record.id] = record.started_at
             self._pumps[record.id] = asyncio.create_task(self._pump(record))
 
     async def put(self, message: Message) -> None:
