@@ -132,12 +132,14 @@ class Exchange:
         return bytes(parts)
 
     async def json(self) -> dict[str, Any]:
-        """The body as a JSON object; an empty body is an empty object. Raises UsageError."""
+        """The body as a JSON object; an empty body, or null, is an empty one. UsageError."""
         text = await self.body()
         try:
-            value = json.loads(text) if text.strip() else {}
+            value = json.loads(text) if text.strip() else None
         except (ValueError, RecursionError) as error:
             raise UsageError(f"the request is not JSON: {error}") from None
+        if value is None:
+            return {}
         if not isinstance(value, dict):
             raise UsageError("the request is not a JSON object")
         return value

@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import platform
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from stackctl.api.docker.call import Call, DockerError, Filters, moment
@@ -191,7 +191,7 @@ class ImageRoutes:
         try:
             await self._progress(call, messages)
         except NotFound as error:
-            raise DockerError(404, _denied(name, error)) from error
+            raise DockerError(404, _absent(name, error)) from error
         except StackctlError as error:
             raise registry_failed(error) from error
 
@@ -341,7 +341,10 @@ def credentials(call: Call) -> dict[str, str]:
     return {str(k): str(v) for k, v in raw.items() if v}
 
 
-def _denied(name: str, error: StackctlError) -> str:
+def _absent(name: str, error: StackctlError) -> str:
+    """What docker says of an image that a registry does not have, or does not show."""
+    if str(error).endswith("manifest unknown"):
+        return f"manifest for {name} not found: {error}"
     bare = name.rpartition(":")[0] or name
     return (
         f"pull access denied for {bare}, repository does not exist or may require "
@@ -386,6 +389,12 @@ def summary(named: NamedImage, containers: int) -> Message:
     }
 
 
+def _comment(document: Mapping[str, Any]) -> str:
+    """The image's own, else its youngest layer's, as docker has it."""
+    history = document.get("history") or [{}]
+    return str(document.get("comment") or history[-1].get("comment") or "")
+
+
 def inspected(named: NamedImage) -> Message:
     image, document = named.image, named.document
     config = image.config
@@ -419,7 +428,7 @@ def inspected(named: NamedImage) -> Message:
         "RepoTags": list(named.tags),
         "RepoDigests": list(named.digests),
         "Parent": "",
-        "Comment": "",
+        "Comment": _comment(document),
         "Created": timestamp(image.created_at),
         "DockerVersion": "",
         "Author": str(document.get("author") or ""),
