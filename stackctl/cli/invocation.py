@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +14,7 @@ from stackctl.cli.choice import Wished, chosen
 from stackctl.cli.connection import Client, Connect
 from stackctl.cli.output.console import Console
 from stackctl.cli.project import project_part
-from stackctl.errors import UsageError
+from stackctl.errors import StackFileError, UsageError
 from stackctl.state.endpoints import Endpoint, LocalEngine
 from stackctl.state.paths import Paths
 
@@ -76,6 +77,14 @@ class Invocation:
 
         return ReadOnly(client)
 
+    @cached_property
+    def stdin(self) -> str:
+        """Standard input to its end, of which there is one. Raises StackFileError."""
+        try:
+            return sys.stdin.read()
+        except UnicodeDecodeError:
+            raise StackFileError("standard input is not UTF-8 text") from None
+
     def connect(self, *, start: bool) -> Client:
         may_start = isinstance(self.endpoint, LocalEngine) and self.endpoint.may_start
         return self.session.connect(self.endpoint, start and may_start)
@@ -89,6 +98,7 @@ class Invocation:
             profiles=self.profiles,
             env_files=self.env_files,
             environment=self.environment,
+            stdin=lambda: self.stdin,
         )
         return {"project": part, **fields}
 

@@ -6,11 +6,11 @@ are relative to, and the caller's environment for interpolation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stackctl.errors import MachineError, UsageError
+from stackctl.errors import MachineError
 
 
 def project_part(
@@ -21,13 +21,12 @@ def project_part(
     profiles: Sequence[str],
     env_files: Sequence[str],
     environment: Mapping[str, str],
+    stdin: Callable[[], str],
 ) -> dict[str, Any]:
-    """The JSON object. Raises UsageError for `-f -`, MachineError when the directory is gone."""
-    if "-" in files:
-        raise UsageError(
-            "a stack file cannot be read from standard input yet",
-            hint="write it to a file and name it with -f",
-        )
+    """The JSON object; `stdin` gives the text of the file `-`.
+
+    Raises MachineError when the directory is gone.
+    """
     try:
         cwd = str(Path.cwd())
     except FileNotFoundError:
@@ -42,4 +41,5 @@ def project_part(
         "env_files": list(env_files),
         "environment": dict(environment),
         "cwd": cwd,
+        **({"stdin": stdin()} if "-" in files else {}),
     }

@@ -21,12 +21,9 @@ from stackctl.daemon.engine import Engine
 from stackctl.daemon.random_names import random_name
 from stackctl.errors import Conflict, NotFound, UsageError
 from stackctl.model.container import ContainerConfig, Mount, RestartMode, Status
-from stackctl.model.network import NetworkConfig
+from stackctl.model.network import DEFAULT_NETWORK, default_network
 from stackctl.model.record import ContainerRecord
 from stackctl.scheduler.ops import CreateNetwork, RemoveNetwork
-
-#: The network that a container joins when it names none (Docker's name for its own).
-DEFAULT_NETWORK = "bridge"
 
 
 class Creation:
@@ -34,7 +31,6 @@ class Creation:
         self._parts = parts
         self._containers = containers
         self._engine = engine
-        self._making_network = asyncio.Lock()
 
     async def create(
         self,
@@ -113,8 +109,7 @@ class Creation:
             return
         if name != DEFAULT_NETWORK:
             raise NotFound(f'network "{name}" does not exist')
-        async with self._making_network:
-            await self._engine.perform(CreateNetwork(network=default_network()))
+        await self._engine.perform(CreateNetwork(network=default_network()))
 
     async def prune_networks(self, wanted: Callable[[float, Mapping[str, str]], bool]) -> list[str]:
         """Removes networks that no container is in, but for the default one; their names."""
@@ -197,9 +192,3 @@ def tree_size(directory: Path) -> int:
                 seen.add((status.st_dev, status.st_ino))
                 total += status.st_blocks * 512
     return total
-
-
-def default_network() -> NetworkConfig:
-    return NetworkConfig(
-        name=DEFAULT_NETWORK, attachable=True, labels={"stackctl.network.default": "true"}
-    )

@@ -22,7 +22,7 @@ from stackctl.scheduler.recorded import render
 from stackctl.spec import paths, ports, profiles, volumes
 from stackctl.spec.hashes import config_hash, digest_of
 from stackctl.spec.mistakes import did_you_mean
-from stackctl.spec.model import Network, Service, Stack, Volume
+from stackctl.spec.model import DRIVER_OPTIONS, Network, Service, Stack, Volume
 from stackctl.spec.service import ServicePort, ServiceVolume
 
 ImageOf = Callable[[str], Image]
@@ -229,7 +229,7 @@ def _network(stack: Stack, key: str, network: Network) -> NetworkConfig:
     return NetworkConfig(
         name=network.name or key,
         driver=network.driver or "bridge",
-        driver_opts=dict(network.driver_opts),
+        driver_opts={k: v for k, v in network.driver_opts.items() if k in DRIVER_OPTIONS},
         internal=bool(network.internal),
         attachable=bool(network.attachable),
         enable_ipv4=network.enable_ipv4 is not False,

@@ -7,6 +7,7 @@ shown as the step's progress.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import assert_never
@@ -45,6 +46,7 @@ class Engine:
 
     def __init__(self, parts: Parts, containers: Containers, supervisor: Supervisor) -> None:
         self._parts = parts
+        self._making_network = asyncio.Lock()
         self._containers = containers
         self._supervisor = supervisor
         #: Given once the service has a builder: its code is not loaded before it is needed.
@@ -150,10 +152,12 @@ class Engine:
 
     async def _create_network(self, config: NetworkConfig) -> None:
         store = self._parts.registry.store
-        if store.network_by_name(config.name) is not None:
-            return
-        record = await self._parts.net.create_network(config, secrets.token_hex(32))
-        store.put_network(record)
+        # Several projects may want the engine's own network at once.
+        async with self._making_network:
+            if store.network_by_name(config.name) is not None:
+                return
+            record = await self._parts.net.create_network(config, secrets.token_hex(32))
+            store.put_network(record)
         self._parts.events.publish("network", "create", record.id, {"name": config.name})
 
     async def _remove_network(self, name: str) -> None:

@@ -107,10 +107,10 @@ class Projects:
 
         def read() -> Project:
             from stackctl.daemon.build_wishes import named
-            from stackctl.spec import loader, profiles
+            from stackctl.spec import loader
 
-            loaded = loader.load(request)
-            stack = named(profiles.enable(loaded.stack, activate))
+            loaded = loader.load(request, services=activate)
+            stack = named(loaded.stack)
             is_carried = carried.is_carried(body["project"])
             if is_carried:
                 stack = carried.filled(stack, request.source)

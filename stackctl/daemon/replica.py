@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from stackctl.daemon import image_defaults, service_files
@@ -28,8 +28,9 @@ from stackctl.model.container import (
     VolumeMount,
 )
 from stackctl.model.image import Image, ImageConfig
+from stackctl.model.network import DEFAULT_NETWORK
 from stackctl.spec import ports, volumes
-from stackctl.spec.model import Network, Service, Stack
+from stackctl.spec.model import Network, Service, Stack, Volume, is_tmpfs
 from stackctl.spec.process import Hook as ServiceHook
 from stackctl.spec.service import ServicePort, ServiceVolume
 
@@ -145,10 +146,8 @@ def mounts(
             volume=name_volume(target), target=target, anonymous=True
         )
     for spec in service.tmpfs:
-        tmpfs = volumes.parse_tmpfs(spec)
-        found[_target(tmpfs.target)] = TmpfsMount(
-            target=tmpfs.target, size=tmpfs.size, mode=tmpfs.mode, read_only=tmpfs.read_only
-        )
+        memory = volumes.parse_tmpfs(spec)
+        found[_target(memory.target)] = memory
     for bind in service_files.bound(stack, service):
         found[_target(bind.target)] = bind
     for mount in service.volumes:
@@ -187,6 +186,8 @@ def _mount(stack: Stack, mount: ServiceVolume, name_volume: NameVolume) -> Mount
             )
         case "volume":
             declared = stack.volumes.get(mount.source) if mount.source else None
+            if declared is not None and declared.driver_opts:
+                return _by_options(declared, mount)
             name = (declared.name if declared else None) or mount.source
             return VolumeMount(
                 volume=name or name_volume(mount.target),
@@ -196,6 +197,22 @@ def _mount(stack: Stack, mount: ServiceVolume, name_volume: NameVolume) -> Mount
                 anonymous=not name,
                 subpath=(mount.volume.subpath if mount.volume else None) or "",
             )
+
+
+def _by_options(volume: Volume, mount: ServiceVolume) -> Mount:
+    """What docker's "local" driver makes of a volume's options: memory, or a host directory."""
+    options = (volume.driver_opts.get("o") or "").split(",")
+    read_only = bool(mount.read_only) or "ro" in options
+    if is_tmpfs(volume):
+        memory = volumes.parse_tmpfs(f"{mount.target}:{','.join(options)}")
+        return replace(memory, read_only=read_only)
+    return BindMount(
+        source=volume.driver_opts["device"],
+        target=mount.target,
+        read_only=read_only,
+        create_host_path=False,
+        recursive="rbind" in options,
+    )
 
 
 def port_binding(port: ServicePort) -> PortBinding:
@@ -222,7 +239,14 @@ def _network_mode(stack: Stack, service: Service) -> str:
             f'a network of driver "{modes[0]}" cannot be joined beside others',
             hint="leave the other networks out",
         )
+    if joins_default_network(service):
+        return ""
     return service.network_mode or (modes[0] if modes else "")
+
+
+def joins_default_network(service: Service) -> bool:
+    """Whether it is on the engine's own network, where nobody answers to services' names."""
+    return service.network_mode in ("bridge", "default")
 
 
 def _attachments(
@@ -230,6 +254,8 @@ def _attachments(
 ) -> tuple[NetworkAttachment, ...]:
     """Memberships, highest priority first. One-offs do not answer to the service's name."""
     own_mac = service.mac_address or ""
+    if joins_default_network(service):
+        return (NetworkAttachment(network=DEFAULT_NETWORK, mac_address=own_mac),)
     by_priority = sorted(service.networks.items(), key=lambda item: -(item[1].priority or 0))
     found: list[NetworkAttachment] = []
     for key, membership in by_priority:

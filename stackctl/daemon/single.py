@@ -31,14 +31,12 @@ from stackctl.model.container import (
     VolumeMount,
 )
 from stackctl.model.image import Image
+from stackctl.model.network import DEFAULT_NETWORK
 from stackctl.runtime.rootfs import MASKED, READ_ONLY
 from stackctl.spec import ports as port_forms
 from stackctl.spec import volumes as volume_forms
 
 NameVolume = Callable[[str], str]
-
-#: The network that a container joins when it names none.
-DEFAULT_NETWORK = "bridge"
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _SECOND = 1_000_000_000
@@ -349,12 +347,9 @@ def _own_mounts(host: Wish, name_volume: NameVolume) -> Iterator[Mount]:
 
 def _tmpfs(spec: str) -> TmpfsMount:
     try:
-        parsed = volume_forms.parse_tmpfs(spec)
+        return volume_forms.parse_tmpfs(spec)
     except ValueError as error:
         raise UsageError(f"tmpfs: {error}") from None
-    return TmpfsMount(
-        target=parsed.target, size=parsed.size, mode=parsed.mode, read_only=parsed.read_only
-    )
 
 
 def _bind(spec: str, name_volume: NameVolume) -> Mount:

@@ -47,6 +47,11 @@ class TmpfsMount:
     size: int | None = None
     mode: int | None = None
     read_only: bool = False
+    #: Owner of its root, as the container numbers them; None: 0.
+    uid: int | None = None
+    gid: int | None = None
+    #: Whether programs in it can be run.
+    executable: bool = False
 
 
 Mount = BindMount | VolumeMount | TmpfsMount

@@ -34,6 +34,17 @@ class NetworkConfig:
     config_hash: str = ""
 
 
+#: The network that a container joins when it names none (Docker's name for its own).
+DEFAULT_NETWORK = "bridge"
+
+
+def default_network() -> NetworkConfig:
+    """The engine's own network: made when the first container joins it, nobody's project."""
+    return NetworkConfig(
+        name=DEFAULT_NETWORK, attachable=True, labels={"stackctl.network.default": "true"}
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeConfig:
     name: str

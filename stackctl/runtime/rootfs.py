@@ -370,11 +370,17 @@ def _tmpfs(mount: TmpfsMount) -> FileSystem:
     options: list[tuple[str, str | None]] = [("mode", f"{mount.mode or 0o1777:04o}")]
     if mount.size is not None:
         options.append(("size", str(mount.size)))
+    options += [
+        (name, str(owner))
+        for name, owner in (("uid", mount.uid), ("gid", mount.gid))
+        if owner is not None
+    ]
+    attributes = _NO & ~MOUNT_ATTR_NOEXEC if mount.executable else _NO
     return FileSystem(
         target=mount.target,
         fstype="tmpfs",
         options=tuple(options),
-        attributes=_NO | (MOUNT_ATTR_RDONLY if mount.read_only else 0),
+        attributes=attributes | (MOUNT_ATTR_RDONLY if mount.read_only else 0),
     )
 
 

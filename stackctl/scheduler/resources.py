@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 from stackctl.errors import Conflict, NotFound
 from stackctl.model.container import ContainerConfig
-from stackctl.model.network import NetworkConfig
+from stackctl.model.network import DEFAULT_NETWORK, NetworkConfig, default_network
 from stackctl.scheduler.desired import Desired, DesiredService, Observed
 from stackctl.scheduler.draft import Draft
 from stackctl.scheduler.ops import (
@@ -125,6 +125,8 @@ def networks(
     used = used_networks(configs)
     check_networks(found.desired, found.observed, used)
     steps: dict[str, int] = {}
+    if DEFAULT_NETWORK in used - found.observed.other_networks:
+        steps[DEFAULT_NETWORK] = draft.add(CreateNetwork(network=default_network()), "not found")
     for network in found.desired.networks:
         if network.name not in used:
             continue
@@ -144,6 +146,8 @@ def _recreate(draft: Draft, network: NetworkConfig, stops: set[int]) -> int:
 def check_networks(desired: Desired, observed: Observed, used: frozenset[str]) -> None:
     ours = {record.config.name for record in observed.networks}
     for name in desired.external_networks:
+        if name == DEFAULT_NETWORK:
+            continue  # made by whoever joins it first
         if name in used and name not in ours | observed.other_networks:
             raise missing_external("network", name)
     for network in desired.networks:

@@ -7,11 +7,20 @@ from __future__ import annotations
 
 import ipaddress
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
-from stackctl.spec import implied
+from stackctl.spec import implied, project
 from stackctl.spec.mistakes import Mistakes, did_you_mean
-from stackctl.spec.model import Config, Network, Secret, Service, StackFile, Volume
+from stackctl.spec.model import (
+    DRIVER_OPTIONS,
+    Config,
+    Network,
+    Secret,
+    Service,
+    StackFile,
+    Volume,
+    is_tmpfs,
+)
 from stackctl.spec.nodes import Mapping as MappingNode
 from stackctl.spec.nodes import Mark, Node, mark_at
 
@@ -23,13 +32,25 @@ class Checks:
     """All checks of one file.
 
     `root` is the tree that the models came from, `written` the whole one: a
-    name whose definition had a mistake counts as defined.
+    name whose definition had a mistake counts as defined. Of services that are
+    not `enabled` nothing is asked: they are variants of others, and templates
+    that others extend (None: all are).
     """
 
     def __init__(
-        self, file: StackFile, root: MappingNode, written: Node, mistakes: Mistakes
+        self,
+        file: StackFile,
+        root: MappingNode,
+        written: Node,
+        mistakes: Mistakes,
+        enabled: Collection[str] | None = None,
     ) -> None:
         self._file = file
+        self._services = {
+            name: service
+            for name, service in file.services.items()
+            if enabled is None or name in enabled
+        }
         self._root = root
         self._written = written
         self._mistakes = mistakes
@@ -37,16 +58,28 @@ class Checks:
     def run(self) -> None:
         if "version" in self._root.entries:
             self._mistakes.warn('"version" has no meaning any more', self._at("version", key=True))
+        name = self._file.name
+        if name and not project.is_name(name):
+            self._mistakes.warn(
+                f'the project is called "{project.normalized(name)}": {project.NAME_RULE}',
+                self._at("name"),
+            )
         for key, network in self._file.networks.items():
             self._external(("networks", key), network)
             self._pools(key, network)
+            self._driver_options(key, network)
         for key, volume in self._file.volumes.items():
             self._external(("volumes", key), volume)
+            if is_tmpfs(volume):
+                self._mistakes.warn(
+                    f'volume "{key}" is memory: each container that mounts it has its own',
+                    self._at("volumes", key, "driver_opts"),
+                )
         for key, secret in self._file.secrets.items():
             self._one_origin(("secrets", key), secret, ("file", "environment"))
         for key, config in self._file.configs.items():
             self._one_origin(("configs", key), config, ("file", "environment", "content"))
-        for name, service in self._file.services.items():
+        for name, service in self._services.items():
             self._service(name, service)
         self._container_names()
         self._circles()
@@ -93,6 +126,14 @@ class Checks:
                 if part.network_address not in subnet or part.broadcast_address not in subnet:
                     text = f"{field} {value} is not in the subnet {subnet}"
                     self._mistakes.add(text, self._at(*where, field))
+
+    def _driver_options(self, key: str, network: Network) -> None:
+        for option in network.driver_opts:
+            if option not in DRIVER_OPTIONS:
+                self._mistakes.warn(
+                    f'driver option "{option}" of network "{key}" has no effect',
+                    self._at("networks", key, "driver_opts", option, key=True),
+                )
 
     def _service(self, name: str, service: Service) -> None:
         if service.image is None and not self._has(name, "image", "build", "provider", "extends"):
@@ -381,7 +422,7 @@ class Checks:
 
     def _container_names(self) -> None:
         holders: dict[str, str] = {}
-        for name, service in self._file.services.items():
+        for name, service in self._services.items():
             fixed = service.container_name
             if fixed is None:
                 continue
@@ -404,9 +445,9 @@ class Checks:
             name: [
                 other
                 for other in {**service.depends_on, **implied.implied_dependencies(service)}
-                if other in self._file.services
+                if other in self._services
             ]
-            for name, service in self._file.services.items()
+            for name, service in self._services.items()
         }
         for circle in circles(graph):
             self._mistakes.add(

@@ -72,9 +72,17 @@ def service_data(service: Service) -> dict[str, Any]:
     # Empty is not absent: it clears what the image has.
     for key in _ALWAYS:
         data[key] = getattr(service, key)
+    if service.ulimits:
+        data["ulimits"] = {name: _limit(limit) for name, limit in written["ulimits"].items()}
     if service.environment:
         data["environment"] = dict(sorted(service.environment.items()))
     return dict(sorted(data.items()))
+
+
+def _limit(limit: dict[str, Any]) -> Any:
+    """One number where soft and hard are the same."""
+    same = limit.keys() == {"soft", "hard"} and limit["soft"] == limit["hard"]
+    return limit["soft"] if same else limit
 
 
 def _said(value: Any) -> Any:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from stackctl.spec import ports, volumes
 from stackctl.spec.mistakes import Mistakes
@@ -94,7 +95,9 @@ def _keyed(node: Node, mistakes: Mistakes) -> Node:
     for item in node.items:
         if not isinstance(item, Scalar) or item.value is None:
             mistakes.add(
-                f"an item is {kind(item)}", item.mark, hint="items of this list are KEY=VALUE"
+                f"an item is {kind(item)}",
+                item.mark,
+                hint="items of a list are KEY=VALUE; without dashes it is KEY: VALUE",
             )
             continue
         key, equals, value_text = as_text(item.value).partition("=")
@@ -223,10 +226,15 @@ def _mounts(node: Node, mistakes: Mistakes) -> Node:
             items.append(item)
             continue
         try:
-            items.append(_mapping(volumes.parse(item.value), item.mark))
+            mount = volumes.parse(item.value, partial(_no_effect, mistakes, item.mark))
+            items.append(_mapping(mount, item.mark))
         except ValueError as error:
             mistakes.add(str(error), item.mark, hint='a mount is written like "data:/data:ro"')
     return Sequence(items, node.mark, tag=node.tag)
+
+
+def _no_effect(mistakes: Mistakes, mark: Mark, reason: str) -> None:
+    mistakes.warn(f"{reason}: it has no effect", mark)
 
 
 def _mount_key(node: Node) -> str | None:

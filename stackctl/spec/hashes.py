@@ -37,7 +37,12 @@ def config_hash(stack: Stack, service: Service) -> str:
     attributes = {k: v for k, v in attributes.items() if not k.startswith("x-")}
     used = {
         "service": attributes,
-        "networks": {key: stack.networks[key].name for key in service.networks},
+        "networks": {
+            # With `config --no-consistency` one may be missing.
+            key: stack.networks[key].name
+            for key in service.networks
+            if key in stack.networks
+        },
         "volumes": {
             mount.source: stack.volumes[mount.source].name
             for mount in service.volumes

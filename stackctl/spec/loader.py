@@ -60,8 +60,10 @@ class _Project:
     variables: dict[str, str]
 
 
-def load(request: LoadRequest, *, services: Sequence[str] = ()) -> Loaded:
+def load(request: LoadRequest, *, services: Sequence[str] = (), consistent: bool = True) -> Loaded:
     """The project that `request` names, resolved; naming `services` activates their profiles.
+
+    Without `consistent` nobody asks whether what services name exists.
 
     Services of inactive profiles are in `stack.disabled`; that none of them is
     needed is checked where containers are wanted (profiles.check), so that a
@@ -72,10 +74,12 @@ def load(request: LoadRequest, *, services: Sequence[str] = ()) -> Loaded:
 
     mistakes = Mistakes()
     found, root, variables = _merged(request, mistakes)
+    active = project.active_profiles(request, variables)
     root = paths.rebase(root, shape.stack_shape(), found.directory, variables)
     validated = validate.validate(root, mistakes)
-    if validated is not None:
-        checks.Checks(*validated, root, mistakes).run()
+    if validated is not None and consistent:
+        enabled = profiles.enabled(validated[0].services, active, services)
+        checks.Checks(*validated, root, mistakes, enabled).run()
     mistakes.raise_any()
     assert validated is not None
     file, tree = validated
@@ -86,7 +90,7 @@ def load(request: LoadRequest, *, services: Sequence[str] = ()) -> Loaded:
             name=variables["COMPOSE_PROJECT_NAME"],
             directory=found.directory,
             files=found.files,
-            profiles=project.active_profiles(request, variables),
+            profiles=active,
             variables=variables,
             read_env_file=partial(read_env_file, request.source),
             read_file=partial(read_text, request.source),
@@ -94,7 +98,7 @@ def load(request: LoadRequest, *, services: Sequence[str] = ()) -> Loaded:
         mistakes,
     )
     stack = profiles.enable(stack, services)
-    for error in profiles.port_clashes(stack):
+    for error in profiles.port_clashes(stack) if consistent else ():
         mistakes.collect(error)
     mistakes.raise_any()
     warnings = tuple(Notice(text=w.brief, place=w.place) for w in mistakes.warnings)
@@ -138,7 +142,7 @@ def _merged(
     from stackctl.spec import documents, shape
 
     found = _find(request, mistakes)
-    read = _documents(request.source, found.files, mistakes)
+    read = _documents(found.files, request, mistakes)
     mistakes.raise_any()
     name = _name(request, found, [document.node for document in read])
     variables = {**found.variables, "COMPOSE_PROJECT_NAME": name}
@@ -169,7 +173,7 @@ def project_name(request: LoadRequest) -> str:
     found = _find(request, mistakes)
     if name := project.given_name(request, found.variables):
         return name
-    texts = [(path, read_text(request.source, path)) for path in found.files]
+    texts = [(path, _text(path, request)) for path in found.files]
     documents: list[Node] = []
     if any(_MAY_HAVE_NAME.search(text) for _, text in texts):
         documents = [d for path, text in texts for d in yaml.compose(text, path)]
@@ -211,14 +215,19 @@ def _with_env_files(
     return {**found, **environment}
 
 
-def _documents(source: Files, files: tuple[str, ...], mistakes: Mistakes) -> list[Document]:
+def _text(path: str, request: LoadRequest) -> str:
+    """Of a stack file that was named. Raises StackFileError."""
+    return request.stdin if path == project.STDIN else read_text(request.source, path)
+
+
+def _documents(files: tuple[str, ...], request: LoadRequest, mistakes: Mistakes) -> list[Document]:
     """All documents of all files, in the order in which they merge."""
     from stackctl.spec.documents import Document
 
     documents: list[Document] = []
     for path in files:
         try:
-            documents.extend(Document(path, n) for n in yaml.compose(read_text(source, path), path))
+            documents.extend(Document(path, n) for n in yaml.compose(_text(path, request), path))
         except StackFileError as error:
             mistakes.collect(error)
     return documents
@@ -243,11 +252,11 @@ def _file_name(node: Node, found: _Project) -> str:
         name = substitute(node.value, found.variables.get)
     except TemplateError as error:
         raise StackFileError(error.brief, place=where, hint=error.hint) from None
-    if not project.is_name(name):
+    if not project.normalized(name):
         raise StackFileError(
             f'"{name[:60]}" is no project name', place=where, hint=project.NAME_RULE
         )
-    return name
+    return project.normalized(name)
 
 
 def read_text(source: Files, path: str, limit: int = yaml.BUDGET.size) -> str:

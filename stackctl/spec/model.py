@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from stackctl.errors import Place
-from stackctl.spec import forms
+from stackctl.spec import forms, volumes
 from stackctl.spec.attributes import (
+    Approximated,
     Attributes,
     HostPath,
     Labels,
@@ -24,9 +25,6 @@ from stackctl.spec.attributes import (
 from stackctl.spec.nodes import Mapping, Path, mark_at
 from stackctl.spec.scalars import Address, Flag, Integer, Subnet
 from stackctl.spec.service import HealthCheck, Service
-
-#: Rules of a project's name, shared with stackctl.spec.project.
-ProjectName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 
 __all__ = [
     "HealthCheck",
@@ -76,7 +74,7 @@ class Ipam(Attributes):
         )
     )
     options: Annotated[
-        dict[str, str], forms.KEYED, Refused("the engine's pools have no options")
+        dict[str, str], forms.KEYED, Approximated("the engine's pools have no options")
     ] = Field(default_factory=dict, description="Options of that driver.")
 
 
@@ -94,13 +92,6 @@ DRIVER_OPTIONS = (
 )
 
 
-def _driver_options(value: dict[str, str]) -> dict[str, str]:
-    for name in value:
-        if name not in DRIVER_OPTIONS:
-            raise ValueError(f'"{name}" is not supported yet')
-    return value
-
-
 class Network(Attributes):
     """A network that services join."""
 
@@ -116,8 +107,9 @@ class Network(Attributes):
     attachable: Flag | None = Field(
         None, description="Accepted for other engines' sake; any container may join."
     )
-    driver_opts: Annotated[dict[str, str], forms.KEYED, AfterValidator(_driver_options)] = Field(
-        default_factory=dict, description=f"{', '.join(f'`{n}`' for n in DRIVER_OPTIONS)}."
+    driver_opts: Annotated[dict[str, str], forms.KEYED] = Field(
+        default_factory=dict,
+        description=f"{', '.join(f'`{n}`' for n in DRIVER_OPTIONS)}; others have no effect.",
     )
     enable_ipv4: Flag | None = Field(None, description="false: IPv6 only.")
     enable_ipv6: Flag | None = Field(
@@ -132,15 +124,25 @@ class Network(Attributes):
     labels: Labels = Field(default_factory=dict, description="Labels of the network.")
 
 
+def is_tmpfs(volume: Volume) -> bool:
+    """Whether a volume is memory, by its options for docker's "local" driver."""
+    return volume.driver_opts.get("type") == "tmpfs"
+
+
 def _volume_options(value: dict[str, str]) -> dict[str, str]:
-    """What docker's "local" driver mounts: only a directory of the host's."""
+    """What docker's "local" driver mounts: here, a directory of the host's or memory."""
     if not value:
         return value
     if unknown := sorted(value.keys() - {"type", "o", "device"}):
         raise ValueError(f'"{unknown[0]}" is no option of local volumes: type, o and device are')
     options = (value.get("o") or "").split(",")
+    if value.get("type") == "tmpfs":
+        volumes.parse_tmpfs(f"/:{value.get('o') or ''}")
+        return value
     if value.get("type", "none") != "none" or not {"bind", "rbind"}.intersection(options):
-        raise ValueError("only a directory is supported yet: {type: none, o: bind, device: PATH}")
+        raise ValueError(
+            "only a directory {type: none, o: bind, device: PATH} or {type: tmpfs} can be mounted"
+        )
     if not (value.get("device") or "").startswith(("/", ".", "~")):
         raise ValueError("device must be the path of a directory")
     return value
@@ -157,7 +159,8 @@ class Volume(Attributes):
         dict[str, str], forms.VOLUME_OPTIONS, AfterValidator(_volume_options)
     ] = Field(
         default_factory=dict,
-        description="`{type: none, o: bind, device: PATH}` makes a directory of the host's it.",
+        description="`{type: none, o: bind, device: PATH}` makes a directory of the host's it, "
+        "`{type: tmpfs, o: size=64m}` memory.",
     )
     external: Flag | None = Field(
         None, description="true: it exists already and is neither made nor removed."
@@ -259,8 +262,10 @@ class StackFile(Attributes):
     version: Annotated[Any, NoEffect("it has no meaning any more")] = Field(
         None, description="Of no meaning any more; accepted with a warning."
     )
-    name: ProjectName | None = Field(
-        None, description="The project's name: lower case letters, digits, `-` and `_`."
+    name: str | None = Field(
+        None,
+        description="The project's name: lower case letters, digits, `-` and `_`; others are left "
+        "out.",
     )
     services: dict[str, Service] = Field(default_factory=dict, description="The services, by name.")
     networks: Annotated[

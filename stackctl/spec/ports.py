@@ -2,7 +2,7 @@
 
     [[HOST_IP:][HOST_PORT[-END]]:]CONTAINER_PORT[-END][/PROTOCOL]
 
-An IPv6 host address stands in brackets. Ranges must be equally long, but many
+An IPv6 host address may stand in brackets. Ranges must be equally long, but many
 host ports for one container port mean "any free one of these".
 """
 
@@ -59,8 +59,6 @@ def _split(text: str) -> tuple[str, str, str]:
         case [published, target]:
             return "", published, target
         case [address, published, target]:
-            if ":" in address:
-                raise ValueError(f'an IPv6 address stands in brackets: "[{address}]"')
             return (host_address(address) if address else ""), published, target
         case _:
             raise ValueError(f'"{text}" is not a port')

@@ -8,7 +8,7 @@ disabled is an error, as is a host port that two enabled services publish.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from stackctl.errors import NotFound, Place, StackFileError, StackFileErrors
 from stackctl.spec import ports
@@ -33,6 +33,14 @@ def check_names(names: Iterable[str], services: Iterable[str]) -> None:
                 f'no service is called "{name}"',
                 hint=did_you_mean(name, known) or f"there are: {', '.join(known)}",
             )
+
+
+def enabled(
+    services: Mapping[str, Service], profiles: Sequence[str], named: Sequence[str] = ()
+) -> frozenset[str]:
+    """Names of the services that exist when these profiles are active and these are named."""
+    of_named = [p for name in named if name in services for p in services[name].profiles]
+    return frozenset(n for n, s in services.items() if is_enabled(s, [*profiles, *of_named]))
 
 
 def enable(stack: Stack, services: Sequence[str]) -> Stack:

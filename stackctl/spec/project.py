@@ -26,6 +26,8 @@ FILE_NAMES = (
     "docker-compose.yml",
     "docker-compose.yaml",
 )
+#: The file that is the caller's standard input.
+STDIN = "-"
 _PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
 
 
@@ -43,6 +45,8 @@ class LoadRequest:
     name: str | None = None
     profiles: tuple[str, ...] = ()
     env_files: tuple[str, ...] = ()
+    #: The text of the file that is called "-": the caller's standard input.
+    stdin: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     #: Where they are read.
     source: Files = DISK
@@ -58,6 +62,7 @@ class LoadRequest:
             env_files=tuple(raw.get("env_files") or ()),
             environment=dict(raw.get("environment") or {}),
             cwd=str(raw.get("cwd") or "/"),
+            stdin=str(raw.get("stdin") or ""),
             source=source,
         )
 
@@ -98,7 +103,9 @@ def stack_files(request: LoadRequest, variables: Mapping[str, str]) -> tuple[str
     Raises NotFound when there is none.
     """
     if request.files:
-        return tuple(_absolute(request.cwd, name) for name in request.files)
+        return tuple(
+            name if name == STDIN else _absolute(request.cwd, name) for name in request.files
+        )
     if named := setting(variables, "FILE"):
         separator = setting(variables, "PATH_SEPARATOR") or os.pathsep
         names = [name for name in named.split(separator) if name]
@@ -128,7 +135,9 @@ def _override(path: Path, source: Files) -> tuple[str, ...]:
 
 def project_dir(request: LoadRequest, files: tuple[str, ...]) -> str:
     """Absolute: --project-directory, else the first file's directory."""
-    return request.base if request.project_dir else str(Path(files[0]).parent)
+    if request.project_dir or files[0] == STDIN:
+        return request.base
+    return str(Path(files[0]).parent)
 
 
 def active_profiles(request: LoadRequest, variables: Mapping[str, str]) -> tuple[str, ...]:
@@ -152,10 +161,14 @@ def given_name(request: LoadRequest, variables: Mapping[str, str]) -> str:
 NAME_RULE = "lower case letters, digits, - and _ make one, starting with a letter or a digit"
 
 
+def normalized(text: str) -> str:
+    """What of a text can be a project's name, in lower case; maybe nothing."""
+    return re.sub(r"[^a-z0-9_-]", "", text.lower()).lstrip("_-")
+
+
 def directory_name(directory: str) -> str:
     """A project name made of the directory's. Raises StackFileError when nothing is left of it."""
-    base = Path(directory).name.lower()
-    name = re.sub(r"[^a-z0-9_-]", "", base).lstrip("_-")
+    name = normalized(Path(directory).name)
     if not name:
         raise StackFileError(
             f'the directory "{directory}" gives no project name',

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from stackctl.errors import StackFileError
+from stackctl.spec.build import Build
 from stackctl.spec.implied import implied_dependencies
 from stackctl.spec.mistakes import Mistakes
 from stackctl.spec.model import (
@@ -27,7 +28,7 @@ from stackctl.spec.model import (
 from stackctl.spec.nodes import Mapping, mark_at
 from stackctl.spec.paths import absolute
 from stackctl.spec.profiles import is_enabled
-from stackctl.spec.service import EnvFile, ServiceNetwork
+from stackctl.spec.service import EnvFile, ServiceFile, ServiceNetwork
 
 _Resource = TypeVar("_Resource", Network, Volume, Secret, Config)
 _DEFAULT_MEMBERSHIP = ServiceNetwork.model_validate({})
@@ -114,10 +115,29 @@ class _Resolver:
                 self._security_option(name, i, option)
                 for i, option in enumerate(service.security_opt)
             ]
+        if service.build is not None:
+            update["build"] = self._build(service.build)
+        if any(secret.target is None for secret in service.secrets):
+            update["secrets"] = [_in_its_place(secret) for secret in service.secrets]
         environment = self._environment(name, service)
         if environment != service.environment:
             update["environment"] = environment
         return service.model_copy(update=update) if update else service
+
+    def _build(self, build: Build) -> Build:
+        """With what compose takes for granted, and the values of arguments that are only named."""
+        variables = self._around.variables
+        update: dict[str, Any] = {
+            "context": build.context or self._around.directory,
+            "args": {
+                key: variables.get(key) if value is None else value
+                for key, value in build.args.items()
+                if value is not None or key in variables
+            },
+        }
+        if build.dockerfile is None and build.dockerfile_inline is None:
+            update["dockerfile"] = "Dockerfile"
+        return build.model_copy(update=update)
 
     def contents(
         self, file: StackFile, services: dict[str, Service], enabled: dict[str, Service]
@@ -204,3 +224,10 @@ class _Resolver:
                 hint="create it, or say required: false",
             )
         return found or {}
+
+
+def _in_its_place(secret: ServiceFile) -> ServiceFile:
+    """A secret is a file of its name below /run/secrets unless something else is said."""
+    if secret.target is not None:
+        return secret
+    return secret.model_copy(update={"target": f"/run/secrets/{secret.source}"})

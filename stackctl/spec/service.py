@@ -76,7 +76,7 @@ _WINDOWS = Refused("it exists for Windows only")
 
 Restart = Annotated[str, Field(pattern=r"^(no|always|unless-stopped|on-failure(:[0-9]{1,9})?)$")]
 ContainerName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}$")]
-NetworkMode = Annotated[str, Field(pattern=r"^(none|host|service:.+|container:.+)$")]
+NetworkMode = Annotated[str, Field(pattern=r"^(none|host|bridge|default|service:.+|container:.+)$")]
 _OTHERS = "service:.+|container:.+"
 IpcMode = Annotated[str, Field(pattern=rf"^(private|shareable|host|none|{_OTHERS})$")]
 PidMode = Annotated[str, Field(pattern=rf"^(private|host|{_OTHERS})$")]
@@ -175,7 +175,8 @@ class Service(Attributes):
     )
     network_mode: NetworkMode | None = Field(
         None,
-        description="`none` (only a loopback) or `host` (the machine's own network).",
+        description="`none` (only a loopback), `host` (the machine's own network), `bridge` (the "
+        "engine's own network, without names) or `service:NAME`.",
     )
     depends_on: Annotated[dict[str, ServiceDependency], forms.DEPENDENCIES] = Field(
         default_factory=dict,

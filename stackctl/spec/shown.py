@@ -26,6 +26,8 @@ class Wish:
     #: With absolute paths, environment files read, defaults filled in.
     resolve: bool = True
     absolute_paths: bool = True
+    #: Names of what does not exist are mistakes.
+    consistent: bool = True
     #: Also which variables there are.
     variables: bool = False
     #: Only what the engine makes of each attribute; mistakes are no reason to stop.
@@ -40,6 +42,7 @@ class Wish:
             interpolate=not body.get("no_interpolate"),
             resolve=not body.get("no_normalize") and not body.get("no_env_resolution"),
             absolute_paths=not body.get("no_path_resolution"),
+            consistent=not body.get("no_consistency"),
             variables=bool(body.get("variables")),
             coverage=bool(body.get("coverage")),
         )
@@ -64,8 +67,8 @@ def described(request: LoadRequest, wish: Wish) -> tuple[dict[str, Any], tuple[N
             request, interpolate=wish.interpolate, absolute_paths=wish.absolute_paths
         )
         return _of_tree(root, wish), ()
-    loaded = loader.load(request)
-    facts = shown(loaded.stack, wish.format, wish.services)
+    loaded = loader.load(request, services=wish.services, consistent=wish.consistent)
+    facts = shown(loaded.stack, wish.format, wish.services, consistent=wish.consistent)
     facts["environment"] = dict(sorted(loaded.variables.items()))
     return facts, loaded.warnings
 
@@ -82,7 +85,9 @@ def _of_tree(root: Node, wish: Wish) -> dict[str, Any]:
     return {"text": yaml_or_json(data, wish.format), "services": names}
 
 
-def shown(stack: Stack, format: str, services: Sequence[str] = ()) -> dict[str, Any]:
+def shown(
+    stack: Stack, format: str, services: Sequence[str] = (), *, consistent: bool = True
+) -> dict[str, Any]:
     """`text` (yaml or json) and the names of each kind, in the file's order.
 
     Of `services` with what they depend on, of all when none is named. Raises
@@ -92,7 +97,8 @@ def shown(stack: Stack, format: str, services: Sequence[str] = ()) -> dict[str, 
     stack = profiles.enable(stack, services)
     if services:
         stack = _only(stack, services)
-    profiles.check(stack)
+    if consistent:
+        profiles.check(stack)
     every = {**stack.services, **stack.disabled}
     return {
         "name": stack.name,

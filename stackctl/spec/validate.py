@@ -125,8 +125,6 @@ def _known_keys(node: Node, shape: Shape, path: str, mistakes: Mistakes) -> Node
             entries = {}
             for key, entry in node.entries.items():
                 if shape.values.fields is not None:
-                    if path == "services" and key.startswith("x-"):
-                        continue
                     _check_name(key, entry.key_mark, path, mistakes)
                 below = _known_keys(entry.node, shape.values, f"{path}.{key}", mistakes)
                 entries[key] = Entry(entry.key_mark, below)
@@ -263,6 +261,10 @@ def _either(choices: list[str]) -> str:
 
 
 def _quote_hint(node: Node | None, wanted: str) -> str:
+    text = node.value if isinstance(node, Scalar) else None
+    if wanted == "a mapping" and isinstance(text, str) and re.match(r"[\w-]+:\S", text):
+        key, _, value = text.partition(":")
+        return f'a colon is followed by a space: "{key}: {value[:40]}"'
     if wanted == "text" and isinstance(node, Scalar) and node.value is not None:
         shown = str(node.value).lower() if isinstance(node.value, bool) else str(node.value)
         return f'write it in quotes: "{shown}"'
@@ -274,7 +276,7 @@ _PATTERN_HINTS = {
     "restart": "no, always, unless-stopped, on-failure or on-failure:5",
     "container_name": "letters, digits, - _ and ., starting with a letter or digit",
     "hostname": "letters, digits, - and ., at most 64 characters",
-    "network_mode": "none, host or service:NAME",
+    "network_mode": "none, host, bridge or service:NAME",
     "uid": 'a number in quotes, such as "1000"',
     "gid": 'a number in quotes, such as "1000"',
     "ipc": "private, shareable, host, none or service:NAME",

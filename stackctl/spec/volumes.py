@@ -1,25 +1,39 @@
 """The short form of a mount -> its long form: [SOURCE:]TARGET[:OPTION,...].
 
 A source that starts with `.`, `/` or `~` is a host path, any other a volume's
-name. Unknown options are an error: silence would hide a read-write mount that
-was meant to be read-only.
+name. Options of other engines are told and left out (compose leaves them out in
+silence), but for those that look like `ro`.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from stackctl.model.container import TmpfsMount
 from stackctl.spec import units
 
 PROPAGATIONS = ("rprivate", "private", "rshared", "shared", "rslave", "slave")
 
 
-def parse(spec: str) -> dict[str, Any]:
-    """The long form as plain values. Raises ValueError."""
+_DRIVE = re.compile(r"[a-zA-Z]:\\")
+
+
+def _refuse(reason: str) -> None:
+    raise ValueError(reason)
+
+
+def parse(spec: str, odd: Callable[[str], None] = _refuse) -> dict[str, Any]:
+    """The long form as plain values; `odd` is told of each option that can have no effect.
+
+    Raises ValueError.
+    """
     if not spec:
         raise ValueError("the mount is empty")
+    if _DRIVE.match(spec):
+        raise ValueError(f'"{spec}" begins with a drive of Windows: name a path of this machine')
     parts = spec.split(":")
     if "" in parts:
         raise ValueError(f'"{spec}" has an empty part between its colons')
@@ -29,7 +43,7 @@ def parse(spec: str) -> dict[str, Any]:
     if not target.startswith("/"):
         raise ValueError(f'"{target}" is not an absolute path in the container')
     if len(parts) == 1:
-        return {"type": "volume", "target": spec}
+        return {"type": "volume", "target": spec, "volume": {}}
     mount: dict[str, Any] = {"source": parts[0], "target": target}
     is_bind = is_host_path(parts[0])
     mount["type"] = "bind" if is_bind else "volume"
@@ -49,51 +63,48 @@ def parse(spec: str) -> dict[str, Any]:
                 mount["consistency"] = option
             case _ if option in PROPAGATIONS:
                 bind["propagation"] = option
+            case _ if option.lower().startswith(("ro", "read")):
+                # Left out it would be writable, which is not what was meant.
+                raise ValueError(f'"{option}" is not a mount option: ro makes it read-only')
             case _:
-                raise ValueError(f'"{option}" is not a mount option such as ro, rw or nocopy')
-    if is_bind:
-        mount["bind"] = bind
-        if volume:
-            raise ValueError("nocopy is for named volumes, not for host paths")
-    elif "propagation" in bind:
-        raise ValueError(f"{bind['propagation']} is for host paths, not for named volumes")
-    if volume:
-        mount["volume"] = volume
-    return mount
+                odd(f'"{option}" is not a mount option such as ro, rw or nocopy')
+    if is_bind and volume:
+        odd("nocopy is for named volumes, not for host paths")
+    elif not is_bind and "propagation" in bind:
+        odd(f"{bind['propagation']} is for host paths, not for named volumes")
+    return {**mount, **({"bind": bind} if is_bind else {"volume": volume})}
 
 
-@dataclass(frozen=True, slots=True)
-class Tmpfs:
-    """A memory-backed directory; sizes in bytes."""
-
-    target: str
-    size: int | None = None
-    mode: int | None = None
-    read_only: bool = False
+#: What every tmpfs of a container has anyway, or what changes nothing of what is in it.
+_TMPFS_ANYWAY = ("nosuid", "nodev", "async", "noatime", "nodiratime", "relatime", "strictatime")
 
 
-def parse_tmpfs(spec: str) -> Tmpfs:
-    """TARGET[:size=64m,mode=1777,ro]. Raises ValueError."""
+def parse_tmpfs(spec: str) -> TmpfsMount:
+    """TARGET[:size=64m,mode=1777,uid=1000,gid=1000,ro,exec]. Raises ValueError."""
     target, _, options = spec.partition(":")
     if not target.startswith("/"):
         raise ValueError(f'"{target}" is not an absolute path in the container')
-    size: int | None = None
-    mode: int | None = None
-    read_only = False
+    found = TmpfsMount(target=target)
     for option in filter(None, options.split(",")):
         name, equals, value = option.partition("=")
         match name:
             case "size" if equals:
-                size = units.size(value)
+                found = replace(found, size=units.size(value))
             case "mode" if equals and re.fullmatch("[0-7]{1,5}", value):
-                mode = int(value, 8)
+                found = replace(found, mode=int(value, 8))
+            case "uid" if equals and re.fullmatch("[0-9]{1,9}", value):
+                found = replace(found, uid=int(value))
+            case "gid" if equals and re.fullmatch("[0-9]{1,9}", value):
+                found = replace(found, gid=int(value))
             case "ro" | "rw" if not equals:
-                read_only = name == "ro"
-            case "nosuid" | "nodev" | "noexec" if not equals:
-                pass  # every tmpfs of a container is mounted so
+                found = replace(found, read_only=name == "ro")
+            case "exec" | "noexec" if not equals:
+                found = replace(found, executable=name == "exec")
+            case _ if option in _TMPFS_ANYWAY:
+                pass
             case _:
                 raise ValueError(f'"{option}" is not an option of a tmpfs such as size=64m')
-    return Tmpfs(target, size, mode, read_only)
+    return found
 
 
 def is_host_path(source: str) -> bool:

@@ -111,8 +111,19 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: str) -> StackFil
     where = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file)
     problem = str(error.problem or error.context or "unreadable")
     hint = ""
-    if "\\t" in problem or "\t" in problem or "tab" in problem:
+    lines = text.split("\n")
+    line = lines[mark.line] if mark and mark.line < len(lines) else ""
+    if "\t" in line[: len(line) - len(line.lstrip())] or "\\t" in problem or "tab" in problem:
+        problem = "a tab cannot indent a line"
         hint = "YAML is indented with spaces, never with tabs"
+    elif error.context_mark and "did not find expected" in problem:
+        since = error.context_mark.line + 1
+        problem = "this line does not go on with what stands before it"
+        hint = f"compare its indentation with that of line {since}; or a quote or bracket is open"
+    elif "cannot start any token" in problem:
+        hint = "text that starts with @, %, ` or another sign of YAML's needs quotes"
+    elif "end of stream" in problem and "quoted" in str(error.context):
+        problem = "a quote is never closed"
     elif "mapping values are not allowed" in problem:
         hint = "a value that contains ': ' needs quotes; or the line is indented too far"
     elif "alias" in problem or "anchor" in problem:

@@ -59,7 +59,8 @@ def config(
         bool, typer.Option("--no-env-resolution", help="Do not read files of variables.")
     ] = False,
     no_consistency: Annotated[
-        bool, typer.Option("--no-consistency", help="For compose's sake; has no effect.")
+        bool,
+        typer.Option("--no-consistency", help="Do not ask whether what services name exists."),
     ] = False,
     resolve_image_digests: Annotated[
         bool, typer.Option("--resolve-image-digests", help="Name images by what they are.")
@@ -102,6 +103,7 @@ def config(
         no_normalize=no_normalize,
         no_path_resolution=no_path_resolution,
         no_env_resolution=no_env_resolution,
+        no_consistency=no_consistency,
     )
     try:
         result = _resolved(run, body)
@@ -207,16 +209,7 @@ def _read_here(run: Invocation, body: Message) -> Message:
     from stackctl.spec.project import LoadRequest
     from stackctl.spec.shown import Wish, described
 
-    part = body["project"]
-    request = LoadRequest(
-        files=tuple(part["files"]),
-        project_dir=part["project_dir"],
-        name=part["name"],
-        profiles=tuple(part["profiles"]),
-        env_files=tuple(part["env_files"]),
-        environment=part["environment"],
-        cwd=part["cwd"],
-    )
+    request = LoadRequest.of(body["project"])
     facts, warnings = described(request, Wish.of(body))
     for notice in warnings:
         print_warning(run.console, notice.text, str(notice.place or ""))

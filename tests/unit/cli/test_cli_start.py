@@ -111,7 +111,6 @@ def test_help_lists_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
         (["--foo", "ps"], "no such option: --foo", "see `stackctl --help`"),
         (["exec", "web"], "missing argument 'COMMAND [ARGS...]'", "see `stackctl exec --help`"),
         (["--ansi", "red", "ps"], '--ansi "red" is not one of never, always, auto', ""),
-        (["-f", "-", "ps"], "a stack file cannot be read from standard input yet", "-f"),
         (["--host", "ftp://x", "ps"], '--host "ftp://x" is no address of an engine', "unix://"),
         (["--host", "tcp://x:1", "ps"], "tcp://x:1 needs certificates", "STACKCTL_CERT_PATH"),
         (["--host", "tcp://::1", "ps"], '"tcp://::1" is no TCP address', "[::1]"),

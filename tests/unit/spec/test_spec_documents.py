@@ -293,7 +293,7 @@ secrets: {s: {environment: S}}
         environment={"S": "x"},
     )["web"]
     assert [(f.source, f.target, f.mode) for f in web.secrets] == [
-        ("s", None, None),
+        ("s", "/run/secrets/s", None),
         ("s", "other", 0o400),
     ]
     assert [(d.source, d.target, d.permissions) for d in web.devices] == [

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stackctl.model.container import TmpfsMount
 from stackctl.spec import ports, volumes
 from stackctl.spec.ports import Port
-from stackctl.spec.volumes import Tmpfs
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,6 @@ def test_ports(text: str, expected: list[Port]) -> None:
         "0",
         "65536",
         "1:2:3:4",
-        "::1:8080:80",
         "host:8080:80",
         "8000-8001:80-82",
         "81-80",
@@ -69,11 +69,20 @@ def test_what_is_no_port(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("/data", {"type": "volume", "target": "/data"}),
-        ("data:/data", {"type": "volume", "source": "data", "target": "/data"}),
+        ("/data", {"type": "volume", "target": "/data", "volume": {}}),
+        (
+            "data:/data",
+            {"type": "volume", "source": "data", "target": "/data", "volume": {}},
+        ),
         (
             "data:/data:ro",
-            {"type": "volume", "source": "data", "target": "/data", "read_only": True},
+            {
+                "type": "volume",
+                "source": "data",
+                "target": "/data",
+                "read_only": True,
+                "volume": {},
+            },
         ),
         (
             "data:/data:rw,nocopy",
@@ -120,26 +129,42 @@ def test_mounts(text: str, expected: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", ":", "a:", ":/b", "a:/b:ro:x", "a:/b:readonly", "./a:/b:nocopy", "a:/b:rshared"]
+    "text", ["", ":", "a:", ":/b", "a:/b:ro:x", "a:/b:readonly", "a:/b:RO", r"C:\a:/b"]
 )
 def test_what_is_no_mount(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
+        volumes.parse(text, lambda reason: None)
+
+
+@pytest.mark.parametrize("text", ["./a:/b:nocopy", "a:/b:rshared", "a:/b:U", "./a:/b:ro,idmap"])
+def test_options_that_have_no_effect_are_told_or_refused(text: str) -> None:
+    told: list[str] = []
+    assert volumes.parse(text, told.append)["target"] == "/b"
+    assert len(told) == 1
+    with pytest.raises(ValueError, match=re.escape(told[0])):
         volumes.parse(text)
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("/run", Tmpfs("/run")),
-        ("/run:size=64m", Tmpfs("/run", size=67108864)),
-        ("/run:mode=1777,ro,noexec,nosuid", Tmpfs("/run", mode=0o1777, read_only=True)),
+        ("/run", TmpfsMount(target="/run")),
+        ("/run:size=64m", TmpfsMount(target="/run", size=67108864)),
+        (
+            "/run:mode=1777,ro,noexec,nosuid,relatime",
+            TmpfsMount(target="/run", mode=0o1777, read_only=True),
+        ),
+        (
+            "/run:exec,uid=1000,gid=50",
+            TmpfsMount(target="/run", uid=1000, gid=50, executable=True),
+        ),
     ],
 )
-def test_tmpfs(text: str, expected: Tmpfs) -> None:
+def test_tmpfs(text: str, expected: TmpfsMount) -> None:
     assert volumes.parse_tmpfs(text) == expected
 
 
-@pytest.mark.parametrize("text", ["run", "/run:size", "/run:size=x", "/run:exec", "/run:mode=9"])
+@pytest.mark.parametrize("text", ["run", "/run:size", "/run:size=x", "/run:suid", "/run:mode=9"])
 def test_what_is_no_tmpfs(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         volumes.parse_tmpfs(text)
