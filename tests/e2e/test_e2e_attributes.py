@@ -224,3 +224,38 @@ def test_create_scale_and_volumes(stack: Stack) -> None:
     assert stack.ok("volumes", "-q", "web").out.split() == ["app_data"]
     assert stack.ok("stats", "--no-stream", "--format", "json").out.count("app-web-") == 2
     stack.down()
+
+
+OPTIONS = """\
+services:
+  web:
+    image: stackctl/host
+    command: sleep infinity
+    init: true
+    network_mode: bridge
+    tmpfs: ["/t:exec,uid=33,gid=44,mode=700,size=1m"]
+    volumes: ["dir:/dir:ro", "memory:/memory"]
+volumes:
+  dir: {driver_opts: {type: none, o: bind, device: ./d}}
+  memory: {driver_opts: {type: tmpfs, device: tmpfs, o: "size=2m,uid=5"}}
+"""
+
+
+def test_volumes_by_options_and_the_engines_own_network(stack: Stack) -> None:
+    stack.write(OPTIONS)
+    (stack.directory / "d").mkdir()
+    (stack.directory / "d" / "f").write_text("here\n")
+    stack.up()
+    assert inside(stack, "web", "cat /dir/f; stat -c '%u %g %a' /t /memory") == (
+        "here\n33 44 700\n5 0 1777"
+    )
+    flags = inside(stack, "web", "awk '$2 ~ \"^/(t|memory)$\" {print $4}' /proc/mounts")
+    assert ["noexec" in line for line in flags.splitlines()] == [False, True]
+    assert stack.run("exec", "-T", "web", "touch", "/dir/x").code != 0
+    (row,) = json.loads(stack.ok("container", "inspect", "app-web-1").out)
+    assert list(row["NetworkSettings"]["Networks"]) == ["bridge"]
+    assert steps(stack) == []
+    # The engine's network is nobody's: the stack made none of its own.
+    made = [row["Name"] for row in stack.rows("network", "ls")]
+    assert "bridge" in made
+    assert "app_default" not in made
