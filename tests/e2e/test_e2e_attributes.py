@@ -256,6 +256,7 @@ def test_volumes_by_options_and_the_engines_own_network(stack: Stack) -> None:
     assert list(row["NetworkSettings"]["Networks"]) == ["bridge"]
     assert steps(stack) == []
     # The engine's network is nobody's: the stack made none of its own.
-    made = [row["Name"] for row in stack.rows("network", "ls")]
+    listed = stack.ok("network", "ls", "--format", "json").out
+    made = [row["Name"] for row in json.loads(listed)]
     assert "bridge" in made
     assert "app_default" not in made
