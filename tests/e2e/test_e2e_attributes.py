@@ -260,3 +260,4 @@ def test_volumes_by_options_and_the_engines_own_network(stack: Stack) -> None:
     made = [row["Name"] for row in json.loads(listed)]
     assert "bridge" in made
     assert "app_default" not in made
+    stack.ok("down", "-v")
