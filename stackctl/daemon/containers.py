@@ -430,13 +430,14 @@ class Containers:
         record = self._registry.get(container_id)
         if not record.status.is_alive:
             raise Conflict(f"container {record.name} is not running")
+        # Before it dies of it: who reads events is told the cause first.
+        self._publish_event(record, "kill")
         if signum == signal.SIGKILL:
             self._registry.update(container_id, stopped_by_user=True)
             self._watcher.ending(container_id)
             await self._kill(record)
         else:
             await self._parts.runtime.signal(record, signum)
-        self._publish_event(record, "kill")
 
     async def pause(self, container_id: str) -> None:
         record = self._registry.get(container_id)
