@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stackctl.errors import ImageError, Place, UsageError
+from stackctl.errors import DockerfileError, ImageError, Place, UsageError
 from stackctl.image import base
 from stackctl.image.build import cache, delivery, graph, remote
 from stackctl.image.build import instructions as ins
@@ -194,6 +194,9 @@ class Build:
             contexts=frozenset(request.contexts),
         )
         for line, text in self.file.warnings:
+            if self.file.strict:
+                place = Place(self.file.file, line)
+                raise DockerfileError(text, hint="the file says check=error=true", place=place)
             self.progress.warn(text, str(Place(self.file.file, line)))
         if unused := graph.unused(self.file, self.arguments):
             self.progress.warn(f"no ARG takes the build argument {', '.join(unused)}")

@@ -210,3 +210,5 @@ class Dockerfile:
     arguments: tuple[Arg, ...]
     stages: tuple[Stage, ...]
     warnings: tuple[tuple[int, str], ...] = field(default=())
+    #: `# check=error=true`: a warning ends the build.
+    strict: bool = False

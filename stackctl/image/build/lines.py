@@ -66,6 +66,24 @@ class Source:
     errors: list[DockerfileError] = field(default_factory=list)
     warnings: list[tuple[int, str]] = field(default_factory=list)
 
+    @property
+    def _checks(self) -> dict[str, str]:
+        """`# check=skip=RULE,RULE;error=true`."""
+        parts = self.directives.get("check", "").split(";")
+        return {
+            name.strip().lower(): value.strip()
+            for name, _, value in (p.partition("=") for p in parts)
+        }
+
+    @property
+    def skips_checks(self) -> bool:
+        rules = {rule.strip().lower() for rule in self._checks.get("skip", "").split(",")}
+        return bool(rules & {"all", "noemptycontinuation"})
+
+    @property
+    def strict(self) -> bool:
+        return self._checks.get("error", "").lower() == "true"
+
     def fail(self, line: int, brief: str, hint: str = "") -> None:
         self.errors.append(DockerfileError(brief, hint=hint, place=Place(self.file, line)))
 

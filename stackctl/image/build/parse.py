@@ -60,7 +60,8 @@ def parse(content: bytes, file: str = "Dockerfile") -> ins.Dockerfile:
         escape=source.escape,
         arguments=tuple(parser.arguments),
         stages=parser.finished(),
-        warnings=tuple(source.warnings),
+        warnings=() if source.skips_checks else tuple(source.warnings),
+        strict=source.strict,
     )
 
 

@@ -338,3 +338,12 @@ def test_any_word_expands_or_is_refused(text: str) -> None:
         assert isinstance(expand(text, _VARIABLES), str)
     except WordError:
         pass
+
+
+def test_checks_are_left_out_or_taken_seriously_as_the_file_says() -> None:
+    gap = "FROM scratch\nCOPY a \\\n\n b\n"
+    assert len(parse(gap.encode()).warnings) == 1 and not parse(gap.encode()).strict
+    for rules in ("all", "JSONArgsRecommended,NoEmptyContinuation"):
+        assert parse(f"# check=skip={rules}\n{gap}".encode()).warnings == ()
+    found = parse(f"# check=skip=StageNameCasing;error=true\n{gap}".encode())
+    assert found.strict and len(found.warnings) == 1
