@@ -142,6 +142,15 @@ services:
 volumes: {data: {}}
 """
 
+#: A further file, for a service that is built.
+BUILT = """\
+version: "3.7"
+services:
+  made:
+    build: {context: made, args: {WORD: built}}
+    command: cat /said
+"""
+
 
 def test_docker_compose(client: Any, engine: Engine, tmp_path: Path) -> None:
     program = shutil.which("docker-compose")
@@ -162,7 +171,15 @@ def test_docker_compose(client: Any, engine: Engine, tmp_path: Path) -> None:
     assert once.code == 5 and "once" in once.out
     compose.ok("up", "-d", "--scale", "db=2", cwd=directory)
     assert len(compose.ok("ps", "-q", cwd=directory).split()) == 3
-    compose.ok("down", "-v", "-t", "0", cwd=directory)
+    (directory / "made").mkdir()
+    dockerfile = "FROM stackctl/host\nARG WORD\nRUN echo $WORD > /said\n"
+    (directory / "made/Dockerfile").write_text(dockerfile)
+    (directory / "built.yml").write_text(BUILT)
+    both = ("-f", "docker-compose.yml", "-f", "built.yml")
+    assert "Successfully tagged app_made" in compose.run(*both, "build", "made", cwd=directory).text
+    assert "built" in compose.ok(*both, "run", "--rm", "-T", "made", cwd=directory)
+    compose.ok(*both, "down", "-v", "-t", "0", cwd=directory)
+    client.images.remove("app_made")
     assert client.containers.list(all=True) == []
     assert client.volumes.list() == []
     # A stack of our own is compose's too: its labels say so.
@@ -184,7 +201,8 @@ def test_testcontainers(client: Any, engine: Engine, monkeypatch: pytest.MonkeyP
         .with_command("redis-server --port 6379 --bind 0.0.0.0 --protected-mode no --dir /tmp")
         .with_exposed_ports(6379)
     )
-    with redis:
+    net = pytest.importorskip("testcontainers.core.network")
+    with net.Network() as network, redis.with_network(network).with_network_aliases("store"):
         waiting.wait_for_logs(redis, "Ready to accept connections", timeout=20)
         address = ("127.0.0.1", int(redis.get_exposed_port(6379)))
         with socket.create_connection(address, timeout=10) as connection:
@@ -192,6 +210,10 @@ def test_testcontainers(client: Any, engine: Engine, monkeypatch: pytest.MonkeyP
             assert connection.recv(64) == b"+PONG\r\n"
         code, output = redis.exec("redis-cli ping")
         assert code == 0 and output.strip() == b"PONG"
+        asking = core.DockerContainer(IMAGE).with_network(network)
+        asking.with_command("sh -c 'redis-cli -h store ping; exec sleep 100'")
+        with asking:
+            waiting.wait_for_logs(asking, "PONG", timeout=20)
     assert client.containers.list(all=True) == []
 
 
