@@ -121,8 +121,10 @@ def test_run_is_a_container_of_its_own(two: Stack) -> None:
     assert two.ok("run", "--rm", "-T", "--entrypoint", "echo", "web", "hi").out == "hi\n"
     # `run` reaches the services by name, and leaves nothing with --rm.
     two.ok("run", "--rm", "-T", "web", "getent", "hosts", "talker")
-    assert sorted(two.states()) == ["app-talker-1", "app-web-1"]
     assert two.run("run", "--rm", "-T", "job").code == 3
+    # Not even what could not start.
+    assert two.run("run", "--rm", "-T", "web", "/no/such/program").code == 127
+    assert sorted(two.states()) == ["app-talker-1", "app-web-1"]
     # A volume that only the command line names is made, and outlives the container.
     two.ok("run", "--rm", "-T", "-v", "kept:/k", "web", "sh", "-c", "echo yes > /k/file")
     assert two.ok("run", "--rm", "-T", "-v", "kept:/k", "web", "cat", "/k/file").out == "yes\n"

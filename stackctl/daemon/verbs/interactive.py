@@ -51,7 +51,10 @@ class InteractiveVerbs:
         return self._sessions.add(streams, tty=tty, exit_frame=bool(body.get("exit_frame")))
 
     async def attach(self, body: Mapping[str, Any]) -> OpenSession:
-        """The main process's own streams; with `start` it starts once we listen."""
+        """The main process's own streams; with `start` it starts once we listen.
+
+        One that is removed when it ends goes when it cannot start, too.
+        """
         record = self._parts.registry.get(str(body.get("container")))
         streams = await self._parts.runtime.attach(record)
         session = self._sessions.add(streams, tty=record.config.tty)
@@ -61,6 +64,9 @@ class InteractiveVerbs:
                     await self._containers.start(record.id)
             except BaseException:
                 await session.close()
+                if record.config.auto_remove:
+                    # It never ran, so that no end of it will take it away.
+                    await self._containers.remove(record.id, anonymous_volumes=True)
                 raise
         return session
 
