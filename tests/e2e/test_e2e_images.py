@@ -71,10 +71,11 @@ def test_a_service_starts_when_its_own_image_is_here(app: Stack, registry: str) 
               early: {{image: "{registry}/app:1", init: true}}
             """)
         with app.start("up", "-d", "--wait") as up:
-            wait_until(lambda: app.states() == {f"{app.directory.name}-early-1": "running"})
+            early = {f"{app.directory.name}-early-1": "running"}
+            wait_until(lambda: app.states() == early, 60, what="the early one runs")
             assert slow.asked("GET", "/blobs/") and up.poll() is None
             held.set()
-            out, _ = up.communicate(timeout=30)
+            out, _ = up.communicate(timeout=60)
     assert up.returncode == 0, out
     assert set(app.states().values()) == {"running"} and len(app.states()) == 2
     # Both have their image's command, though it was not known when they were planned.
@@ -86,7 +87,7 @@ def test_a_service_starts_when_its_own_image_is_here(app: Stack, registry: str) 
     assert "pull_policy: always" in app.run("plan", "early", "--pull", "always").expect(2).out
     app.up("early", "--pull", "always")
     assert app.ids() == before
-    wait_until(lambda: "every_1s" in _plan_with(app, registry, "every_1s"), what="it is old")
+    wait_until(lambda: "every_1s" in _plan_with(app, registry, "every_1s"), 60, what="it is old")
     assert "pull" not in _plan_with(app, registry, "every_12h")
     app.down("--remove-orphans")
 

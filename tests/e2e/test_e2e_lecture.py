@@ -46,7 +46,7 @@ def test_the_lecture(engine: Engine, tmp_path: Path) -> None:
     port = 80 if _is_free(80) else free_port()
     run = ("container", "run", "-d", "-p", f"{port}:80")
     engine.ok(*run, "--name", "mi-aplicacion", NAME)
-    assert wait_until(lambda: _page(port), 30) == (200, PAGE)
+    assert wait_until(lambda: _page(port), 60) == (200, PAGE)
 
     # A change, committed, pushed, removed, pulled: the file is gone in the new one, and the
     # layer that has it is still there.

@@ -166,6 +166,7 @@ class StackVerbs:
         """Carry the plan out, within `limit` seconds (0: any) of the time its images are here."""
         from stackctl.daemon.late import LateImages
 
+        await self._ask_for_images(plan)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(None) as deadline:
@@ -180,6 +181,20 @@ class StackVerbs:
                 f"the services were not ready within {limit:g} s",
                 hint="see `stackctl ps`, or wait longer with --wait-timeout",
             ) from None
+
+    async def _ask_for_images(self, plan: Plan) -> None:
+        """An image that no registry has is told before anything is made. Raises as a pull."""
+
+        async def ask(reference: str) -> None:
+            try:
+                await self._parts.images.remote_digest(reference)
+            except StackctlError as error:
+                raise OperationFailed(
+                    f"image {reference}: {error.brief}", hint=error.hint
+                ) from error
+
+        wanted = {s.op.reference for s in plan.steps if isinstance(s.op, PullImage)}
+        await asyncio.gather(*map(ask, sorted(wanted)))
 
     async def _settle(self, plan: Plan) -> None:
         """Fail when services that this plan started have died already."""
