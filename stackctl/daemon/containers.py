@@ -213,10 +213,17 @@ class Containers:
 
     # -- start
 
-    async def start(self, container_id: str, *, by_policy: bool = False) -> ContainerRecord:
+    async def start(
+        self,
+        container_id: str,
+        *,
+        by_policy: bool = False,
+        size: tuple[int, int] | None = None,
+    ) -> ContainerRecord:
         """Start it; returns at once when it already runs.
 
-        A start `by_policy` goes on with its count of restarts; a user's begins anew.
+        A start `by_policy` goes on with its count of restarts; a user's begins anew. `size`:
+        columns and rows that its terminal begins with.
         """
         async with self.lock(container_id):
             record = self._registry.get(container_id)
@@ -238,7 +245,7 @@ class Containers:
                 )
             )
             try:
-                record = await self._run(record)
+                record = await self._run(record, size)
             except BaseException as error:
                 self._failed(record, error)
                 raise
@@ -248,7 +255,7 @@ class Containers:
             await hooks.run(self._parts.runtime, record, "post_start", record.config.post_start)
         return record
 
-    async def _run(self, record: ContainerRecord) -> ContainerRecord:
+    async def _run(self, record: ContainerRecord, size: tuple[int, int] | None) -> ContainerRecord:
         parts = self._parts
         async with AsyncExitStack() as undo:
             self._make_bind_sources(record.config)
@@ -282,6 +289,7 @@ class Containers:
                 hostname=names.hostname(named),
                 netns_blobs=parts.net.netns_blobs(resolver_port) if resolver_port else (),
                 partners=sharing.partners(record, self._registry),
+                size=size,
             )
             process = await parts.runtime.start(request, attach)
             undo.pop_all()

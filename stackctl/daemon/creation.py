@@ -130,10 +130,12 @@ class Creation:
         if DEFAULT_NETWORK not in used:
             await self._engine.perform(RemoveNetwork(name=DEFAULT_NETWORK))
 
-    async def start(self, record: ContainerRecord) -> ContainerRecord:
+    async def start(
+        self, record: ContainerRecord, size: tuple[int, int] | None = None
+    ) -> ContainerRecord:
         """Start it; a container that is to be removed when it ends goes when it cannot start."""
         try:
-            return await self._containers.start(record.id)
+            return await self._containers.start(record.id, size=size)
         except BaseException:
             if record.config.auto_remove:
                 await self._containers.remove(record.id, anonymous_volumes=True)

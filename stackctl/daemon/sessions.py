@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from stackctl.errors import NotFound
 
@@ -21,6 +22,12 @@ class Streams(Protocol):
     async def close(self) -> None: ...
     async def wait(self) -> int: ...
     async def resize(self, width: int, height: int) -> None: ...
+
+
+def terminal_size(body: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Columns and rows of the terminal in front of who asks; None without one."""
+    width, height = int(body.get("width") or 0), int(body.get("height") or 0)
+    return (width, height) if width > 0 and height > 0 else None
 
 
 class Detached:

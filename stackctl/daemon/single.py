@@ -70,6 +70,8 @@ def container_config(
     auto_remove = bool(host.get("AutoRemove"))
     if auto_remove and restart.mode is not RestartMode.NO:
         raise UsageError("a container that is removed when it ends cannot be restarted")
+    if any("\0" in str(text) for text in (*entrypoint, *command, *rights.items(wish.get("Env")))):
+        raise UsageError("neither a command nor a variable can have a NUL character")
     return ContainerConfig(
         name=checked_name(name),
         image=str(wish.get("Image") or image.reference),
@@ -327,8 +329,10 @@ def _mounts(
     own: set[str] = set()
     for mount in _own_mounts(host, name_volume):
         target = posixpath.normpath(mount.target)
-        if not target.startswith("/") or target == "/":
+        if not target.startswith("/"):
             raise UsageError(f'"{mount.target}" is no place for a mount', hint="an absolute path")
+        if reason := volume_forms.forbidden(target):
+            raise UsageError(reason, hint="mount it somewhere else")
         if target in own:
             raise UsageError(f"two mounts have the target {target}")
         own.add(target)
@@ -363,7 +367,13 @@ def _bind(spec: str, name_volume: NameVolume) -> Mount:
         if not source.startswith("/"):
             raise UsageError(f'volume "{spec}": the host path is not absolute')
         propagation = str(form["bind"].get("propagation") or "rprivate")
-        return BindMount(source=source, target=target, read_only=read_only, propagation=propagation)
+        return BindMount(
+            source=source,
+            target=target,
+            read_only=read_only,
+            propagation=propagation,
+            selinux=str(form["bind"].get("selinux") or ""),
+        )
     return VolumeMount(
         volume=source or name_volume(target),
         target=target,

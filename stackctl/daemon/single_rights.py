@@ -16,11 +16,9 @@ from stackctl.model.container import (
     Ulimit,
 )
 from stackctl.spec import units
+from stackctl.spec.units import LEAST_MEMORY
 
 Wish = Mapping[str, Any]
-
-#: Docker's: less does not start a process.
-_LEAST_MEMORY = 6 * 1024 * 1024
 
 
 def items(raw: object) -> list[Any]:
@@ -39,7 +37,7 @@ def limits(host: Wish, base: Limits | None = None) -> Limits:
     """HostConfig's limits; 0 and what is missing leave `base` as it is."""
     base = base or Limits()
     memory = int(host.get("Memory") or 0) or base.memory
-    if memory is not None and memory < _LEAST_MEMORY:
+    if memory is not None and memory < LEAST_MEMORY:
         raise UsageError("a container needs 6 MB of memory at least")
     swap = int(host.get("MemorySwap") or 0) or base.memory_swap
     if swap is not None and swap > 0 and memory is not None and swap < memory:

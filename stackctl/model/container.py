@@ -228,7 +228,7 @@ class Security:
     #: Masked and read-only paths of /proc and /sys stay as the kernel has them
     #: (security_opt systempaths=unconfined).
     unmasked: bool = False
-    #: AppArmor profile; "": the engine's default where the host has it; "unconfined".
+    #: AppArmor profile; "" and "unconfined": none.
     apparmor: str = ""
     #: SELinux label parts as in security_opt label=..., e.g. "type:svirt_t", "disable".
     label: tuple[str, ...] = ()

@@ -58,6 +58,8 @@ class StartRequest:
     hostname: str = ""
     netns_blobs: tuple[bytes, ...] = ()
     partners: Mapping[str, Partner] = field(default_factory=dict)
+    #: Columns and rows of the terminal, if it is to have one; None: nobody says.
+    size: tuple[int, int] | None = None
 
 
 class Plan(Protocol):
@@ -122,7 +124,7 @@ def bundle(
         "user": config.user,
         "hostname": config.hostname or record.id[:12],
         "tty": config.tty,
-        "size": None,
+        "size": list(request.size) if request.size else None,
         "stdin": config.stdin_open,
         "init": config.init,
         "first": True,

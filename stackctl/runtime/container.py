@@ -23,7 +23,7 @@ from stackctl.model.container import Limits, Status
 from stackctl.model.image import Snapshot
 from stackctl.model.record import ContainerRecord, ProcessRef
 from stackctl.runtime import bundle as bundles
-from stackctl.runtime import execs, exits, settings
+from stackctl.runtime import execs, exits, labels, settings
 from stackctl.runtime.archive import Archive
 from stackctl.runtime.bundle import StartRequest, shim_name
 from stackctl.runtime.cgroups.driver import CgroupDriver, driver
@@ -216,6 +216,7 @@ class Runtime:
         """
         record = request.record
         try:
+            said = labels.checked(record.config)
             shim = await self._pool.ensure(shim_name(record))
             prepare(request, self._paths, self.cgroups)
         except BaseException:
@@ -255,7 +256,7 @@ class Runtime:
         ref = ProcessRef(pid=started["pid"], start_time=started["start_time"])
         self._started[record.id] = ref
         self._note_sharing(record)
-        for text in started["notices"]:
+        for text in (*said, *started["notices"]):
             self._on_notice(record.id, text)
         if early := self._early.pop(record.id, None):
             self._ended(early)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ipaddress
 import platform
+import posixpath
 from collections.abc import Collection, Iterator, Mapping
 
 from stackctl.spec import implied, project
+from stackctl.spec import volumes as volumes_form
 from stackctl.spec.mistakes import Mistakes, did_you_mean
 from stackctl.spec.model import (
     DRIVER_OPTIONS,
@@ -22,7 +24,8 @@ from stackctl.spec.model import (
     is_tmpfs,
 )
 from stackctl.spec.nodes import Mapping as MappingNode
-from stackctl.spec.nodes import Mark, Node, mark_at
+from stackctl.spec.nodes import Mark, Node, Scalar, Sequence, mark_at
+from stackctl.spec.units import LEAST_MEMORY
 
 #: Machines as the kernel calls them -> as images do.
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
@@ -150,10 +153,14 @@ class Checks:
         self._not_exactly(name, service)
         self._networks(name, service)
         self._mounts(name, service)
+        self._tmpfs(name, service)
         self._used_files(name, service)
         self._health(name, service)
         self._replicas(name, service)
         self._same_limits(name, service)
+        self._least_memory(name, service)
+        for text in null_characters(self._service_node(name)):
+            self._mistakes.add("a text cannot have a NUL character (\\0)", text.mark)
         self._watch(name, service)
 
     def _watch(self, name: str, service: Service) -> None:
@@ -342,6 +349,8 @@ class Checks:
             for other in ("bind", "volume", "tmpfs"):
                 if other != mount.type and getattr(mount, other) is not None:
                     self._mistakes.add(f'"{other}" options on a mount of type {mount.type}', where)
+            if reason := volumes_form.forbidden(mount.target):
+                self._mistakes.add(reason, where, hint="mount it somewhere else")
             if mount.bind is not None and mount.bind.selinux is not None:
                 self._mistakes.warn("SELinux labels are not changed", where)
             match mount.type:
@@ -357,6 +366,42 @@ class Checks:
                         or "define it under the top-level volumes:, "
                         f'or write "./{mount.source}" for a host path',
                     )
+
+    def _tmpfs(self, name: str, service: Service) -> None:
+        taken = {posixpath.normpath(mount.target): "volumes" for mount in service.volumes}
+        for i, spec in enumerate(service.tmpfs):
+            where = self._at("services", name, "tmpfs", i)
+            target = posixpath.normpath(volumes_form.parse_tmpfs(spec).target)
+            if reason := volumes_form.forbidden(target):
+                self._mistakes.add(reason, where, hint="mount it somewhere else")
+            if target in taken:
+                self._mistakes.add(
+                    f'service "{name}" mounts two things at {target}: the other one is under '
+                    f"{taken[target]}",
+                    where,
+                    hint="remove one of the two",
+                )
+            taken[target] = "tmpfs"
+
+    def _least_memory(self, name: str, service: Service) -> None:
+        """Docker's rule: with less no process starts, and nobody sees why."""
+        upper = (
+            service.deploy.resources and service.deploy.resources.limits if service.deploy else None
+        )
+        for path, value in (
+            (("mem_limit",), service.mem_limit),
+            (("deploy", "resources", "limits", "memory"), upper.memory if upper else None),
+        ):
+            if value is not None and 0 < value < LEAST_MEMORY:
+                self._mistakes.add(
+                    f'{path[-1]} of service "{name}" is {value} bytes: a container needs 6 MB',
+                    self._at("services", name, *path),
+                    hint=f"{path[-1]}: 6m at least",
+                )
+
+    def _service_node(self, name: str) -> Node | None:
+        services = self._root.get("services")
+        return services.get(name) if isinstance(services, MappingNode) else None
 
     def _health(self, name: str, service: Service) -> None:
         check = service.healthcheck
@@ -476,3 +521,16 @@ def circles(graph: Mapping[str, list[str]]) -> Iterator[list[str]]:
                 yield [*names[names.index(other) :], other]
             elif other not in finished:
                 trail[other] = iter(graph[other])
+
+
+def null_characters(node: Node | None) -> Iterator[Scalar]:
+    """Texts that no process, path or variable could have."""
+    match node:
+        case MappingNode():
+            for entry in node.entries.values():
+                yield from null_characters(entry.node)
+        case Sequence():
+            for item in node.items:
+                yield from null_characters(item)
+        case Scalar(value=str(text)) if "\0" in text:
+            yield node

@@ -23,6 +23,8 @@ _SECONDS = {
     "d": 86400.0,
     "w": 604800.0,
 }
+#: Docker's rule for a container's memory, bytes: with less no process starts.
+LEAST_MEMORY = 6 << 20
 _MAX_SECONDS = 2**63 / 1e9
 _MAX_SIZE = 2**63 - 1
 

@@ -7,6 +7,7 @@ silence), but for those that look like `ro`.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +16,14 @@ from typing import Any
 from stackctl.model.container import TmpfsMount
 from stackctl.spec import units
 
+#: What may be mounted over below /proc: files that lxcfs and the like stand in for.
+_IN_PROC = frozenset(
+    f"/proc/{name}"
+    for name in (
+        *("cpuinfo", "diskstats", "loadavg", "meminfo", "net/dev", "slabinfo", "stat", "swaps"),
+        *("sys/kernel/ns_last_pid", "uptime"),
+    )
+)
 PROPAGATIONS = ("rprivate", "private", "rshared", "shared", "rslave", "slave")
 
 
@@ -23,6 +32,16 @@ _DRIVE = re.compile(r"[a-zA-Z]:\\")
 
 def _refuse(reason: str) -> None:
     raise ValueError(reason)
+
+
+def forbidden(target: str) -> str:
+    """Why nothing can be mounted at this absolute path of a container; "" when it can."""
+    path = posixpath.normpath("/" + target.lstrip("/"))
+    if path == "/":
+        return "/ is the container's own root: a mount cannot take its place"
+    if (path == "/proc" or path.startswith("/proc/")) and path not in _IN_PROC:
+        return f"{path} is the kernel's: a mount in /proc could hide what a process really is"
+    return ""
 
 
 def parse(spec: str, odd: Callable[[str], None] = _refuse) -> dict[str, Any]:

@@ -43,6 +43,12 @@ def test_run_at_a_terminal(engine: Engine) -> None:
     assert engine.ok("container", "ls", "-aq").out == ""
 
 
+def test_a_terminal_has_its_size_from_the_first_moment(engine: Engine) -> None:
+    with terminal(engine, "container", "run", "--rm", "-it", HOST, "stty", "size") as shown:
+        shown.expect(b"30 100")
+        assert shown.end() == 0
+
+
 def wait_for_size(shell: Terminal, size: bytes) -> None:
     shell.type(b"until [ \"$(stty size)\" = '%b' ]; do :; done; echo now''-%b\n" % (size, size))
     shell.expect(b"now-%b" % size)

@@ -191,6 +191,21 @@ def test_init_reaps_and_forwards(bed: Bed) -> None:
     assert container.output().split() == ["ready", "got"]
 
 
+def test_init_has_no_right_that_the_container_lacks(bed: Bed) -> None:
+    """Nor does it show the command line of the engine's interpreter."""
+    for dropped, bounding in (("ALL", 0), ("NET_RAW", 0xA80405FB)):
+        security = Security(cap_drop=(dropped,))
+        container = bed.start("sleep", "1000", init=True, security=security)
+        kill = 1 << 5  # what it forwards signals with
+        assert int(container.status("CapBnd"), 16) == bounding
+        assert int(container.status("CapEff"), 16) == int(container.status("CapPrm"), 16) == kill
+        assert container.status("NoNewPrivs") == "1"
+        shown = Path(f"/proc/{container.pid}/cmdline").read_bytes()
+        assert shown.rstrip(b"\0") == b"stackctl-init -- sleep 1000"
+        bounds = bed.runs(container, "grep", "CapBnd", "/proc/self/status")[0].split()[1]
+        assert bounds.decode() == container.status("CapBnd")
+
+
 def test_a_failed_network_gives_up_the_start(bed: Bed) -> None:
     async def refuse(process: object) -> None:
         raise RuntimeError("no network")

@@ -16,7 +16,7 @@ from stackctl.daemon.committing import Committing
 from stackctl.daemon.containers import Containers, Parts, signal_number
 from stackctl.daemon.creation import Creation
 from stackctl.daemon.jobs import Message, heard_warnings
-from stackctl.daemon.sessions import OpenSession, Sessions, Streams
+from stackctl.daemon.sessions import OpenSession, Sessions, Streams, terminal_size
 from stackctl.errors import Conflict, StackctlError, UsageError
 from stackctl.model.container import Status
 from stackctl.model.record import ContainerRecord
@@ -118,7 +118,7 @@ class ContainerVerbs:
         session = await self._session(record, body)
         try:
             with heard_warnings() as session.warnings:
-                await self._creation.start(record)
+                await self._creation.start(record, terminal_size(body))
         except BaseException:
             await session.close()
             raise
@@ -126,7 +126,6 @@ class ContainerVerbs:
 
     async def _session(self, record: ContainerRecord, body: Mapping[str, Any]) -> OpenSession:
         streams: Streams = await self._parts.runtime.attach(record)
-        width, height = int(body.get("width") or 0), int(body.get("height") or 0)
         if record.config.auto_remove:
             streams = _UntilRemoved(streams, self._gone(record))
         session = self._sessions.add(
@@ -135,8 +134,8 @@ class ContainerVerbs:
             container=record.id,
             exit_frame=bool(body.get("exit_frame")),
         )
-        if record.config.tty and width and height:
-            session.resize_soon(width, height)
+        if record.config.tty and record.status.is_alive and (size := terminal_size(body)):
+            session.resize_soon(*size)
         return session
 
     def _gone(self, record: ContainerRecord) -> Callable[[], Awaitable[object]]:

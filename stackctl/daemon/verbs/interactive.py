@@ -8,7 +8,7 @@ from typing import Any
 from stackctl.daemon.containers import Containers, Parts, signal_number
 from stackctl.daemon.jobs import Message, heard_warnings
 from stackctl.daemon.projects import Projects
-from stackctl.daemon.sessions import Detached, OpenSession, Sessions, Streams
+from stackctl.daemon.sessions import Detached, OpenSession, Sessions, Streams, terminal_size
 from stackctl.errors import Conflict, UsageError
 from stackctl.model.record import ContainerRecord
 from stackctl.runtime.container import ExecRequest
@@ -61,7 +61,7 @@ class InteractiveVerbs:
         if body.get("start"):
             try:
                 with heard_warnings() as session.warnings:
-                    await self._containers.start(record.id)
+                    await self._containers.start(record.id, size=terminal_size(body))
             except BaseException:
                 await session.close()
                 if record.config.auto_remove:

@@ -138,6 +138,8 @@ def _prepare(bundle: Bundle, stage: mounts.Stage) -> None:
         os.close(userns)
         _become_root()
     process.unshare(bundle["namespaces"])
+    if bundle["init"]:
+        bundle["title"] = process.title_area()
     stage.step = "fork"
     pid = os.fork()
     if pid == 0:
@@ -406,7 +408,7 @@ def _execute(
         _null_stdin()
         _own_stdio(who.uid, who.gid)
     if bundle["init"]:
-        _become_init(stage)
+        _become_init(bundle, stage)
     stage.step = "set resource limits"
     for resource, soft, hard, _ in bundle["rlimits"]:
         _limit(resource, soft, hard)
@@ -505,7 +507,7 @@ def _exec(argv: list[str], env: dict[str, str]) -> NoReturn:
     raise refused or OSError(errno.ENOENT, "executable file not found in $PATH", program)
 
 
-def _become_init(stage: mounts.Stage) -> None:
+def _become_init(bundle: Bundle, stage: mounts.Stage) -> None:
     """Stay behind as a small pid 1: forward signals, reap; return in the child that executes."""
     stage.step = "fork under init"
     signals.block(signals.ALL)
@@ -517,11 +519,16 @@ def _become_init(stage: mounts.Stage) -> None:
         signals.unblock(signals.ALL)
         return
     process.set_name("stackctl-init")
+    process.set_title(bundle["title"], "stackctl-init -- " + " ".join(bundle["argv"]))
     process.die_with_parent()
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     process.close_range(3)
+    # What the container may not have, its first process has not either.
+    process.drop_bounding(bundle["capabilities"])
+    process.prctl(process.PR_CAP_AMBIENT, process.PR_CAP_AMBIENT_CLEAR_ALL)
+    process.prctl(process.PR_SET_NO_NEW_PRIVS, 1)
     process.capset(1 << 5, 1 << 5)  # CAP_KILL, to forward to whatever user runs
     while True:
         signum = signals.wait(signals.ALL)

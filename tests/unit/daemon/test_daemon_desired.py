@@ -354,7 +354,7 @@ def hashed(stack: Stack) -> str:
         ("x-note: 1", False),
         ("restart: always", True),
         ("environment: {A: 1}", True),
-        ("deploy: {resources: {limits: {memory: 1m}}}", True),
+        ("deploy: {resources: {limits: {memory: 9m}}}", True),
         ("entrypoint: []", True),
         ("volumes: ['data:/d']", True),
     ],

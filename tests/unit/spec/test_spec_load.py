@@ -337,12 +337,12 @@ def test_extensions_are_kept_and_anchors_work(project: Any) -> None:
 
 def test_flags_sizes_and_numbers_may_be_text(service: Callable[..., Any]) -> None:
     found = service(
-        "tty: 'yes'\ninit: ${T}\nscale: '2'\ncpus: '0.5'\nmem_limit: 1048576\npids_limit: '10'\n"
+        "tty: 'yes'\ninit: ${T}\nscale: '2'\ncpus: '0.5'\nmem_limit: 8388608\npids_limit: '10'\n"
         "stop_grace_period: 1m30s\nstop_signal: quit",
         environment={"T": "true"},
     )
     assert (found.tty, found.init, found.scale, found.cpus) == (True, True, 2, 0.5)
-    assert (found.mem_limit, found.pids_limit) == (1048576, 10)
+    assert (found.mem_limit, found.pids_limit) == (8388608, 10)
     assert (found.stop_grace_period, found.stop_signal) == (90.0, "SIGQUIT")
 
 
@@ -465,6 +465,18 @@ def test_mistakes_of_several_files_name_each(project: Any) -> None:
         ("scale: 2\ndeploy: {replicas: 3}", "has scale 2 and deploy.replicas 3"),
         ("scale: -1", "scale must not be negative"),
         ("mem_limit: 1m\ndeploy: {resources: {limits: {memory: 2m}}}", "two values for mem_limit"),
+        ("mem_limit: 1k", 'mem_limit of service "web" is 1024 bytes: a container needs 6 MB'),
+        ("deploy: {resources: {limits: {memory: 5m}}}", 'memory of service "web" is 5242880'),
+        ('command: ["a\\0b"]', "a text cannot have a NUL character"),
+        ("volumes: ['/x:/']", "/ is the container's own root"),
+        ("volumes: ['/x:/a/../']", "/ is the container's own root"),
+        ("volumes: ['v:/proc/sys']", "/proc/sys is the kernel's"),
+        ("tmpfs: /proc", "/proc is the kernel's"),
+        (
+            "volumes: ['/x:/y']\ntmpfs: /y/",
+            "mounts two things at /y: the other one is under volumes",
+        ),
+        ("tmpfs: [/y, '/y:size=9m']", "mounts two things at /y: the other one is under tmpfs"),
         ("volumes: [{type: bind, target: /x}]", "the bind mount on /x has no source"),
         ("volumes: [{type: tmpfs, source: a, target: /x}]", "cannot have a source"),
         ("volumes: [{type: tmpfs, target: /x, bind: {}}]", '"bind" options on a mount of type'),
