@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -124,7 +125,68 @@ class Fifty(Kind):
         samples.add("50 services: down -t 0", contender, timed(contender, path, down))
 
 
-KINDS: tuple[Kind, ...] = (Ten(), Chain(), Fifty())
+class Single(Kind):
+    """One container that ends at once, as a whole command; and started over Docker's API.
+
+    On a network of its own: the dockerd of the bench has no default one.
+    """
+
+    name = "single"
+    times = 5
+
+    def run(self, contender: Contender, directory: Path, samples: Samples) -> None:
+        path = self.project(contender, directory, services(1))
+        timed(contender, path, contender.engine("network", "create", "single"))
+        command = contender.engine(
+            *("container", "run", "--rm", "--network", "single", contender.image),
+            *("busybox", "true"),
+        )
+        for _ in range(self.times):
+            samples.add("container run --rm IMAGE true", contender, timed(contender, path, command))
+        if contender.socket is not None:
+            for _ in range(self.times):
+                taken = started(contender.socket, contender.image, "single")
+                samples.add("one container: create and start (API)", contender, taken)
+        timed(contender, path, contender.engine("network", "rm", "single"))
+
+
+KINDS: tuple[Kind, ...] = (Ten(), Chain(), Fifty(), Single())
+
+
+def started(path: Path, image: str, network: str) -> float:
+    """Seconds from asking for a container until its program has been executed."""
+    wish = {
+        "Image": image,
+        "Cmd": ["busybox", "sleep", "3600"],
+        "HostConfig": {"NetworkMode": network},
+    }
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(path))
+        reply = connection.makefile("rb")
+        began = time.monotonic()
+        made = json.loads(_asked(connection, reply, "POST", "/containers/create", wish))["Id"]
+        _asked(connection, reply, "POST", f"/containers/{made}/start", {})
+        taken = time.monotonic() - began
+        _asked(connection, reply, "DELETE", f"/containers/{made}?force=1", {})
+        return taken
+
+
+def _asked(
+    connection: socket.socket, reply: BinaryIO, method: str, target: str, body: dict[str, object]
+) -> bytes:
+    raw = json.dumps(body).encode()
+    head = f"{method} /v1.41{target} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    connection.sendall(f"{head}Content-Length: {len(raw)}\r\n\r\n".encode() + raw)
+    status = reply.readline()
+    found = _headers(reply) if b" 204 " in status else _body(reply)
+    assert b" 20" in status, (status, found)
+    return found
+
+
+def _headers(reply: BinaryIO) -> bytes:
+    while reply.readline().strip():
+        pass
+    return b""
 
 
 def listed(path: Path, count: int) -> float:
@@ -140,18 +202,19 @@ def listed(path: Path, count: int) -> float:
         return time.monotonic() - started
 
 
-def _body(reply: BinaryIO) -> None:
+def _body(reply: BinaryIO) -> bytes:
     """Reads an answer to its end, with a length or in chunks."""
     length = -1
     while (line := reply.readline().strip().lower()) != b"":
         if line.startswith(b"content-length:"):
             length = int(line.partition(b":")[2])
     if length >= 0:
-        reply.read(length)
-        return
+        return reply.read(length)
+    found = b""
     while size := int(reply.readline(), 16):
-        reply.read(size + 2)
+        found += reply.read(size + 2)[:-2]
     reply.readline()
+    return found
 
 
 def timed(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from stackctl.state.records import Store
 from support.engine import Engine
 from support.stack import fetch, free_port
 from support.waiting import wait_until
@@ -67,6 +70,9 @@ REFUSED: tuple[tuple[tuple[str, ...], int, str], ...] = (
     (("--rm", "--restart", "always", HOST, "true"), 125, "restarted"),
     (("--memory", "lots", HOST, "true"), 125, "lots"),
     (("--memory", "1m", HOST, "true"), 125, "6 MB"),
+    (("-v", "/tmp:/", HOST, "true"), 125, "own root"),
+    (("--tmpfs", "/proc/sys", HOST, "true"), 125, "/proc/sys is the kernel's"),
+    (("-v", "/tmp:/x", "--tmpfs", "/x", HOST, "true"), 125, "two mounts have the target /x"),
     (("--gpus", "all", HOST, "true"), 125, "not supported"),
     (("-v", "relative:/x:wrong", HOST, "true"), 125, "wrong"),
     (("--name", "no/name", HOST, "true"), 125, "no/name"),
@@ -335,3 +341,32 @@ def test_what_could_not_be_done_as_asked_is_told_to_the_caller(engine: Engine) -
     started = engine.ok("container", "start", "told")
     assert (started.out, words in started.err) == ("told\n", True)
     container(engine, "rm", "-f", "told")
+
+
+def test_a_reboot_is_recognised(engine: Engine) -> None:
+    """Everything dies, the run-time directory is gone, and the records are of another boot."""
+    for name, policy in (
+        ("plain", "no"),
+        ("always", "always"),
+        ("stopped", "always"),
+        ("unless", "unless-stopped"),
+        ("left", "unless-stopped"),
+    ):
+        run(engine, "--name", name, "--restart", policy, HOST, "sleep", "600")
+    container(engine, "stop", "-t", "0", "stopped", "left")
+    engine.kill(engine.daemon_pids())
+    engine.kill([process.pid for process in engine.processes()])
+    wait_until(lambda: not engine.processes(), 10, what="an empty machine")
+    shutil.rmtree(engine.paths.run)
+    # Another id of the kernel's cannot be had; records of another boot can.
+    store = Store.open(engine.paths)
+    for record in store.containers():
+        store.put_container(replace(record, boot_id="of another boot"))
+    store.close()
+    alive = ["always", "stopped", "unless"]
+    wait_until(lambda: sorted(names(engine)) == alive, 20, what="those that come back")
+    assert state(engine, "plain") == "exited"
+    assert "rebooted" in state(engine, "plain", ".State.Error")
+    assert state(engine, "left") == "exited"
+    wait_until(lambda: engine.run("container", "exec", "always", "true").code == 0, 20)
+    container(engine, "rm", "-f", "plain", "left", *alive)

@@ -476,7 +476,6 @@ def test_mistakes_of_several_files_name_each(project: Any) -> None:
             "volumes: ['/x:/y']\ntmpfs: /y/",
             "mounts two things at /y: the other one is under volumes",
         ),
-        ("tmpfs: [/y, '/y:size=9m']", "mounts two things at /y: the other one is under tmpfs"),
         ("volumes: [{type: bind, target: /x}]", "the bind mount on /x has no source"),
         ("volumes: [{type: tmpfs, source: a, target: /x}]", "cannot have a source"),
         ("volumes: [{type: tmpfs, target: /x, bind: {}}]", '"bind" options on a mount of type'),
