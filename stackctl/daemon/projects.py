@@ -70,7 +70,7 @@ def locked(project: Project, files: Files) -> Project:
     from stackctl.spec.loader import Notice
 
     stack = project.stack
-    path = lockfile.path_of(stack.files[0]) if stack.files else None
+    path = lockfile.path_of(stack.files[0]) if stack.is_in_files else None
     found = (
         lockfile.read(path, lambda path: files.read(str(path), 1 << 24).decode()) if path else None
     )

@@ -23,6 +23,7 @@ from stackctl.spec.attributes import (
     nothing_is_empty,
 )
 from stackctl.spec.nodes import Mapping, Path, mark_at
+from stackctl.spec.project import STDIN
 from stackctl.spec.scalars import Address, Flag, Integer, Subnet
 from stackctl.spec.service import HealthCheck, Service
 
@@ -327,6 +328,11 @@ class Stack:
     #: What a lock file says that images are: reference -> the same with its digest.
     pins: dict[str, str] = field(default_factory=dict)
     places: Places = field(default_factory=Places)
+
+    @property
+    def is_in_files(self) -> bool:
+        """Whether there is a file that others can lie beside: not standard input."""
+        return bool(self.files) and self.files[0] != STDIN
 
     def reference(self, service: Service) -> str:
         """What a service's image is looked up and pulled by."""

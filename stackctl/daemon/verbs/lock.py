@@ -29,7 +29,7 @@ class LockVerb:
         """
         project = await self._projects.load({**body, "no_lock": True})
         stack = project.stack
-        if not stack.files:
+        if not stack.is_in_files:
             raise UsageError("the stack comes from no file, so there is no place for a lock file")
         path = lockfile.path_of(stack.files[0])
         images = lockable(stack)

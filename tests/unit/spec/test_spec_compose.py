@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from stackctl.spec import yaml
+from stackctl.spec.loader import load
 from stackctl.spec.nodes import plain
 from stackctl.spec.shown import Wish, described, shown
 
@@ -180,6 +181,8 @@ def test_a_file_from_standard_input(project: Any) -> None:
     found = project.request(
         files=("-", "sub/more.yaml"), stdin="services: {web: {image: a, volumes: ['./x:/x']}}"
     )
+    # What lies beside a stack file (a lock file) has no place beside standard input.
+    assert not load(found).stack.is_in_files
     facts = described(found, Wish(format="json"))[0]
     assert facts["services"] == ["web"]
     assert f'"source": "{project.directory}/x"' in facts["text"]
