@@ -202,6 +202,36 @@ EXEC: Mapping[str, Form] = {
     "User": str,
     "WorkingDir": str,
 }
+NETWORK: Mapping[str, Form] = {
+    "Name": str,
+    "Driver": str,
+    "Scope": str,
+    "Internal": bool,
+    "Attachable": bool,
+    "Ingress": bool,
+    "ConfigOnly": bool,
+    "ConfigFrom": {"Network": str},
+    "IPAM": {
+        "Driver": str,
+        "Config": [
+            {"Subnet": str, "IPRange": str, "Gateway": str, "AuxiliaryAddresses": {"": str}}
+        ],
+        "Options": {"": str},
+    },
+    "EnableIPv4": bool,
+    "EnableIPv6": bool,
+    "Options": {"": str},
+    "Labels": {"": str},
+}
+NETWORK_CONNECT: Mapping[str, Form] = {"Container": str, "EndpointConfig": _ENDPOINT}
+NETWORK_DISCONNECT: Mapping[str, Form] = {"Container": str, "Force": bool}
+VOLUME: Mapping[str, Form] = {
+    "Name": str,
+    "Driver": str,
+    "DriverOpts": {"": str},
+    "Labels": {"": str},
+    "ClusterVolumeSpec": {},
+}
 EXEC_START: Mapping[str, Form] = {"Detach": bool, "Tty": bool, "ConsoleSize": [int]}
 
 #: Fields that change nothing here, and why; the client is told when it sets one.

@@ -171,6 +171,9 @@ def test_docker_compose(client: Any, engine: Engine, tmp_path: Path) -> None:
     assert once.code == 5 and "once" in once.out
     compose.ok("up", "-d", "--scale", "db=2", cwd=directory)
     assert len(compose.ok("ps", "-q", cwd=directory).split()) == 3
+    before = compose.ok("ps", "-q", "web", cwd=directory)
+    compose.ok("up", "-d", "--force-recreate", "--no-deps", "-t", "0", "web", cwd=directory)
+    assert compose.ok("ps", "-q", "web", cwd=directory) not in ("", before)
     (directory / "made").mkdir()
     dockerfile = "FROM stackctl/host\nARG WORD\nRUN echo $WORD > /said\n"
     (directory / "made/Dockerfile").write_text(dockerfile)

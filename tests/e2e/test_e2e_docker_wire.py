@@ -109,6 +109,15 @@ def test_failures_in_the_words_that_clients_look_for(api: Api) -> None:
     typed = api("POST", "/containers/create", {"Image": IMAGE, "HostConfig": {"Memory": "1g"}})
     assert typed.status == 400 and "HostConfig.Memory" in typed.message
     assert api("POST", "/containers/create", b"{nonsense").status == 400
+    for path, body in (
+        ("/networks/create", {"Name": "x", "IPAM": {"Config": [[]]}}),
+        ("/volumes/create", {"Labels": []}),
+        ("/auth", {"serveraddress": [None]}),
+        (f"/containers/{made}/update", {"Memory": "1g"}),
+        (f"/containers/{made}/exec", {"Cmd": "text"}),
+    ):
+        mistyped = api("POST", path, body)
+        assert mistyped.status == 400 and "is expected" in mistyped.message, path
     for method, path in (("GET", "/json"), ("POST", "/start"), ("GET", "/logs?stdout=1")):
         gone = api(method, f"/containers/gone{path}")
         assert (gone.status, gone.message) == (404, "No such container: gone")

@@ -17,7 +17,7 @@ from stackctl.api.docker.failures import (
 )
 from stackctl.api.docker.port import DockerEngine, Message
 from stackctl.api.docker.table import Table
-from stackctl.daemon.wish import CREATE, HOST_CONFIG, canonical
+from stackctl.daemon.wish import CREATE, HOST_CONFIG, canonical, checked
 from stackctl.errors import Conflict, NotFound, StackctlError
 from stackctl.model.container import BindMount, Health, Status, TmpfsMount, VolumeMount
 from stackctl.model.record import ContainerRecord
@@ -238,8 +238,9 @@ class ContainerRoutes:
         await call.done()
 
     async def update(self, call: Call) -> None:
-        record = self._find(call)
-        await call.reply({"Warnings": await self._engine.update(record, await call.body())})
+        record, wish = self._find(call), await call.body()
+        checked(wish, HOST_CONFIG)
+        await call.reply({"Warnings": await self._engine.update(record, wish)})
 
     async def resize(self, call: Call) -> None:
         record = self._find(call)

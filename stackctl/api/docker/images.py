@@ -14,6 +14,7 @@ from stackctl.api.docker.failures import container_found, no_such_image, registr
 from stackctl.api.docker.port import DockerEngine, Message, NamedImage
 from stackctl.api.docker.table import Table
 from stackctl.daemon.inspection import health_check, timestamp
+from stackctl.daemon.wish import checked
 from stackctl.errors import (
     Conflict,
     ImageError,
@@ -25,6 +26,7 @@ from stackctl.image.changes import apply_changes
 from stackctl.model.image import Image
 
 _FILTERS = ("before", "dangling", "label", "label!", "reference", "since", "until")
+_AUTH = ("username", "password", "email", "serveraddress", "identitytoken", "registrytoken")
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 
@@ -86,7 +88,11 @@ class ImageRoutes:
 
     async def inspect(self, call: Call) -> None:
         named = await self._find(call["name"])
-        await call.reply(inspected(named))
+        shape = inspected(named)
+        # Docker dropped it with 1.45; docker-compose 1.29 speaks the newest version that it is
+        # offered and recreates by it all the same.
+        shape["ContainerConfig"] = shape["Config"]
+        await call.reply(shape)
 
     async def history(self, call: Call) -> None:
         named = await self._find(call["name"])
@@ -265,7 +271,9 @@ class ImageRoutes:
 
     async def auth(self, call: Call) -> None:
         """The registry is asked; the credentials are the client's to keep."""
-        said = {str(k): str(v) for k, v in (await call.body()).items() if v}
+        body = await call.body()
+        checked(body, dict.fromkeys(_AUTH, str))
+        said = {k: v for k, v in body.items() if v and k in _AUTH}
         try:
             await self._engine.images.login(said)
         except NotPermitted as error:

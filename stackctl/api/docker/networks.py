@@ -9,6 +9,7 @@ from stackctl.api.docker.failures import container_found
 from stackctl.api.docker.port import DockerEngine, Message
 from stackctl.api.docker.table import Table
 from stackctl.daemon.inspection import endpoint, pool_shape, timestamp
+from stackctl.daemon.wish import NETWORK, NETWORK_CONNECT, NETWORK_DISCONNECT, checked
 from stackctl.errors import Conflict, NotFound, StackctlError
 from stackctl.model.network import IpamPool, NetworkConfig
 from stackctl.model.record import NetworkRecord
@@ -123,6 +124,7 @@ class NetworkRoutes:
 
     async def connect(self, call: Call) -> None:
         wish = await call.body()
+        checked(wish, NETWORK_CONNECT)
         record = self._find(call["id"])
         container = container_found(self._engine, str(wish.get("Container") or ""))
         if any(e.network_id == record.id for e in container.endpoints):
@@ -137,6 +139,7 @@ class NetworkRoutes:
 
     async def disconnect(self, call: Call) -> None:
         wish = await call.body()
+        checked(wish, NETWORK_DISCONNECT)
         record = self._find(call["id"])
         force = bool(wish.get("Force"))
         container = container_found(self._engine, str(wish.get("Container") or ""))
@@ -224,7 +227,8 @@ def _driver(config: NetworkConfig) -> str:
 
 
 def wanted(wish: Message) -> NetworkConfig:
-    """A create request as what the engine makes. DockerError (400)."""
+    """A create request as what the engine makes. DockerError (400), UsageError."""
+    checked(wish, NETWORK)
     name = str(wish.get("Name") or "")
     if not name.strip():
         raise DockerError(400, "invalid network name: name is empty")

@@ -8,6 +8,7 @@ from stackctl.api.docker.call import Call, DockerError, object_at
 from stackctl.api.docker.port import DockerEngine, Message
 from stackctl.api.docker.table import Table
 from stackctl.daemon.inspection import timestamp
+from stackctl.daemon.wish import VOLUME, checked
 from stackctl.errors import Conflict, NotFound, StackctlError
 from stackctl.model.network import VolumeConfig
 from stackctl.model.record import VolumeRecord
@@ -52,6 +53,7 @@ class VolumeRoutes:
 
     async def create(self, call: Call) -> None:
         wish = await call.body()
+        checked(wish, VOLUME)
         name = str(wish.get("Name") or "")
         labels = {str(k): str(v) for k, v in object_at(wish, "Labels").items()}
         if not name:
