@@ -78,16 +78,21 @@ def engine() -> Iterator[Path]:
             wait_until(socket.exists, 60, what="the engine to listen")
             yield socket
         finally:
-            api = Api(socket)
-            # By itself, and not by the CLI: what fuzzing made may have any name.
-            for entry in api("GET", "/containers/json?all=1").json:
-                api("DELETE", f"/containers/{entry['Id']}?force=1&v=1")
-            api("POST", "/networks/prune")
-            api("POST", "/volumes/prune?filters=%7B%22all%22%3A%5B%221%22%5D%7D")
-            for entry in api("GET", "/images/json").json:
-                api("DELETE", f"/images/{entry['Id']}?force=1")
-            daemon.terminate()
-            daemon.wait()
+            try:
+                emptied(Api(socket))
+            finally:
+                daemon.terminate()
+                daemon.wait()
+
+
+def emptied(api: Api) -> None:
+    """By itself, and not by the CLI: what fuzzing made may have any name."""
+    for entry in api("GET", "/containers/json?all=1").json:
+        api("DELETE", f"/containers/{entry['Id']}?force=1&v=1")
+    api("POST", "/networks/prune")
+    api("POST", "/volumes/prune?filters=%7B%22all%22%3A%5B%221%22%5D%7D")
+    for entry in api("GET", "/images/json").json:
+        api("DELETE", f"/images/{entry['Id']}?force=1")
 
 
 def image(api: Api) -> None:
