@@ -1,4 +1,7 @@
-"""Mounts of a container that are known only when it is made: those of others, and the engine's."""
+"""What a container gets beside its configuration, known only when it is made.
+
+Mounts of others and the engine's; networks of the container that it replaces.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,15 @@ from posixpath import normpath
 from stackctl.daemon import generated
 from stackctl.daemon.registry import Registry
 from stackctl.errors import NotFound
-from stackctl.model.container import BindMount, ContainerConfig, Mount, TmpfsMount
+from stackctl.model.container import (
+    BindMount,
+    ContainerConfig,
+    Mount,
+    NetworkAttachment,
+    TmpfsMount,
+)
+from stackctl.model.record import ContainerRecord
+from stackctl.state.records import Store
 
 #: Where Docker's clients look for an engine.
 SOCKET = "/var/run/docker.sock"
@@ -47,3 +58,23 @@ def mounts(
 def _is_generated(config: ContainerConfig, mount: Mount) -> bool:
     """Secrets and configs of another container stay its own."""
     return mount.target in {file.target for file in config.files} | {SOCKET}
+
+
+def networks(
+    config: ContainerConfig, former: ContainerRecord | None, store: Store
+) -> tuple[NetworkAttachment, ...]:
+    """Networks that somebody connected the replaced container to: its successor's, too."""
+    if former is None or not config.networks:
+        return ()
+    known = {join.network for join in (*former.config.networks, *config.networks)}
+    return tuple(
+        NetworkAttachment(
+            network=endpoint.network,
+            aliases=endpoint.aliases,
+            ipv4_address=endpoint.ipv4.partition("/")[0],
+            ipv6_address=endpoint.ipv6.partition("/")[0],
+            gw_priority=endpoint.gw_priority,
+        )
+        for endpoint in former.endpoints
+        if endpoint.network not in known and store.network(endpoint.network_id) is not None
+    )

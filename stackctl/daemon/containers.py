@@ -115,12 +115,13 @@ class Containers:
         mounts = additions.mounts(config, mounts, home, self._parts.paths.socket, self._registry)
         kept = generated.without_content(config.files)
         store = self._registry.store
+        former = self._registry.find(replaces) if replaces else None
         async with AsyncExitStack() as undo:
             private = config.security.userns == "private" and not config.security.privileged
             id_base = store.allocate_id_range() if private else 0
             undo.callback(store.release_id_range, id_base)
             endpoints = []
-            for attachment in config.networks:
+            for attachment in (*config.networks, *additions.networks(config, former, store)):
                 network = store.network_by_name(attachment.network)
                 if network is None:
                     raise NotFound(f'network "{attachment.network}" does not exist')

@@ -15,6 +15,7 @@ Removing what a profile no longer wants is not done by `up` (nor by compose's).
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -49,7 +50,8 @@ from stackctl.scheduler.verdicts import (
     verdicts,
 )
 
-Port = tuple[str, int]
+#: What only one container can have: (protocol, host port), (network, address).
+Sole = tuple[str, int | str]
 
 
 @dataclass(slots=True)
@@ -70,8 +72,8 @@ class Up:
     started: dict[str, int] = field(default_factory=dict)
     #: Service -> condition -> the steps after which it holds.
     gates: dict[str, dict[Condition, tuple[int, ...]]] = field(default_factory=dict)
-    #: Fixed host port -> who has it now and is going to give it up.
-    giving: dict[Port, list[ContainerRecord]] = field(default_factory=dict)
+    #: What only one can have -> who has it now and is going to give it up.
+    giving: dict[Sole, list[ContainerRecord]] = field(default_factory=dict)
     #: Service -> who depends on it; and with `restart: true`.
     users: dict[str, tuple[str, ...]] = field(init=False)
     restarting: dict[str, tuple[str, ...]] = field(init=False)
@@ -87,8 +89,8 @@ class Up:
     def plan(self) -> Plan:
         self._removals()
         for record in self._leaving():
-            for port in fixed_ports(record.config):
-                self.giving.setdefault(port, []).append(record)
+            for sole in sole_holdings(record.config):
+                self.giving.setdefault(sole, []).append(record)
         in_changed = self._network_stops()
         self._foundations(in_changed)
         self._early_stops()
@@ -283,16 +285,16 @@ class Up:
         """Stops that others wait for, dependents first.
 
         A container that restarts with its dependency goes down before it does,
-        and one that gives a host port to another before that one starts. They
+        and one that gives a host port or an address to another before that one starts. They
         cannot wait for their own gates first: that might be a circle.
         """
-        taken = self._ports_taken()
+        taken = self._taken()
         for service in reversed(self.found.services):
             for verdict in self.judged.get(service.name, ()):
                 if not isinstance(verdict, Renewed) or verdict.record.id in self.stopped:
                     continue
                 renewed = self._renewed_dependencies(service)
-                hands_over = any(port in taken for port in fixed_ports(verdict.record.config))
+                hands_over = any(x in taken for x in sole_holdings(verdict.record.config))
                 if renewed or hands_over:
                     names = [name_of(verdict), *renewed]
                     made = {self.created[name] for name in names if name in self.created}
@@ -312,15 +314,15 @@ class Up:
             if isinstance(verdict, Renewed)
         ]
 
-    def _ports_taken(self) -> set[Port]:
-        """Fixed host ports that somebody gives up and another container is going to take."""
+    def _taken(self) -> set[Sole]:
+        """What somebody gives up and another container is going to take."""
         return {
-            port
+            sole
             for judged in self.judged.values()
             for verdict in judged
             if starts(verdict)
-            for port in fixed_ports(self._config(verdict))
-            for holder in self.giving.get(port, ())
+            for sole in sole_holdings(self._config(verdict))
+            for holder in self.giving.get(sole, ())
             if holder.config.name != name_of(verdict)
         }
 
@@ -377,16 +379,16 @@ class Up:
         if not self.found.policy.start:
             return
         strict, tolerated = self._gates_of(service)
-        ports = {
+        given = {
             self.stopped[holder.id]
-            for port in fixed_ports(config)
-            for holder in self.giving.get(port, ())
+            for sole in sole_holdings(config)
+            for holder in self.giving.get(sole, ())
             if holder.id in self.stopped
         }
         self.started[config.name] = self.draft.add(
             StartContainer(name=config.name),
             cause,
-            after={*after, *strict, *ports},
+            after={*after, *strict, *given},
             tolerates=tolerated,
             service=service.name,
         )
@@ -401,12 +403,18 @@ class Up:
         return strict, tolerated - strict
 
 
-def fixed_ports(config: ContainerConfig) -> list[Port]:
-    """Host ports that only one container can have; ephemeral ones and ranges find a free one."""
-    return [
+def sole_holdings(config: ContainerConfig) -> list[Sole]:
+    """Fixed host ports and addresses; what is chosen from a range finds another one."""
+    ports: list[Sole] = [
         (binding.protocol, binding.host_port[0])
         for binding in config.ports
         if binding.host_port is not None and binding.host_port[0] == binding.host_port[1]
+    ]
+    return ports + [
+        (join.network, str(ipaddress.ip_address(address)))
+        for join in config.networks
+        for address in (join.ipv4_address, join.ipv6_address)
+        if address
     ]
 
 

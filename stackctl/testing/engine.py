@@ -251,6 +251,7 @@ class MemoryEngine:
             network = self.networks.get(endpoint.network)
             if network is None or network.id != endpoint.network_id:
                 raise NotFound(f'{record.name}: its network "{endpoint.network}" is gone')
+        self._check_addresses(record)
         ports = tuple(self._publish(record))
         code = _exit_code(record.config.argv)
         check = record.config.health
@@ -265,6 +266,14 @@ class MemoryEngine:
             ports=ports if code is None else (),
             stopped_by_user=False,
         )
+
+    def _check_addresses(self, record: ContainerRecord) -> None:
+        """As in a network: of several containers with one address only one may run."""
+        wanted = _fixed_addresses(record.config)
+        for other in self.containers.values():
+            both = wanted & _fixed_addresses(other.config)
+            if both and other.id != record.id and other.status is Status.RUNNING:
+                raise Conflict(f"address {min(both)[1]} is used by {other.name}")
 
     def _publish(self, record: ContainerRecord) -> Iterator[PublishedPort]:
         taken = {
@@ -348,6 +357,16 @@ class MemoryEngine:
 
 def _volume_mounts(config: ContainerConfig) -> list[VolumeMount]:
     return [mount for mount in config.mounts if isinstance(mount, VolumeMount)]
+
+
+def _fixed_addresses(config: ContainerConfig) -> set[tuple[str, str]]:
+    """(network, address) of those that the configuration names."""
+    return {
+        (join.network, address)
+        for join in config.networks
+        for address in (join.ipv4_address, join.ipv6_address)
+        if address
+    }
 
 
 def _exit_code(argv: tuple[str, ...]) -> int | None:

@@ -57,13 +57,18 @@ def service(
     restart: RestartPolicy = RestartPolicy(),
     pull_policy: str = "missing",
     version: str = "",
+    address: str = "",
 ) -> DesiredService:
     """A service; `version` is anything that makes its configuration another one.
 
     `networks` and `volumes` are keys; a volume is mounted at /KEY. `anonymous`:
     targets of anonymous volumes. `ports`: fixed host ports, to the same inside.
+    `address`: a fixed one in each network.
     """
-    joins = tuple(NetworkAttachment(network=f"{project}_{k}", aliases=(name,)) for k in networks)
+    joins = tuple(
+        NetworkAttachment(network=f"{project}_{k}", aliases=(name,), ipv4_address=address)
+        for k in networks
+    )
     mounts: tuple[VolumeMount, ...] = (
         *(VolumeMount(volume=f"{project}_{key}", target=f"/{key}") for key in volumes),
         *(

@@ -28,9 +28,9 @@ def main() -> None:
         link.send(query)
         reply = link.recv(4096)
         times.append(clock() - began)
-        # The same id, an answer without an error, and one address in it.
+        # The same id, an answer without an error, and something in it.
         assert reply[:2] == query[:2], "another question's answer"
-        assert not reply[3] & 15 and reply[6:8] == b"\0\1", f"no address for {name}"
+        assert not reply[3] & 15 and reply[6:8] != b"\0\0", f"no address for {name}"
     times = sorted(times[_WARM:])
     print(count / (sum(times) / 1e9), times[count // 2] / 1e3, times[count * 99 // 100] / 1e3)
 

@@ -22,6 +22,7 @@ services:
     command: sleep infinity
     stop_signal: SIGKILL
     networks: [default, shared]
+    links: ["db:database"]
   db:
     image: stackctl/host
     command: sleep infinity
@@ -97,6 +98,15 @@ def test_a_running_container_is_connected_and_disconnected(shop: Stack) -> None:
     shop.ok("restart", "-t", "1", "db")
     assert resolved(shop, "web", "store") == there
     assert shop.run("net", "connect", "street", "app-db-1").expect(1).err
+    # So does its successor, at the same address, and what it is called elsewhere.
+    before = shop.ids()
+    shop.write(SHOP.replace("command: sleep infinity", "command: sleep 100000"))
+    shop.up()
+    assert not set(before.values()) & set(shop.ids().values())
+    assert addresses(shop, "app-db-1")["street"] == there
+    assert resolved(shop, "web", "store") == there
+    linked = resolved(shop, "web", "database").split()
+    assert sorted(linked) == sorted(addresses(shop, "app-db-1").values())
     shop.ok("net", "disconnect", "street", "app-db-1")
     assert resolved(shop, "web", "store") == ""
     assert "street" not in addresses(shop, "app-db-1")

@@ -483,6 +483,23 @@ def test_a_port_moves_from_one_service_to_another():
     settles(engine, desired)
 
 
+def test_two_services_swap_their_addresses_whichever_depends_on_the_other():
+    engine = running(
+        stack(service("a", address="10.1.0.2"), service("b", depends("a"), address="10.1.0.3"))
+    )
+    desired = stack(
+        service("a", address="10.1.0.3", health=HEALTHY),
+        service("b", depends("a", "healthy"), address="10.1.0.2"),
+    )
+    settles(engine, desired)
+    # An address of the same text in two networks is two addresses.
+    apart = stack(
+        service("a", address="10.1.0.3", networks=["x"]),
+        service("b", address="10.1.0.3", networks=["y"]),
+    )
+    settles(engine, apart)
+
+
 def test_a_port_of_an_orphan_is_free_before_another_takes_it():
     engine = running(stack(service("old", ports=[80])))
     desired = stack(service("new", ports=[80]))
