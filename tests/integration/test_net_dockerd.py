@@ -12,33 +12,15 @@ from pathlib import Path
 import pytest
 
 from stackctl.model.container import PortBinding
-from stackctl.net import bridge, endpoint, nft
-from stackctl.net.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
+from stackctl.net import bridge, nft
+from stackctl.net.netlink import NETLINK_NETFILTER, NetlinkSocket
 from stackctl.state.paths import Paths
-from support.netlab import Box, fetch, run
+from support.netlab import fetch, neighbour, run
 from support.netwalls import Lab
 
 pytestmark = pytest.mark.needs("root", "netns", "bridge")
 
 LAN = "192.168.77"
-
-
-def neighbour() -> Box:
-    """A machine on a LAN with this one (.1), which it also has as its router."""
-    box = Box()
-    with NetlinkSocket(NETLINK_ROUTE) as link:
-        bridge.make_bridge(link, "lan0", [f"{LAN}.1/24"], "02:00:00:00:00:01")
-        wire = endpoint.Wire(
-            bridge="lan0",
-            host_name="lan1",
-            name="eth0",
-            mac="02:00:00:00:00:02",
-            addresses=(f"{LAN}.2/24",),
-            gateways=(f"{LAN}.1",),
-        )
-        endpoint.attach(link, box.pid, [wire], box.home)
-    box.serve(7000, text="lan")
-    return box
 
 
 def dockerd(directory: Path) -> subprocess.Popen[bytes]:
@@ -71,7 +53,7 @@ def _drops() -> bool:
 
 async def both_ways(paths: Paths) -> None:
     async with Lab(paths) as it:
-        outside = it.boxes["lan"] = neighbour()
+        outside = it.boxes["lan"] = neighbour(LAN)
         front = await it.network("front")
         one = await it.container("one", front)
         await it.container("two", front)

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stackctl.linux import ns
-from stackctl.net import bridge
+from stackctl.net import bridge, endpoint
 from stackctl.net.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from stackctl.state.paths import Paths
 
@@ -131,6 +131,24 @@ async def fetch(box: Box | None, address: str, port: int, *, udp: bool = False, 
     kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
     link = box.new_socket(kind) if box else socket.socket(socket.AF_INET, kind)
     return await asyncio.to_thread(ask, link, address, port, timeout)
+
+
+def neighbour(lan: str) -> Box:
+    """A machine on a LAN ("192.168.77") with this one (.1), which it also has as its router."""
+    box = Box()
+    with NetlinkSocket(NETLINK_ROUTE) as link:
+        bridge.make_bridge(link, "lan0", [f"{lan}.1/24"], "02:00:00:00:00:01")
+        wire = endpoint.Wire(
+            bridge="lan0",
+            host_name="lan1",
+            name="eth0",
+            mac="02:00:00:00:00:02",
+            addresses=(f"{lan}.2/24",),
+            gateways=(f"{lan}.1",),
+        )
+        endpoint.attach(link, box.pid, [wire], box.home)
+    box.serve(7000, text="lan")
+    return box
 
 
 def bring_lo_up() -> None:
