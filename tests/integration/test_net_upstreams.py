@@ -1,0 +1,102 @@
+"""Other people's resolvers: systemd's on 127.0.0.53, liars, long answers, broken streams."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import dns.flags
+import dns.message
+import dns.rrset
+import pytest
+
+from stackctl.state.paths import Paths
+from support.netlab import run
+from support.netnames import Lab, Upstream, answering, resolve, texts
+from support.waiting import wait_until
+
+pytestmark = pytest.mark.needs("root", "netns", "bridge")
+
+RESOLVED = "127.0.0.53"
+LONG = " ".join(f'"{chr(97 + n) * 250}"' for n in range(12))
+
+
+def test_the_machines_resolver_may_be_on_its_own_loopback(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        resolved = Upstream(RESOLVED, answering("192.0.2.53"))
+        async with Lab(paths, (RESOLVED,)) as it:
+            front = await it.network("front")
+            web = await it.container("web-1", (), front)
+            for tcp in (False, True):
+                for name in ("example.org", "single"):
+                    found = await asyncio.to_thread(resolve, web, name, tcp=tcp)
+                    assert texts(found) == ["192.0.2.53"]
+            assert set(resolved.asked) == {"example.org.", "single."}
+            # What is ours never goes there.
+            assert texts(await asyncio.to_thread(resolve, web, "web-1")) != ["192.0.2.53"]
+            assert "web-1." not in resolved.asked
+
+    run(scenario, tmp_path)
+
+
+def lying(query: dns.message.Message) -> list[bytes]:
+    """Forged answers first, as somebody who guesses sends them, then the true one."""
+    true = answering("192.0.2.1")(query)
+    forged = answering("203.0.113.66")(query)
+    assert isinstance(true, dns.message.Message) and isinstance(forged, dns.message.Message)
+    other_id = bytes((query.id >> 8 ^ 1, query.id & 255)) + forged.to_wire()[2:]
+    other_name = answering("203.0.113.66")(dns.message.make_query("other.example", "A"))
+    assert isinstance(other_name, dns.message.Message)
+    other_name.id = query.id
+    question = query.to_wire()  # a query is no answer
+    short = [b"", b"\0", forged.to_wire()[:11]]
+    return [*short, other_id, other_name.to_wire(), question, true.to_wire()]
+
+
+def test_who_guesses_is_not_believed(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        Upstream("127.0.1.1", lying)
+        async with Lab(paths, ("127.0.1.1",)) as it:
+            web = await it.container("web-1", (), await it.network("front"))
+            for name in ("a.example", "b.example"):
+                assert texts(await asyncio.to_thread(resolve, web, name)) == ["192.0.2.1"]
+
+    run(scenario, tmp_path)
+
+
+def long_text(query: dns.message.Message) -> dns.message.Message:
+    """Three thousand bytes for who offers to take them, else "too long"."""
+    reply = dns.message.make_response(query)
+    if query.payload < 4096:
+        reply.flags |= dns.flags.TC
+    else:
+        reply.answer.append(dns.rrset.from_text(query.question[0].name, 60, "IN", "TXT", LONG))
+    return reply
+
+
+def test_long_answers_pass_whole_and_a_broken_stream_is_no_answer(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        Upstream("127.0.1.1", long_text)
+        conf = paths.run / "resolv.conf"
+        async with Lab(paths, ("127.0.1.1",)) as it:
+            web = await it.container("web-1", (), await it.network("front"))
+            short = await asyncio.to_thread(resolve, web, "long.example", "TXT")
+            assert short.flags & dns.flags.TC and not short.answer
+            for tcp in (False, True):
+                found = await asyncio.to_thread(
+                    resolve, web, "long.example", "TXT", tcp=tcp, payload=4096
+                )
+                assert texts(found) == [LONG]
+                assert found.edns == 0
+            # It takes streams and ends them without a word.
+            broken = Upstream("127.0.1.2", lambda _: None)
+            Upstream("127.0.1.3", answering("192.0.2.3"))
+            conf.write_text("nameserver 127.0.1.2\nnameserver 127.0.1.3\n")
+
+            def has_changed() -> bool:
+                return texts(resolve(web, "a.example", tcp=True)) == ["192.0.2.3"]
+
+            await asyncio.to_thread(wait_until, has_changed)
+            assert "a.example." in broken.asked
+
+    run(scenario, tmp_path)
