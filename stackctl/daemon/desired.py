@@ -313,7 +313,9 @@ def _changes(stack: Stack, service: Service, options: Mapping[str, Any]) -> dict
         changes["user"] = str(options["user"])
     if options.get("workdir"):
         changes["working_dir"] = str(options["workdir"])
-    changes["ports"].extend(p for text in options.get("ports") or () for p in _ports(str(text)))
+    usual = str(options.get("publish_address") or "")
+    for text in options.get("ports") or ():
+        changes["ports"].extend(_ports(str(text), usual))
     if options.get("volumes"):
         changes["volumes"] = _with_mounts(stack, service, options["volumes"])
     return changes
@@ -338,7 +340,8 @@ def _words(entrypoint: Any) -> list[str]:
     return [str(word) for word in entrypoint]
 
 
-def _ports(text: str) -> list[ServicePort]:
+def _ports(text: str, usual: str) -> list[ServicePort]:
+    """`usual`: the address of those that name none."""
     try:
         found = ports.parse(text)
     except ValueError as error:
@@ -348,7 +351,7 @@ def _ports(text: str) -> list[ServicePort]:
             {
                 "target": port.target,
                 "published": port.published or None,
-                "host_ip": port.host_ip or None,
+                "host_ip": port.host_ip or usual or None,
                 "protocol": port.protocol,
             }
         )

@@ -27,14 +27,19 @@ if TYPE_CHECKING:
     # Models take a while to import; they load in a thread, once the socket answers.
     from stackctl.spec.loader import LoadRequest, Notice
     from stackctl.spec.model import Stack
+    from stackctl.spec.service import Service
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """A project as its files say, with the warnings of reading them."""
+    """A project as its files say, with the warnings of reading them.
+
+    `publish_address`: the caller's, for ports that name none; "" is everywhere.
+    """
 
     stack: Stack
     warnings: tuple[Notice, ...]
+    publish_address: str = ""
     #: Its files are on another machine.
     carried: bool = False
 
@@ -107,14 +112,22 @@ class Projects:
 
         def read() -> Project:
             from stackctl.daemon.build_wishes import named
-            from stackctl.spec import loader
+            from stackctl.spec import loader, ports
 
+            address = ports.usual_address(request.environment)
             loaded = loader.load(request, services=activate)
             stack = named(loaded.stack)
+            if address:
+                stack = _published_at(stack, address)
             is_carried = carried.is_carried(body["project"])
             if is_carried:
                 stack = carried.filled(stack, request.source)
-            found = Project(stack=stack, warnings=loaded.warnings, carried=is_carried)
+            found = Project(
+                stack=stack,
+                warnings=loaded.warnings,
+                publish_address=address,
+                carried=is_carried,
+            )
             return found if body.get("no_lock") else locked(found, request.source)
 
         return await asyncio.to_thread(read)
@@ -231,3 +244,20 @@ class Projects:
                 hint=f"start it with `stackctl up -d {service}`",
             )
         return alive[0]
+
+
+def _published_at(stack: Stack, address: str) -> Stack:
+    """The same with an address for each port that names none."""
+
+    def one(service: Service) -> Service:
+        changed = [
+            port if port.host_ip else port.model_copy(update={"host_ip": address})
+            for port in service.ports
+        ]
+        return service.model_copy(update={"ports": changed}) if changed else service
+
+    return replace(
+        stack,
+        services={name: one(service) for name, service in stack.services.items()},
+        disabled={name: one(service) for name, service in stack.disabled.items()},
+    )

@@ -9,9 +9,13 @@ host ports for one container port mean "any free one of these".
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from stackctl.errors import UsageError
+
 PROTOCOLS = ("tcp", "udp", "sctp")
+_USUAL = "STACKCTL_PUBLISH_ADDR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,14 @@ def host_address(text: str) -> str:
     except ValueError:
         raise ValueError(f'"{text}" is not an IP address') from None
     return text
+
+
+def usual_address(environment: Mapping[str, str]) -> str:
+    """Where the caller wants ports that name no address; "" is everywhere. UsageError."""
+    try:
+        return host_address(environment[_USUAL]) if environment.get(_USUAL) else ""
+    except ValueError as error:
+        raise UsageError(f"{_USUAL}: {error}", hint=f"{_USUAL}=127.0.0.1, for example") from None
 
 
 def port_range(text: str, *, lowest: int = 1) -> tuple[int, int]:

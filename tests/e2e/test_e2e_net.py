@@ -136,6 +136,41 @@ def test_networks_are_made_listed_and_pruned(stack: Stack) -> None:
     assert json.loads(stack.ok("net", "ls", "--format", "json").out) == []
 
 
+def test_ports_are_published_where_the_caller_wants_them(stack: Stack) -> None:
+    port, other = free_port(), free_port()
+    stack.write(f"""\
+        services:
+          web:
+            image: stackctl/host
+            command: sleep infinity
+            stop_signal: SIGKILL
+            ports: ["0:80", "0.0.0.0:{port}:81", "{other}-{other}:82"]
+        """)
+
+    def places() -> list[str]:
+        return [
+            stack.ok("port", "web", inside).out.strip().rpartition(":")[0]
+            for inside in ("80", "81", "82")
+        ]
+
+    careful = {"STACKCTL_PUBLISH_ADDR": "127.0.0.1"}
+    # Everywhere, as Compose has it; the engine was started by somebody who said nothing.
+    stack.up()
+    assert places() == ["0.0.0.0"] * 3
+    stack.up(env=careful)
+    assert places() == ["127.0.0.1", "0.0.0.0", "127.0.0.1"]
+    before = stack.ids()
+    stack.up(env=careful)
+    assert stack.ids() == before
+    bad = stack.run("up", "-d", env={"STACKCTL_PUBLISH_ADDR": "here"}).expect(2)
+    assert 'STACKCTL_PUBLISH_ADDR: "here" is not an IP address' in bad.err
+    stack.ok("container", "run", "-d", "--name", "one", "-p", "80", "stackctl/host", "sleep", "60",
+             env=careful)  # fmt: skip
+    assert stack.ok("container", "port", "one", "80").out.startswith("127.0.0.1:")
+    stack.ok("container", "rm", "-f", "one")
+    stack.down()
+
+
 def test_a_container_is_recreated_at_its_fixed_address(stack: Stack) -> None:
     text = """\
         services:

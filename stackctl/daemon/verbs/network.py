@@ -225,6 +225,9 @@ def shape(record: NetworkRecord, members: list[ContainerRecord]) -> Message:
         "Internal": config.internal,
         "Attachable": config.attachable,
         "Containers": inside,
-        "Options": {**config.driver_opts, "com.docker.network.bridge.name": record.bridge},
+        "Options": {
+            **config.driver_opts,
+            **({"com.docker.network.bridge.name": record.bridge} if record.bridge else {}),
+        },
         "Labels": dict(config.labels),
     }

@@ -87,7 +87,7 @@ class RunVerb:
             service,
             image,
             name=str(body.get("name") or f"{project.name}-{service}-run-{secrets.token_hex(4)}"),
-            options=body,
+            options={**body, "publish_address": project.publish_address},
         )
         return replace(config, auto_remove=bool(body.get("rm")))
 

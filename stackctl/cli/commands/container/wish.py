@@ -27,7 +27,7 @@ def wish(
         if flags.get(name):
             raise UsageError(f"--{name.replace('_', '-')} is not supported")
     publish: Iterable[str] = flags.get("publish") or ()
-    bindings, exposed = _bindings(publish) if publish else ({}, [])
+    bindings, exposed = _bindings(publish, environment) if publish else ({}, [])
     exposed += [_exposed(text) for text in flags.get("expose") or ()]
     binds, anonymous = _binds(flags.get("volumes") or ())
     network, endpoints = _networks(flags)
@@ -128,11 +128,14 @@ def _labels(flags: Mapping[str, Any]) -> dict[str, str]:
 # -- ports and networks
 
 
-def _bindings(specs: Iterable[str]) -> tuple[dict[str, list[dict[str, str]]], list[str]]:
+def _bindings(
+    specs: Iterable[str], environment: Mapping[str, str]
+) -> tuple[dict[str, list[dict[str, str]]], list[str]]:
     # Half the commands publish nothing.
     from stackctl.spec import ports
 
     bindings: dict[str, list[dict[str, str]]] = {}
+    usual = ports.usual_address(environment)
     for spec in specs:
         try:
             found = ports.parse(spec)
@@ -140,7 +143,7 @@ def _bindings(specs: Iterable[str]) -> tuple[dict[str, list[dict[str, str]]], li
             raise UsageError(f"--publish {spec}: {error}") from None
         for port in found:
             bindings.setdefault(f"{port.target}/{port.protocol}", []).append(
-                {"HostIp": port.host_ip, "HostPort": port.published}
+                {"HostIp": port.host_ip or usual, "HostPort": port.published}
             )
     return bindings, list(bindings)
 
