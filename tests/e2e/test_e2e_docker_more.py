@@ -37,10 +37,13 @@ def docker(request: pytest.FixtureRequest, engine: Engine) -> Iterator[Docker]:
         client.run("rmi", "-f", *ids)
 
 
-def shell_size(shell: Terminal, size: bytes) -> None:
-    """Asks until the terminal inside has this size: a resize is a request of its own."""
+def shell_size(shell: Terminal, columns: int, rows: int) -> None:
+    """Resizes and asks until the terminal inside has this size: a resize is a request of its
+    own, and docker listens for the signal only some time after it has begun."""
+    size = b"%d %d" % (rows, columns)
 
     def asked() -> bool:
+        shell.resize(columns, rows)
         shell.type(b"stty size; echo as''ked\n")
         shell.expect(b"asked")
         return size in shell.before
@@ -52,9 +55,8 @@ def test_at_a_terminal(docker: Docker) -> None:
     run = (docker.program, "run", "-it", "--name", "tty", IMAGE, "sh")
     with terminal(run, docker.environment) as shell:
         shell.expect(b"# ")
-        shell_size(shell, b"30 100")
-        shell.resize(77, 20)
-        shell_size(shell, b"20 77")
+        shell_size(shell, 100, 30)
+        shell_size(shell, 77, 20)
         # Ctrl-C goes to the process inside.
         shell.type(b"sh -c \"echo in''side; exec sleep 1000\"\n")
         shell.expect(b"inside")
@@ -168,9 +170,13 @@ def test_events_prunes_and_waits(docker: Docker) -> None:
     assert docker.run("run", "--name", "gone", "-l", "a=b", IMAGE, "sh", "-c", "exit 4").code == 4
     assert docker.ok("wait", "gone").strip() == "4"
     window = ("--since", "10m", "--until", "0s", "-f", "container=gone")
-    lines = docker.ok("system", "events", *window, "--format", "{{json .}}").splitlines()
-    events = [json.loads(line) for line in lines]
-    died = next(e for e in events if e["Action"] == "die")
+
+    def deaths() -> list[dict[str, Any]]:
+        # Docker's "0s" ago is the beginning of this second.
+        lines = docker.ok("system", "events", *window, "--format", "{{json .}}").splitlines()
+        return [e for e in map(json.loads, lines) if e["Action"] == "die"]
+
+    (died,) = wait_until(deaths, 20, what="the event of its end")
     assert died["Type"] == "container" and died["Actor"]["Attributes"]["exitCode"] == "4"
     assert died["Actor"]["Attributes"]["a"] == "b" and died["timeNano"] // 10**9 == died["time"]
     assert (
