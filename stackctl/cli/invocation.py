@@ -40,6 +40,8 @@ class Invocation:
     env_files: Sequence[str] = ()
     project_directory: str = ""
     progress: str = "auto"
+    #: Steps of a plan that are carried out at once; below 1: all that are ready.
+    parallel: int = -1
     engine: Wished = field(default_factory=Wished)
     #: Nothing may change: only verbs that look get through (see ReadOnly).
     dry_run: bool = False
@@ -100,6 +102,8 @@ class Invocation:
             environment=self.environment,
             stdin=lambda: self.stdin,
         )
+        if self.parallel > 0:
+            fields["parallel"] = self.parallel
         return {"project": part, **fields}
 
 

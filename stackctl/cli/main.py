@@ -323,7 +323,10 @@ def application() -> "Command":
         parallel: Annotated[
             int,
             typer.Option(
-                "--parallel", metavar="N", help="For compose's sake: the plan says what goes first."
+                "--parallel",
+                metavar="N",
+                envvar="COMPOSE_PARALLEL_LIMIT",
+                help="How many steps at once; -1: all that are ready.",
             ),
         ] = -1,
         dry_run: Annotated[
@@ -331,6 +334,12 @@ def application() -> "Command":
         ] = False,
         compatibility: Annotated[
             bool, typer.Option("--compatibility", help="For compose's sake; has no effect.")
+        ] = False,
+        all_resources: Annotated[
+            bool, typer.Option("--all-resources", help="Refused.", hidden=True)
+        ] = False,
+        verbose: Annotated[
+            bool, typer.Option("--verbose", help="For compose's sake.", hidden=True)
         ] = False,
         host: Annotated[
             str,
@@ -383,6 +392,11 @@ def application() -> "Command":
         """
         session = ctx.obj
         assert isinstance(session, Session)
+        if all_resources:
+            raise UsageError(
+                "--all-resources is not supported: what no service uses is not made",
+                hint="stackctl net create, stackctl volume create",
+            )
         one_of("--progress", progress, ("auto", "tty", "plain", "quiet"))
         one_of("--ansi", ansi, ("never", "always", "auto"))
         given = session.console
@@ -404,6 +418,7 @@ def application() -> "Command":
                 key=tlskey,
             ),
             dry_run=dry_run,
+            parallel=parallel,
         )
 
     return get_command(app)

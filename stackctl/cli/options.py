@@ -25,6 +25,34 @@ Index = Annotated[
     int,
     typer.Option("--index", metavar="N", help="Which replica; 0: the first that runs.", min=0),
 ]
+Scale = Annotated[
+    list[str] | None,
+    typer.Option("--scale", metavar="SERVICE=N", help="Number of replicas; repeatable."),
+]
+ForceRecreate = Annotated[
+    bool, typer.Option("--force-recreate", help="Recreate containers that have not changed.")
+]
+NoRecreate = Annotated[
+    bool, typer.Option("--no-recreate", help="Leave existing containers as they are.")
+]
+NoDeps = Annotated[
+    bool, typer.Option("--no-deps", help="Do not start services that others depend on.")
+]
+RemoveOrphans = Annotated[
+    bool,
+    typer.Option("--remove-orphans", help="Remove containers of services not in the file."),
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Return when all are running or healthy.")]
+WaitTimeout = Annotated[
+    float | None,
+    typer.Option("--wait-timeout", metavar="SECONDS", help="Give up waiting after this time."),
+]
+#: Nothing is ever asked where compose would.
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Nothing is asked.", hidden=True)]
+#: `up` and `run` show of a build that it goes on, and its end.
+QuietBuild = Annotated[
+    bool, typer.Option("--quiet-build", help="Builds are quiet here.", hidden=True)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours.")]
 NoLogPrefix = Annotated[bool, typer.Option("--no-log-prefix", help="No names before lines.")]

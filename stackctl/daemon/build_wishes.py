@@ -26,6 +26,10 @@ def wishes(stack: Stack, body: Mapping[str, Any]) -> dict[str, BuildRequest]:
                 f'no such service: "{name}"',
                 hint=f"the stack has: {', '.join(sorted(stack.services))}",
             )
+    if chosen and body.get("with_dependencies"):
+        for name in chosen:
+            chosen += [n for n in stack.services[name].depends_on if n not in chosen]
+        chosen = [name for name in chosen if name in stack.services]
     return {
         name: wish(stack, name, body)
         for name, service in stack.services.items()

@@ -147,7 +147,7 @@ class Containers:
         self._publish_event(record, "create")
         return record
 
-    def rename(self, name: str) -> ContainerRecord:
+    async def rename(self, name: str) -> ContainerRecord:
         """Give a successor (see CreateContainer.replaces) its final name."""
         record = self._registry.by_name(name, successor=True)
         if not record.replaces:
@@ -155,6 +155,9 @@ class Containers:
         if self._registry.find_name(name) is not None:
             raise Conflict(f'the container name "{name}" is in use')
         record = self._registry.put(replace(record, replaces=""))
+        if record.status.is_alive and record.endpoints:
+            # It started before the old one was gone, under another name.
+            await self._parts.net.name(names.naming(record, "keep"))
         self._publish_event(record, "rename")
         return record
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import secrets
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from stackctl.daemon import companions
 from stackctl.daemon.replica import Identity, container_config, network_mode_of
 from stackctl.errors import NotFound, StackFileError, UsageError
 from stackctl.model.container import ContainerConfig
@@ -102,6 +104,16 @@ def completed(
     return found.replicas[-1]
 
 
+def completed_init(stack: Stack, config: ContainerConfig, image_of: ImageOf) -> ContainerConfig:
+    """The same for the container of a pre_start hook."""
+    service = {**stack.disabled, **stack.services}[config.service]
+    found = _desired_service(stack, config.service, service, image_of, 1, random_volume_name)
+    hooks = [hook.config for hook in found.pre_start]
+    # With per_replica the replica's number follows.
+    hook = next(h for h in hooks if config.name == h.name or config.name.startswith(f"{h.name}-"))
+    return replace(hook, name=config.name)
+
+
 def one_off(
     stack: Stack,
     service: str,
@@ -135,6 +147,7 @@ def one_off(
             **_labels(stack, service, changed, digest, oneoff=True),
             "com.docker.compose.slug": name.rpartition("-run-")[2] or name,
         },
+        answers=bool(options.get("use_aliases")),
     )
     return container_config(
         stack, changed, image, identity, lambda target: name_volume(name, target)
@@ -149,6 +162,11 @@ def _desired_service(
     count: int,
     name_volume: NameVolume,
 ) -> DesiredService:
+    provider = companions.provider(stack, name, service)
+    if provider is not None:
+        return DesiredService(
+            name=name, image="", depends_on=dependencies(service), provider=provider
+        )
     reference = stack.reference(service)
     image = image_of(reference)
     digest = config_hash(stack, service)
@@ -177,6 +195,10 @@ def _desired_service(
         replicas=tuple(replicas),
         depends_on=dependencies(service),
         has_healthcheck=bool(replicas and replicas[0].health),
+        pre_start=companions.init_hooks(stack, name, service, replicas[0], image_of)
+        if replicas
+        else (),
+        rollout=companions.rollout(service),
     )
 
 
@@ -210,7 +232,12 @@ def _labels(
 
 def _used_networks(stack: Stack) -> dict[str, Network]:
     """Networks that an enabled service joins; others are not made (as compose does)."""
-    used = {key for service in stack.services.values() for key in service.networks}
+    used = {
+        key
+        for service in stack.services.values()
+        for key in service.networks
+        if service.provider is None
+    }
     return {
         key: network
         for key, network in stack.networks.items()
@@ -309,6 +336,10 @@ def _changes(stack: Stack, service: Service, options: Mapping[str, Any]) -> dict
         changes["entrypoint"] = _words(options["entrypoint"])
         # The service's command was meant for its own entrypoint.
         changes.setdefault("command", [])
+    for field in ("cap_add", "cap_drop"):
+        if options.get(field):
+            names = [str(name).upper().removeprefix("CAP_") for name in options[field]]
+            changes[field] = [*getattr(service, field), *names]
     if options.get("user"):
         changes["user"] = str(options["user"])
     if options.get("workdir"):

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import assert_never
 
 from stackctl.daemon.containers import Containers, Parts
+from stackctl.daemon.providers import Providers
 from stackctl.daemon.supervisor import Supervisor
 from stackctl.errors import Conflict, ContainerError, NotFound, OperationFailed
 from stackctl.model.build import BuildRequest
@@ -26,11 +28,14 @@ from stackctl.scheduler.ops import (
     CreateNetwork,
     CreateVolume,
     Op,
+    Pause,
     PullImage,
     RemoveContainer,
     RemoveNetwork,
     RemoveVolume,
     RenameContainer,
+    RunInit,
+    RunProvider,
     StartContainer,
     StopContainer,
     WaitCompleted,
@@ -49,6 +54,7 @@ class Engine:
         self._making_network = asyncio.Lock()
         self._containers = containers
         self._supervisor = supervisor
+        self.providers = Providers(parts.paths)
         #: Given once the service has a builder: its code is not loaded before it is needed.
         self.build: Callable[[BuildRequest], Awaitable[object]] | None = None
 
@@ -74,7 +80,7 @@ class Engine:
                     op.config, replaces=op.replaces, renew_volumes=op.renew_volumes
                 )
             case RenameContainer():
-                self._containers.rename(op.name)
+                await self._containers.rename(op.name)
             case StartContainer():
                 await self._start(op.name)
             case WaitHealthy():
@@ -85,9 +91,41 @@ class Engine:
                 await self._containers.stop(op.id, op.timeout)
             case RemoveContainer():
                 await self._containers.remove(op.id, anonymous_volumes=op.anonymous_volumes)
+            case RunInit():
+                return await self._run_init(op)
+            case RunProvider():
+                await self.providers.run(op.provider, op.command)
+            case Pause():
+                await asyncio.sleep(op.seconds)
             case _:
                 assert_never(op)
         return None
+
+    async def _run_init(self, op: RunInit) -> str:
+        """What a killed engine or a failed run has left of it goes first."""
+        registry, containers = self._parts.registry, self._containers
+        left = registry.find_name(op.config.name)
+        if left is not None:
+            await containers.stop(left.id, 0.0)
+            await containers.remove(left.id, anonymous_volumes=True)
+        beside = registry.by_name(op.beside, successor=True)
+        config = replace(op.config, volumes_from=(*op.config.volumes_from, beside.name))
+        record = await containers.create(config)
+        try:
+            await containers.start(record.id)
+            final = await registry.wait(record.id, lambda r: r is None or r.status.has_ended)
+        except asyncio.CancelledError:
+            await containers.stop(record.id, 0.0)
+            await containers.remove(record.id, anonymous_volumes=True)
+            raise
+        if final is not None and final.exit_code != 0:
+            raise OperationFailed(
+                f"pre_start hook {_how_ended(final)}: {' '.join(config.argv)}",
+                hint=f"it is kept as {config.name}: see `stackctl container logs {config.name}`",
+                details=tuple(last_lines(self._parts.paths, record.id, _SHOWN_LINES)),
+            )
+        await containers.remove(record.id, anonymous_volumes=True)
+        return "completed"
 
     async def _build(self, op: BuildImage) -> None:
         assert self.build is not None, "the service gives the engine its builder"
@@ -115,10 +153,11 @@ class Engine:
         if final.status.has_ended or final.status is Status.RESTARTING:
             raise self.died(final)
         if final.health is Health.UNHEALTHY:
+            lines = tuple(last_lines(self._parts.paths, final.id, _SHOWN_LINES))
             raise OperationFailed(
                 f"{_subject(final)} is unhealthy: {self._supervisor.last_probe(final.id)}",
-                hint="see its log below, and its `healthcheck`",
-                details=tuple(last_lines(self._parts.paths, final.id, _SHOWN_LINES)),
+                hint="see its log below, and its `healthcheck`" if lines else "see `healthcheck`",
+                details=lines,
             )
         if final.health is Health.NONE:
             return "running"
@@ -138,16 +177,13 @@ class Engine:
 
     def died(self, record: ContainerRecord) -> OperationFailed:
         """The error for a service that ended when it should not have."""
-        if record.error and record.exit_code is None:
-            how = f"ended: {record.error}"
-        elif record.oom_killed:
-            how = f"was killed for using more than its memory limit (exit code {record.exit_code})"
-        else:
-            how = f"exited with code {record.exit_code}"
+        lines = tuple(last_lines(self._parts.paths, record.id, _SHOWN_LINES))
         return OperationFailed(
-            f"{_subject(record)} {how}",
-            hint="its last log lines are below; `stackctl logs` has them all",
-            details=tuple(last_lines(self._parts.paths, record.id, _SHOWN_LINES)),
+            f"{_subject(record)} {_how_ended(record)}",
+            hint="its last log lines are below; `stackctl logs` has them all"
+            if lines
+            else "it wrote nothing to its log",
+            details=lines,
         )
 
     async def _create_network(self, config: NetworkConfig) -> None:
@@ -179,6 +215,14 @@ class Engine:
         await self._parts.net.remove_network(record)
         store.delete_network(record.id)
         self._parts.events.publish("network", "destroy", record.id, {"name": name})
+
+
+def _how_ended(record: ContainerRecord) -> str:
+    if record.error and record.exit_code is None:
+        return f"ended: {record.error}"
+    if record.oom_killed:
+        return f"was killed for using more than its memory limit (exit code {record.exit_code})"
+    return f"exited with code {record.exit_code}"
 
 
 def _health_is_decided(record: ContainerRecord | None) -> bool:

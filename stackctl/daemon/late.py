@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from stackctl.scheduler.executor import Engine
-from stackctl.scheduler.ops import BuildImage, CreateContainer, Op, Plan, PullImage
+from stackctl.scheduler.ops import BuildImage, CreateContainer, Op, Plan, PullImage, RunInit
 
 if TYPE_CHECKING:
     from stackctl.daemon.projects import Project, Projects
@@ -41,6 +41,7 @@ class LateImages:
         self._coming = {
             s.op.reference for s in plan.steps if isinstance(s.op, PullImage | BuildImage)
         }
+        self._brought = frozenset(self._coming)
         stack = project.stack
         self._late = {n for n, s in stack.services.items() if stack.reference(s) in self._coming}
         if not self._coming:
@@ -57,7 +58,13 @@ class LateImages:
                     self._on_complete()
         if isinstance(op, CreateContainer) and self._is_late(op):
             op = replace(op, config=await self._projects.completed(self._project, op.config))
+        if isinstance(op, RunInit) and self._has_come(op.config.image):
+            config = await self._projects.completed_init(self._project, op.config)
+            op = replace(op, config=config)
         return await self._engine.perform(op)
+
+    def _has_come(self, image: str) -> bool:
+        return self._project.stack.pins.get(image, image) in self._brought
 
     def _is_late(self, op: CreateContainer) -> bool:
         # A one-off has been made for an image that was here already.

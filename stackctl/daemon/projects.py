@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from stackctl.daemon import carried
 from stackctl.daemon.containers import Parts
+from stackctl.daemon.providers import Providers
 from stackctl.errors import NotFound, UsageError
 from stackctl.image import lockfile
 from stackctl.model.container import ContainerConfig
@@ -46,6 +47,10 @@ class Project:
     @property
     def name(self) -> str:
         return self.stack.name
+
+    @property
+    def has_providers(self) -> bool:
+        return any(service.provider for service in self.stack.services.values())
 
 
 def load_request(body: Mapping[str, Any]) -> LoadRequest:
@@ -101,6 +106,7 @@ class Projects:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._providers = Providers(parts.paths)
 
     async def load(self, body: Mapping[str, Any], *, activate: Sequence[str] = ()) -> Project:
         """Read and validate the stack file; `activate` names services whose profiles count.
@@ -162,17 +168,29 @@ class Projects:
         if project.carried:
             carried.refuse_binds(project.stack)
         images = await self._images(project)
+        stack = self._with_variables(project)
 
         def image_of(reference: str) -> Image:
             image = images.get(reference)
             return image or Image(id="", reference=reference, config=ImageConfig())
 
-        found = desired(project.stack, image_of, scale=scale, services=tuple(services))
+        found = desired(stack, image_of, scale=scale, services=tuple(services))
         return found, frozenset(images)
+
+    def _with_variables(self, project: Project) -> Stack:
+        """The stack with what providers have set for those that depend on them."""
+        known = self._providers.of_project(project.name) if project.has_providers else {}
+        if not known:
+            return project.stack
+        from stackctl.daemon.companions import with_variables
+
+        return with_variables(project.stack, {k: v.variables for k, v in known.items()})
 
     async def _images(self, project: Project) -> dict[str, Image]:
         stack = project.stack
         references = {stack.reference(s) for s in stack.services.values() if s.image}
+        hooks = [hook.image for s in stack.services.values() for hook in s.pre_start]
+        references |= {stack.pins.get(image, image) for image in hooks if image}
         images: dict[str, Image] = {}
         for reference in sorted(references):
             with contextlib.suppress(NotFound):
@@ -184,7 +202,15 @@ class Projects:
         from stackctl.daemon.desired import completed
 
         reference = project.stack.pins.get(config.image, config.image)
-        return completed(project.stack, config, await self._parts.images.resolve(reference))
+        stack = self._with_variables(project)
+        return completed(stack, config, await self._parts.images.resolve(reference))
+
+    async def completed_init(self, project: Project, config: ContainerConfig) -> ContainerConfig:
+        """The container of a pre_start hook whose image has come since it was planned."""
+        from stackctl.daemon.desired import completed_init
+
+        images = await self._images(project)
+        return completed_init(self._with_variables(project), config, images.__getitem__)
 
     def observe(
         self, name: str, references: Iterable[str] = (), aged: Iterable[str] = ()
@@ -201,6 +227,7 @@ class Projects:
             volumes=tuple(v for v in volumes if v.config.project == name),
             images=frozenset(references),
             image_ages={reference: images.age(reference) for reference in aged},
+            providers=tuple(p.request for p in self._providers.of_project(name).values()),
             other_networks=frozenset(n.config.name for n in networks if n.config.project != name),
             other_volumes=frozenset(v.config.name for v in volumes if v.config.project != name),
         )

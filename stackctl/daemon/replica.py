@@ -61,6 +61,8 @@ class Identity:
     oneoff: bool
     config_hash: str
     labels: Mapping[str, str]
+    #: A one-off that answers to the service's names, too (`run --use-aliases`).
+    answers: bool = False
 
 
 def container_config(
@@ -123,6 +125,7 @@ def container_config(
         files=service_files.generated(stack, service),
         post_start=tuple(_hook(hook) for hook in service.post_start),
         pre_stop=tuple(_hook(hook) for hook in service.pre_stop),
+        init_hooks=len(service.pre_start),
         domainname=service.domainname or "",
         api_socket=bool(service.use_api_socket),
         volumes_from=_volumes_from(stack, service),
@@ -259,7 +262,8 @@ def _attachments(
     by_priority = sorted(service.networks.items(), key=lambda item: -(item[1].priority or 0))
     found: list[NetworkAttachment] = []
     for key, membership in by_priority:
-        aliases = () if identity.oneoff else (identity.service, *(membership.aliases or ()))
+        silent = identity.oneoff and not identity.answers
+        aliases = () if silent else (identity.service, *(membership.aliases or ()))
         network = stack.networks.get(key)
         if network is not None and network_mode_of(network):
             continue

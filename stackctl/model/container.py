@@ -309,6 +309,8 @@ class ContainerConfig:
     #: Run inside, in order: once it has started, and before it is stopped.
     post_start: tuple[Hook, ...] = ()
     pre_stop: tuple[Hook, ...] = ()
+    #: So many pre_start hooks come before its first start; the plan of `up` has them.
+    init_hooks: int = 0
     domainname: str = ""
     #: The engine's socket is at /var/run/docker.sock inside.
     api_socket: bool = False

@@ -9,6 +9,7 @@ from enum import StrEnum
 from stackctl.model.build import BuildRequest
 from stackctl.model.container import ContainerConfig
 from stackctl.model.network import NetworkConfig, VolumeConfig
+from stackctl.model.provider import ProviderRequest
 from stackctl.model.record import ContainerRecord, NetworkRecord, VolumeRecord
 
 
@@ -29,6 +30,33 @@ class Dependency:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InitHook:
+    """A pre_start hook. Its container's `config` is for the first replica of those it is for.
+
+    `per_replica`: one for each new container (see rollout.init_config), else once for all.
+    """
+
+    config: ContainerConfig
+    #: What its image is looked up and pulled by.
+    reference: str = ""
+    per_replica: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """How the containers of a changed service are replaced (deploy.update_config)."""
+
+    #: The new one starts before the old one stops.
+    start_first: bool = False
+    #: How many at a time; 0: all.
+    parallelism: int = 0
+    #: Seconds between two parts.
+    delay: float = 0.0
+    #: A part that fails does not hold the next ones up.
+    goes_on: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredService:
     """A service with one resolved ContainerConfig a replica (numbers 1..n, maybe none)."""
 
@@ -41,6 +69,10 @@ class DesiredService:
     build: BuildRequest | None = None
     replicas: tuple[ContainerConfig, ...] = ()
     depends_on: tuple[Dependency, ...] = ()
+    pre_start: tuple[InitHook, ...] = ()
+    rollout: Rollout = Rollout()
+    #: Who provides it in place of containers.
+    provider: ProviderRequest | None = None
     #: True when the stack file says how many (scale, deploy.replicas) or the caller did.
     has_healthcheck: bool = False
 
@@ -71,6 +103,8 @@ class Observed:
     images: frozenset[str] = frozenset()
     #: Seconds since a reference was last pulled or made; of those that a policy asks about.
     image_ages: Mapping[str, float] = field(default_factory=dict)
+    #: What programs outside provide for the project, in the order in which they were asked.
+    providers: tuple[ProviderRequest, ...] = ()
     #: Existing networks and volumes outside the project, by name (for external ones).
     other_networks: frozenset[str] = frozenset()
     other_volumes: frozenset[str] = frozenset()
@@ -88,6 +122,8 @@ class UpPolicy:
 
     services: tuple[str, ...] = ()
     recreate: Recreate = Recreate.CHANGED
+    #: Also recreate what the named services depend on (`--always-recreate-deps`).
+    recreate_deps: bool = False
     remove_orphans: bool = False
     no_deps: bool = False
     start: bool = True
@@ -99,6 +135,8 @@ class UpPolicy:
     build: bool = False
     #: References that this command has pulled or built already: `pull_policy: always` is done.
     pulled: frozenset[str] = frozenset()
+    #: Services that this command has had provided already.
+    provided: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +159,8 @@ class ServicePolicy:
     timeout: float | None = None
     #: Only the named services, not what they depend on (start) or what depends on them (restart).
     no_deps: bool = False
+    #: `start --wait`: until they run or are healthy.
+    wait: bool = False
     #: `rm -s`: stop what runs first.
     stop: bool = False
     #: `rm -v`: anonymous volumes too.

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from stackctl.model.container import VolumeMount
 from stackctl.model.record import ContainerRecord
+from stackctl.scheduler import losses
 from stackctl.scheduler.desired import Dependency, DownPolicy, Observed
 from stackctl.scheduler.draft import Draft
 from stackctl.scheduler.graph import dependents, stop_order
@@ -14,6 +15,7 @@ from stackctl.scheduler.ops import (
     RemoveContainer,
     RemoveNetwork,
     RemoveVolume,
+    RunProvider,
     StopContainer,
 )
 from stackctl.scheduler.recorded import dependencies
@@ -32,6 +34,15 @@ def down(observed: Observed, policy: DownPolicy) -> Plan:
     _networks(draft, observed, policy, leaving, staying, removed)
     if policy.volumes:
         _volumes(draft, observed, policy, leaving, staying, removed)
+    for provider in reversed(observed.providers):
+        if not policy.services or provider.service in policy.services:
+            # What used it has to be gone.
+            draft.add(
+                RunProvider(provider=provider, command="down"),
+                cause,
+                after=removed.values(),
+                service=provider.service,
+            )
     return draft.plan()
 
 
@@ -45,6 +56,7 @@ def _known(policy: DownPolicy) -> dict[str, tuple[Dependency, ...]]:
 def _leaving(observed: Observed, policy: DownPolicy) -> list[ContainerRecord]:
     """The containers that go: of the services named, or of the file, or all. One-offs too."""
     here = {record.config.service for record in observed.containers}
+    here |= {provider.service for provider in observed.providers}
     known = here if policy.known is None else policy.known
     if policy.services:
         check_names(policy.services, here | known)
@@ -106,6 +118,7 @@ def add_removals(
             cause,
             after=[stops[record.id]] if record.id in stops else (),
             service=record.config.service,
+            loses=losses.of_container(record, anonymous_volumes=volumes),
         )
         for record in sorted(records, key=lambda r: (r.config.service, r.config.number, r.name))
     }
@@ -154,7 +167,12 @@ def _volumes(
         name = volume.config.name
         if name in busy or name in carried or (policy.services and name not in users):
             continue
-        draft.add(RemoveVolume(name=name), "down --volumes", after=users.get(name, ()))
+        draft.add(
+            RemoveVolume(name=name),
+            "down --volumes",
+            after=users.get(name, ()),
+            loses=losses.of_volume(name),
+        )
 
 
 def _mounted(record: ContainerRecord) -> list[VolumeMount]:

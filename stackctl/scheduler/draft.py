@@ -27,6 +27,7 @@ class Draft:
         service: str = "",
         tolerates: Iterable[int] = (),
         optional: bool = False,
+        loses: Iterable[str] = (),
     ) -> int:
         """Appends a step and gives its number. `tolerates` counts as `after` too."""
         number = len(self._steps) + 1
@@ -39,6 +40,7 @@ class Draft:
             service=service,
             tolerates=tolerated,
             optional=optional,
+            loses=tuple(loses),
         )
         assert all(before < number for before in step.after)
         self._steps.append(step)

@@ -19,8 +19,11 @@ from enum import StrEnum
 from typing import Protocol
 
 from stackctl.errors import InternalError, StackctlError
-from stackctl.scheduler.ops import Op, Plan, Step, WaitCompleted, WaitHealthy
+from stackctl.scheduler.ops import Op, Pause, Plan, Step, WaitCompleted, WaitHealthy
 from stackctl.scheduler.show import sentence
+
+#: They only wait: no limit on work counts them.
+_WAITING = WaitHealthy | WaitCompleted | Pause
 
 
 class Engine(Protocol):
@@ -184,7 +187,7 @@ class _Execution:
         )
 
     def _ready(self, step: Step) -> None:
-        if isinstance(step.op, WaitHealthy | WaitCompleted):
+        if isinstance(step.op, _WAITING):
             self._launch(step)
         else:
             heapq.heappush(self._queue, step.number)
@@ -221,6 +224,10 @@ class _Execution:
         except StackctlError as failure:
             error = failure
         except asyncio.CancelledError:
+            if self._cancelled:
+                # Somebody changed their mind: nothing has failed.
+                self._skip(step, because=0, text="cancelled")
+                return
             error = StackctlError(f"{sentence(step.op)}: cancelled")
         except Exception as failure:
             error = InternalError(
@@ -228,7 +235,7 @@ class _Execution:
                 hint="this is a bug of stackctl: please report it with the daemon's log",
             )
             error.__cause__ = failure
-        if not isinstance(step.op, WaitHealthy | WaitCompleted):
+        if not isinstance(step.op, _WAITING):
             self._free += 1
         self._settle(step, self._clock() - began, text, error)
 
@@ -259,7 +266,7 @@ class _Execution:
                 if follower.number in self._outcomes:
                     continue
                 if guilty and ended.number not in follower.tolerates:
-                    self._skip(follower, guilty, f"because #{guilty} failed: {self._why(guilty)}")
+                    self._skip(follower, guilty, f"could not {self._why(guilty)}")
                     pending.append((follower, guilty))
                     continue
                 self._waiting_for[follower.number] -= 1

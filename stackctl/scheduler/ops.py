@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from stackctl.model.build import BuildRequest
 from stackctl.model.container import ContainerConfig
 from stackctl.model.network import NetworkConfig, VolumeConfig
+from stackctl.model.provider import ProviderRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +114,34 @@ class RemoveContainer:
     anonymous_volumes: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInit:
+    """A pre_start hook: a container of its own that runs to its end before a service starts.
+
+    It is made beside the service's container called `beside`, whose volumes it has, and removed
+    when it has ended with 0. Another end is a failure, and it stays to be looked at.
+    """
+
+    config: ContainerConfig
+    beside: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunProvider:
+    """Has a program outside provide a service ("up"), or take it away ("down")."""
+
+    provider: ProviderRequest
+    command: str = "up"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Nothing for some seconds: the delay between two parts of an update."""
+
+    name: str
+    seconds: float
+
+
 Op = (
     PullImage
     | BuildImage
@@ -127,6 +156,9 @@ Op = (
     | WaitCompleted
     | StopContainer
     | RemoveContainer
+    | RunInit
+    | RunProvider
+    | Pause
 )
 
 
@@ -147,6 +179,8 @@ class Step:
     tolerates: frozenset[int] = frozenset()
     #: Its failure is told, but does not fail the command.
     optional: bool = False
+    #: What is gone for good after it: "volume p_data", "what it wrote outside of volumes".
+    loses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,11 @@ def image_plan(desired: Desired, observed: Observed, policy: UpPolicy) -> Plan:
     return resources.image_plan(survey(desired, observed, policy), policy.services, oneoff=True)
 
 
+def provider_plan(desired: Desired, observed: Observed, policy: UpPolicy) -> Plan:
+    """Only the providers with which `up` begins; see resources.provider_plan."""
+    return resources.provider_plan(survey(desired, observed, policy))
+
+
 def down_plan(observed: Observed, policy: DownPolicy) -> Plan:
     """What takes a project, or some services of it, away."""
     return down(observed, policy)
@@ -62,6 +67,7 @@ __all__ = [
     "notices",
     "orphans",
     "orphans_of",
+    "provider_plan",
     "pull_plan",
     "remove_plan",
     "restart_plan",

@@ -16,6 +16,7 @@ from stackctl.scheduler.ops import (
     Plan,
     PullImage,
     RemoveNetwork,
+    RunProvider,
 )
 from stackctl.scheduler.survey import Survey, used_networks, used_volumes
 
@@ -73,7 +74,45 @@ def pulls(
             if service.build is not None:
                 op = BuildImage(reference=service.image, build=service.build)
             steps[service.image] = draft.add(op, cause, service=service.name)
+        for hook in service.pre_start if creates else ():
+            image = hook.reference
+            if not image:
+                continue
+            if image in steps or image in found.observed.images or image in found.policy.pulled:
+                continue
+            steps[image] = draft.add(PullImage(reference=image), "not found", service=service.name)
     return steps
+
+
+def providers(draft: Draft, found: Survey) -> dict[str, int]:
+    """One RunProvider for each service wanted that a program provides. Gives service -> step.
+
+    At every `up`: only the program knows whether there is something to do.
+    """
+    steps: dict[str, int] = {}
+    for service in found.services:
+        if service.provider is None or service.name in found.policy.provided:
+            continue
+        if service.name in found.wanted and found.policy.start:
+            after = [steps[need.service] for need in service.depends_on if need.service in steps]
+            steps[service.name] = draft.add(
+                RunProvider(provider=service.provider),
+                f"provided by {service.provider.type}",
+                after=after,
+                service=service.name,
+            )
+    return steps
+
+
+def provider_plan(found: Survey) -> Plan:
+    """Only the providers with which `up` begins.
+
+    What they set in the environment of others is known when they have run: execute this,
+    resolve again, then plan the `up` with the services in `UpPolicy.provided`.
+    """
+    draft = Draft(found.desired.project)
+    providers(draft, found)
+    return draft.plan()
 
 
 def pull_plan(found: Survey) -> Plan:

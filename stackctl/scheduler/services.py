@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from stackctl.errors import Conflict
 from stackctl.model.container import Status
 from stackctl.model.record import ContainerRecord
 from stackctl.scheduler.desired import Condition, Dependency, Observed, ServicePolicy
@@ -26,6 +27,7 @@ def start_plan(observed: Observed, policy: ServicePolicy) -> Plan:
     A one-shot job that ended with 0 is started again only when it is named.
     """
     found, edges = _look(observed, policy)
+    _refuse_unprepared(found, policy)
     names = _plain(edges)
     meant = frozenset(policy.services or found)
     if not policy.no_deps:
@@ -37,7 +39,17 @@ def start_plan(observed: Observed, policy: ServicePolicy) -> Plan:
         if record.status.can_start and not _is_done(record, edges, policy)
     }
     draft = Draft(observed.project)
-    _add_starts(draft, found, edges, going, after={}, meant=meant)
+    started = _add_starts(draft, found, edges, going, after={}, meant=meant)
+    if policy.wait:
+        for service in policy.services or found:
+            for record in found.get(service, ()):
+                if record.id in started or not holds(record, Condition.HEALTHY):
+                    draft.add(
+                        WaitHealthy(name=record.config.name, ended_ok=record.config.health is None),
+                        "--wait",
+                        after=[started[record.id]] if record.id in started else (),
+                        service=service,
+                    )
     return draft.plan()
 
 
@@ -90,6 +102,17 @@ def remove_plan(observed: Observed, policy: ServicePolicy) -> Plan:
     return draft.plan()
 
 
+def _refuse_unprepared(found: Records, policy: ServicePolicy) -> None:
+    """Only `up` knows the pre_start hooks that a container's first start needs."""
+    for service in policy.services or found:
+        for record in found.get(service, ()):
+            if record.status is Status.CREATED and record.config.init_hooks:
+                raise Conflict(
+                    f"{record.name} has never run, and its pre_start hooks come first",
+                    hint=f"stackctl up -d {service}",
+                )
+
+
 def _look(observed: Observed, policy: ServicePolicy) -> tuple[Records, Edges]:
     found = replicas(observed)
     edges = dependencies(observed.containers, policy.depends_on)
@@ -137,8 +160,9 @@ def _add_starts(
     *,
     after: Mapping[str, int],
     meant: Collection[str],
-) -> None:
-    """Adds starts (id -> cause) with gates in between, dependencies first."""
+) -> dict[str, int]:
+    """Adds starts (id -> cause) with gates in between, dependencies first. Gives id -> step."""
+    every: dict[str, int] = {}
     users: dict[tuple[str, Condition], list[str]] = {}
     for service, needs in edges.items():
         if any(record.id in going for record in found.get(service, ())):
@@ -166,6 +190,8 @@ def _add_starts(
             key = (service, condition)
             if key in users:
                 ready[key] = _gates(draft, found.get(service, ()), started, condition, users[key])
+        every.update(started)
+    return every
 
 
 def _gates(

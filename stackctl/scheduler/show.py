@@ -10,12 +10,15 @@ from stackctl.scheduler.ops import (
     CreateNetwork,
     CreateVolume,
     Op,
+    Pause,
     Plan,
     PullImage,
     RemoveContainer,
     RemoveNetwork,
     RemoveVolume,
     RenameContainer,
+    RunInit,
+    RunProvider,
     StartContainer,
     Step,
     StopContainer,
@@ -38,6 +41,9 @@ WORDS: dict[type[Op], tuple[str, str]] = {
     WaitCompleted: ("wait for", "container"),
     StopContainer: ("stop", "container"),
     RemoveContainer: ("remove", "container"),
+    RunInit: ("run", "init container"),
+    RunProvider: ("run", "provider"),
+    Pause: ("pause for", "container"),
 }
 
 
@@ -58,8 +64,10 @@ def target(op: Op) -> str:
             return network.name
         case CreateVolume(volume=volume):
             return volume.name
-        case CreateContainer(config=config):
+        case CreateContainer(config=config) | RunInit(config=config):
             return config.name
+        case RunProvider(provider=provider):
+            return provider.service
         case _:
             return op.name
 
@@ -77,6 +85,10 @@ def sentence(op: Op) -> str:
             return f"create container {config.name} anew"
         case RenameContainer(name=name):
             return f"give container {name} its name"
+        case RunProvider(provider=provider, command=command):
+            return f"{provider.type}: {command} {provider.service}"
+        case Pause(name=name, seconds=seconds):
+            return f"wait {seconds:g} s before {name}"
         case RemoveContainer(name=name, anonymous_volumes=True):
             return f"remove container {name} and its anonymous volumes"
         case _:
@@ -151,6 +163,10 @@ def _verb(op: Op) -> str:
             return "wait until healthy"
         case WaitCompleted():
             return "wait until completed"
+        case RunProvider(provider=provider, command=command):
+            return f"{command} by {provider.type}"
+        case Pause(seconds=seconds):
+            return f"wait {seconds:g} s"
         case _:
             return WORDS[type(op)][0]
 
@@ -175,7 +191,7 @@ def summary(plan: Plan) -> str:
 
 
 def to_json(plan: Plan) -> dict[str, Any]:
-    """{"project", "steps": [{number, op, target, service, cause, after, tolerates, optional}]}."""
+    """{"project", "steps": [{number, op, target, service, cause, after, ...}]}; see step_json."""
     return {"project": plan.project, "steps": [step_json(step) for step in plan.steps]}
 
 
@@ -190,4 +206,5 @@ def step_json(step: Step) -> dict[str, Any]:
         "after": sorted(step.after),
         "tolerates": sorted(step.tolerates),
         "optional": step.optional,
+        "loses": list(step.loses),
     }

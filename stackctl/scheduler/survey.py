@@ -46,6 +46,8 @@ class Survey:
 
     def forces(self, service: str) -> bool:
         """--force-recreate is for the named services; dependencies are left alone."""
+        if self.policy.recreate_deps and service not in self.policy.services:
+            return True
         named = not self.policy.services or service in self.policy.services
         return self.policy.recreate is Recreate.FORCE and named
 

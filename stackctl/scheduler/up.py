@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from stackctl.errors import Conflict
 from stackctl.model.container import ContainerConfig
 from stackctl.model.record import ContainerRecord
-from stackctl.scheduler import resources
+from stackctl.scheduler import losses, resources, rollout
 from stackctl.scheduler.desired import Condition, DesiredService
 from stackctl.scheduler.draft import Draft
 from stackctl.scheduler.gates import Needs, add_gates, name_of, needs, relevant, starts
@@ -36,6 +36,7 @@ from stackctl.scheduler.ops import (
     StopContainer,
 )
 from stackctl.scheduler.orphans import orphans
+from stackctl.scheduler.rollout import Parts
 from stackctl.scheduler.survey import Survey, used_networks, used_volumes
 from stackctl.scheduler.verdicts import (
     Create,
@@ -74,6 +75,12 @@ class Up:
     gates: dict[str, dict[Condition, tuple[int, ...]]] = field(default_factory=dict)
     #: What only one can have -> who has it now and is going to give it up.
     giving: dict[Sole, list[ContainerRecord]] = field(default_factory=dict)
+    #: Service -> its RunProvider.
+    provided: dict[str, int] = field(default_factory=dict)
+    #: Service -> what all starts of its containers wait for: the pre_start hooks that run once.
+    initiated: dict[str, int] = field(default_factory=dict)
+    #: Service -> the parts of its update so far; see rollout.
+    parts: dict[str, Parts] = field(default_factory=dict)
     #: Service -> who depends on it; and with `restart: true`.
     users: dict[str, tuple[str, ...]] = field(init=False)
     restarting: dict[str, tuple[str, ...]] = field(init=False)
@@ -116,10 +123,10 @@ class Up:
                     self._remove(verdict.record, verdict.cause)
 
     def _remove(self, record: ContainerRecord, cause: str) -> None:
-        self._stop(record, cause)
-        self._discard(record, cause, after=())
+        self.stop(record, cause)
+        self.discard(record, cause, after=())
 
-    def _stop(
+    def stop(
         self,
         record: ContainerRecord,
         cause: str,
@@ -132,7 +139,7 @@ class Up:
                 op, cause, after=after, tolerates=tolerates, service=record.config.service
             )
 
-    def _discard(self, record: ContainerRecord, cause: str, after: Iterable[int]) -> None:
+    def discard(self, record: ContainerRecord, cause: str, after: Iterable[int]) -> None:
         stop = self.stopped.get(record.id)
         waits = {stop} if stop is not None else set()
         self.removed[record.id] = self.draft.add(
@@ -144,6 +151,9 @@ class Up:
             cause,
             after=waits.union(after),
             service=record.config.service,
+            loses=losses.of_container(
+                record, anonymous_volumes=self.found.policy.renew_anonymous_volumes
+            ),
         )
 
     # --- networks that are made anew
@@ -160,8 +170,8 @@ class Up:
             if service.name in touched:
                 for verdict in self.judged[service.name]:
                     if isinstance(verdict, Renewed):
-                        users = self._stops_of_users(self.users, service.name)
-                        self._stop(verdict.record, verdict.cause, after=users)
+                        users = self.stops_of_users(self.users, service.name)
+                        self.stop(verdict.record, verdict.cause, after=users)
         for record in self.found.observed.containers:
             if record.id in self.stopped:
                 for name in used_networks([record.config]) & changed:
@@ -206,7 +216,7 @@ class Up:
             if isinstance(verdict, Renewed)
         ]
 
-    def _stops_of_users(self, users: dict[str, tuple[str, ...]], service: str) -> list[int]:
+    def stops_of_users(self, users: dict[str, tuple[str, ...]], service: str) -> list[int]:
         """The stops so far of what depends on a service, so that it can still finish its work."""
         return [
             self.stopped[verdict.record.id]
@@ -227,6 +237,7 @@ class Up:
             for service in self.found.services
         }
         configs = self._configs()
+        self.provided = resources.providers(self.draft, self.found)
         pulls = resources.pulls(
             self.draft,
             (
@@ -239,9 +250,10 @@ class Up:
         volumes = resources.volumes(self.draft, configs, self.found)
         networks = resources.networks(self.draft, configs, in_changed, self.found)
         for service in self.found.services:
-            image = pulls.get(service.image)
+            references = (service.image, *(hook.reference for hook in service.pre_start))
+            images = {pulls[reference] for reference in references if reference in pulls}
             for verdict in new[service.name]:
-                self._create(service, verdict, image, volumes, networks)
+                self._create(service, verdict, images, volumes, networks)
 
     def _configs(self) -> list[ContainerConfig]:
         """Of all containers that there will be of the services meant."""
@@ -258,19 +270,27 @@ class Up:
         self,
         service: DesiredService,
         verdict: Create | Recreated,
-        image: int | None,
+        images: set[int],
         volumes: dict[str, int],
         networks: dict[str, int],
     ) -> None:
         config = verdict.config
         after = {networks[name] for name in used_networks([config]) if name in networks}
         after |= {volumes[name] for name in used_volumes(config) if name in volumes}
-        if image is not None:
-            after.add(image)
+        after |= images
+        # What a provider sets in its environment is part of what it is.
+        after |= {
+            self.provided[need.service]
+            for need in service.depends_on
+            if need.service in self.provided
+        }
         # Their mounts are looked up when this one is made.
         others = (text.partition(":")[0] for text in config.volumes_from)
         after |= {self.created[name] for name in others if name in self.created}
         replaces = verdict.record.id if isinstance(verdict, Recreated) else ""
+        if isinstance(verdict, Recreated):
+            # What an interrupted update left would be taken for this one.
+            after |= self._rivals(verdict.record)
         renew = bool(replaces) and self.found.policy.renew_anonymous_volumes
         self.created[config.name] = self.draft.add(
             CreateContainer(config=config, replaces=replaces, renew_volumes=renew),
@@ -298,10 +318,10 @@ class Up:
                 if renewed or hands_over:
                     names = [name_of(verdict), *renewed]
                     made = {self.created[name] for name in names if name in self.created}
-                    self._stop(
+                    self.stop(
                         verdict.record,
                         verdict.cause,
-                        after=made.union(self._stops_of_users(self.restarting, service.name)),
+                        after=made.union(self.stops_of_users(self.restarting, service.name)),
                     )
 
     def _renewed_dependencies(self, service: DesiredService) -> list[str]:
@@ -338,26 +358,41 @@ class Up:
             case Keep() | Remove():
                 return
             case Create(config=config, cause=cause):
-                self._start(service, config, cause, {self.created[config.name]})
+                self.start(service, config, cause, {self.created[config.name]})
             case Start(record=record, cause=cause):
-                self._start(service, record.config, cause, ())
+                self.start(service, record.config, cause, self._rivals(record))
             case Restart(record=record, cause=cause):
-                self._start(service, record.config, cause, {self.stopped[record.id]})
+                after = {self.stopped[record.id], *self._rivals(record)}
+                self.start(service, record.config, cause, after)
+            case Finish(record=record, config=config, cause=cause) if record.status.needs_stop:
+                # It started before the old one was to stop (start-first): it lacks its name only.
+                self.draft.add(
+                    RenameContainer(name=config.name),
+                    cause,
+                    after=self._rivals(record),
+                    service=service.name,
+                )
             case Finish(record=record, config=config, cause=cause):
                 self._name_and_start(service, config, cause, self._rivals(record))
+            case Recreated() if rollout.starts_first(self, service, verdict):
+                rollout.start_first(self, service, verdict)
             case Recreated(record=record, config=config, cause=cause):
                 made = self.created[config.name]
                 # An early stop may not have waited for the new container.
                 after = {made} if record.id in self.stopped else set()
                 if not after:
-                    strict, tolerated = self._gates_of(service)
-                    strict |= {made, *self._stops_of_users(self.restarting, service.name)}
-                    self._stop(record, cause, after=strict, tolerates=tolerated)
-                self._discard(record, cause, after if record.id in self.stopped else {made})
+                    strict, tolerated = self.gates_of(service)
+                    strict |= {made, *self.stops_of_users(self.restarting, service.name)}
+                    turn, lenient = rollout.turn(self, service, config)
+                    tolerated |= lenient
+                    self.stop(record, cause, after=strict | turn, tolerates=tolerated - strict)
+                self.discard(record, cause, after if record.id in self.stopped else {made})
                 self._name_and_start(service, config, cause, {self.removed[record.id]})
+                rollout.replaced(self, service, config)
 
     def _rivals(self, record: ContainerRecord) -> set[int]:
-        """Removals of others with the same number: their name must be free."""
+        """Removals of others with the same number: their name must be free, and a start by
+        that name must not mean them."""
         rivals = self.found.records.get(record.config.service, ())
         return {
             self.removed[rival.id]
@@ -371,29 +406,39 @@ class Up:
         named = self.draft.add(
             RenameContainer(name=config.name), cause, after=after, service=service.name
         )
-        self._start(service, config, cause, {named})
+        self.start(service, config, cause, {named})
 
-    def _start(
-        self, service: DesiredService, config: ContainerConfig, cause: str, after: Iterable[int]
+    def start(
+        self,
+        service: DesiredService,
+        config: ContainerConfig,
+        cause: str,
+        after: Iterable[int],
+        *,
+        tolerates: Iterable[int] = (),
     ) -> None:
         if not self.found.policy.start:
             return
-        strict, tolerated = self._gates_of(service)
+        strict, tolerated = self.gates_of(service)
         given = {
             self.stopped[holder.id]
             for sole in sole_holdings(config)
             for holder in self.giving.get(sole, ())
             if holder.id in self.stopped
         }
+        tolerated |= {*tolerates}
+        hooks = rollout.init_steps(
+            self, service, config, cause, after={*after, *strict}, tolerates=tolerated
+        )
         self.started[config.name] = self.draft.add(
             StartContainer(name=config.name),
             cause,
-            after={*after, *strict, *given},
-            tolerates=tolerated,
+            after={*after, *strict, *given, *hooks},
+            tolerates=tolerated - {*after, *strict},
             service=service.name,
         )
 
-    def _gates_of(self, service: DesiredService) -> tuple[set[int], set[int]]:
+    def gates_of(self, service: DesiredService) -> tuple[set[int], set[int]]:
         """The steps to wait for: those that must succeed, and those that may fail."""
         strict: set[int] = set()
         tolerated: set[int] = set()

@@ -137,7 +137,7 @@ def _judge_one(
     if found.policy.recreate is Recreate.NEVER and record.status is not Status.REMOVING:
         stale = ""
     elif not stale and found.forces(service.name):
-        stale = "--force-recreate"
+        stale = "--always-recreate-deps" if found.policy.recreate_deps else "--force-recreate"
     if stale:
         return Recreated(record=record, config=config, cause=stale)
     if record.replaces:

@@ -230,10 +230,18 @@ class Checks:
     def _not_exactly(self, name: str, service: Service) -> None:
         """Values, not attributes, that are carried out in another way."""
         update = service.deploy.update_config if service.deploy else None
-        if update is not None and update.order == "start-first":
+        where = ("services", name, "deploy", "update_config")
+        fixed = any(p.published and "-" not in p.published for p in service.ports)
+        if update is not None and update.order == "start-first" and fixed:
             self._mistakes.warn(
-                f'order of service "{name}": the old container stops before the new one starts',
-                self._at("services", name, "deploy", "update_config", "order"),
+                f'order of service "{name}": its host port can have one holder, so the old '
+                "container stops before the new one starts",
+                self._at(*where, "order"),
+            )
+        if update is not None and update.failure_action == "rollback":
+            self._mistakes.warn(
+                f'failure_action of service "{name}": the update ends, nothing is rolled back',
+                self._at(*where, "failure_action"),
             )
         if service.pull_refresh_after is not None and service.pull_policy != "refresh":
             self._mistakes.warn(

@@ -57,7 +57,7 @@ class DeployRestart(Attributes):
     )
 
 
-_ONE_BY_ONE = Approximated("a change replaces containers as the plan says")
+_NOT_WATCHED = Approximated("a new container has succeeded when it runs, or is healthy")
 
 
 class UpdateConfig(Attributes):
@@ -68,19 +68,17 @@ class UpdateConfig(Attributes):
         description="`stop-first` (the default), or `start-first`: the new container starts before "
         "the old one stops.",
     )
-    parallelism: Annotated[Count | None, _ONE_BY_ONE] = Field(
-        None, description="How many are replaced at a time."
+    parallelism: Count | None = Field(
+        None, description="How many are replaced at a time (1 when absent, 0: all)."
     )
-    delay: Annotated[Duration | None, _ONE_BY_ONE] = Field(
-        None, description="Time between two of them."
+    delay: Duration | None = Field(None, description="Time between two parts.")
+    failure_action: Literal["continue", "pause", "rollback"] | None = Field(
+        None, description="What happens when one fails: `pause` (the default) ends the update."
     )
-    failure_action: Annotated[Literal["continue", "pause", "rollback"] | None, _ONE_BY_ONE] = Field(
-        None, description="What happens when one fails."
-    )
-    monitor: Annotated[Duration | None, _ONE_BY_ONE] = Field(
+    monitor: Annotated[Duration | None, _NOT_WATCHED] = Field(
         None, description="How long a new one is watched."
     )
-    max_failure_ratio: Annotated[Number | None, _ONE_BY_ONE] = Field(
+    max_failure_ratio: Annotated[Number | None, _NOT_WATCHED] = Field(
         None, description="Failures that are tolerated."
     )
 

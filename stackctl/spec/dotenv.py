@@ -12,13 +12,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from stackctl.errors import Place, StackFileError
+from stackctl.errors import Place, StackFileError, StackFileErrors
 from stackctl.spec.interpolate import Lookup, TemplateError, substitute
 
 # \r belongs to the line end; the others are Go's idea of a space that is not one.
 _SPACE = " \t\v\f\r\x85\xa0"
 # A variable that holds others, which hold others: doubling must end.
 _MAX_LENGTH = 4 * 1024 * 1024
+#: Nobody reads more mistakes than these.
+_MOST = 20
 _ESCAPE = re.compile(r"\\(?:[abfnrtv$\"\\]|0[0-7]{0,3})")
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
@@ -28,7 +30,7 @@ def parse(
 ) -> dict[str, str]:
     """Variables of an environment file, in order. `lookup` is asked before the file itself.
 
-    Raises StackFileError with the line.
+    Raises StackFileError with the line, StackFileErrors for several mistakes.
     """
     return _Reader(text.removeprefix("\ufeff").replace("\r\n", "\n"), file, lookup, unset).read()
 
@@ -65,8 +67,22 @@ class _Reader:
         self._spent = 0
 
     def read(self) -> dict[str, str]:
+        mistakes: list[StackFileError] = []
         while self._skip_to_statement():
-            self._statement()
+            start = self._at
+            try:
+                self._statement()
+            except StackFileError as error:
+                mistakes.append(error)
+                if self._spent > _MAX_LENGTH or len(mistakes) >= _MOST:
+                    break
+                # The next line is another statement, whatever this one was.
+                if self._at == start or self._text[self._at - 1] != "\n":
+                    self._at = self._line_end()
+        if len(mistakes) > 1:
+            raise StackFileErrors(tuple(mistakes))
+        if mistakes:
+            raise mistakes[0]
         return self._found
 
     def _skip_to_statement(self) -> bool:
@@ -145,6 +161,7 @@ class _Reader:
             text, start + 1
         )
         if end is None:
+            self._at = len(text)  # all that follows may be part of it
             raise self._fail("a quoted value is never closed", start, f"add the missing {quote}")
         self._at = end.end()
         rest = text[self._at : self._line_end()].strip()

@@ -357,7 +357,7 @@ class Service(Attributes):
     pre_stop: list[Hook] = Field(
         default_factory=list, description="Commands inside the container, before it is stopped."
     )
-    pre_start: Annotated[list[PreStartHook], _LATER] = Field(
+    pre_start: list[PreStartHook] = Field(
         default_factory=list,
         description="Commands in containers of their own, in order, before it starts.",
     )
@@ -367,7 +367,7 @@ class Service(Attributes):
     use_api_socket: Flag | None = Field(
         None, description="true: the engine's socket is at /var/run/docker.sock inside."
     )
-    provider: Annotated[Provider | None, _LATER] = Field(
+    provider: Provider | None = Field(
         None, description="A program that provides the service in place of containers."
     )
     models: Annotated[

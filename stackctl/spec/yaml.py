@@ -26,7 +26,7 @@ class Budget:
     """What one file may cost. Aliases count as often as they are used."""
 
     size: int = 10 * 1024 * 1024
-    nodes: int = 200_000
+    nodes: int = 150_000
     depth: int = 100
 
 
@@ -273,6 +273,9 @@ class _Composer:
         mark = (self._file, start.line + 1, start.column + 1)
         self._count(1, mark)
         text = event.value
+        if event.style == '"' and "\0" in text:
+            # Only an escape can make one; neither a file's name nor an argument can hold it.
+            raise self._fail("a text cannot have a NUL character", mark)
         tag = event.tag
         frames = self._frames
         if frames and frames[-1].is_mapping and frames[-1].key is None and event.anchor is None:

@@ -24,11 +24,14 @@ from stackctl.scheduler.ops import (
     CreateNetwork,
     CreateVolume,
     Op,
+    Pause,
     PullImage,
     RemoveContainer,
     RemoveNetwork,
     RemoveVolume,
     RenameContainer,
+    RunInit,
+    RunProvider,
     StartContainer,
     StopContainer,
     WaitCompleted,
@@ -130,11 +133,15 @@ class MemoryEngine:
             case RenameContainer(name=name):
                 self._rename(name)
             case StartContainer(name=name):
-                self._start(self._named(name))
+                self._start(self._newest(name))
             case WaitHealthy(name=name, ended_ok=ended_ok):
-                return self._wait_healthy(self._named(name), ended_ok)
+                return self._wait_healthy(self._newest(name), ended_ok)
             case WaitCompleted(name=name):
-                return self._wait_completed(self._named(name))
+                return self._wait_completed(self._newest(name))
+            case RunInit(config=config, beside=beside):
+                return self._run_init(config, self._newest(beside))
+            case RunProvider() | Pause():
+                return None
             case StopContainer(id=container_id):
                 self._stop(self._with_id(container_id))
             case RemoveContainer(id=container_id, anonymous_volumes=too):
@@ -329,7 +336,22 @@ class MemoryEngine:
                 if mount.anonymous:
                     self._remove_volume(mount.volume)
 
+    def _run_init(self, config: ContainerConfig, beside: ContainerRecord) -> str:
+        if beside.status.is_alive:
+            raise Conflict(f"{beside.name} runs already")
+        code = _exit_code(config.argv)
+        if code != 0:
+            raise ContainerError(f"{config.name} ended with {code}")
+        return "completed"
+
     # --- look-ups
+
+    def _newest(self, name: str) -> ContainerRecord:
+        """The container about to get this name, if there is one."""
+        for record in self.containers.values():
+            if record.replaces and record.config.name == name:
+                return record
+        return self._named(name)
 
     def _named(self, name: str) -> ContainerRecord:
         for record in self.containers.values():

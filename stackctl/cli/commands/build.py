@@ -7,6 +7,7 @@ import typer
 from stackctl.cli.building import carry_out_build, pairs
 from stackctl.cli.invocation import invocation
 from stackctl.cli.options import Services
+from stackctl.errors import UsageError
 
 
 def build(
@@ -19,21 +20,50 @@ def build(
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Do everything anew.")] = False,
     pull: Annotated[bool, typer.Option("--pull", help="Pull base images again.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print no progress.")] = False,
+    push: Annotated[bool, typer.Option("--push", help="Push them when they are built.")] = False,
+    with_dependencies: Annotated[
+        bool, typer.Option("--with-dependencies", help="Also what the services depend on.")
+    ] = False,
+    builder: Annotated[str, typer.Option("--builder", help="Refused.", hidden=True)] = "",
+    check: Annotated[bool, typer.Option("--check", help="Refused.", hidden=True)] = False,
+    memory: Annotated[str, typer.Option("-m", "--memory", help="Refused.", hidden=True)] = "",
+    print_bake: Annotated[bool, typer.Option("--print", help="Refused.", hidden=True)] = False,
+    provenance: Annotated[str, typer.Option("--provenance", help="Refused.", hidden=True)] = "",
+    sbom: Annotated[str, typer.Option("--sbom", help="Refused.", hidden=True)] = "",
+    ssh: Annotated[list[str] | None, typer.Option("--ssh", help="Refused.", hidden=True)] = None,
     progress: Annotated[
         str, typer.Option("--progress", metavar="HOW", help="Progress: auto, tty, plain, quiet.")
     ] = "",
 ) -> int:
     """Build the images of services that have a `build`, all at once."""
+    refused = (
+        (bool(builder), "--builder", "there is one builder, a part of the engine"),
+        (check, "--check", "a Dockerfile is checked when it is built"),
+        (print_bake, "--print", "builds are not translated for another builder"),
+        (provenance not in ("", "false"), "--provenance", "images carry no attestations"),
+        (sbom not in ("", "false"), "--sbom", "images carry no attestations"),
+        (bool(memory), "--memory", "builds have the engine's own limits"),
+        (bool(ssh), "--ssh", "give a key as a secret of the build instead"),
+    )
+    for given, flag, reason in refused:
+        if given:
+            raise UsageError(f"{flag} is not supported: {reason}")
     run = invocation(ctx)
     body = run.body(
         services=services or [],
         build_args=pairs("--build-arg", build_arg or (), run.environment),
         no_cache=no_cache,
         pull=pull,
+        with_dependencies=with_dependencies,
     )
     result = carry_out_build(run, body, "quiet" if quiet else progress or run.progress)
     if not quiet:
         for image in result.get("images") or ():
             for name in image["names"]:
                 run.console.err(f"built {name}")
-    return int(result.get("exit_code") or 0)
+    code = int(result.get("exit_code") or 0)
+    if push and not code:
+        from stackctl.cli.commands.image.registries import push_stack
+
+        return push_stack(ctx, services, quiet, with_dependencies)
+    return code

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from stackctl.cli.invocation import invocation
+from stackctl.cli.options import Yes
 from stackctl.cli.values import one_of
 from stackctl.errors import UsageError
 
@@ -120,7 +121,17 @@ def completion(
     return 0
 
 
-def publish(ctx: typer.Context) -> int:
+def publish(
+    ctx: typer.Context,
+    repository: Annotated[str, typer.Argument(metavar="REPOSITORY[:TAG]", help="Where to.")] = "",
+    app: Annotated[bool, typer.Option("--app", help="Refused.", hidden=True)] = False,
+    oci_version: Annotated[str, typer.Option("--oci-version", help="Refused.", hidden=True)] = "",
+    resolve_image_digests: Annotated[
+        bool, typer.Option("--resolve-image-digests", help="Refused.", hidden=True)
+    ] = False,
+    with_env: Annotated[bool, typer.Option("--with-env", help="Refused.", hidden=True)] = False,
+    yes: Yes = False,
+) -> int:
     """Not done: a stack is shared as files (`config`), its images with `push`."""
     raise UsageError(
         "stack files are not published to registries",

@@ -32,6 +32,9 @@ def cp(
         str, typer.Argument(metavar="TARGET", help="SERVICE:PATH, a path here, or -.")
     ],
     index: Index = 0,
+    all: Annotated[
+        bool, typer.Option("--all", help="To the containers that `run` made, too.")
+    ] = False,
     archive: Annotated[
         bool, typer.Option("-a", "--archive", help="Keep user and group ids.")
     ] = False,
@@ -49,7 +52,7 @@ def cp(
         run,
         source,
         target,
-        lambda service: containers_of(run, service, index),
+        lambda service: containers_of(run, service, index, oneoffs=all),
         owners=archive,
         follow=follow_link,
     )
@@ -98,12 +101,14 @@ def _place(text: str) -> tuple[str, str]:
     return service, path
 
 
-def containers_of(run: Invocation, service: str, index: int) -> list[str]:
+def containers_of(run: Invocation, service: str, index: int, *, oneoffs: bool = False) -> list[str]:
     """Full ids of the service's containers (or of number `index`), lowest number first."""
     found = [
         row
         for row in rows(run, "ps", run.body(services=[service], all=True))
-        if "-run-" not in str(row.get("Name")) or "oneoff=True" not in str(row.get("Labels"))
+        if oneoffs
+        or "-run-" not in str(row.get("Name"))
+        or "oneoff=True" not in str(row.get("Labels"))
     ]
     if index:
         number = f"com.docker.compose.container-number={index}"

@@ -1,14 +1,19 @@
 """stackctl down."""
 
+import json
 import time
 from typing import Annotated
 
 import typer
 
-from stackctl.cli.invocation import invocation
-from stackctl.cli.options import Services, Timeout
+from stackctl.cli.invocation import Invocation, invocation
+from stackctl.cli.options import RemoveOrphans, Services, Timeout
+from stackctl.cli.output.errors import print_warning
 from stackctl.cli.output.text import seconds
+from stackctl.cli.rows import warned
 from stackctl.cli.steps import carry_out
+from stackctl.cli.values import one_of
+from stackctl.errors import NotFound, RemoteError
 
 
 def down(
@@ -17,14 +22,19 @@ def down(
     volumes: Annotated[
         bool, typer.Option("-v", "--volumes", help="Remove named and anonymous volumes too.")
     ] = False,
-    remove_orphans: Annotated[
-        bool,
-        typer.Option("--remove-orphans", help="Remove containers of services not in the file."),
-    ] = False,
+    remove_orphans: RemoveOrphans = False,
     timeout: Timeout = None,
+    rmi: Annotated[
+        str,
+        typer.Option(
+            "--rmi", metavar="local|all", help="Remove images too: those without a name, or all."
+        ),
+    ] = "",
 ) -> int:
     """Stop the stack and remove its containers and networks."""
     run = invocation(ctx)
+    if rmi:
+        one_of("--rmi", rmi, ("local", "all"))
     began = time.monotonic()
     body = run.body(
         services=services or [], volumes=volumes, remove_orphans=remove_orphans, timeout=timeout
@@ -34,9 +44,41 @@ def down(
 
         show_plan(run, "down", body)
         return 0
+    # Asked before: afterwards nobody knows which images the stack had.
+    images = _images(run, rmi) if rmi else []
     result, board = carry_out(run, "down", body, "down")
+    _remove(run, images)
     if run.progress != "quiet":
         elapsed = seconds(time.monotonic() - began)
         what = f"down after {elapsed}" if board.steps else "nothing to remove"
         run.console.err(f"{board.project + ': ' if board.project else ''}{what}")
     return int(result.get("exit_code") or 0)
+
+
+def _images(run: Invocation, which: str) -> list[str]:
+    """The images of the stack's services: all, or those that the file gives no name of its own."""
+    body = run.body(format="json", services=[])
+    found: list[str] = []
+    for message in run.client.stream("config", body):
+        if not warned(run, message) and message["type"] == "result":
+            stack = json.loads(str(message["text"]).replace("$$", "$"))
+            for name, service in stack["services"].items():
+                own = service.get("image")
+                if which == "all" and own:
+                    found.append(str(own))
+                if service.get("build") and not own:
+                    found.append(f"{stack['name']}-{name}")
+    return sorted(set(found) - {"stackctl/host"})
+
+
+def _remove(run: Invocation, images: list[str]) -> None:
+    """One that is not here, or that another container has, is no reason to fail."""
+    for image in images:
+        try:
+            run.client.call("image-rm", {"names": [image], "force": False})
+        except RemoteError as error:
+            if error.kind == NotFound.kind:
+                continue
+            print_warning(run.console, f"image {image} stays: {error.brief}")
+        else:
+            run.console.err(f"image {image}  removed")

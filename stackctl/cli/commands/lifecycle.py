@@ -7,7 +7,7 @@ import typer
 
 from stackctl.cli.connection import Message
 from stackctl.cli.invocation import Invocation, invocation
-from stackctl.cli.options import Services, SomeServices, Timeout
+from stackctl.cli.options import Services, SomeServices, Timeout, Wait, WaitTimeout
 from stackctl.cli.output.containers import row_name
 from stackctl.cli.output.text import replica_name
 from stackctl.cli.rows import rows
@@ -15,9 +15,17 @@ from stackctl.cli.steps import carry_out
 from stackctl.errors import UsageError
 
 
-def start(ctx: typer.Context, services: Services = None) -> int:
+def start(
+    ctx: typer.Context,
+    services: Services = None,
+    wait: Wait = False,
+    wait_timeout: WaitTimeout = None,
+) -> int:
     """Start containers that exist."""
-    return _carry_out(invocation(ctx), "start", services)
+    if wait_timeout is not None and not wait:
+        raise UsageError("--wait-timeout without --wait has no effect")
+    run = invocation(ctx)
+    return _carry_out(run, "start", services, wait=wait, wait_timeout=wait_timeout)
 
 
 def stop(ctx: typer.Context, services: Services = None, timeout: Timeout = None) -> int:
@@ -75,6 +83,9 @@ def kill(
     signal: Annotated[
         str, typer.Option("-s", "--signal", metavar="SIGNAL", help="The signal to send.")
     ] = "SIGKILL",
+    remove_orphans: Annotated[
+        bool, typer.Option("--remove-orphans", help="Always so.", hidden=True)
+    ] = False,
 ) -> int:
     """Send a signal to the containers."""
     return _carry_out(invocation(ctx), "kill", services, signal=signal)
@@ -90,7 +101,13 @@ def unpause(ctx: typer.Context, services: Services = None) -> int:
     return _carry_out(invocation(ctx), "unpause", services)
 
 
-def wait(ctx: typer.Context, services: SomeServices) -> int:
+def wait(
+    ctx: typer.Context,
+    services: SomeServices,
+    down_project: Annotated[
+        bool, typer.Option("--down-project", help="Take the stack down when the first one ends.")
+    ] = False,
+) -> int:
     """Wait until the services' containers end; returns the last one's exit code."""
     run = invocation(ctx)
     code = 0
@@ -99,6 +116,9 @@ def wait(ctx: typer.Context, services: SomeServices) -> int:
             case "exit":
                 run.console.out(_exit_line(message))
                 run.console.flush()
+                if down_project:
+                    carry_out(run, "down", run.body(services=[]), "down")
+                    return 255 if message.get("code") is None else int(message["code"])
             case "result":
                 code = int(message.get("exit_code") or 0)
     return code

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from stackctl.cli.invocation import invocation
-from stackctl.cli.options import NoColor, NoLogPrefix, Services
+from stackctl.cli.options import Index, NoColor, NoLogPrefix, Services
 from stackctl.cli.output.containers import replicas
 from stackctl.cli.output.logs import LogPrinter
 from stackctl.cli.rows import rows, warned
@@ -26,6 +26,7 @@ def logs(
         str, typer.Option("--since", metavar="TIME", help="Only after this: 10m, 2026-01-31T12:00.")
     ] = "",
     until: Annotated[str, typer.Option("--until", metavar="TIME", help="Only before this.")] = "",
+    index: Index = 0,
     no_log_prefix: NoLogPrefix = False,
     no_color: NoColor = False,
 ) -> int:
@@ -34,6 +35,7 @@ def logs(
     body = run.body(
         services=services or [],
         follow=follow,
+        index=index,
         tail=tail(lines),
         timestamps=timestamps,
         since=moment("--since", since),

@@ -9,6 +9,7 @@ from stackctl.cli.invocation import invocation
 from stackctl.cli.output.table import Column, table
 from stackctl.cli.rows import rows
 from stackctl.cli.values import one_of
+from stackctl.errors import UsageError
 
 _COLUMNS = (Column("NAME"), Column("STATUS"), Column("CONFIG FILES", yields=1))
 
@@ -16,6 +17,10 @@ _COLUMNS = (Column("NAME"), Column("STATUS"), Column("CONFIG FILES", yields=1))
 def ls(
     ctx: typer.Context,
     all: Annotated[bool, typer.Option("-a", "--all", help="Stopped stacks too.")] = False,
+    filter: Annotated[
+        list[str] | None,
+        typer.Option("--filter", metavar="name=TEXT", help="Only names with this in them."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only names.")] = False,
     format: Annotated[
         str, typer.Option("--format", metavar="table|json", help="json: an array.")
@@ -25,6 +30,11 @@ def ls(
     run = invocation(ctx)
     one_of("--format", format, ("table", "json"))
     found = rows(run, "ls", {"all": all})
+    for text in filter or ():
+        key, _, value = text.partition("=")
+        if key != "name":
+            raise UsageError(f'--filter "{text}" is not supported', hint="--filter name=shop")
+        found = [row for row in found if value in str(row.get("Name", ""))]
     if quiet:
         lines = [str(row.get("Name", "")) for row in found]
     elif format == "json":

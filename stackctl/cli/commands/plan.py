@@ -6,7 +6,17 @@ from typing import Annotated
 import typer
 
 from stackctl.cli.invocation import Invocation, invocation
-from stackctl.cli.options import Json, NoLock, Pull, Services
+from stackctl.cli.options import (
+    ForceRecreate,
+    Json,
+    NoDeps,
+    NoLock,
+    NoRecreate,
+    Pull,
+    RemoveOrphans,
+    Scale,
+    Services,
+)
 from stackctl.cli.output.plan import plan_json, print_plan
 from stackctl.cli.rows import warned
 from stackctl.cli.values import one_of, pull_when, scales
@@ -21,33 +31,24 @@ def plan(
     direction: Annotated[
         str, typer.Option("--for", metavar="up|down", help="The command to plan.")
     ] = "up",
-    scale: Annotated[
-        list[str] | None,
-        typer.Option("--scale", metavar="SERVICE=N", help="Number of replicas; repeatable."),
-    ] = None,
-    force_recreate: Annotated[
-        bool, typer.Option("--force-recreate", help="Recreate containers that have not changed.")
-    ] = False,
-    no_recreate: Annotated[
-        bool, typer.Option("--no-recreate", help="Leave existing containers as they are.")
-    ] = False,
-    no_deps: Annotated[
-        bool, typer.Option("--no-deps", help="Do not start services that others depend on.")
-    ] = False,
+    scale: Scale = None,
+    force_recreate: ForceRecreate = False,
+    no_recreate: NoRecreate = False,
+    no_deps: NoDeps = False,
     build: Annotated[bool, typer.Option("--build", help="As for up --build.")] = False,
     pull: Pull = "",
     no_lock: NoLock = False,
     wait: Annotated[bool, typer.Option("--wait", help="As for up --wait.")] = False,
-    remove_orphans: Annotated[
-        bool,
-        typer.Option("--remove-orphans", help="Remove containers of services not in the file."),
-    ] = False,
+    remove_orphans: RemoveOrphans = False,
     volumes: Annotated[
         bool, typer.Option("-v", "--volumes", help="With --for down: volumes too.")
     ] = False,
     out: Annotated[
         str, typer.Option("--out", metavar="FILE", help="Write it down for `up --plan FILE`.")
     ] = "",
+    steps: Annotated[
+        bool, typer.Option("--steps", help="Each step, with those that it waits for.")
+    ] = False,
     json: Json = False,
 ) -> int:
     """Print what `up` would do and why, and do nothing.
@@ -59,6 +60,7 @@ def plan(
             invocation(ctx),
             direction,
             json=json,
+            steps=steps,
             out=out,
             services=services or [],
             scale=scale or (),
@@ -83,6 +85,7 @@ def _plan(
     direction: str,
     *,
     json: bool,
+    steps: bool,
     out: str,
     scale: Sequence[str],
     volumes: bool,
@@ -94,11 +97,17 @@ def _plan(
     body = run.body(scale=scales(scale), volumes=volumes, **flags)
     if out and direction == "down":
         raise UsageError("--out is for `up`")
-    return CHANGES if show_plan(run, direction, body, json=json, out=out) else 0
+    return CHANGES if show_plan(run, direction, body, json=json, steps=steps, out=out) else 0
 
 
 def show_plan(
-    run: Invocation, direction: str, body: dict[str, object], *, json: bool = False, out: str = ""
+    run: Invocation,
+    direction: str,
+    body: dict[str, object],
+    *,
+    json: bool = False,
+    steps: bool = False,
+    out: str = "",
 ) -> bool:
     """Ask for the plan and print it; True when it has steps."""
     found: dict[str, object] = {}
@@ -112,5 +121,5 @@ def show_plan(
     if json:
         run.console.out(plan_json(found))
     else:
-        print_plan(run.console, found)
+        print_plan(run.console, found, steps=steps)
     return bool(found.get("steps"))

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stackctl.cli.invocation import invocation
+from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.options import Services
 from stackctl.cli.output.containers import container_table, full_id, json_row
 from stackctl.cli.rows import rows
@@ -30,6 +30,12 @@ def ps(
     format: Annotated[
         str, typer.Option("--format", metavar="table|json", help="json: one object a line.")
     ] = "table",
+    orphans: Annotated[
+        bool,
+        typer.Option(
+            "--orphans/--no-orphans", help="Also of services that the file does not have."
+        ),
+    ] = True,
     no_trunc: Annotated[bool, typer.Option("--no-trunc", help="Cut nothing.")] = False,
 ) -> int:
     """List the stack's containers."""
@@ -37,11 +43,24 @@ def ps(
     one_of("--format", format, ("table", "json"))
     states = _states(status or (), filter or ())
     found = rows(run, "ps", run.body(services=services or [], all=all or bool(states)))
+    if not orphans:
+        known = _known(run)
+        found = [row for row in found if row.get("Service") in known]
     if states:
         found = [row for row in found if row.get("State") in states]
     for line in _lines(run.console.out_width(), found, quiet, only_services, format, no_trunc):
         run.console.out(line)
     return 0
+
+
+def _known(run: Invocation) -> set[str]:
+    """The services of the file, those of other profiles too."""
+    body = run.body()
+    body["project"]["profiles"] = ["*"]
+    for message in run.client.stream("config", body):
+        if message["type"] == "result":
+            return set(message.get("services") or ())
+    return set()
 
 
 def _states(status: list[str] | tuple[str, ...], filters: list[str] | tuple[str, ...]) -> set[str]:

@@ -12,7 +12,9 @@ from stackctl.cli.options import (
     NoLock,
     NoTty,
     Pull,
+    QuietBuild,
     QuietPull,
+    RemoveOrphans,
     Service,
     Tty,
     User,
@@ -23,7 +25,7 @@ from stackctl.cli.output.progress import choose
 from stackctl.cli.session import Standard, interact, standard_streams
 from stackctl.cli.steps import watch
 from stackctl.cli.values import pull_when, variables
-from stackctl.errors import StackctlError
+from stackctl.errors import NotFound, StackctlError
 
 
 def run(
@@ -69,6 +71,22 @@ def run(
     build: Annotated[
         bool, typer.Option("--build", help="Build its image even when it is there.")
     ] = False,
+    cap_add: Annotated[
+        list[str] | None, typer.Option("--cap-add", metavar="CAP", help="Add a capability.")
+    ] = None,
+    cap_drop: Annotated[
+        list[str] | None, typer.Option("--cap-drop", metavar="CAP", help="Take one away.")
+    ] = None,
+    env_from_file: Annotated[
+        list[str] | None,
+        typer.Option("--env-from-file", metavar="FILE", help="Variables from a file; repeatable."),
+    ] = None,
+    use_aliases: Annotated[
+        bool, typer.Option("--use-aliases", help="Answer to the service's names in its networks.")
+    ] = False,
+    remove_orphans: RemoveOrphans = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Show no progress.")] = False,
+    quiet_build: QuietBuild = False,
     pull: Pull = "",
     quiet_pull: QuietPull = False,
     no_lock: NoLock = False,
@@ -91,7 +109,11 @@ def run(
         command=command or None,
         detach=detach,
         rm=remove,
-        env=variables(env or (), invoked.environment),
+        env=[*_from_files(env_from_file or ()), *variables(env or (), invoked.environment)],
+        cap_add=cap_add or [],
+        cap_drop=cap_drop or [],
+        use_aliases=use_aliases,
+        remove_orphans=remove_orphans,
         volumes=volumes or [],
         ports=publish or [],
         service_ports=service_ports,
@@ -108,7 +130,7 @@ def run(
         quiet_pull=quiet_pull,
         no_lock=no_lock,
     )
-    result = _prepare(invoked, service, body)
+    result = _prepare(invoked, service, body, "quiet" if quiet else invoked.progress)
     container = str(result["container"])
     if detach:
         invoked.console.out(str(result.get("name") or container))
@@ -116,9 +138,23 @@ def run(
     return _attach(invoked, container, standard, tty=tty, stdin=stdin)
 
 
-def _prepare(run: Invocation, service: str, body: Message) -> Message:
+def _from_files(files: Iterable[str]) -> list[str]:
+    """K=V of environment files, as docker reads them: later ones win."""
+    from stackctl.spec.files import DISK
+    from stackctl.spec.loader import read_env_file
+
+    found: dict[str, str] = {}
+    for file in files:
+        values = read_env_file(DISK, file, False, found)
+        if values is None:
+            raise NotFound(f"there is no file {file}")
+        found.update(values)
+    return [f"{name}={value}" for name, value in found.items()]
+
+
+def _prepare(run: Invocation, service: str, body: Message, how: str) -> Message:
     """Start what it needs and make the container; the result names it."""
-    progress = choose(run.console, run.progress, "run")
+    progress = choose(run.console, how, "run")
     try:
         return watch(run, _others(run.client.stream("run", body), service), progress)
     finally:

@@ -6,7 +6,18 @@ import typer
 
 from stackctl.cli.commands.up import bring_up
 from stackctl.cli.invocation import invocation
-from stackctl.cli.options import NoLock, Pull, QuietPull, Services
+from stackctl.cli.options import (
+    ForceRecreate,
+    NoDeps,
+    NoLock,
+    NoRecreate,
+    Pull,
+    QuietPull,
+    RemoveOrphans,
+    Scale,
+    Services,
+    Yes,
+)
 from stackctl.cli.values import pull_when, scales
 from stackctl.errors import UsageError
 
@@ -17,29 +28,17 @@ def create(
     build: Annotated[
         bool, typer.Option("--build", help="Build images even when they are there.")
     ] = False,
-    force_recreate: Annotated[
-        bool, typer.Option("--force-recreate", help="Recreate containers that have not changed.")
-    ] = False,
-    no_recreate: Annotated[
-        bool, typer.Option("--no-recreate", help="Leave existing containers as they are.")
-    ] = False,
+    force_recreate: ForceRecreate = False,
+    no_recreate: NoRecreate = False,
     pull: Pull = "",
     quiet_pull: QuietPull = False,
     no_build: Annotated[
         bool, typer.Option("--no-build", help="Build nothing, even when an image is missing.")
     ] = False,
     no_lock: NoLock = False,
-    remove_orphans: Annotated[
-        bool,
-        typer.Option("--remove-orphans", help="Remove containers of services not in the file."),
-    ] = False,
-    scale: Annotated[
-        list[str] | None,
-        typer.Option("--scale", metavar="SERVICE=N", help="Number of replicas; repeatable."),
-    ] = None,
-    yes: Annotated[
-        bool, typer.Option("-y", "--yes", help="Nothing is asked.", hidden=True)
-    ] = False,
+    remove_orphans: RemoveOrphans = False,
+    scale: Scale = None,
+    yes: Yes = False,
 ) -> int:
     """Create the containers of services and start none."""
     if force_recreate and no_recreate:
@@ -70,9 +69,7 @@ def scale(
         list[str],
         typer.Argument(metavar="SERVICE=N...", help="How many containers each has."),
     ],
-    no_deps: Annotated[
-        bool, typer.Option("--no-deps", help="Do not start services that others depend on.")
-    ] = False,
+    no_deps: NoDeps = False,
 ) -> int:
     """Have so many containers of services."""
     run = invocation(ctx)

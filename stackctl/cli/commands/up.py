@@ -7,13 +7,21 @@ import typer
 
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.options import (
+    ForceRecreate,
     NoColor,
+    NoDeps,
     NoLock,
     NoLogPrefix,
+    NoRecreate,
     Pull,
+    QuietBuild,
     QuietPull,
+    RemoveOrphans,
+    Scale,
     Services,
     Timeout,
+    WaitTimeout,
+    Yes,
 )
 from stackctl.cli.values import pull_when, scales
 from stackctl.errors import UsageError
@@ -28,22 +36,14 @@ def up(
     wait: Annotated[
         bool, typer.Option("--wait", help="Return when all are running or healthy; implies -d.")
     ] = False,
-    wait_timeout: Annotated[
-        float | None,
-        typer.Option("--wait-timeout", metavar="SECONDS", help="Give up waiting after this time."),
-    ] = None,
-    scale: Annotated[
-        list[str] | None,
-        typer.Option("--scale", metavar="SERVICE=N", help="Number of replicas; repeatable."),
-    ] = None,
-    force_recreate: Annotated[
-        bool, typer.Option("--force-recreate", help="Recreate containers that have not changed.")
-    ] = False,
-    no_recreate: Annotated[
-        bool, typer.Option("--no-recreate", help="Leave existing containers as they are.")
-    ] = False,
-    no_deps: Annotated[
-        bool, typer.Option("--no-deps", help="Do not start services that others depend on.")
+    wait_timeout: WaitTimeout = None,
+    scale: Scale = None,
+    force_recreate: ForceRecreate = False,
+    no_recreate: NoRecreate = False,
+    no_deps: NoDeps = False,
+    always_recreate_deps: Annotated[
+        bool,
+        typer.Option("--always-recreate-deps", help="Recreate what the services depend on, too."),
     ] = False,
     no_start: Annotated[
         bool, typer.Option("--no-start", help="Create containers, start none.")
@@ -57,10 +57,7 @@ def up(
         bool, typer.Option("--no-build", help="Build nothing, even when an image is missing.")
     ] = False,
     no_lock: NoLock = False,
-    remove_orphans: Annotated[
-        bool,
-        typer.Option("--remove-orphans", help="Remove containers of services not in the file."),
-    ] = False,
+    remove_orphans: RemoveOrphans = False,
     renew_anon_volumes: Annotated[
         bool,
         typer.Option("-V", "--renew-anon-volumes", help="Recreate anonymous volumes too."),
@@ -88,6 +85,10 @@ def up(
         list[str] | None,
         typer.Option("--no-attach", metavar="SERVICE", help="Not this one's logs; repeatable."),
     ] = None,
+    attach_dependencies: Annotated[
+        bool,
+        typer.Option("--attach-dependencies", help="Logs of what the services depend on, too."),
+    ] = False,
     no_log_prefix: NoLogPrefix = False,
     no_color: NoColor = False,
     timestamps: Annotated[
@@ -105,6 +106,9 @@ def up(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done and do nothing.")
     ] = False,
+    quiet_build: QuietBuild = False,
+    menu: Annotated[bool, typer.Option("--menu", help="There is none.", hidden=True)] = False,
+    yes: Yes = False,
 ) -> int:
     """Create and start the services, in the order they need.
 
@@ -129,8 +133,12 @@ def up(
             (watch and aborting, "--watch and --abort-on-... or --exit-code-from"),
             (wait_timeout is not None and not wait, "--wait-timeout without --wait"),
             (build and no_build, "--build and --no-build"),
+            (always_recreate_deps and no_recreate, "--always-recreate-deps and --no-recreate"),
+            (bool(attach) and attach_dependencies, "--attach and --attach-dependencies"),
         )
     )
+    if menu:
+        raise UsageError("there is no menu of keys", hint="--watch does what its key w does")
     run = invocation(ctx)
     dry_run = dry_run or run.dry_run
     expected: dict[str, object] = {}
@@ -148,6 +156,8 @@ def up(
         wait_timeout=wait_timeout,
         scale=scales(scale or ()),
         force_recreate=force_recreate,
+        always_recreate_deps=always_recreate_deps,
+        attach_dependencies=attach_dependencies,
         no_recreate=no_recreate,
         build=build,
         no_build=no_build,

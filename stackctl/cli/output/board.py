@@ -53,6 +53,9 @@ _WORDS = {
     "WaitCompleted": Wording("running to its end", "completed"),
     "StopContainer": Wording("stopping", "stopped"),
     "RemoveContainer": Wording("removing", "removed"),
+    "RunInit": Wording("running", "completed"),
+    "RunProvider": Wording("providing", "provided", "provider"),
+    "Pause": Wording("waiting", "waited"),
 }
 
 #: A step that says nothing of its own when the other follows for the same target.

@@ -1,14 +1,25 @@
-"""How a plan prints: what, to what, why, and after which steps."""
+"""How a plan prints: a tree of what happens to what, and why; or the single steps.
+
+shop: 1 to create, 1 to recreate, 2 to start
+  + network back    create     not found
+  web
+    ± web-1         recreate   configuration changed
+                    loses      what it wrote outside of volumes
+                    then       wait until healthy: proxy depends on web: healthy
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from stackctl.cli.output.board import label
-from stackctl.cli.output.console import BOLD, CYAN, GREEN, RED, YELLOW, Console
+from stackctl.cli.output.console import BOLD, CYAN, DIM, GREEN, RED, YELLOW, Console
 from stackctl.cli.output.text import one_line, pad, plural
+
+Step = Mapping[str, Any]
 
 #: First word of each operation, as the reader of a plan would say it.
 _VERBS = {
@@ -25,17 +36,156 @@ _VERBS = {
     "WaitCompleted": "wait completed",
     "StopContainer": "stop",
     "RemoveContainer": "remove",
+    "RunInit": "run",
+    "RunProvider": "provide",
+    "Pause": "wait",
 }
-_COLOURS = {"create": GREEN, "start": GREEN, "pull": CYAN, "stop": YELLOW, "remove": RED}
+_COLOURS = {
+    "create": GREEN,
+    "start": GREEN,
+    "run": GREEN,
+    "provide": GREEN,
+    "pull": CYAN,
+    "build": CYAN,
+    "stop": YELLOW,
+    "restart": YELLOW,
+    "recreate": YELLOW,
+    "remove": RED,
+}
+#: What is new, replaced, changed in place, gone.
+_MARKS = {"create": "+", "run": "+", "recreate": "±", "remove": "-"}
+_WAITS = ("WaitHealthy", "WaitCompleted", "Pause")
 
 
-def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
-    """One line a step: `#3  start  db-1   created   after #1 #2`."""
-    steps = list(plan.get("steps") or ())
+@dataclass(slots=True)
+class _Target:
+    """A container, network, volume or image with all that happens to it, in order."""
+
+    label: str
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def action(self) -> str:
+        """One word for all of it."""
+        verbs = [_VERBS.get(str(s["op"]), str(s["op"])) for s in self.work]
+        if "create" in verbs and ("remove" in verbs or "rename" in verbs):
+            return "recreate"
+        for word in ("create", "remove"):
+            if word in verbs:
+                return word
+        if "stop" in verbs and "start" in verbs:
+            return "restart"
+        return verbs[-1] if verbs else "wait for"
+
+    @property
+    def work(self) -> list[Step]:
+        return [step for step in self.steps if step["op"] not in _WAITS]
+
+    @property
+    def starts(self) -> bool:
+        return any(step["op"] == "StartContainer" for step in self.steps)
+
+    def causes(self) -> list[str]:
+        """Each once; a start's is told only when nothing else is done."""
+        causes = [str(step.get("cause") or "") for step in self.work or self.steps]
+        return list(dict.fromkeys(one_line(cause) for cause in causes if cause))
+
+
+def print_plan(console: Console, plan: Mapping[str, Any], *, steps: bool = False) -> None:
+    """The tree, or with `steps` each step with those it waits for."""
+    found = list(plan.get("steps") or ())
     project = str(plan.get("project", ""))
-    if not steps:
+    if not found:
         console.out(f"{project}: nothing to do")
-        return
+    elif steps:
+        _print_steps(console, found, project)
+    else:
+        _print_tree(console, found, project)
+
+
+# --- the tree
+
+
+def _print_tree(console: Console, steps: Sequence[Step], project: str) -> None:
+    groups = _grouped(steps, project)
+    targets = [target for group in groups.values() for target in group.values()]
+    console.out(console.paint_out(f"{project}: {_summary(targets)}", BOLD))
+    width = max(
+        len(target.label) + (6 if name else 4)
+        for name, g in groups.items()
+        for target in g.values()
+    )
+    words = max(len(word) for word in ("loses", "then", *(t.action for t in targets)))
+    for service, group in groups.items():
+        if service:
+            console.out(f"  {console.paint_out(service, BOLD)}")
+        for target in group.values():
+            _print_target(console, target, "    " if service else "  ", width, words)
+
+
+def _grouped(steps: Sequence[Step], project: str) -> dict[str, dict[str, _Target]]:
+    """By service ("" for what belongs to none, first), by name, in the order of beginning."""
+    groups: dict[str, dict[str, _Target]] = {"": {}}
+    for step in steps:
+        op = str(step["op"])
+        shared = op.endswith(("Image", "Network", "Volume"))
+        group = groups.setdefault("" if shared else str(step.get("service") or ""), {})
+        name = label(op, str(step["target"]), project)
+        group.setdefault(name, _Target(name)).steps.append(step)
+    return {service: group for service, group in groups.items() if group}
+
+
+def _print_target(console: Console, target: _Target, indent: str, width: int, words: int) -> None:
+    action = target.action
+    colour = _colour(action)
+    mark = _MARKS.get(action, "~")
+    if not console.unicode and mark == "±":
+        mark = "*"
+    room = width - len(indent) - 2
+    head = f"{indent}{console.paint_out(mark, *colour)} {pad(target.label, room)}"
+    text = "; ".join(target.causes())
+    if action == "create" and not target.starts and _is_container(target):
+        text += " (not started)"
+    console.out(f"{head}  {console.paint_out(pad(action, words), *colour)}  {text}".rstrip())
+    for word, line, how in _notes(target):
+        below = f"{' ' * width}  {pad(word, words)}  {line}"
+        console.out(console.paint_out(below, *how))
+
+
+def _notes(target: _Target) -> Iterable[tuple[str, str, tuple[str, ...]]]:
+    for step in target.steps:
+        for lost in step.get("loses") or ():
+            # A writable layer is meant to go; data in a volume is not.
+            is_data = "volume " in lost and "outside" not in lost
+            yield "LOSES" if is_data else "loses", lost, (RED, BOLD) if is_data else (YELLOW,)
+    if target.work:
+        for step in target.steps:
+            if step["op"] in _WAITS:
+                text = one_line(str(step.get("text") or _VERBS[str(step["op"])]))
+                cause = one_line(str(step.get("cause") or ""))
+                yield "then", f"{text}: {cause}" if cause else text, (DIM,)
+
+
+def _is_container(target: _Target) -> bool:
+    return any(step["op"] == "CreateContainer" for step in target.steps)
+
+
+def _summary(targets: Sequence[_Target]) -> str:
+    """`1 to create, 2 to recreate`, in the order in which they alarm."""
+    counts: dict[str, int] = {}
+    for target in targets:
+        counts[target.action] = counts.get(target.action, 0) + 1
+    order = ("pull", "build", "provide", "create", "recreate", "start", "restart", "stop")
+    known = [word for word in (*order, "run", "remove") if word in counts]
+    rest = [word for word in counts if word not in known and word != "wait for"]
+    return ", ".join(f"{counts[word]} to {word}" for word in (*known, *rest)) or "only to wait"
+
+
+# --- single steps
+
+
+def _print_steps(console: Console, steps: Sequence[Step], project: str) -> None:
+    """One line a step: `#3  start  db-1   created   after #1 #2`."""
     console.out(console.paint_out(f"{project}: {plural(len(steps), 'step')}", BOLD))
     table = [_cells(step, project) for step in steps]
     widths = [max(len(row[i]) for row in table) for i in range(4)]
@@ -46,7 +196,7 @@ def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
         console.out(line.rstrip())
 
 
-def _cells(step: Mapping[str, Any], project: str) -> tuple[str, str, str, str, str]:
+def _cells(step: Step, project: str) -> tuple[str, str, str, str, str]:
     op = str(step["op"])
     after = " ".join(f"#{n}" for n in step.get("after") or ())
     return (

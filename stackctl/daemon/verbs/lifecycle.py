@@ -12,6 +12,7 @@ from stackctl.daemon.engine import Engine
 from stackctl.daemon.jobs import Emit, Jobs, Message
 from stackctl.daemon.projects import Projects
 from stackctl.daemon.verbs.stack import carry_out
+from stackctl.errors import OperationFailed
 from stackctl.model.container import Status
 from stackctl.model.record import ContainerRecord
 from stackctl.scheduler.desired import Observed, ServicePolicy
@@ -63,13 +64,22 @@ class LifecycleVerbs:
             services=tuple(body.get("services") or ()),
             timeout=float(timeout) if timeout is not None else None,
             no_deps=bool(body.get("no_deps")),
+            wait=bool(body.get("wait")),
             stop=bool(body.get("stop")),
             volumes=bool(body.get("volumes")),
         )
 
         async def work(emit: Emit) -> Message:
             plan = planner(self._projects.observe(name), policy)
-            await carry_out(plan, self._engine, emit)
+            limit = float(body.get("wait_timeout") or 0)
+            try:
+                async with asyncio.timeout(limit or None):
+                    await carry_out(plan, self._engine, emit, body)
+            except TimeoutError:
+                raise OperationFailed(
+                    f"the services were not ready within {limit:g} s",
+                    hint="see `stackctl ps`, or wait longer with --wait-timeout",
+                ) from None
             return {"type": "result", "exit_code": 0, "changed": bool(plan)}
 
         job = self._jobs.begin(name, work, name=verb, cancel_before=cancel_before)

@@ -24,8 +24,8 @@ class Planning:
     async def plan(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """The plan alone: exit code 0 when there is nothing to do, 2 when there is."""
         if body.get("for") == "down":
-            name = await self._projects.name(body)
-            plan = down_plan(self._projects.observe(name), await self.down_policy(body))
+            name, policy = await self.down(body)
+            plan = down_plan(self._projects.observe(name), policy)
         else:
             project = await self._projects.load(body, activate=body.get("services") or ())
             for warning in warning_messages(project):
@@ -64,15 +64,19 @@ class Planning:
                 details=tuple(show.render(plan).splitlines()),
             )
 
-    async def down_policy(self, body: Mapping[str, Any]) -> DownPolicy:
+    async def down(self, body: Mapping[str, Any]) -> tuple[str, DownPolicy]:
+        """The project's name, and what of it goes. The files are read once."""
         timeout = body.get("timeout")
+        known: frozenset[str] | None
         try:
             stack = (await self._projects.load(body)).stack
+            name = stack.name
             known = frozenset(stack.services) | frozenset(stack.disabled)
         except StackctlError:
             # Without a file, or with one that is wrong, all that the project has goes.
+            name = await self._projects.name(body)
             known = None
-        return DownPolicy(
+        return name, DownPolicy(
             known=known,
             services=tuple(body.get("services") or ()),
             volumes=bool(body.get("volumes")),
@@ -91,6 +95,7 @@ def up_policy(body: Mapping[str, Any]) -> UpPolicy:
     return UpPolicy(
         services=tuple(body.get("services") or ()),
         recreate=recreate,
+        recreate_deps=bool(body.get("always_recreate_deps")) and bool(body.get("services")),
         remove_orphans=bool(body.get("remove_orphans")),
         no_deps=bool(body.get("no_deps")),
         start=not body.get("no_start"),

@@ -66,7 +66,10 @@ class RunVerb:
         from stackctl.scheduler.plan import image_plan
 
         policy = UpPolicy(
-            services=(service,), no_deps=bool(body.get("no_deps")), build=bool(body.get("build"))
+            services=(service,),
+            no_deps=bool(body.get("no_deps")),
+            build=bool(body.get("build")),
+            remove_orphans=bool(body.get("remove_orphans")),
         )
         desired, observed = await self._planning.look(project, {**body, "services": [service]})
         plan = image_plan(desired, observed, policy)

@@ -12,7 +12,8 @@ from stackctl.daemon.containers import Parts
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.jobs import EMIT, Emit, Jobs, Message
 from stackctl.daemon.projects import Project, Projects
-from stackctl.daemon.verbs.asking import caller
+from stackctl.daemon.providers import ASKING
+from stackctl.daemon.verbs.asking import caller, environment
 from stackctl.daemon.verbs.logs import Logs
 from stackctl.daemon.verbs.planning import (
     Planning,
@@ -27,7 +28,8 @@ from stackctl.model.container import Status
 from stackctl.model.record import ContainerRecord, StackRecord
 from stackctl.scheduler import executor, show
 from stackctl.scheduler.desired import Desired, Observed, UpPolicy
-from stackctl.scheduler.ops import BuildImage, Plan, PullImage, StartContainer
+from stackctl.scheduler.graph import closure
+from stackctl.scheduler.ops import BuildImage, Plan, PullImage, RunProvider, StartContainer
 
 __all__ = ["StackVerbs", "carry_out", "plan_message", "step_message", "warning_messages"]
 
@@ -74,13 +76,13 @@ class StackVerbs:
 
     async def down(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """Stop and remove what the project has; needs no stack file."""
-        name = await self._projects.name(body)
-        policy = await self._planning.down_policy(body)
+        name, policy = await self._planning.down(body)
 
         async def work(emit: Emit) -> Message:
             observed = self._projects.observe(name)
             plan = down_plan(observed, policy)
-            await carry_out(plan, self._engine, emit)
+            ASKING.set(environment(body))
+            await carry_out(plan, self._engine, emit, body)
             if not self._parts.registry.of_project(name):
                 self._parts.registry.store.delete_stack(name)
                 await self._parts.runtime.close_stack(name)
@@ -101,6 +103,8 @@ class StackVerbs:
         from stackctl.scheduler.plan import up_plan
 
         policy = up_policy(body)
+        if project.has_providers:
+            policy = await self._provide(project, body, policy, emit)
         for _ in range(2):
             desired, observed = await self._planning.look(project, body)
             if policy.pulled:
@@ -110,6 +114,20 @@ class StackVerbs:
                 break
             policy = replace(policy, pulled=pulled)
         return up_plan(desired, observed, policy), desired, observed
+
+    async def _provide(
+        self, project: Project, body: Mapping[str, Any], policy: UpPolicy, emit: Emit
+    ) -> UpPolicy:
+        """What programs outside provide comes first: they may set variables for others."""
+        from stackctl.scheduler.plan import provider_plan
+
+        plan = provider_plan(*await self._planning.look(project, body), policy)
+        if not plan:
+            return policy
+        ASKING.set(environment(body))
+        await carry_out(plan, self._engine, emit)
+        done = {s.op.provider.service for s in plan.steps if isinstance(s.op, RunProvider)}
+        return replace(policy, provided=frozenset(done))
 
     async def _pull(
         self,
@@ -151,7 +169,7 @@ class StackVerbs:
             if not warm.done():
                 warm.cancel()
         limit = float(body.get("wait_timeout") or 0) if body.get("wait") else 0.0
-        await self._execute(project, plan, limit, emit)
+        await self._execute(project, plan, limit, emit, body)
         if not body.get("no_start") and not body.get("attach"):
             # Attached, the exit is seen as it happens.
             await self._settle(plan)
@@ -162,7 +180,9 @@ class StackVerbs:
             "containers": self._attachable(plan, desired, body),
         }
 
-    async def _execute(self, project: Project, plan: Plan, limit: float, emit: Emit) -> None:
+    async def _execute(
+        self, project: Project, plan: Plan, limit: float, emit: Emit, body: Mapping[str, Any]
+    ) -> None:
         """Carry the plan out, within `limit` seconds (0: any) of the time its images are here."""
         from stackctl.daemon.late import LateImages
 
@@ -175,7 +195,7 @@ class StackVerbs:
                     deadline.reschedule(loop.time() + limit if limit else None)
 
                 engine = LateImages(self._engine, self._projects, project, plan, complete)
-                await carry_out(plan, engine, emit)
+                await carry_out(plan, engine, emit, body)
         except TimeoutError:
             raise OperationFailed(
                 f"the services were not ready within {limit:g} s",
@@ -225,6 +245,9 @@ class StackVerbs:
         all, but for those that had ended before and were left so."""
         started = {s.op.name for s in plan.steps if isinstance(s.op, StartContainer)}
         named = set(body.get("services") or ())
+        if body.get("attach_dependencies"):
+            edges = {s.name: [n.service for n in s.depends_on] for s in desired.services}
+            named = set(closure(edges, named)) if named else named
         found = (
             self._parts.registry.find_name(config.name)
             for service in desired.services
@@ -263,13 +286,21 @@ def _is_down(record: ContainerRecord) -> bool:
     return record.status.has_ended or record.status is Status.RESTARTING
 
 
-async def carry_out(plan: Plan, engine: executor.Engine, emit: Emit) -> None:
-    """Execute a plan, telling each step; raises its failures, the first one first."""
+async def carry_out(
+    plan: Plan, engine: executor.Engine, emit: Emit, body: Mapping[str, Any] | None = None
+) -> None:
+    """Execute a plan, telling each step; raises its failures, the first one first.
+
+    `body`: the request, whose `parallel` limits how many steps run at once.
+    """
     emit(plan_message(plan))
     if not plan:
         return
     EMIT.set(emit)
-    report = await executor.execute(plan, engine, lambda progress: emit(step_message(progress)))
+    limit = int((body or {}).get("parallel") or 0)
+    report = await executor.execute(
+        plan, engine, lambda progress: emit(step_message(progress)), parallel=limit or None
+    )
     _raise_all(tuple(_of_service(failed) for failed in report.failures))
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from .conftest import step
+
 
 def test_ps_is_a_table(cli: Any, engine: Any, rows: Any) -> None:
     engine.answers["ps"] = rows
@@ -231,7 +233,7 @@ def test_info_prints_facts(cli: Any, engine: Any) -> None:
 
 def test_plan_prints_causes_and_returns_two(cli: Any, engine: Any, shop: Any) -> None:
     engine.answers["plan"] = [shop[0], {"type": "result", "exit_code": 2}]
-    outcome = cli("plan", "--for", "down", "-v")
+    outcome = cli("plan", "--for", "down", "-v", "--steps")
     assert outcome.code == 2
     assert outcome.out.splitlines() == [
         "shop: 6 steps",
@@ -245,6 +247,48 @@ def test_plan_prints_causes_and_returns_two(cli: Any, engine: Any, shop: Any) ->
     (body,) = engine.bodies("plan")
     assert (body["for"], body["volumes"]) == ("down", True)
     assert len(json.loads(cli("plan", "--json").out)["steps"]) == 6
+
+
+def test_plan_is_a_tree_that_says_what_is_lost(cli: Any, engine: Any) -> None:
+    steps = [
+        step(1, "CreateNetwork", "shop_default"),
+        step(2, "CreateContainer", "shop-web-1", "web", (1,), "configuration changed"),
+        step(3, "StopContainer", "shop-web-1", "web", (2,), "configuration changed"),
+        {
+            **step(4, "RemoveContainer", "shop-web-1", "web", (3,), "configuration changed"),
+            "loses": ["what it wrote outside of volumes"],
+        },
+        step(5, "RenameContainer", "shop-web-1", "web", (4,), "configuration changed"),
+        step(6, "StartContainer", "shop-web-1", "web", (5,), "configuration changed"),
+        {
+            **step(7, "WaitHealthy", "shop-web-1", "web", (6,), "--wait"),
+            "text": "wait until shop-web-1 is healthy",
+        },
+        step(8, "StopContainer", "shop-db-1", "db", (), "web is restarted (restart: true)"),
+        step(9, "StartContainer", "shop-db-1", "db", (8,), "web is restarted (restart: true)"),
+        {**step(10, "RemoveVolume", "shop_data"), "loses": ["all that is in volume shop_data"]},
+        step(11, "RemoveContainer", "shop-old-1", "old", (), "orphan"),
+        step(12, "CreateContainer", "shop-new-1", "new"),
+    ]
+    engine.answers["plan"] = [{"type": "plan", "project": "shop", "steps": steps}]
+    found = cli("plan")
+    assert found.code == 2
+    assert found.out.splitlines() == [
+        "shop: 2 to create, 1 to recreate, 1 to restart, 2 to remove",
+        "  + network default  create    not found",
+        "  - volume data      remove    not found",
+        "                     LOSES     all that is in volume shop_data",
+        "  web",
+        "    * web-1          recreate  configuration changed",
+        "                     loses     what it wrote outside of volumes",
+        "                     then      wait until shop-web-1 is healthy: --wait",
+        "  db",
+        "    ~ db-1           restart   web is restarted (restart: true)",
+        "  old",
+        "    - old-1          remove    orphan",
+        "  new",
+        "    + new-1          create    not found (not started)",
+    ]
 
 
 def test_plan_with_nothing_to_do_returns_zero(cli: Any, engine: Any) -> None:

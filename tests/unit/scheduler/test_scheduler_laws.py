@@ -17,6 +17,7 @@ from stackctl.scheduler.desired import (
     DesiredService,
     DownPolicy,
     Recreate,
+    Rollout,
     UpPolicy,
 )
 from stackctl.scheduler.executor import Report, State, execute
@@ -69,6 +70,13 @@ def stacks(draw: st.DrawFn, *, optional: bool = True) -> Desired:
                 version=draw(st.sampled_from(["1", "2"])),
             )
         )
+    rollouts = st.builds(
+        Rollout,
+        start_first=st.booleans(),
+        parallelism=st.integers(0, 2),
+        delay=st.sampled_from([0.0, 1.0]),
+    )
+    services = [replace(one, rollout=draw(rollouts)) for one in services]
     shuffled = draw(st.permutations(services))
     return stack(*shuffled, network_version=draw(st.sampled_from(["1", "2"])))
 

@@ -6,10 +6,10 @@ import asyncio
 import json
 from typing import get_args
 
-from stackctl.scheduler.desired import Observed, UpPolicy
+from stackctl.scheduler.desired import DownPolicy, Observed, UpPolicy
 from stackctl.scheduler.executor import execute
 from stackctl.scheduler.ops import Op, Plan
-from stackctl.scheduler.plan import up_plan
+from stackctl.scheduler.plan import down_plan, up_plan
 from stackctl.scheduler.show import WORDS, render, summary, to_json, tree
 from stackctl.testing.engine import MemoryEngine
 from stackctl.testing.stacks import HEALTHY, depends, service, stack
@@ -71,8 +71,31 @@ def test_json_is_json_and_complete():
         "after": [5, 7],
         "tolerates": [],
         "optional": False,
+        "loses": [],
     }
 
 
 def test_every_operation_has_words():
     assert set(WORDS) == set(get_args(Op))
+
+
+def test_a_removal_says_what_is_lost():
+    desired = stack(service("web", volumes=["data"], anonymous=["/cache"]))
+    engine = MemoryEngine()
+    asyncio.run(execute(up_plan(desired, engine.observed("p"), UpPolicy()), engine))
+    changed = stack(service("web", volumes=["data"], anonymous=["/cache"], version="2"))
+
+    def lost(found: Plan) -> list[str]:
+        return [text for step in found.steps for text in step.loses]
+
+    layer = "what it wrote outside of volumes"
+    seen = engine.observed("p")
+    assert lost(up_plan(changed, seen, UpPolicy())) == [layer]
+    renewed = up_plan(changed, seen, UpPolicy(renew_anonymous_volumes=True))
+    assert lost(renewed) == [layer, "its anonymous volume at /cache"]
+    assert lost(down_plan(seen, DownPolicy())) == [layer]
+    assert lost(down_plan(seen, DownPolicy(volumes=True))) == [
+        layer,
+        "its anonymous volume at /cache",
+        "all that is in volume p_data",
+    ]

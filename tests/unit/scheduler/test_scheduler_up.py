@@ -648,3 +648,15 @@ def test_down_after_up_leaves_nothing():
     plan = down_plan(engine.observed("p"), DownPolicy(volumes=True))
     assert asyncio.run(execute(plan, engine)).ok
     assert engine.is_empty
+
+
+def test_what_an_interrupted_update_left_is_gone_before_its_successor_is_made():
+    engine = running(stack(service("a", networks=["front"])))
+    changed = stack(service("a", networks=["front"]), network_version="2")
+    engine.fail(RemoveContainer, "p-a-1")
+    assert not up(engine, changed).ok
+    engine.mend()
+    lines = shown(engine, changed)
+    assert "left over from an interrupted update" in lines[0]
+    assert lines[1].startswith("[1] -> #2 create container p-a-1 anew")
+    settles(engine, changed)

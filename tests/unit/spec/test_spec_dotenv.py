@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stackctl.errors import StackFileError
+from stackctl.errors import StackFileError, StackFileErrors
 from stackctl.spec.dotenv import parse, parse_raw
 
 OUTSIDE = {"HOME": "/root", "EMPTY": ""}
@@ -75,6 +75,13 @@ def test_mistakes_have_their_line(text: str, message: str) -> None:
     with pytest.raises(StackFileError) as caught:
         parse(text, ".env", OUTSIDE.get)
     assert str(caught.value) == message
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    text = "A B=1\nOK=1\nB%=2\nC D\nE=${F\n=3\nG='x\nH I=3"
+    with pytest.raises(StackFileErrors) as caught:
+        parse(text, ".env", OUTSIDE.get)
+    assert [e.place.line for e in caught.value.errors if e.place] == [1, 3, 4, 5, 6, 7]
 
 
 def test_unset_variables_are_told() -> None:

@@ -423,8 +423,13 @@ def test_an_unset_variable_explains_the_mistake_it_makes(project: Any) -> None:
 @pytest.mark.parametrize(
     ("lines", "text", "place"),
     [
-        ("deploy: {update_config: {order: start-first}}", "stops before the new one", (4, 37)),
         ("pull_refresh_after: 1h", "nothing without pull_policy: refresh", (4, 25)),
+        (
+            "deploy: {update_config: {order: start-first}}\nports: ['80:80']",
+            "its host port can have one holder",
+            (4, 37),
+        ),
+        ("deploy: {update_config: {failure_action: rollback}}", "nothing is rolled back", (4, 46)),
         ("platform: linux/s390x", "this machine runs", (4, 15)),
         ("network_mode: host\nports: ['80:80']", "are not published", (5, 5)),
         ("runtime: runc", "the engine is its own runtime", (4, 5)),

@@ -1,0 +1,255 @@
+"""What comes between an old container and its successor: hooks, parts, start-first, providers."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from stackctl.errors import Conflict
+from stackctl.model.container import Status
+from stackctl.model.provider import ProviderRequest
+from stackctl.scheduler.desired import (
+    Desired,
+    DesiredService,
+    DownPolicy,
+    InitHook,
+    Recreate,
+    Rollout,
+    ServicePolicy,
+    UpPolicy,
+)
+from stackctl.scheduler.executor import Report, execute
+from stackctl.scheduler.ops import RunInit, StartContainer
+from stackctl.scheduler.plan import down_plan, provider_plan, start_plan, up_plan
+from stackctl.scheduler.show import render
+from stackctl.testing.engine import MemoryEngine
+from stackctl.testing.stacks import HEALTHY, depends, ends, service, stack
+
+
+def up(engine: MemoryEngine, desired: Desired, **policy: Any) -> Report:
+    plan = up_plan(desired, engine.observed("p"), UpPolicy(**policy))
+    return asyncio.run(execute(plan, engine))
+
+
+def lines(engine: MemoryEngine, desired: Desired, **policy: Any) -> list[str]:
+    return render(up_plan(desired, engine.observed("p"), UpPolicy(**policy))).splitlines()
+
+
+def running(desired: Desired) -> MemoryEngine:
+    engine = MemoryEngine()
+    up(engine, desired).raise_failure()
+    assert lines(engine, desired) == []
+    return engine
+
+
+def hooked(one: DesiredService, *codes: int, per_replica: bool = False) -> DesiredService:
+    """With pre_start hooks that end with these codes."""
+    hooks = tuple(
+        InitHook(
+            config=replace(
+                one.replicas[0], name=f"p-{one.name}-pre_start-{i}", argv=ends(code), number=0
+            ),
+            per_replica=per_replica,
+        )
+        for i, code in enumerate(codes)
+    )
+    replicas = tuple(replace(config, init_hooks=len(codes)) for config in one.replicas)
+    return replace(one, pre_start=hooks, replicas=replicas)
+
+
+def rolling(one: DesiredService, **rollout: Any) -> DesiredService:
+    return replace(one, rollout=Rollout(**rollout))
+
+
+# --- pre_start
+
+
+def test_hooks_run_in_order_once_for_all_before_the_first_start() -> None:
+    desired = stack(hooked(service("web", depends("db"), scale=2), 0, 0), service("db"))
+    assert [line for line in lines(MemoryEngine(), desired) if "network" not in line] == [
+        "[1] -> #2 create container p-db-1: not found",
+        "[1] -> #3 create container p-web-1: not found",
+        "[1] -> #4 create container p-web-2: not found",
+        "[2] -> #5 start container p-db-1: not found",
+        "[3,5] -> #6 run init container p-web-pre_start-0: pre_start of p-web-1: not found",
+        "[3,5,6] -> #7 run init container p-web-pre_start-1: pre_start of p-web-1: not found",
+        "[3,5,7] -> #8 start container p-web-1: not found",
+        "[4,5,7] -> #9 start container p-web-2: not found",
+    ]
+    engine = running(desired)
+    assert sum(isinstance(op, RunInit) for op in engine.performed) == 2
+
+
+def test_hooks_run_again_only_for_what_is_made_anew() -> None:
+    engine = running(stack(hooked(service("web"), 0)))
+    engine.end("p-web-1", 1)
+    assert not any("pre_start" in line for line in lines(engine, stack(hooked(service("web"), 0))))
+    changed = stack(hooked(service("web", version="2"), 0))
+    assert any("pre_start" in line for line in lines(engine, changed))
+    up(engine, changed).raise_failure()
+    wider = stack(hooked(service("web", version="2", scale=3), 0))
+    assert not any("pre_start" in line for line in lines(engine, wider))
+
+
+def test_hooks_of_each_replica() -> None:
+    desired = stack(hooked(service("web", scale=2), 0, per_replica=True))
+    found = [line for line in lines(MemoryEngine(), desired) if "pre_start" in line]
+    assert [line.split(": ")[1] for line in found] == [
+        "pre_start of p-web-1",
+        "pre_start of p-web-2",
+    ]
+    assert "p-web-pre_start-0-1" in found[0] and "p-web-pre_start-0-2" in found[1]
+    engine = running(desired)
+    wider = stack(hooked(service("web", scale=3), 0, per_replica=True))
+    (line,) = [line for line in lines(engine, wider) if "pre_start" in line]
+    assert "p-web-pre_start-0-3" in line
+
+
+def test_a_failing_hook_keeps_the_service_from_starting_and_is_tried_again() -> None:
+    engine = MemoryEngine()
+    broken = stack(hooked(service("web"), 0, 1, 0))
+    report = up(engine, broken)
+    assert report.failure is not None and isinstance(report.failure.step.op, RunInit)
+    assert [r.status for r in engine.containers.values()] == [Status.CREATED]
+    with pytest.raises(Conflict, match="pre_start"):
+        start_plan(engine.observed("p"), ServicePolicy())
+    mended = stack(hooked(service("web"), 0, 0, 0))
+    assert sum("pre_start" in line for line in lines(engine, mended)) == 3
+    up(engine, mended).raise_failure()
+    assert lines(engine, mended) == []
+
+
+# --- start-first and parts
+
+
+def test_start_first_keeps_the_old_one_until_the_new_one_works() -> None:
+    before = stack(rolling(service("web", health=HEALTHY), start_first=True))
+    engine = running(before)
+    after = stack(rolling(service("web", health=HEALTHY, version="2"), start_first=True))
+    cause = "configuration changed"
+    assert lines(engine, after) == [
+        f"[] -> #1 create container p-web-1 anew: {cause}",
+        f"[1] -> #2 start container p-web-1: {cause}",
+        "[2] -> #3 wait until p-web-1 is healthy: start-first: the old one stays until it works",
+        f"[3] -> #4 stop container p-web-1: {cause}",
+        f"[3,4] -> #5 remove container p-web-1: {cause}",
+        f"[5] -> #6 give container p-web-1 its name: {cause}",
+    ]
+    up(engine, after).raise_failure()
+    assert lines(engine, after) == []
+    (record,) = engine.containers.values()
+    assert record.name == "p-web-1" and record.status is Status.RUNNING
+
+
+def test_start_first_leaves_the_old_one_alone_when_the_new_one_fails() -> None:
+    engine = running(stack(rolling(service("web"), start_first=True)))
+    (old,) = engine.containers.values()
+    engine.fail(StartContainer, "p-web-1")
+    after = stack(rolling(service("web", version="2"), start_first=True))
+    assert not up(engine, after).ok
+    assert engine.containers[old.id].status is Status.RUNNING
+    engine.mend()
+    up(engine, after).raise_failure()
+    assert lines(engine, after) == [] and old.id not in engine.containers
+
+
+def test_start_first_gives_way_to_a_fixed_port() -> None:
+    engine = running(stack(rolling(service("web", ports=[80]), start_first=True)))
+    after = stack(rolling(service("web", ports=[80], version="2"), start_first=True))
+    found = lines(engine, after)
+    assert next(i for i, line in enumerate(found) if "stop" in line) < next(
+        i for i, line in enumerate(found) if "start container" in line
+    )
+    up(engine, after).raise_failure()
+    assert lines(engine, after) == []
+
+
+@pytest.mark.parametrize("start_first", [False, True])
+def test_parts_come_one_after_the_other(start_first: bool) -> None:
+    how: dict[str, Any] = {"parallelism": 2, "delay": 5.0, "start_first": start_first}
+    engine = running(stack(rolling(service("web", scale=3), **how)))
+    plan = up_plan(
+        stack(rolling(service("web", scale=3, version="2"), **how)),
+        engine.observed("p"),
+        UpPolicy(),
+    )
+    before: dict[int, set[int]] = {}
+    for step in plan.steps:
+        before[step.number] = set(step.after).union(*(before[n] for n in step.after))
+    by_text = {
+        line.split("-> ")[1].split(" ", 1)[1]: n
+        for n, line in zip(before, render(plan).splitlines(), strict=True)
+    }
+    pause = next(n for text, n in by_text.items() if text.startswith("wait 5 s before p-web-3"))
+    word = "start" if start_first else "stop"
+    last = by_text[f"{word} container p-web-3: configuration changed"]
+    assert pause in before[last]
+    for name in ("p-web-1", "p-web-2"):
+        done = by_text[f"start container {name}: configuration changed"]
+        assert done in before[pause] and pause not in before[done]
+
+
+def test_a_failed_part_ends_the_update_unless_it_goes_on() -> None:
+    for goes_on in (False, True):
+        how: dict[str, Any] = {"parallelism": 1, "goes_on": goes_on}
+        engine = running(stack(rolling(service("web", scale=2), **how)))
+        engine.fail(StartContainer, "p-web-1")
+        after = stack(rolling(service("web", scale=2, version="2"), **how))
+        assert not up(engine, after).ok
+        second = next(
+            r for r in engine.containers.values() if r.config.number == 2 and not r.replaces
+        )
+        changed = second.config.config_hash == after.services[0].replicas[1].config_hash
+        assert changed is goes_on
+
+
+# --- providers
+
+
+def provided(name: str, *needs: Any) -> DesiredService:
+    request = ProviderRequest(project="p", service=name, type="cloud")
+    return DesiredService(name=name, image="", depends_on=needs, provider=request)
+
+
+def test_providers_come_before_what_depends_on_them_is_made() -> None:
+    desired = stack(
+        service("web", depends("db"), networks=[]),
+        provided("db", depends("account")),
+        provided("account"),
+    )
+    engine = MemoryEngine()
+    assert lines(engine, desired) == [
+        "[] -> #1 cloud: up account: provided by cloud",
+        "[1] -> #2 cloud: up db: provided by cloud",
+        "[2] -> #3 create container p-web-1: not found",
+        "[3] -> #4 start container p-web-1: not found",
+    ]
+    plan = provider_plan(desired, engine.observed("p"), UpPolicy())
+    assert [step.service for step in plan.steps] == ["account", "db"]
+    up(engine, desired).raise_failure()
+    assert lines(engine, desired, provided=frozenset(("account", "db"))) == []
+    assert lines(engine, desired, services=("account",)) == [
+        "[] -> #1 cloud: up account: provided by cloud"
+    ]
+    assert not any("cloud" in line for line in lines(engine, desired, start=False))
+
+
+def test_down_takes_what_was_provided_away_last() -> None:
+    desired = stack(service("web", depends("db"), networks=[]), provided("db"))
+    engine = running_with_providers(desired)
+    request = desired.services[1].provider
+    assert request is not None
+    seen = replace(engine.observed("p"), providers=(request,))
+    assert (
+        render(down_plan(seen, DownPolicy())).splitlines()[-1] == "[2] -> #3 cloud: down db: down"
+    )
+    assert "cloud" not in render(down_plan(seen, DownPolicy(services=("web",))))
+
+
+def running_with_providers(desired: Desired) -> MemoryEngine:
+    engine = MemoryEngine()
+    up(engine, desired, recreate=Recreate.CHANGED).raise_failure()
+    return engine
