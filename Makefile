@@ -24,7 +24,7 @@ help:
 	@echo "make bench   stackctl beside Docker and Podman, when they are installed"
 	@echo "make soak    CYCLES=$(CYCLES) times up and down, counting what is left"
 	@echo "make vmtest  limits, stats, pause and kill in a virtual machine with cgroup v2 (minutes)"
-	@echo "make fuzz    damaged DNS messages for SECONDS_OF_FUZZING=$(SECONDS_OF_FUZZING)"
+	@echo "make fuzz    damaged DNS messages and stack files, each SECONDS_OF_FUZZING=$(SECONDS_OF_FUZZING)"
 	@echo "make schemathesis SPEC=path   Docker's API against its specification file"
 	@echo "make docs    the generated pages under docs/"
 	@echo "make build   the wheel and the source archive, under dist/"
@@ -82,6 +82,7 @@ bench-net: .venv/ready-dev
 
 fuzz: .venv/ready-dev
 	@SECONDS_OF_FUZZING=$(SECONDS_OF_FUZZING) PYTHONPATH=. $(BIN)/python tests/fuzz_dns.py
+	@SECONDS_OF_FUZZING=$(SECONDS_OF_FUZZING) PYTHONPATH=. $(BIN)/python tests/fuzz_stack_file.py
 
 # Docker's API against its specification, which is not a part of this project: SPEC=path.
 schemathesis: .venv/ready-dev .venv-schemathesis/bin/schemathesis
