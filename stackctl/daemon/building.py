@@ -23,12 +23,12 @@ from stackctl.errors import OperationFailed
 from stackctl.image.build.builder import Builder
 from stackctl.image.build.request import Engine as BuilderEngine
 from stackctl.image.build.request import Output, RunJob
-from stackctl.image.reference import parse
 from stackctl.image.service import CALLER, Caller
 from stackctl.model.container import ContainerConfig, NetworkAttachment, Security
 from stackctl.model.image import Image
 from stackctl.model.network import NetworkConfig
 from stackctl.model.record import ContainerRecord, NetworkRecord, ProcessRef
+from stackctl.model.reference import parse
 from stackctl.runtime.container import StartRequest
 from stackctl.scheduler.ops import CreateNetwork, RemoveNetwork
 

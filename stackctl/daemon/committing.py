@@ -14,10 +14,10 @@ from typing import Any
 from stackctl.daemon import inspection, names
 from stackctl.daemon.containers import Containers, Parts
 from stackctl.errors import ContainerError, UsageError
-from stackctl.image.reference import parse
 from stackctl.model.container import ContainerConfig, Status, VolumeMount
 from stackctl.model.image import Image, Snapshot
 from stackctl.model.record import ContainerRecord
+from stackctl.model.reference import parse
 
 Message = dict[str, Any]
 

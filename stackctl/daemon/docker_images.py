@@ -19,12 +19,12 @@ from typing import Any, Protocol
 from stackctl.daemon.containers import Parts
 from stackctl.daemon.inspection import timestamp
 from stackctl.daemon.jobs import EMIT
-from stackctl.image.reference import parse
 from stackctl.image.registry.settings import credential_key
 from stackctl.image.service import CALLER, Caller
 from stackctl.image.store import Removed
 from stackctl.model.build import BuildRequest
 from stackctl.model.image import Image
+from stackctl.model.reference import parse
 
 Message = dict[str, Any]
 

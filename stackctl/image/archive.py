@@ -28,13 +28,13 @@ from stackctl.image.content import (
     Layer,
 )
 from stackctl.image.pack import BLOCK, Header, header_bytes
-from stackctl.image.reference import parse as parse_reference
 from stackctl.image.registry.manifest import Manifest, Platform, choose, parse
 from stackctl.image.store import Store, canonical, document
 from stackctl.image.unpack.failure import BadLayer
 from stackctl.image.unpack.stream import Source
 from stackctl.image.unpack.tar import entries, padding
 from stackctl.model.image import Image
+from stackctl.model.reference import parse as parse_reference
 
 Write = Callable[[bytes], object]
 

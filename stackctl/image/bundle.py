@@ -25,10 +25,10 @@ from stackctl.errors import ImageError
 from stackctl.image.archive import Write, member_json
 from stackctl.image.content import MAX_DOCUMENT, digest
 from stackctl.image.pack import BLOCK, Header, header_bytes
-from stackctl.image.reference import parse
 from stackctl.image.unpack.failure import BadLayer
 from stackctl.image.unpack.stream import Source
 from stackctl.image.unpack.tar import Entry, entries, padding
+from stackctl.model.reference import parse
 
 _PREFIX = "stackctl-bundle/"
 _DESCRIPTION = f"{_PREFIX}bundle.json"

@@ -21,10 +21,10 @@ from stackctl.image.build.tree import Node, Tree
 from stackctl.image.content import Layer
 from stackctl.image.difference import Kind, changes
 from stackctl.image.pack import BLOCK, Header, Write, header_bytes, pack_parts
-from stackctl.image.reference import HOST
 from stackctl.image.registry.manifest import Platform
 from stackctl.image.store import Store, canonical
 from stackctl.model.image import DirectoryMount, Image, OverlayMount, Snapshot
+from stackctl.model.reference import HOST
 
 _PIECE = 1 << 20
 

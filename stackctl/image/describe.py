@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stackctl.image.reference import parse
 from stackctl.image.store import Store
+from stackctl.model.reference import parse
 
 
 def rows(store: Store, *, all: bool = True) -> list[dict[str, Any]]:

@@ -28,9 +28,9 @@ from pathlib import Path
 
 from stackctl.image import host_files, skeleton
 from stackctl.image.drivers import Part
-from stackctl.image.reference import HOST
 from stackctl.image.removal import remove_tree
 from stackctl.model.image import Image, ImageConfig
+from stackctl.model.reference import HOST
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from stackctl.errors import ImageError, UsageError
 from stackctl.image.index import replace_file
-from stackctl.image.reference import parse
+from stackctl.model.reference import parse
 
 _VERSION = 1
 

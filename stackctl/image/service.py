@@ -32,9 +32,9 @@ from stackctl.image.base import is_on_host, stacked
 from stackctl.image.build.cache import Cache
 from stackctl.image.drivers import Part, StorageDriver, driver_for
 from stackctl.image.host import HostImage
-from stackctl.image.reference import HOST, Reference, parse
 from stackctl.image.store import Store
 from stackctl.model.image import Image, Snapshot
+from stackctl.model.reference import HOST, Reference, parse
 from stackctl.state.paths import Paths
 
 if TYPE_CHECKING:

@@ -30,9 +30,9 @@ from stackctl.image.content import (
 )
 from stackctl.image.index import ImageRecord, Index, Name
 from stackctl.image.layers import Layers
-from stackctl.image.reference import Reference, parse
 from stackctl.image.unpack.process import Unpacked
 from stackctl.model.image import Image
+from stackctl.model.reference import Reference, parse
 from stackctl.state.paths import Paths
 
 

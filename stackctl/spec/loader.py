@@ -70,7 +70,7 @@ def load(request: LoadRequest, *, services: Sequence[str] = (), consistent: bool
     `down` never fails for it. Raises NotFound when there is no file or no such
     service, StackFileErrors with all mistakes of all files.
     """
-    from stackctl.spec import checks, paths, profiles, resolve, shape, validate
+    from stackctl.spec import checks, existence, paths, profiles, resolve, shape, validate
 
     mistakes = Mistakes()
     found, root, variables = _merged(request, mistakes)
@@ -80,6 +80,8 @@ def load(request: LoadRequest, *, services: Sequence[str] = (), consistent: bool
     if validated is not None and consistent:
         enabled = profiles.enabled(validated[0].services, active, services)
         checks.Checks(*validated, root, mistakes, enabled).run()
+    if mistakes.errors:
+        existence.check(root, request.source, mistakes)
     mistakes.raise_any()
     assert validated is not None
     file, tree = validated

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from stackctl.errors import StackFileError
 from stackctl.spec.build import Build
+from stackctl.spec.existence import tell_missing
 from stackctl.spec.implied import implied_dependencies
 from stackctl.spec.mistakes import Mistakes
 from stackctl.spec.model import (
@@ -218,11 +219,7 @@ class _Resolver:
             self._mistakes.collect(error)
             return {}
         if found is None and env_file.required:
-            self._mistakes.add(
-                f"the environment file {path} does not exist",
-                where,
-                hint="create it, or say required: false",
-            )
+            tell_missing(path, where, self._mistakes)
         return found or {}
 
 

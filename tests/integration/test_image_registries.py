@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from stackctl.image.archive import load_layout, save
-from stackctl.image.reference import parse
 from stackctl.image.registry.credentials import Keyring
 from stackctl.image.registry.pull import Pulled, Puller
 from stackctl.image.registry.settings import Settings
 from stackctl.image.store import Store
 from stackctl.image.verify import problems
+from stackctl.model.reference import parse
 from stackctl.state.paths import Paths
 from support.docker_registry import (
     CAPABILITY,
@@ -169,7 +169,7 @@ def test_killed_at_any_moment_the_store_is_right_and_the_next_pull_goes_on(
     images = root / "images"
     code = (
         "import sys; from pathlib import Path; from stackctl.image.store import Store;"
-        "from stackctl.state.paths import Paths; from stackctl.image.reference import parse;"
+        "from stackctl.state.paths import Paths; from stackctl.model.reference import parse;"
         "from stackctl.image.registry.pull import Puller;"
         "from stackctl.image.registry.settings import Settings;"
         "from stackctl.image.registry.credentials import Keyring;"

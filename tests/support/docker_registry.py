@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stackctl.image.content import OCI_TAR_GZIP, Layer
-from stackctl.image.reference import parse
 from stackctl.image.registry.credentials import Keyring
 from stackctl.image.registry.http import Pauses
 from stackctl.image.registry.push import Pusher
 from stackctl.image.registry.settings import Settings
 from stackctl.image.store import Store
 from stackctl.model.image import Image
+from stackctl.model.reference import parse
 from stackctl.state.paths import Paths
 from support.registries import digest
 from support.tars import directory, entry, gz, symlink, tar

@@ -26,8 +26,8 @@ from stackctl.image.bundle import (
     relative_sources,
     write_project,
 )
-from stackctl.image.reference import parse
 from stackctl.image.service import CALLER, Images
+from stackctl.model.reference import parse
 from stackctl.scheduler.desired import UpPolicy
 
 _STACK_FILE = "stack.yaml"

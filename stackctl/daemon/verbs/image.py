@@ -21,9 +21,9 @@ from stackctl.daemon.jobs import Emit, Job, Message
 from stackctl.daemon.projects import Project, Projects
 from stackctl.daemon.verbs import asking
 from stackctl.errors import NotFound, StackctlError, UsageError
-from stackctl.image.reference import HOST, parse
 from stackctl.image.service import CALLER
 from stackctl.model.image import Image
+from stackctl.model.reference import HOST, parse
 
 if TYPE_CHECKING:
     from stackctl.image.registry.manifest import Platform

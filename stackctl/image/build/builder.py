@@ -36,11 +36,11 @@ from stackctl.image.build.tree import Tree
 from stackctl.image.build.turns import Turns
 from stackctl.image.drivers import Overlay, Part
 from stackctl.image.host import HostImage
-from stackctl.image.reference import HOST
-from stackctl.image.reference import parse as parse_reference
 from stackctl.image.removal import remove_tree
 from stackctl.image.store import Store
 from stackctl.model.image import Image, OverlayMount, Snapshot
+from stackctl.model.reference import HOST
+from stackctl.model.reference import parse as parse_reference
 from stackctl.state.paths import Paths
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}

@@ -11,9 +11,9 @@ from stackctl.errors import MachineError, UsageError
 from stackctl.image.build import cache, document, outputs
 from stackctl.image.build.saved import INLINE, inline
 from stackctl.image.build.tree import Tree
-from stackctl.image.reference import parse
 from stackctl.model.build import BuildOutput
 from stackctl.model.image import Image
+from stackctl.model.reference import parse
 
 if TYPE_CHECKING:
     from stackctl.image.build.builder import Build

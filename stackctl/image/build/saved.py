@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from stackctl.errors import ImageError, StackctlError, UsageError
 from stackctl.image.build.cache import Entry, decoded, encoded, read_entry, write_entry
 from stackctl.image.content import MAX_DOCUMENT, OCI_MANIFEST, Layer, hexadecimal
-from stackctl.image.reference import parse
 from stackctl.image.store import Store, canonical
+from stackctl.model.reference import parse
 
 if TYPE_CHECKING:
     from stackctl.image.registry.client import Repository

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from stackctl.errors import UsageError
-from stackctl.image.reference import DEFAULT_DOMAIN
 from stackctl.image.registry.client import Repository, reachable
 from stackctl.image.registry.credentials import Credentials, Keyring
 from stackctl.image.registry.http import Http
 from stackctl.image.registry.settings import Endpoint, Settings
+from stackctl.model.reference import DEFAULT_DOMAIN
 
 
 def domain_of(server: str) -> str:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from stackctl.errors import ImageError
 from stackctl.image.content import MAX_DOCUMENT
-from stackctl.image.reference import Reference
 from stackctl.image.registry.client import Repository, reachable
 from stackctl.image.registry.credentials import Keyring
 from stackctl.image.registry.http import Http
 from stackctl.image.registry.manifest import Manifest, Platform, parse
 from stackctl.image.registry.settings import Endpoint, Settings
+from stackctl.model.reference import Reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,6 @@ from pathlib import Path
 from stackctl.errors import ImageError, OutOfSpace
 from stackctl.image.config import diff_ids
 from stackctl.image.content import MAX_DOCUMENT, Descriptor, Layer
-from stackctl.image.reference import Reference
 from stackctl.image.registry.client import Repository, reachable
 from stackctl.image.registry.credentials import Keyring
 from stackctl.image.registry.http import Cancelled, Http, Pauses, Unreachable
@@ -30,6 +29,7 @@ from stackctl.image.registry.settings import Endpoint, Settings
 from stackctl.image.store import Store, document
 from stackctl.image.unpack.process import Unpacking
 from stackctl.model.image import Image
+from stackctl.model.reference import Reference
 
 _AT_ONCE = 6
 #: How often a broken download is taken up again without a byte of progress.

@@ -13,13 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from stackctl.errors import NotFound
 from stackctl.image.compress import compressed
 from stackctl.image.content import MAX_DOCUMENT, OCI_CONFIG, OCI_MANIFEST, Descriptor
-from stackctl.image.reference import Reference, parse
 from stackctl.image.registry.client import Repository, reachable
 from stackctl.image.registry.credentials import Keyring
 from stackctl.image.registry.http import Cancelled, Http, Pauses, Unreachable
 from stackctl.image.registry.pull import LayerProgress, OnProgress
 from stackctl.image.registry.settings import Endpoint, Settings
 from stackctl.image.store import Store
+from stackctl.model.reference import Reference, parse
 
 _AT_ONCE = 4
 _ATTEMPTS = 4

@@ -23,7 +23,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from stackctl.errors import UsageError
-from stackctl.image.reference import DEFAULT_DOMAIN
+from stackctl.model.reference import DEFAULT_DOMAIN
 
 _FILE = "/etc/stackctl/registries.json"
 _CERTIFICATES = ("/etc/stackctl/certs.d", "/etc/containers/certs.d", "/etc/docker/certs.d")

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from stackctl.errors import ImageError, NotFound, NotPermitted
-from stackctl.image.reference import parse
 from stackctl.image.registry.credentials import Credentials, Keyring
 from stackctl.image.registry.http import Http, Pauses, Unreachable
 from stackctl.image.registry.login import login, logout
@@ -23,6 +22,7 @@ from stackctl.image.registry.manifest import parse as parse_manifest
 from stackctl.image.registry.pull import Pulled, Puller
 from stackctl.image.registry.settings import Settings
 from stackctl.image.store import Store
+from stackctl.model.reference import parse
 from stackctl.state.paths import Paths
 from support.registries import (
     INDEX,

@@ -108,7 +108,7 @@ class TestNames:
 
 
 def parse_name(text: str) -> str:
-    from stackctl.image.reference import parse
+    from stackctl.model.reference import parse
 
     return str(parse(text))
 

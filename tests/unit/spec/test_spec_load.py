@@ -123,15 +123,15 @@ def test_a_directory_is_no_file(project: Any) -> None:
 
 
 def test_the_environment_wins_over_env_files(project: Any) -> None:
-    project.write("stack.yaml", ONE % "$A-$B")
+    project.write("stack.yaml", ONE % "i$A-j$B")
     project.write(".env", "A=1\nB=2\n")
-    assert image(project) == "1-2"
-    assert image(project, environment={"A": "x"}) == "x-2"
-    assert image(project, environment={"COMPOSE_DISABLE_ENV_FILE": "1"}) == "-"
+    assert image(project) == "i1-j2"
+    assert image(project, environment={"A": "x"}) == "ix-j2"
+    assert image(project, environment={"COMPOSE_DISABLE_ENV_FILE": "1"}) == "i-j"
     project.write("other", "A=o\n")
     project.write("more", "B=m${A}\n")
-    assert image(project, env_files=("other", "more")) == "o-mo"
-    assert image(project, environment={"COMPOSE_ENV_FILES": "other,more"}) == "o-mo"
+    assert image(project, env_files=("other", "more")) == "io-jmo"
+    assert image(project, environment={"COMPOSE_ENV_FILES": "other,more"}) == "io-jmo"
 
 
 def test_env_of_the_project_directory_counts(project: Any) -> None:
@@ -655,3 +655,33 @@ def test_variables_that_double_end(project: Any) -> None:
     project.write(".env", "A=" + "x" * 2_000_000)
     with pytest.raises(StackFileError, match="larger than 1 MiB"):
         load(project.request())
+
+
+def test_files_that_are_missing_and_images_that_are_none_are_told_with_the_rest(
+    project: Any,
+) -> None:
+    project.write(
+        "compose.yaml",
+        """\
+services:
+  a: {image: "UPPER CASE", env_file: gone.env}
+  b:
+    image: b
+    comand: x
+    env_file: [{path: also-gone.env}, {path: not-needed.env, required: false}]
+""",
+    )
+    with pytest.raises(StackFileErrors) as caught:
+        load(project.request())
+    told = {(error.place.line, error.brief.split(" ")[-1]) for error in caught.value.errors}
+    briefs = "\n".join(error.brief for error in caught.value.errors)
+    assert {line for line, _ in told} == {2, 5, 6}, briefs
+    assert all(error.place.column for error in caught.value.errors)
+    for text in ("comand", "also-gone.env does not exist", "/gone.env does not exist"):
+        assert text in briefs
+    assert "not-needed" not in briefs
+    project.write("compose.yaml", "services: {a: {image: 'UPPER CASE', env_file: gone.env}}\n")
+    with pytest.raises(StackFileErrors) as caught:
+        load(project.request())
+    assert [error.place.line for error in caught.value.errors] == [1, 1]
+    assert any("not an image reference" in error.brief for error in caught.value.errors)

@@ -151,7 +151,7 @@ def _pull(run: Invocation, image: str, flags: Mapping[str, Any]) -> None:
 
 
 def _familiar(image: str) -> str:
-    from stackctl.image.reference import parse
+    from stackctl.model.reference import parse
 
     try:
         return parse(image).familiar

@@ -13,7 +13,7 @@ import typer
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.values import one_of
 from stackctl.errors import MachineError, NotPermitted, UsageError
-from stackctl.image.reference import parse
+from stackctl.model.reference import parse
 
 _TOOLS = ("mmdebstrap", "debootstrap")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

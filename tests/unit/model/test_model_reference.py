@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stackctl.errors import ImageError
-from stackctl.image.reference import parse
+from stackctl.model.reference import parse
 
 DIGEST = "sha256:" + "0a" * 32
 
