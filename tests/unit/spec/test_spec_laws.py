@@ -62,7 +62,8 @@ def test_any_environment_file_is_read_or_refused(text: str) -> None:
         try:
             found = read(text, "f", {"A": "1"}.get)
         except StackFileError as error:
-            assert error.place is not None and error.place.line >= 1
+            several = error.errors if isinstance(error, StackFileErrors) else (error,)
+            assert several and all(e.place is not None and e.place.line >= 1 for e in several)
         else:
             assert all(found)
 
