@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stackctl.errors import NotFound, StackFileError
+from stackctl.errors import NotFound, StackFileError, StackFileErrors
 from stackctl.spec import yaml
 from stackctl.spec.dotenv import parse, parse_raw
 from stackctl.spec.dump import as_data, as_text
