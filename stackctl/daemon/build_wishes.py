@@ -100,7 +100,10 @@ def wish(stack: Stack, name: str, body: Mapping[str, Any]) -> BuildRequest:
             Ulimit(name=name, soft=limit.soft, hard=limit.hard)
             for name, limit in build.ulimits.items()
         ),
-        ssh={name: _agent(base, path, environment) for name, path in build.ssh.items()},
+        ssh={
+            **{name: _agent(base, path, environment) for name, path in build.ssh.items()},
+            **{key: tuple(map(str, paths)) for key, paths in (body.get("ssh") or {}).items()},
+        },
         allow=tuple(build.entitlements),
         bases=_bases(stack, name, body),
         cache_from=tuple(_cache(base, c) for c in build.cache_from),

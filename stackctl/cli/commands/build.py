@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from stackctl.cli.building import carry_out_build, pairs
+from stackctl.cli.building import agents, carry_out_build, pairs
 from stackctl.cli.invocation import invocation
 from stackctl.cli.options import Services
 from stackctl.errors import UsageError
@@ -30,7 +30,12 @@ def build(
     print_bake: Annotated[bool, typer.Option("--print", help="Refused.", hidden=True)] = False,
     provenance: Annotated[str, typer.Option("--provenance", help="Refused.", hidden=True)] = "",
     sbom: Annotated[str, typer.Option("--sbom", help="Refused.", hidden=True)] = "",
-    ssh: Annotated[list[str] | None, typer.Option("--ssh", help="Refused.", hidden=True)] = None,
+    ssh: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ssh", metavar="default|ID[=PATH]", help="An agent or keys for RUN; repeatable."
+        ),
+    ] = None,
     progress: Annotated[
         str, typer.Option("--progress", metavar="HOW", help="Progress: auto, tty, plain, quiet.")
     ] = "",
@@ -43,7 +48,6 @@ def build(
         (provenance not in ("", "false"), "--provenance", "images carry no attestations"),
         (sbom not in ("", "false"), "--sbom", "images carry no attestations"),
         (bool(memory), "--memory", "builds have the engine's own limits"),
-        (bool(ssh), "--ssh", "give a key as a secret of the build instead"),
     )
     for given, flag, reason in refused:
         if given:
@@ -55,6 +59,7 @@ def build(
         no_cache=no_cache,
         pull=pull,
         with_dependencies=with_dependencies,
+        ssh=agents(ssh or (), run.environment),
     )
     result = carry_out_build(run, body, "quiet" if quiet else progress or run.progress)
     if not quiet:
