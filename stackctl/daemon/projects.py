@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from stackctl.daemon import carried
 from stackctl.daemon.containers import Parts
 from stackctl.daemon.providers import Providers
-from stackctl.errors import NotFound, UsageError
+from stackctl.errors import ImageError, NotFound, StackFileError, StackFileErrors, UsageError
 from stackctl.image import lockfile
 from stackctl.model.container import ContainerConfig
 from stackctl.model.image import Image, ImageConfig
 from stackctl.model.record import ContainerRecord
+from stackctl.model.reference import parse
 from stackctl.scheduler.desired import Desired, Observed
 from stackctl.spec.files import Files
 
@@ -101,6 +102,20 @@ def locked(project: Project, files: Files) -> Project:
     return replace(project, stack=pinned, warnings=(*project.warnings, *missing))
 
 
+def _check_images(stack: Stack) -> None:
+    """Only where images are wanted: a file with an unset tag can be shown, and taken down."""
+    mistakes = []
+    for name, service in stack.services.items():
+        if service.image:
+            try:
+                parse(service.image)
+            except ImageError as error:
+                place = stack.places("services", name, "image")
+                mistakes.append(StackFileError(error.brief, hint=error.hint, place=place))
+    if mistakes:
+        raise StackFileErrors(tuple(mistakes))
+
+
 class Projects:
     """Loads projects and observes them."""
 
@@ -161,10 +176,11 @@ class Projects:
         """Desired state, and the references of images that are here.
 
         An image that is not here counts as an empty one: good enough to plan its pull.
-        Raises ImageError for what is no reference.
+        Raises StackFileErrors for what is no reference of an image.
         """
         from stackctl.daemon.desired import desired
 
+        _check_images(project.stack)
         if project.carried:
             carried.refuse_binds(project.stack)
         images = await self._images(project)

@@ -10,8 +10,6 @@ import platform
 import posixpath
 from collections.abc import Collection, Iterator, Mapping
 
-from stackctl.errors import ImageError
-from stackctl.model import reference
 from stackctl.spec import implied, project
 from stackctl.spec import volumes as volumes_form
 from stackctl.spec.mistakes import Mistakes, did_you_mean
@@ -147,7 +145,6 @@ class Checks:
                 self._at("services", name, key=True),
                 hint='give it one, e.g. image: "stackctl/host"',
             )
-        self._image(name, service)
         self._dependencies(name, service)
         self._used_services(name, service)
         self._build_bases(name, service)
@@ -184,12 +181,6 @@ class Checks:
                     where,
                     hint="give it a `build`, or use sync or restart",
                 )
-
-    def _image(self, name: str, service: Service) -> None:
-        try:
-            reference.parse(service.image or reference.HOST)
-        except ImageError as error:
-            self._mistakes.add(error.brief, self._at("services", name, "image"), hint=error.hint)
 
     def _dependencies(self, name: str, service: Service) -> None:
         others = self._names("services")

@@ -88,7 +88,7 @@ def test_the_life_of_a_container(docker: Docker) -> None:
     docker.ok("kill", "c2")
     assert docker.ok("inspect", "-f", "{{.State.ExitCode}}", "c2").strip() == "137"
     docker.ok("rm", "c2")
-    gone = docker.run("inspect", "c2")
+    gone = docker.run("container", "inspect", "c2")
     assert gone.code == 1 and "No such" in gone.err
 
 

@@ -171,6 +171,24 @@ def test_an_ordinary_user_is_told_that_root_is_needed(stack: Stack) -> None:
 
 
 @needs_engine
+def test_images_that_are_none_have_their_places(stack: Stack) -> None:
+    stack.write(
+        """\
+        services:
+          a: {image: "UPPER CASE"}
+          b:
+            image: b:${UNSET}
+        """
+    )
+    result = stack.run("up", "-d").expect(1)
+    assert "stack.yaml:2:" in result.err and "stack.yaml:4:" in result.err, str(result)
+    assert result.err.count("is not an image reference") == 2
+    # It can be looked at, and taken down.
+    assert "UPPER CASE" in stack.ok("config").out
+    stack.down()
+
+
+@needs_engine
 def test_every_service_that_dies_shows_its_last_lines(stack: Stack) -> None:
     stack.write(
         """\

@@ -657,14 +657,12 @@ def test_variables_that_double_end(project: Any) -> None:
         load(project.request())
 
 
-def test_files_that_are_missing_and_images_that_are_none_are_told_with_the_rest(
-    project: Any,
-) -> None:
+def test_environment_files_that_are_missing_are_told_with_the_rest(project: Any) -> None:
     project.write(
         "compose.yaml",
         """\
 services:
-  a: {image: "UPPER CASE", env_file: gone.env}
+  a: {image: a, env_file: gone.env}
   b:
     image: b
     comand: x
@@ -673,15 +671,9 @@ services:
     )
     with pytest.raises(StackFileErrors) as caught:
         load(project.request())
-    told = {(error.place.line, error.brief.split(" ")[-1]) for error in caught.value.errors}
     briefs = "\n".join(error.brief for error in caught.value.errors)
-    assert {line for line, _ in told} == {2, 5, 6}, briefs
+    assert [error.place.line for error in caught.value.errors] == [2, 5, 6], briefs
     assert all(error.place.column for error in caught.value.errors)
     for text in ("comand", "also-gone.env does not exist", "/gone.env does not exist"):
         assert text in briefs
     assert "not-needed" not in briefs
-    project.write("compose.yaml", "services: {a: {image: 'UPPER CASE', env_file: gone.env}}\n")
-    with pytest.raises(StackFileErrors) as caught:
-        load(project.request())
-    assert [error.place.line for error in caught.value.errors] == [1, 1]
-    assert any("not an image reference" in error.brief for error in caught.value.errors)
