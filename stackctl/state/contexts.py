@@ -14,7 +14,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,6 +162,9 @@ class Contexts:
             raise _unwritable(directory, error) from error
 
     def _write(self, context: Context, directory: Path) -> None:
+        # Here: every command looks at contexts, and few write one.
+        import tempfile
+
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".new-") as scratch:
             made = Path(scratch, "made")
             made.mkdir(mode=0o700)
