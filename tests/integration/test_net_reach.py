@@ -14,11 +14,11 @@ from stackctl.errors import Conflict, ContainerError
 from stackctl.model.container import NetworkAttachment, PortBinding
 from stackctl.model.network import Endpoint, NetworkConfig
 from stackctl.model.record import NetworkRecord
-from stackctl.net import bridge, endpoint, nft, rtnl
+from stackctl.net import bridge, nft, rtnl
 from stackctl.net.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from stackctl.net.service import Net
 from stackctl.state.paths import Paths
-from support.netlab import Box, fetch, run
+from support.netlab import Box, fetch, neighbour, run
 
 pytestmark = pytest.mark.needs("root", "netns", "bridge")
 
@@ -85,28 +85,10 @@ def left_over(paths: Paths) -> list[str]:
     return links + tables + files
 
 
-def neighbour() -> Box:
-    """Another machine on a LAN with this one, which is .1 there; it routes through us."""
-    box = Box()
-    with NetlinkSocket(NETLINK_ROUTE) as link:
-        bridge.make_bridge(link, "lan0", [f"{LAN}.1/24"], "02:00:00:00:00:01")
-        wire = endpoint.Wire(
-            bridge="lan0",
-            host_name="lan1",
-            name="eth0",
-            mac="02:00:00:00:00:02",
-            addresses=(f"{LAN}.2/24",),
-            gateways=(f"{LAN}.1",),
-        )
-        endpoint.attach(link, box.pid, [wire], box.home)
-    box.serve(7000, text="lan")
-    return box
-
-
 def test_containers_reach_each_other_and_the_outside(tmp_path: Path) -> None:
     async def scenario(paths: Paths) -> None:
         async with lab(paths) as it:
-            outside = it.boxes["lan"] = neighbour()
+            outside = it.boxes["lan"] = neighbour(LAN)
             front = await it.network("front")
             one = await it.container("one", front)
             await it.container("two", front)
@@ -122,7 +104,7 @@ def test_containers_reach_each_other_and_the_outside(tmp_path: Path) -> None:
 def test_a_published_port_is_reached_from_everywhere(tmp_path: Path) -> None:
     async def scenario(paths: Paths) -> None:
         async with lab(paths) as it:
-            outside = it.boxes["lan"] = neighbour()
+            outside = it.boxes["lan"] = neighbour(LAN)
             front, back = await it.network("front"), await it.network("back")
             one = await it.container("one", front)
             two = await it.container("two", front)
@@ -146,7 +128,7 @@ def test_a_published_port_is_reached_from_everywhere(tmp_path: Path) -> None:
 def test_networks_are_separate(tmp_path: Path) -> None:
     async def scenario(paths: Paths) -> None:
         async with lab(paths) as it:
-            outside = it.boxes["lan"] = neighbour()
+            outside = it.boxes["lan"] = neighbour(LAN)
             front, back = await it.network("front"), await it.network("back", internal=True)
             one = await it.container("one", front)
             two = await it.container("two", back)
@@ -165,7 +147,7 @@ def test_networks_are_separate(tmp_path: Path) -> None:
 def test_a_port_published_on_loopback_is_for_this_machine_only(tmp_path: Path) -> None:
     async def scenario(paths: Paths) -> None:
         async with lab(paths) as it:
-            outside = it.boxes["lan"] = neighbour()
+            outside = it.boxes["lan"] = neighbour(LAN)
             front = await it.network("front")
             one = await it.container("one", front)
             await it.publish("one", 8080, "127.0.0.1")
@@ -211,7 +193,7 @@ def test_two_engines_side_by_side(tmp_path: Path) -> None:
             assert (await fetch(None, "127.0.0.1", 8080)).startswith("one ")
             assert (await fetch(None, "127.0.0.1", 8081)).startswith("two ")
             assert await fetch(one, second.address("two"), 80, timeout=0.3) == "timeout"
-            first.boxes["lan"] = neighbour()
+            first.boxes["lan"] = neighbour(LAN)
             assert (await fetch(one, f"{LAN}.1", 8081)).startswith("two ")
             await first.net.stop()
             assert (await fetch(None, "127.0.0.1", 8081)).startswith("two ")
