@@ -75,13 +75,13 @@ def _commands(contender: Contender) -> list[tuple[str, dict[str, str], tuple[str
     """(variant, environment, command); the first is what the row compares."""
     match contender.name:
         case "docker":
-            argv = ("/usr/bin/docker", "build", "-q", "--network", "none", "-t", "made", ".")
+            argv = ("/usr/bin/docker", "build", "-t", "made", ".")
             return [
                 ("", {"DOCKER_BUILDKIT": "1"}, argv),
                 ("classic", {"DOCKER_BUILDKIT": "0"}, argv),
             ]
         case "podman":
-            flags = ("--layers", "--network", "none", "--pull-never")
-            return [("", {}, ("podman", "build", "-q", *flags, "-t", "made", "."))]
-    command = contender.compose("image", "build", "-q", "--network", "none", "-t", "made", ".")
+            flags = ("--layers", "--pull-never")
+            return [("", {}, ("podman", "build", *flags, "-t", "made", "."))]
+    command = contender.compose("image", "build", "-t", "made", ".")
     return [("", {}, command)]

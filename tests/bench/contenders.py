@@ -168,7 +168,7 @@ class Docker(Contender):
         log = (self.home / "log").open("wb")
         command = ["dockerd", "--data-root", f"{self.home}/data", "--exec-root", f"{self.home}/x"]
         command += ["--host", f"unix://{self.socket}", "--pidfile", f"{self.home}/pid"]
-        command += ["--bridge", "none", "--cgroup-parent", f"/{self.group}"]
+        command += ["--bip", "172.31.255.1/24", "--cgroup-parent", f"/{self.group}"]
         self.daemon = subprocess.Popen(
             command,
             stdout=log,
@@ -268,8 +268,8 @@ class Podman(Contender):
         wrapper.parent.mkdir()
         stores = f"--root {self.home}/store --runroot {self.home}/run --tmpdir {self.home}/tmp"
         wrapper.write_text(
-            f"#!/bin/sh\nexec nsenter --target {holder} --mount -- {shutil.which('podman')} "
-            f'{stores} --cgroup-manager cgroupfs "$@"\n'
+            f'#!/bin/sh\nexec nsenter --target {holder} --mount --wdns="$PWD" -- '
+            f'{shutil.which("podman")} {stores} --cgroup-manager cgroupfs "$@"\n'
         )
         wrapper.chmod(0o755)
         subprocess.run(
