@@ -1,8 +1,13 @@
 #!/bin/sh
-# Writes the pages under docs/ that are made from the code.
+# Writes what is made from the code: pages under docs/, and the command line's grammar.
 set -eu
 cd "$(dirname "$0")/.."
-for page in cli:commands spec:stack-file; do
-    .venv/bin/python -m "stackctl.${page%%:*}.reference" >"docs/${page##*:}.md.new"
-    mv "docs/${page##*:}.md.new" "docs/${page##*:}.md"
-done
+made() {
+    file=$1
+    shift
+    .venv/bin/python -m "$@" >"$file.new"
+    mv "$file.new" "$file"
+}
+made docs/commands.md stackctl.cli.reference
+made docs/stack-file.md stackctl.spec.reference
+made stackctl/cli/grammar.json stackctl.cli.reference grammar

@@ -25,12 +25,10 @@ lines). Log or raise, never both; only stackctl.cli prints.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
+class Place(NamedTuple):
     """A position in a file. Lines and columns count from 1; 0 means unknown."""
 
     file: str

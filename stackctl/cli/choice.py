@@ -6,15 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from stackctl.errors import UsageError
 from stackctl.state.endpoints import Endpoint, TlsFiles, endpoint
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wished:
+class Wished(NamedTuple):
     """The global options about it; empty ones were not given."""
 
     host: str = ""

@@ -7,13 +7,10 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-
-import typer
 
 from stackctl.cli.output.console import Console
 from stackctl.cli.output.errors import print_error
-from stackctl.errors import InternalError, MachineError, StackctlError, UsageError
+from stackctl.errors import InternalError, MachineError, StackctlError
 
 #: As a shell reports a death by SIGINT, SIGPIPE and SIGTERM.
 INTERRUPTED = 130
@@ -28,9 +25,16 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM: what Ctrl-C undoes (a hidden cursor, a raw terminal) is undone for it as well."""
 
 
-@dataclass(slots=True)
+class Leave(Exception):
+    """The command ends here, and all has been said."""
+
+    def __init__(self, code: int = 0) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 class Outcome:
-    code: int = 0
+    code = 0
 
 
 @contextmanager
@@ -44,12 +48,8 @@ def exit_code_of(
             yield outcome
         except StackctlError as error:
             outcome.code = _failed(console, error)
-        except typer.Exit as leave:
-            outcome.code = leave.exit_code
-        except typer.TyperException as error:
-            outcome.code = _failed(console, _as_usage_error(error))
-        except typer.Abort:
-            outcome.code = INTERRUPTED
+        except Leave as leave:
+            outcome.code = leave.code
     except Terminated:
         outcome.code = TERMINATED
     except KeyboardInterrupt:
@@ -72,22 +72,6 @@ def _failed(console: Console, error: StackctlError) -> int:
     console.flush()
     print_error(console, error)
     return error.exit_code
-
-
-def _as_usage_error(error: typer.TyperException) -> UsageError:
-    """Typer's words in our form: `error: no such option: --foo`."""
-    message = error.format_message().strip().rstrip(".")
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "stackctl"
-    usage_error = UsageError(
-        message[:1].lower() + message[1:] if message else "wrong usage",
-        hint=f"see `{command} --help`",
-    )
-    if getattr(context, "info_name", None) == "plan":
-        usage_error.exit_code = 1  # its 2 means: there is something to do
-    if command.endswith(" container run"):
-        usage_error.exit_code = 125  # its 2 is the container's own, as with docker
-    return usage_error
 
 
 def _silence() -> None:

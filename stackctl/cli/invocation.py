@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
-
-import typer
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stackctl.cli.choice import Wished, chosen
 from stackctl.cli.connection import Client, Connect
 from stackctl.cli.output.console import Console
 from stackctl.cli.project import project_part
+from stackctl.cli.values import one_of
 from stackctl.errors import StackFileError, UsageError
 from stackctl.state.endpoints import Endpoint, LocalEngine
 from stackctl.state.paths import Paths
 
+if TYPE_CHECKING:
+    import typer
 
-@dataclass(frozen=True, kw_only=True)
-class Session:
+
+class Session(NamedTuple):
     """What main() was given: tests bring their own console, environment and engine."""
 
     console: Console
@@ -28,23 +28,37 @@ class Session:
     connect: Connect
 
 
-@dataclass(frozen=True, kw_only=True)
 class Invocation:
     """The global options with what they lead to."""
 
-    session: Session
-    console: Console
-    files: Sequence[str] = ()
-    project_name: str = ""
-    profiles: Sequence[str] = ()
-    env_files: Sequence[str] = ()
-    project_directory: str = ""
-    progress: str = "auto"
-    #: Steps of a plan that are carried out at once; below 1: all that are ready.
-    parallel: int = -1
-    engine: Wished = field(default_factory=Wished)
-    #: Nothing may change: only verbs that look get through (see ReadOnly).
-    dry_run: bool = False
+    def __init__(
+        self,
+        *,
+        session: Session,
+        console: Console,
+        files: Sequence[str] = (),
+        project_name: str = "",
+        profiles: Sequence[str] = (),
+        env_files: Sequence[str] = (),
+        project_directory: str = "",
+        progress: str = "auto",
+        parallel: int = -1,
+        engine: Wished | None = None,
+        dry_run: bool = False,
+    ) -> None:
+        """Steps of a plan that are carried out at once are `parallel`, below 1 all that are
+        ready; with `dry_run` only verbs that look get through (see ReadOnly)."""
+        self.session = session
+        self.console = console
+        self.files = files
+        self.project_name = project_name
+        self.profiles = profiles
+        self.env_files = env_files
+        self.project_directory = project_directory
+        self.progress = progress
+        self.parallel = parallel
+        self.engine = engine or Wished()
+        self.dry_run = dry_run
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -87,6 +101,14 @@ class Invocation:
         except UnicodeDecodeError:
             raise StackFileError("standard input is not UTF-8 text") from None
 
+    def silenced(self) -> Invocation:
+        """The same, with --progress quiet."""
+        from copy import copy
+
+        other = copy(self)
+        other.progress = "quiet"
+        return other
+
     def connect(self, *, start: bool) -> Client:
         may_start = isinstance(self.endpoint, LocalEngine) and self.endpoint.may_start
         return self.session.connect(self.endpoint, start and may_start)
@@ -107,8 +129,60 @@ class Invocation:
         return {"project": part, **fields}
 
 
-def invocation(ctx: typer.Context) -> Invocation:
+class Started(NamedTuple):
+    """What a command is called with when typer has no part in it: the context's `obj` alone."""
+
+    obj: object
+
+
+def invocation(ctx: typer.Context | Started) -> Invocation:
     """The invocation that a command's context carries."""
     found = ctx.obj
     assert isinstance(found, Invocation)
     return found
+
+
+def begin(
+    session: Session,
+    *,
+    file: Sequence[str] | None,
+    project_name: str,
+    profile: Sequence[str] | None,
+    env_file: Sequence[str] | None,
+    project_directory: str,
+    ansi: str,
+    progress: str,
+    parallel: int,
+    dry_run: bool,
+    all_resources: bool,
+    host: str,
+    context: str,
+    tlscacert: str,
+    tlscert: str,
+    tlskey: str,
+    **_for_compose: bool,
+) -> Invocation:
+    """What the global options mean, by their names. Raises UsageError."""
+    if all_resources:
+        raise UsageError(
+            "--all-resources is not supported: what no service uses is not made",
+            hint="stackctl net create, stackctl volume create",
+        )
+    one_of("--progress", progress, ("auto", "tty", "plain", "quiet"))
+    one_of("--ansi", ansi, ("never", "always", "auto"))
+    given = session.console
+    return Invocation(
+        session=session,
+        console=Console(given.stdout, given.stderr, ansi=ansi, environment=session.environment),
+        files=file or (),
+        project_name=project_name,
+        profiles=profile or (),
+        env_files=env_file or (),
+        project_directory=project_directory,
+        progress=progress,
+        parallel=parallel,
+        engine=Wished(
+            host=host, context=context, authority=tlscacert, certificate=tlscert, key=tlskey
+        ),
+        dry_run=dry_run,
+    )

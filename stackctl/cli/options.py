@@ -75,3 +75,94 @@ NoLock = Annotated[
 NoTty = Annotated[bool, typer.Option("-T", "--no-tty", "--no-TTY", help="Do not make a terminal.")]
 #: For those who type -it; it is so by default.
 Tty = Annotated[bool, typer.Option("-t", "--tty", help="Make a terminal (always so).", hidden=True)]
+ImageNames = Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Names or ids.")]
+NoTrunc = Annotated[bool, typer.Option("--no-trunc", help="Cut nothing.")]
+ImageFormat = Annotated[
+    str, typer.Option("--format", metavar="TEMPLATE", help="json, table or a template.")
+]
+InspectFormat = Annotated[
+    str, typer.Option("-f", "--format", metavar="TEMPLATE", help="json or a template.")
+]
+ImageReference = Annotated[str, typer.Argument(metavar="NAME[:TAG|@DIGEST]", help="The image.")]
+OnlyResult = Annotated[bool, typer.Option("-q", "--quiet", help="Only the result.")]
+VolumeNames = Annotated[list[str], typer.Argument(metavar="VOLUME...", help="Names.")]
+Network = Annotated[str, typer.Argument(metavar="NETWORK", help="Name or id.", show_default=False)]
+Networks = Annotated[
+    list[str], typer.Argument(metavar="NETWORK...", help="Names or ids.", show_default=False)
+]
+Container = Annotated[
+    str, typer.Argument(metavar="CONTAINER", help="Name or id.", show_default=False)
+]
+ContextName = Annotated[str, typer.Argument(metavar="NAME", help="Of the context.")]
+ContextEngine = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        "--docker",
+        metavar="host=...,ca=FILE,cert=FILE,key=FILE",
+        help="Where the engine is, and the certificates for it.",
+    ),
+]
+ContextDescription = Annotated[
+    str | None, typer.Option("--description", metavar="TEXT", help="For ls.")
+]
+ContextFormat = Annotated[
+    str, typer.Option("--format", metavar="HOW", help="table, json, or a template of Go's.")
+]
+OnlyNames = Annotated[bool, typer.Option("-q", "--quiet", help="Names only.")]
+Containers = Annotated[
+    list[str],
+    typer.Argument(metavar="CONTAINER...", help="Names, ids or their beginnings."),
+]
+Grace = Annotated[
+    float | None,
+    typer.Option("-t", "--timeout", "--time", metavar="SECONDS", help="Grace before the kill."),
+]
+Signal = Annotated[
+    str, typer.Option("-s", "--signal", metavar="SIGNAL", help="Which signal to send.")
+]
+PruneFilter = Annotated[
+    list[str] | None,
+    typer.Option("--filter", metavar="NAME=VALUE", help="Only those that fit; repeatable."),
+]
+Image = Annotated[
+    str, typer.Argument(metavar="IMAGE", help="What it is made from.", show_default=False)
+]
+ImageCommand = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[COMMAND] [ARGS...]", help="Instead of the image's own.", show_default=False
+    ),
+]
+Author = Annotated[str, typer.Option("-a", "--author", metavar="NAME", help="Who made it.")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("-c", "--change", metavar="INSTRUCTION", help="As in a Dockerfile; repeatable."),
+]
+CommitMessage = Annotated[
+    str, typer.Option("-m", "--message", metavar="TEXT", help="For its history.")
+]
+CommitPause = Annotated[
+    bool, typer.Option("-p", "--pause/--no-pause", help="Hold the container still meanwhile.")
+]
+CommitName = Annotated[
+    str,
+    typer.Argument(metavar="[NAME[:TAG]]", help="What to call the image.", show_default=False),
+]
+ExportOutput = Annotated[
+    str, typer.Option("-o", "--output", metavar="FILE", help="Instead of standard output.")
+]
+RowsFormat = Annotated[
+    str,
+    typer.Option("--format", metavar="FORMAT", help="table, json, or a template: {{.Names}}."),
+]
+RowsFilter = Annotated[
+    list[str] | None,
+    typer.Option("-f", "--filter", metavar="NAME=VALUE", help="Only those that fit; repeatable."),
+]
+DetachKeys = Annotated[
+    str, typer.Option("--detach-keys", metavar="KEYS", help="What detaches from it.")
+]
+FactsFormat = Annotated[
+    str, typer.Option("-f", "--format", metavar="text|json", help="How to print it.")
+]

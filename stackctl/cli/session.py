@@ -21,8 +21,8 @@ import termios
 import tty
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from types import FrameType
+from typing import NamedTuple
 
 from stackctl.cli.connection import Client, RawSession
 from stackctl.errors import InternalError, StackctlError, UsageError
@@ -34,8 +34,7 @@ _EXIT = 3
 DETACH_KEYS = "ctrl-p,ctrl-q"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standard:
+class Standard(NamedTuple):
     """The three descriptors of a session; tests bring pipes."""
 
     stdin: int = 0

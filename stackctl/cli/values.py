@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
 
 from stackctl.errors import UsageError
 
@@ -50,6 +49,8 @@ def moment(flag: str, text: str | None, clock: Callable[[], float] = time.time) 
         return float(text)
     except ValueError:
         pass
+    from datetime import datetime
+
     try:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:

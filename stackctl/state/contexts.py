@@ -13,11 +13,10 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from stackctl.errors import Conflict, MachineError, NotFound, UsageError
 from stackctl.state.endpoints import TlsFiles
@@ -27,13 +26,15 @@ PEM = ("ca.pem", "cert.pem", "key.pem")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.+-]*\Z")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
+class Context(NamedTuple):
     name: str
     host: str = ""
     description: str = ""
     #: Contents of PEM files, by name.
-    pem: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    pem: Mapping[str, bytes] = MappingProxyType({})
+
+    def __repr__(self) -> str:
+        return f"Context({self.name!r}, {self.host!r})"  # not the key
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -188,8 +189,10 @@ class Contexts:
                     f'the context "{name}" is in use', hint="stackctl context use default; or -f"
                 )
             self.use(DEFAULT)
+        from shutil import rmtree  # no other command needs it
+
         try:
-            shutil.rmtree(self.directory(name))
+            rmtree(self.directory(name))
         except OSError as error:
             raise _unwritable(self.directory(name), error) from error
 

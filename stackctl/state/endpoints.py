@@ -9,8 +9,8 @@ Plain TCP does not exist: whoever reaches an engine is root on its machine.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from stackctl.errors import UsageError
 from stackctl.state.paths import Paths
@@ -19,8 +19,7 @@ from stackctl.state.paths import Paths
 PORT = 2376
 
 
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
+class TlsFiles(NamedTuple):
     """PEM files: the authority that the other side's certificate is of, and our own."""
 
     authority: Path
@@ -37,8 +36,7 @@ class TlsFiles:
         return self.authority, self.certificate, self.key
 
 
-@dataclass(frozen=True, slots=True)
-class LocalEngine:
+class LocalEngine(NamedTuple):
     paths: Paths
     #: Ours, by its directories: one may be started when none answers.
     may_start: bool
@@ -47,8 +45,7 @@ class LocalEngine:
         return f"unix://{self.paths.socket}"
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteEngine:
+class RemoteEngine(NamedTuple):
     host: str
     port: int
     files: TlsFiles

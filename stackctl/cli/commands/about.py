@@ -1,5 +1,7 @@
 """stackctl version, stackctl info."""
 
+from __future__ import annotations
+
 import json as json_module
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -7,21 +9,18 @@ from typing import Annotated, Any
 import typer
 
 from stackctl import __version__
+from stackctl.cli import options
 from stackctl.cli.connection import Message
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.output.text import pad
 from stackctl.cli.values import one_of
 from stackctl.errors import EngineUnreachable
 
-Format = Annotated[
-    str, typer.Option("-f", "--format", metavar="text|json", help="How to print it.")
-]
-
 
 def version(
     ctx: typer.Context,
     short: Annotated[bool, typer.Option("--short", help="Only the number of this CLI.")] = False,
-    format: Format = "text",
+    format: options.FactsFormat = "text",
 ) -> int:
     """Print the versions of this command and of the engine, if one runs."""
     one_of("--format", format, ("text", "json"))
@@ -50,7 +49,7 @@ def _engine(run: Invocation) -> dict[str, Any] | None:
         return None
 
 
-def info(ctx: typer.Context, format: Format = "text") -> int:
+def info(ctx: typer.Context, format: options.FactsFormat = "text") -> int:
     """Print facts about the engine and its machine."""
     one_of("--format", format, ("text", "json"))
     run = invocation(ctx)

@@ -1,18 +1,20 @@
 """stackctl build: the images of a stack's services."""
 
+from __future__ import annotations
+
 from typing import Annotated
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.building import agents, carry_out_build, pairs
 from stackctl.cli.invocation import invocation
-from stackctl.cli.options import Services
 from stackctl.errors import UsageError
 
 
 def build(
     ctx: typer.Context,
-    services: Services = None,
+    services: options.Services = None,
     build_arg: Annotated[
         list[str] | None,
         typer.Option("--build-arg", metavar="KEY=VAL", help="Value of an ARG; repeatable."),

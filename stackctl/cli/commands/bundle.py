@@ -1,12 +1,14 @@
 """stackctl bundle, unbundle: a stack with its images in one file, and back."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.invocation import invocation
-from stackctl.cli.options import NoLock
 from stackctl.cli.output.format import size_text
 from stackctl.cli.rows import warned
 from stackctl.cli.steps import carry_out
@@ -19,7 +21,7 @@ def bundle(
         str,
         typer.Option("-o", "--output", metavar="FILE", help="Default: PROJECT.bundle.tar, here."),
     ] = "",
-    no_lock: NoLock = False,
+    no_lock: options.NoLock = False,
 ) -> int:
     """Write the stack, the files it mounts and all its images to one file.
 

@@ -1,11 +1,13 @@
 """stackctl completion, and the commands that are refused with a reason."""
 
+from __future__ import annotations
+
 from typing import Annotated
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.invocation import invocation
-from stackctl.cli.options import Yes
 from stackctl.cli.values import one_of
 from stackctl.errors import UsageError
 
@@ -94,7 +96,7 @@ def completion(
     shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", help="Which shell.")],
 ) -> int:
     """Print a script that completes commands, services and profiles."""
-    from stackctl.cli.main import COMMANDS, GROUPS
+    from stackctl.cli.table import COMMANDS, GROUPS
 
     one_of("the shell", shell, ("bash", "zsh", "fish"))
     below = {name: " ".join(group.commands) for name, group in GROUPS.items()}
@@ -130,7 +132,7 @@ def publish(
         bool, typer.Option("--resolve-image-digests", help="Refused.", hidden=True)
     ] = False,
     with_env: Annotated[bool, typer.Option("--with-env", help="Refused.", hidden=True)] = False,
-    yes: Yes = False,
+    yes: options.Yes = False,
 ) -> int:
     """Not done: a stack is shared as files (`config`), its images with `push`."""
     raise UsageError(

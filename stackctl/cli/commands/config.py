@@ -1,14 +1,16 @@
 """stackctl config, stackctl schema."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.connection import Message
 from stackctl.cli.invocation import Invocation, invocation
-from stackctl.cli.options import Services
 from stackctl.cli.output.console import GREEN, RED, YELLOW
 from stackctl.cli.output.errors import print_warning
 from stackctl.cli.rows import warned
@@ -20,7 +22,7 @@ _LISTS = ("services", "volumes", "networks", "images", "profiles", "models")
 
 def config(
     ctx: typer.Context,
-    services: Services = None,
+    services: options.Services = None,
     only_services: Annotated[
         bool, typer.Option("--services", help="Only the services' names.")
     ] = False,

@@ -1,5 +1,7 @@
 """stackctl context: engines on other machines by name, as docker's."""
 
+from __future__ import annotations
+
 import io
 import json
 import sys
@@ -9,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.choice import context_name
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.output.format import print_rows
@@ -16,22 +19,6 @@ from stackctl.cli.output.table import Column
 from stackctl.errors import NotFound, UsageError
 from stackctl.state.contexts import DEFAULT, PEM, Context, Contexts, parsed
 from stackctl.state.endpoints import TlsFiles, endpoint
-
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the context.")]
-Engine = Annotated[
-    str,
-    typer.Option(
-        "--engine",
-        "--docker",
-        metavar="host=...,ca=FILE,cert=FILE,key=FILE",
-        help="Where the engine is, and the certificates for it.",
-    ),
-]
-Description = Annotated[str | None, typer.Option("--description", metavar="TEXT", help="For ls.")]
-Format = Annotated[
-    str, typer.Option("--format", metavar="HOW", help="table, json, or a template of Go's.")
-]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Names only.")]
 
 _FIELDS = {"ca": PEM[0], "cert": PEM[1], "key": PEM[2]}
 _COLUMNS = (
@@ -46,9 +33,9 @@ _LARGEST = 1 << 20
 
 def create(
     ctx: typer.Context,
-    name: Name,
-    engine: Engine = "",
-    description: Description = None,
+    name: options.ContextName,
+    engine: options.ContextEngine = "",
+    description: options.ContextDescription = None,
     origin: Annotated[
         str, typer.Option("--from", metavar="NAME", help="Take the engine of this context.")
     ] = "",
@@ -67,7 +54,10 @@ def create(
 
 
 def update(
-    ctx: typer.Context, name: Name, engine: Engine = "", description: Description = None
+    ctx: typer.Context,
+    name: options.ContextName,
+    engine: options.ContextEngine = "",
+    description: options.ContextDescription = None,
 ) -> int:
     """Change a context: another engine, other certificates, another description."""
     run = invocation(ctx)
@@ -79,7 +69,7 @@ def update(
     return 0
 
 
-def use(ctx: typer.Context, name: Name) -> int:
+def use(ctx: typer.Context, name: options.ContextName) -> int:
     """From now on commands speak to this engine."""
     run = invocation(ctx)
     _contexts(run).use(name)
@@ -89,7 +79,9 @@ def use(ctx: typer.Context, name: Name) -> int:
     return 0
 
 
-def ls(ctx: typer.Context, format: Format = "", quiet: Quiet = False) -> int:
+def ls(
+    ctx: typer.Context, format: options.ContextFormat = "", quiet: options.OnlyNames = False
+) -> int:
     """List the contexts; a star marks the one that is used."""
     run = invocation(ctx)
     contexts = _contexts(run)
@@ -157,7 +149,7 @@ def rm(
 
 def export(
     ctx: typer.Context,
-    name: Name,
+    name: options.ContextName,
     file: Annotated[
         str, typer.Argument(metavar="[FILE|-]", help="Where to; -: standard output.")
     ] = "",
@@ -186,7 +178,7 @@ def export(
 
 def import_(
     ctx: typer.Context,
-    name: Name,
+    name: options.ContextName,
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="From where; -: standard input.")],
 ) -> int:
     """Make a context of a file that export wrote, docker's as well."""

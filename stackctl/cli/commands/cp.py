@@ -1,5 +1,7 @@
 """stackctl cp."""
 
+from __future__ import annotations
+
 import os
 import stat
 import sys
@@ -10,10 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.archive import Chunks, pack, unpack
 from stackctl.cli.connection import Readable
 from stackctl.cli.invocation import Invocation, invocation
-from stackctl.cli.options import Index
 from stackctl.cli.output.errors import print_warning
 from stackctl.cli.rows import rows
 from stackctl.errors import MachineError, NotFound, RemoteError, UsageError
@@ -31,7 +33,7 @@ def cp(
     target: Annotated[
         str, typer.Argument(metavar="TARGET", help="SERVICE:PATH, a path here, or -.")
     ],
-    index: Index = 0,
+    index: options.Index = 0,
     all: Annotated[
         bool, typer.Option("--all", help="To the containers that `run` made, too.")
     ] = False,

@@ -1,5 +1,7 @@
 """stackctl daemon."""
 
+from __future__ import annotations
+
 from typing import Annotated
 
 import typer

@@ -1,19 +1,21 @@
 """stackctl doctor."""
 
+from __future__ import annotations
+
 import json as json_module
 from typing import Any
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.invocation import Invocation, invocation
-from stackctl.cli.options import Json
 from stackctl.cli.output.console import GREEN, RED, YELLOW
 from stackctl.cli.output.text import pad
 
 _COLOURS = {"ok": GREEN, "good": GREEN, "bad": RED}
 
 
-def doctor(ctx: typer.Context, json: Json = False) -> int:
+def doctor(ctx: typer.Context, json: options.Json = False) -> int:
     """Try what this machine and kernel can do, and say what to do about the rest.
 
     Needs no engine. Exit code 1 when something that stacks need is missing.

@@ -1,13 +1,15 @@
 """stackctl down."""
 
+from __future__ import annotations
+
 import json
 import time
 from typing import Annotated
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.invocation import Invocation, invocation
-from stackctl.cli.options import RemoveOrphans, Services, Timeout
 from stackctl.cli.output.errors import print_warning
 from stackctl.cli.output.text import seconds
 from stackctl.cli.rows import warned
@@ -18,12 +20,12 @@ from stackctl.errors import NotFound, RemoteError
 
 def down(
     ctx: typer.Context,
-    services: Services = None,
+    services: options.Services = None,
     volumes: Annotated[
         bool, typer.Option("-v", "--volumes", help="Remove named and anonymous volumes too.")
     ] = False,
-    remove_orphans: RemoveOrphans = False,
-    timeout: Timeout = None,
+    remove_orphans: options.RemoveOrphans = False,
+    timeout: options.Timeout = None,
     rmi: Annotated[
         str,
         typer.Option(

@@ -1,12 +1,14 @@
 """stackctl events."""
 
+from __future__ import annotations
+
 import json as json_module
 from typing import Annotated, Any
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.invocation import invocation
-from stackctl.cli.options import Json, Services
 from stackctl.cli.output.logs import local_time
 from stackctl.cli.output.text import one_line
 from stackctl.cli.values import moment
@@ -14,8 +16,8 @@ from stackctl.cli.values import moment
 
 def events(
     ctx: typer.Context,
-    services: Services = None,
-    json: Json = False,
+    services: options.Services = None,
+    json: options.Json = False,
     since: Annotated[
         str, typer.Option("--since", metavar="TIME", help="What was remembered since then, first.")
     ] = "",

@@ -1,29 +1,31 @@
 """stackctl exec."""
 
+from __future__ import annotations
+
 from typing import Annotated
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.invocation import invocation
-from stackctl.cli.options import Environment, Index, NoTty, Service, Tty, User, Workdir
 from stackctl.cli.session import interact, standard_streams
 from stackctl.cli.values import variables
 
 
 def execute(
     ctx: typer.Context,
-    service: Service,
+    service: options.Service,
     command: Annotated[
         list[str],
         typer.Argument(metavar="COMMAND [ARGS...]", help="What to run.", show_default=False),
     ],
     detach: Annotated[bool, typer.Option("-d", "--detach", help="Do not wait for it.")] = False,
-    no_tty: NoTty = False,
-    tty: Tty = True,
-    env: Environment = None,
-    user: User = "",
-    workdir: Workdir = "",
-    index: Index = 0,
+    no_tty: options.NoTty = False,
+    tty: options.Tty = True,
+    env: options.Environment = None,
+    user: options.User = "",
+    workdir: options.Workdir = "",
+    index: options.Index = 0,
     privileged: Annotated[
         bool, typer.Option("--privileged", help="With all capabilities of the container's root.")
     ] = False,

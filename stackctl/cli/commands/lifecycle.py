@@ -1,13 +1,16 @@
 """stackctl start, stop, restart, kill, pause, unpause, wait."""
 
+from __future__ import annotations
+
 import sys
 from typing import Annotated
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.connection import Message
+from stackctl.cli.failures import Leave
 from stackctl.cli.invocation import Invocation, invocation
-from stackctl.cli.options import Services, SomeServices, Timeout, Wait, WaitTimeout
 from stackctl.cli.output.containers import row_name
 from stackctl.cli.output.text import replica_name
 from stackctl.cli.rows import rows
@@ -17,9 +20,9 @@ from stackctl.errors import UsageError
 
 def start(
     ctx: typer.Context,
-    services: Services = None,
-    wait: Wait = False,
-    wait_timeout: WaitTimeout = None,
+    services: options.Services = None,
+    wait: options.Wait = False,
+    wait_timeout: options.WaitTimeout = None,
 ) -> int:
     """Start containers that exist."""
     if wait_timeout is not None and not wait:
@@ -28,15 +31,17 @@ def start(
     return _carry_out(run, "start", services, wait=wait, wait_timeout=wait_timeout)
 
 
-def stop(ctx: typer.Context, services: Services = None, timeout: Timeout = None) -> int:
+def stop(
+    ctx: typer.Context, services: options.Services = None, timeout: options.Timeout = None
+) -> int:
     """Stop containers, keep them."""
     return _carry_out(invocation(ctx), "stop", services, timeout=timeout)
 
 
 def restart(
     ctx: typer.Context,
-    services: Services = None,
-    timeout: Timeout = None,
+    services: options.Services = None,
+    timeout: options.Timeout = None,
     no_deps: Annotated[
         bool, typer.Option("--no-deps", help="Do not restart services that depend on them.")
     ] = False,
@@ -47,7 +52,7 @@ def restart(
 
 def rm(
     ctx: typer.Context,
-    services: Services = None,
+    services: options.Services = None,
     force: Annotated[bool, typer.Option("-f", "--force", help="Do not ask.")] = False,
     stop: Annotated[bool, typer.Option("-s", "--stop", help="Stop them first.")] = False,
     volumes: Annotated[
@@ -62,24 +67,24 @@ def rm(
 
 
 def _consent(run: Invocation, services: list[str], *, stop: bool) -> None:
-    """Ask on a terminal, refuse without one. Raises UsageError, typer.Exit."""
+    """Ask on a terminal, refuse without one. Raises UsageError, Leave."""
     found = rows(run, "ps", run.body(services=services, all=True))
     names = [row_name(row) for row in found if stop or row.get("State") != "running"]
     if not names:
         run.console.err("nothing to remove")
-        raise typer.Exit
+        raise Leave
     if not sys.stdin.isatty():
         raise UsageError("rm would ask, and there is no terminal", hint="rm -f does not ask")
     run.console.err(f"going to remove {', '.join(names)}")
     run.console.stderr.write("sure? [y/N] ")
     run.console.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise typer.Exit(1)
+        raise Leave(1)
 
 
 def kill(
     ctx: typer.Context,
-    services: Services = None,
+    services: options.Services = None,
     signal: Annotated[
         str, typer.Option("-s", "--signal", metavar="SIGNAL", help="The signal to send.")
     ] = "SIGKILL",
@@ -91,19 +96,19 @@ def kill(
     return _carry_out(invocation(ctx), "kill", services, signal=signal)
 
 
-def pause(ctx: typer.Context, services: Services = None) -> int:
+def pause(ctx: typer.Context, services: options.Services = None) -> int:
     """Freeze the containers' processes."""
     return _carry_out(invocation(ctx), "pause", services)
 
 
-def unpause(ctx: typer.Context, services: Services = None) -> int:
+def unpause(ctx: typer.Context, services: options.Services = None) -> int:
     """Let frozen containers go on."""
     return _carry_out(invocation(ctx), "unpause", services)
 
 
 def wait(
     ctx: typer.Context,
-    services: SomeServices,
+    services: options.SomeServices,
     down_project: Annotated[
         bool, typer.Option("--down-project", help="Take the stack down when the first one ends.")
     ] = False,

@@ -1,18 +1,20 @@
 """stackctl lock."""
 
+from __future__ import annotations
+
 from typing import Annotated
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.invocation import invocation
-from stackctl.cli.options import Services
 from stackctl.cli.rows import warned
 from stackctl.errors import UsageError
 
 
 def lock(
     ctx: typer.Context,
-    services: Services = None,
+    services: options.Services = None,
     check: Annotated[
         bool,
         typer.Option("--check", help="Only say whether the lock file fits; exit code 1 if not."),

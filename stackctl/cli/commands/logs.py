@@ -1,11 +1,13 @@
 """stackctl logs."""
 
+from __future__ import annotations
+
 from typing import Annotated
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.invocation import invocation
-from stackctl.cli.options import Index, NoColor, NoLogPrefix, Services
 from stackctl.cli.output.containers import replicas
 from stackctl.cli.output.logs import LogPrinter
 from stackctl.cli.rows import rows, warned
@@ -14,7 +16,7 @@ from stackctl.cli.values import moment, tail
 
 def logs(
     ctx: typer.Context,
-    services: Services = None,
+    services: options.Services = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as lines come.")] = False,
     lines: Annotated[
         str, typer.Option("-n", "--tail", metavar="N", help="Lines from the end of each log.")
@@ -26,9 +28,9 @@ def logs(
         str, typer.Option("--since", metavar="TIME", help="Only after this: 10m, 2026-01-31T12:00.")
     ] = "",
     until: Annotated[str, typer.Option("--until", metavar="TIME", help="Only before this.")] = "",
-    index: Index = 0,
-    no_log_prefix: NoLogPrefix = False,
-    no_color: NoColor = False,
+    index: options.Index = 0,
+    no_log_prefix: options.NoLogPrefix = False,
+    no_color: options.NoColor = False,
 ) -> int:
     """Print the services' logs, in order of time."""
     run = invocation(ctx)

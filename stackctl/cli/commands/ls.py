@@ -1,5 +1,7 @@
 """stackctl ls."""
 
+from __future__ import annotations
+
 import json
 from typing import Annotated
 

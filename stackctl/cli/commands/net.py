@@ -1,10 +1,13 @@
 """stackctl net ls, inspect, create, rm, prune, connect, disconnect, graph."""
 
+from __future__ import annotations
+
 import json
 from typing import Annotated, Any
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.connection import Message
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.output.errors import print_error
@@ -17,14 +20,6 @@ _COLUMNS = (
     *(Column("NETWORK ID"), Column("NAME"), Column("DRIVER"), Column("SUBNETS", yields=1)),
     Column("CONTAINERS"),
 )
-
-Network = Annotated[str, typer.Argument(metavar="NETWORK", help="Name or id.", show_default=False)]
-Networks = Annotated[
-    list[str], typer.Argument(metavar="NETWORK...", help="Names or ids.", show_default=False)
-]
-Container = Annotated[
-    str, typer.Argument(metavar="CONTAINER", help="Name or id.", show_default=False)
-]
 
 
 def ls(
@@ -55,7 +50,7 @@ def ls(
     return 0
 
 
-def inspect(ctx: typer.Context, networks: Networks) -> int:
+def inspect(ctx: typer.Context, networks: options.Networks) -> int:
     """Everything about networks, as JSON."""
     run = invocation(ctx)
     found: list[Any] = []
@@ -118,7 +113,7 @@ def create(
     return 0
 
 
-def rm(ctx: typer.Context, networks: Networks) -> int:
+def rm(ctx: typer.Context, networks: options.Networks) -> int:
     """Remove networks that no running container is in."""
     run = invocation(ctx)
     return _each(run, "net-rm", {"networks": networks}, lambda r: run.console.out(str(r["Name"])))
@@ -143,8 +138,8 @@ def prune(
 
 def connect(
     ctx: typer.Context,
-    network: Network,
-    container: Container,
+    network: options.Network,
+    container: options.Container,
     alias: Annotated[
         list[str] | None, typer.Option("--alias", metavar="NAME", help="Found by it there.")
     ] = None,
@@ -171,8 +166,8 @@ def connect(
 
 def disconnect(
     ctx: typer.Context,
-    network: Network,
-    container: Container,
+    network: options.Network,
+    container: options.Container,
     force: Annotated[
         bool, typer.Option("-f", "--force", help="Accepted; changes nothing.")
     ] = False,

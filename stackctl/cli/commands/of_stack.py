@@ -1,13 +1,15 @@
 """attach, commit, export, stats, volumes: docker's commands, with a stack's services for names."""
 
+from __future__ import annotations
+
 from typing import Annotated
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.commands.container import became
 from stackctl.cli.commands.cp import containers_of
 from stackctl.cli.invocation import Invocation, invocation
-from stackctl.cli.options import Index, Service, Services
 from stackctl.cli.outcomes import filters
 from stackctl.cli.output.format import print_rows
 from stackctl.cli.output.table import Column
@@ -21,8 +23,8 @@ _VOLUMES = ((Column("DRIVER"), "Driver"), (Column("VOLUME NAME"), "Name"))
 
 def attach(
     ctx: typer.Context,
-    service: Service,
-    index: Index = 0,
+    service: options.Service,
+    index: options.Index = 0,
     no_stdin: Annotated[bool, typer.Option("--no-stdin", help="Do not pass our input on.")] = False,
     sig_proxy: Annotated[
         bool, typer.Option("--sig-proxy/--no-sig-proxy", help="Pass signals on.")
@@ -39,13 +41,13 @@ def attach(
 
 def commit(
     ctx: typer.Context,
-    service: Service,
-    name: became.Name = "",
-    author: became.Author = "",
-    message: became.Text = "",
-    change: became.Changes = None,
-    pause: became.Pause = True,
-    index: Index = 0,
+    service: options.Service,
+    name: options.CommitName = "",
+    author: options.Author = "",
+    message: options.CommitMessage = "",
+    change: options.Changes = None,
+    pause: options.CommitPause = True,
+    index: options.Index = 0,
 ) -> int:
     """Make an image of what a service's container changed, and print its id."""
     container = containers_of(invocation(ctx), service, index)[0]
@@ -53,7 +55,10 @@ def commit(
 
 
 def export(
-    ctx: typer.Context, service: Service, output: became.Output = "", index: Index = 0
+    ctx: typer.Context,
+    service: options.Service,
+    output: options.ExportOutput = "",
+    index: options.Index = 0,
 ) -> int:
     """Write the files of a service's container as a tar, without those of volumes."""
     container = containers_of(invocation(ctx), service, index)[0]
@@ -62,7 +67,7 @@ def export(
 
 def stats(
     ctx: typer.Context,
-    services: Services = None,
+    services: options.Services = None,
     all: Annotated[bool, typer.Option("-a", "--all", help="Also those that do not run.")] = False,
     format: Annotated[
         str, typer.Option("--format", metavar="table|json|TEMPLATE", help="How to print it.")
@@ -81,7 +86,7 @@ def stats(
 
 def volumes(
     ctx: typer.Context,
-    services: Services = None,
+    services: options.Services = None,
     format: Annotated[
         str, typer.Option("--format", metavar="table|json|TEMPLATE", help="How to print it.")
     ] = "",

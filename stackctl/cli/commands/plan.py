@@ -1,22 +1,14 @@
 """stackctl plan."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.invocation import Invocation, invocation
-from stackctl.cli.options import (
-    ForceRecreate,
-    Json,
-    NoDeps,
-    NoLock,
-    NoRecreate,
-    Pull,
-    RemoveOrphans,
-    Scale,
-    Services,
-)
 from stackctl.cli.output.plan import plan_json, print_plan
 from stackctl.cli.rows import warned
 from stackctl.cli.values import one_of, pull_when, scales
@@ -27,19 +19,19 @@ CHANGES = 2
 
 def plan(
     ctx: typer.Context,
-    services: Services = None,
+    services: options.Services = None,
     direction: Annotated[
         str, typer.Option("--for", metavar="up|down", help="The command to plan.")
     ] = "up",
-    scale: Scale = None,
-    force_recreate: ForceRecreate = False,
-    no_recreate: NoRecreate = False,
-    no_deps: NoDeps = False,
+    scale: options.Scale = None,
+    force_recreate: options.ForceRecreate = False,
+    no_recreate: options.NoRecreate = False,
+    no_deps: options.NoDeps = False,
     build: Annotated[bool, typer.Option("--build", help="As for up --build.")] = False,
-    pull: Pull = "",
-    no_lock: NoLock = False,
+    pull: options.Pull = "",
+    no_lock: options.NoLock = False,
     wait: Annotated[bool, typer.Option("--wait", help="As for up --wait.")] = False,
-    remove_orphans: RemoveOrphans = False,
+    remove_orphans: options.RemoveOrphans = False,
     volumes: Annotated[
         bool, typer.Option("-v", "--volumes", help="With --for down: volumes too.")
     ] = False,
@@ -49,7 +41,7 @@ def plan(
     steps: Annotated[
         bool, typer.Option("--steps", help="Each step, with those that it waits for.")
     ] = False,
-    json: Json = False,
+    json: options.Json = False,
 ) -> int:
     """Print what `up` would do and why, and do nothing.
 

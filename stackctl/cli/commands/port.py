@@ -1,11 +1,13 @@
 """stackctl port."""
 
+from __future__ import annotations
+
 from typing import Annotated
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.invocation import invocation
-from stackctl.cli.options import Index, Service
 from stackctl.cli.rows import rows
 from stackctl.cli.values import container_port
 from stackctl.errors import NotFound
@@ -13,14 +15,14 @@ from stackctl.errors import NotFound
 
 def port(
     ctx: typer.Context,
-    service: Service,
+    service: options.Service,
     private_port: Annotated[
         str, typer.Argument(metavar="PORT", help="The container's port.", show_default=False)
     ],
     protocol: Annotated[
         str, typer.Option("--protocol", metavar="tcp|udp", help="Which of the two.")
     ] = "tcp",
-    index: Index = 0,
+    index: options.Index = 0,
 ) -> int:
     """Print the host's address and port for a container's port."""
     run = invocation(ctx)

@@ -1,11 +1,13 @@
 """stackctl ps."""
 
+from __future__ import annotations
+
 from typing import Annotated, Any
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.invocation import Invocation, invocation
-from stackctl.cli.options import Services
 from stackctl.cli.output.containers import container_table, full_id, json_row
 from stackctl.cli.rows import rows
 from stackctl.cli.values import one_of
@@ -16,7 +18,7 @@ _STATES = ("created", "running", "paused", "restarting", "removing", "exited", "
 
 def ps(
     ctx: typer.Context,
-    services: Services = None,
+    services: options.Services = None,
     all: Annotated[bool, typer.Option("-a", "--all", help="Stopped containers too.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only ids.")] = False,
     only_services: Annotated[bool, typer.Option("--services", help="Only service names.")] = False,

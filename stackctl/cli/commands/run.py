@@ -1,25 +1,15 @@
 """stackctl run."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.connection import Message
 from stackctl.cli.invocation import Invocation, invocation
-from stackctl.cli.options import (
-    Environment,
-    NoLock,
-    NoTty,
-    Pull,
-    QuietBuild,
-    QuietPull,
-    RemoveOrphans,
-    Service,
-    Tty,
-    User,
-    Workdir,
-)
 from stackctl.cli.output.errors import print_warning
 from stackctl.cli.output.progress import choose
 from stackctl.cli.session import Standard, interact, standard_streams
@@ -30,7 +20,7 @@ from stackctl.errors import NotFound, StackctlError
 
 def run(
     ctx: typer.Context,
-    service: Service,
+    service: options.Service,
     command: Annotated[
         list[str] | None,
         typer.Argument(
@@ -41,13 +31,13 @@ def run(
         bool, typer.Option("-d", "--detach", help="Leave it running and print its name.")
     ] = False,
     remove: Annotated[bool, typer.Option("--rm", help="Remove it when it ends.")] = False,
-    no_tty: NoTty = False,
-    tty: Tty = True,
+    no_tty: options.NoTty = False,
+    tty: options.Tty = True,
     interactive: Annotated[
         bool,
         typer.Option("-i/-I", "--interactive/--no-interactive", help="Pass our input on."),
     ] = True,
-    env: Environment = None,
+    env: options.Environment = None,
     volumes: Annotated[
         list[str] | None,
         typer.Option("-v", "--volume", metavar="SOURCE:TARGET", help="One more; repeatable."),
@@ -66,8 +56,8 @@ def run(
         str | None, typer.Option("--entrypoint", metavar="COMMAND", help="Instead of the image's.")
     ] = None,
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="The container's name.")] = "",
-    user: User = "",
-    workdir: Workdir = "",
+    user: options.User = "",
+    workdir: options.Workdir = "",
     build: Annotated[
         bool, typer.Option("--build", help="Build its image even when it is there.")
     ] = False,
@@ -84,12 +74,12 @@ def run(
     use_aliases: Annotated[
         bool, typer.Option("--use-aliases", help="Answer to the service's names in its networks.")
     ] = False,
-    remove_orphans: RemoveOrphans = False,
+    remove_orphans: options.RemoveOrphans = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Show no progress.")] = False,
-    quiet_build: QuietBuild = False,
-    pull: Pull = "",
-    quiet_pull: QuietPull = False,
-    no_lock: NoLock = False,
+    quiet_build: options.QuietBuild = False,
+    pull: options.Pull = "",
+    quiet_pull: options.QuietPull = False,
+    no_lock: options.NoLock = False,
     labels: Annotated[
         list[str] | None,
         typer.Option("-l", "--label", metavar="KEY=VAL", help="Add a label; repeatable."),

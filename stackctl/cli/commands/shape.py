@@ -1,44 +1,35 @@
 """stackctl create, scale: how many containers there are, without following them."""
 
+from __future__ import annotations
+
 from typing import Annotated
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.commands.up import bring_up
 from stackctl.cli.invocation import invocation
-from stackctl.cli.options import (
-    ForceRecreate,
-    NoDeps,
-    NoLock,
-    NoRecreate,
-    Pull,
-    QuietPull,
-    RemoveOrphans,
-    Scale,
-    Services,
-    Yes,
-)
 from stackctl.cli.values import pull_when, scales
 from stackctl.errors import UsageError
 
 
 def create(
     ctx: typer.Context,
-    services: Services = None,
+    services: options.Services = None,
     build: Annotated[
         bool, typer.Option("--build", help="Build images even when they are there.")
     ] = False,
-    force_recreate: ForceRecreate = False,
-    no_recreate: NoRecreate = False,
-    pull: Pull = "",
-    quiet_pull: QuietPull = False,
+    force_recreate: options.ForceRecreate = False,
+    no_recreate: options.NoRecreate = False,
+    pull: options.Pull = "",
+    quiet_pull: options.QuietPull = False,
     no_build: Annotated[
         bool, typer.Option("--no-build", help="Build nothing, even when an image is missing.")
     ] = False,
-    no_lock: NoLock = False,
-    remove_orphans: RemoveOrphans = False,
-    scale: Scale = None,
-    yes: Yes = False,
+    no_lock: options.NoLock = False,
+    remove_orphans: options.RemoveOrphans = False,
+    scale: options.Scale = None,
+    yes: options.Yes = False,
 ) -> int:
     """Create the containers of services and start none."""
     if force_recreate and no_recreate:
@@ -69,7 +60,7 @@ def scale(
         list[str],
         typer.Argument(metavar="SERVICE=N...", help="How many containers each has."),
     ],
-    no_deps: NoDeps = False,
+    no_deps: options.NoDeps = False,
 ) -> int:
     """Have so many containers of services."""
     run = invocation(ctx)

@@ -1,5 +1,7 @@
 """stackctl system events, df, prune (info is stackctl.cli.commands.about's)."""
 
+from __future__ import annotations
+
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -7,9 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from stackctl.cli.commands.container.life import Filter as PruneFilter
+from stackctl.cli import options
 from stackctl.cli.commands.container.life import confirm
-from stackctl.cli.commands.container.show import Filter, Format
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.outcomes import filters, outcomes
 from stackctl.cli.output.format import print_rows, size_text
@@ -19,8 +20,8 @@ from stackctl.cli.values import moment
 
 def events(
     ctx: typer.Context,
-    filter: Filter = None,
-    format: Format = "",
+    filter: options.RowsFilter = None,
+    format: options.RowsFormat = "",
     since: Annotated[str, typer.Option("--since", metavar="TIME", help="Also since then.")] = "",
     until: Annotated[str, typer.Option("--until", metavar="TIME", help="Only until then.")] = "",
 ) -> int:
@@ -85,7 +86,7 @@ _DF = (
 def df(
     ctx: typer.Context,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Each of them.")] = False,
-    format: Format = "",
+    format: options.RowsFormat = "",
 ) -> int:
     """Print what images, containers and volumes take on the disk."""
     run = invocation(ctx)
@@ -163,7 +164,7 @@ def prune(
     volumes: Annotated[bool, typer.Option("--volumes", help="Anonymous volumes as well.")] = False,
     all: Annotated[bool, typer.Option("-a", "--all", help="All unused images.")] = False,
     force: Annotated[bool, typer.Option("-f", "--force", help="Do not ask.")] = False,
-    filter: PruneFilter = None,
+    filter: options.PruneFilter = None,
 ) -> int:
     """Remove containers that do not run, networks and images that nothing uses."""
     run = invocation(ctx)

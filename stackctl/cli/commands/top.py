@@ -1,11 +1,13 @@
 """stackctl top."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.invocation import invocation
-from stackctl.cli.options import Services
 from stackctl.cli.output.table import Column, table
 from stackctl.cli.rows import rows
 
@@ -13,7 +15,7 @@ from stackctl.cli.rows import rows
 _YIELDS = {"STIME": 5, "TIME": 4, "TTY": 3, "PPID": 2, "CMD": 1}
 
 
-def top(ctx: typer.Context, services: Services = None) -> int:
+def top(ctx: typer.Context, services: options.Services = None) -> int:
     """Print the processes of each container, with the host's pids."""
     run = invocation(ctx)
     by_container: dict[str, list[dict[str, Any]]] = {}

@@ -1,46 +1,32 @@
 """stackctl up."""
 
+from __future__ import annotations
+
 import time
 from typing import Annotated
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.invocation import Invocation, invocation
-from stackctl.cli.options import (
-    ForceRecreate,
-    NoColor,
-    NoDeps,
-    NoLock,
-    NoLogPrefix,
-    NoRecreate,
-    Pull,
-    QuietBuild,
-    QuietPull,
-    RemoveOrphans,
-    Scale,
-    Services,
-    Timeout,
-    WaitTimeout,
-    Yes,
-)
 from stackctl.cli.values import pull_when, scales
 from stackctl.errors import UsageError
 
 
 def up(
     ctx: typer.Context,
-    services: Services = None,
+    services: options.Services = None,
     detach: Annotated[
         bool, typer.Option("-d", "--detach", help="Leave the services running and return.")
     ] = False,
     wait: Annotated[
         bool, typer.Option("--wait", help="Return when all are running or healthy; implies -d.")
     ] = False,
-    wait_timeout: WaitTimeout = None,
-    scale: Scale = None,
-    force_recreate: ForceRecreate = False,
-    no_recreate: NoRecreate = False,
-    no_deps: NoDeps = False,
+    wait_timeout: options.WaitTimeout = None,
+    scale: options.Scale = None,
+    force_recreate: options.ForceRecreate = False,
+    no_recreate: options.NoRecreate = False,
+    no_deps: options.NoDeps = False,
     always_recreate_deps: Annotated[
         bool,
         typer.Option("--always-recreate-deps", help="Recreate what the services depend on, too."),
@@ -51,18 +37,18 @@ def up(
     build: Annotated[
         bool, typer.Option("--build", help="Build images even when they are there.")
     ] = False,
-    pull: Pull = "",
-    quiet_pull: QuietPull = False,
+    pull: options.Pull = "",
+    quiet_pull: options.QuietPull = False,
     no_build: Annotated[
         bool, typer.Option("--no-build", help="Build nothing, even when an image is missing.")
     ] = False,
-    no_lock: NoLock = False,
-    remove_orphans: RemoveOrphans = False,
+    no_lock: options.NoLock = False,
+    remove_orphans: options.RemoveOrphans = False,
     renew_anon_volumes: Annotated[
         bool,
         typer.Option("-V", "--renew-anon-volumes", help="Recreate anonymous volumes too."),
     ] = False,
-    timeout: Timeout = None,
+    timeout: options.Timeout = None,
     abort_on_container_exit: Annotated[
         bool, typer.Option("--abort-on-container-exit", help="Stop all when one container ends.")
     ] = False,
@@ -89,8 +75,8 @@ def up(
         bool,
         typer.Option("--attach-dependencies", help="Logs of what the services depend on, too."),
     ] = False,
-    no_log_prefix: NoLogPrefix = False,
-    no_color: NoColor = False,
+    no_log_prefix: options.NoLogPrefix = False,
+    no_color: options.NoColor = False,
     timestamps: Annotated[
         bool, typer.Option("--timestamps", help="Print the time before each line.")
     ] = False,
@@ -106,9 +92,9 @@ def up(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done and do nothing.")
     ] = False,
-    quiet_build: QuietBuild = False,
+    quiet_build: options.QuietBuild = False,
     menu: Annotated[bool, typer.Option("--menu", help="There is none.", hidden=True)] = False,
-    yes: Yes = False,
+    yes: options.Yes = False,
 ) -> int:
     """Create and start the services, in the order they need.
 

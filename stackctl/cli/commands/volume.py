@@ -1,12 +1,14 @@
 """stackctl volume ls, create, inspect, rm, prune."""
 
+from __future__ import annotations
+
 from typing import Annotated
 
 import typer
 
-from stackctl.cli.commands.container.life import Filter as PruneFilter
+from stackctl.cli import options
 from stackctl.cli.commands.container.life import confirm
-from stackctl.cli.commands.container.show import Filter, Format, inspect_all
+from stackctl.cli.commands.container.show import inspect_all
 from stackctl.cli.invocation import invocation
 from stackctl.cli.outcomes import act, filters, outcomes
 from stackctl.cli.output.format import print_rows, size_text
@@ -14,15 +16,13 @@ from stackctl.cli.output.table import Column
 from stackctl.cli.rows import rows
 from stackctl.errors import UsageError
 
-Names = Annotated[list[str], typer.Argument(metavar="VOLUME...", help="Names.")]
-
 _COLUMNS = ((Column("DRIVER"), "Driver"), (Column("VOLUME NAME"), "Name"))
 
 
 def ls(
     ctx: typer.Context,
-    filter: Filter = None,
-    format: Format = "",
+    filter: options.RowsFilter = None,
+    format: options.RowsFormat = "",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Names only.")] = False,
 ) -> int:
     """List volumes."""
@@ -72,7 +72,7 @@ def create(
 
 def inspect(
     ctx: typer.Context,
-    volumes: Names,
+    volumes: options.VolumeNames,
     format: Annotated[
         str, typer.Option("-f", "--format", metavar="FORMAT", help="json, or a template.")
     ] = "",
@@ -83,7 +83,7 @@ def inspect(
 
 def rm(
     ctx: typer.Context,
-    volumes: Names,
+    volumes: options.VolumeNames,
     force: Annotated[
         bool, typer.Option("-f", "--force", help="One that is not there is no error.")
     ] = False,
@@ -96,7 +96,7 @@ def prune(
     ctx: typer.Context,
     all: Annotated[bool, typer.Option("-a", "--all", help="Named ones as well.")] = False,
     force: Annotated[bool, typer.Option("-f", "--force", help="Do not ask.")] = False,
-    filter: PruneFilter = None,
+    filter: options.PruneFilter = None,
 ) -> int:
     """Remove anonymous volumes that no container uses."""
     run = invocation(ctx)

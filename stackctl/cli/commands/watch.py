@@ -1,15 +1,17 @@
 """stackctl watch."""
 
+from __future__ import annotations
+
 import signal
 from typing import Annotated
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.commands.up import bring_up
 from stackctl.cli.failures import INTERRUPTED
 from stackctl.cli.feed import Ended, Feed, Interrupted, Said
 from stackctl.cli.invocation import Invocation, invocation
-from stackctl.cli.options import Services
 from stackctl.cli.output.watching import WatchPrinter
 from stackctl.cli.watching.actions import Watching
 from stackctl.cli.watching.setup import described, rules, watching
@@ -17,7 +19,7 @@ from stackctl.cli.watching.setup import described, rules, watching
 
 def watch(
     ctx: typer.Context,
-    services: Services = None,
+    services: options.Services = None,
     no_up: Annotated[
         bool, typer.Option("--no-up", help="Do not build and start the services first.")
     ] = False,

@@ -7,9 +7,8 @@ wait) share it. Displays ask for rows, or for the milestones to print as lines.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from stackctl.cli.output.text import one_line, replica_name, seconds
 
@@ -30,8 +29,7 @@ class Phase(Enum):
         return self in (Phase.DONE, Phase.FAILED, Phase.SKIPPED)
 
 
-@dataclass(frozen=True, slots=True)
-class Wording:
+class Wording(NamedTuple):
     """The words of an operation: while it runs, and when it is done."""
 
     doing: str
@@ -100,24 +98,23 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
 
 
-@dataclass(slots=True)
 class Row:
     """A target and its state. Times are seconds on the caller's clock."""
 
-    label: str
-    service: str = ""
-    phase: Phase = Phase.PENDING
-    text: str = ""
-    #: When its first step began; None before.
-    since: float | None = None
-    elapsed: float = 0.0
-    #: A step of it is being carried out.
-    busy: bool = False
-    unfinished: set[int] = field(default_factory=set)
+    def __init__(self, label: str, service: str = "") -> None:
+        self.label = label
+        self.service = service
+        self.phase = Phase.PENDING
+        self.text = ""
+        #: When its first step began; None before.
+        self.since: float | None = None
+        self.elapsed = 0.0
+        #: A step of it is being carried out.
+        self.busy = False
+        self.unfinished: set[int] = set()
 
 
-@dataclass(frozen=True, slots=True)
-class Milestone:
+class Milestone(NamedTuple):
     """Something worth a line in a CI log."""
 
     label: str

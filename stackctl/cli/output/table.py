@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from stackctl.cli.output.text import cut, display_width, one_line, pad
 
@@ -12,8 +12,7 @@ GAP = "   "
 NARROWEST = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """A heading, and when the column gives way on a narrow terminal.
 
     `yields` 0: never; otherwise the columns with the largest number shrink

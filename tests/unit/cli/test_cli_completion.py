@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stackctl.cli.main import COMMANDS, GROUPS
+from stackctl.cli.table import COMMANDS, GROUPS
 
 
 @pytest.fixture

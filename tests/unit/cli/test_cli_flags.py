@@ -8,7 +8,8 @@ from __future__ import annotations
 import pytest
 from typer.core import TyperOption
 
-from stackctl.cli.main import COMMANDS, application, load_command
+from stackctl.cli.application import application, load_command
+from stackctl.cli.table import COMMANDS
 
 FLAGS = {
     "attach": "--detach-keys --index --no-stdin --sig-proxy",

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from stackctl.cli.main import COMMANDS, GROUPS, load_command, run
+from stackctl.cli.application import load_command
+from stackctl.cli.main import run
 from stackctl.cli.output.console import Console
 from stackctl.cli.reference import reference
+from stackctl.cli.table import COMMANDS, GROUPS
 from stackctl.errors import Place, RemoteError, StackFileError, StackFileErrors
 
 ROOT = Path(__file__).parents[3]
@@ -21,7 +23,8 @@ ROOT = Path(__file__).parents[3]
 #: Each costs more than the command that would import it.
 HEAVY = (
     *("pydantic", "rich", "asyncio", "pyroute2", "networkx", "http.client", "yaml", "h11"),
-    *("sqlite3", "urllib.request", "email", "ctypes", "tarfile", "typer.rich_utils"),
+    *("sqlite3", "urllib.request", "email", "ctypes", "tarfile", "typer.core", "dataclasses"),
+    *("inspect", "datetime", "shutil", "subprocess"),
 )
 
 

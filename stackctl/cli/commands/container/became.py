@@ -1,15 +1,16 @@
 """stackctl container diff, commit, export: what a container made of its image."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from stackctl.cli.commands.container.life import Container
+from stackctl.cli import options
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.errors import MachineError, UsageError
 
@@ -17,25 +18,8 @@ _CHUNK = 1 << 18
 #: By Docker's number of a change: modified, added, deleted.
 _LETTERS = "CAD"
 
-Author = Annotated[str, typer.Option("-a", "--author", metavar="NAME", help="Who made it.")]
-Changes = Annotated[
-    list[str] | None,
-    typer.Option("-c", "--change", metavar="INSTRUCTION", help="As in a Dockerfile; repeatable."),
-]
-Text = Annotated[str, typer.Option("-m", "--message", metavar="TEXT", help="For its history.")]
-Pause = Annotated[
-    bool, typer.Option("-p", "--pause/--no-pause", help="Hold the container still meanwhile.")
-]
-Name = Annotated[
-    str,
-    typer.Argument(metavar="[NAME[:TAG]]", help="What to call the image.", show_default=False),
-]
-Output = Annotated[
-    str, typer.Option("-o", "--output", metavar="FILE", help="Instead of standard output.")
-]
 
-
-def diff(ctx: typer.Context, container: Container) -> int:
+def diff(ctx: typer.Context, container: options.Container) -> int:
     """List the files that a container added (A), changed (C) or deleted (D)."""
     run = invocation(ctx)
     for message in run.client.stream("container-diff", {"container": container}):
@@ -46,12 +30,12 @@ def diff(ctx: typer.Context, container: Container) -> int:
 
 def commit(
     ctx: typer.Context,
-    container: Container,
-    name: Name = "",
-    author: Author = "",
-    message: Text = "",
-    change: Changes = None,
-    pause: Pause = True,
+    container: options.Container,
+    name: options.CommitName = "",
+    author: options.Author = "",
+    message: options.CommitMessage = "",
+    change: options.Changes = None,
+    pause: options.CommitPause = True,
 ) -> int:
     """Make an image of a container's changes, and print its id."""
     run = invocation(ctx)
@@ -70,7 +54,9 @@ def commit(
     return 0
 
 
-def export(ctx: typer.Context, container: Container, output: Output = "") -> int:
+def export(
+    ctx: typer.Context, container: options.Container, output: options.ExportOutput = ""
+) -> int:
     """Write a container's files as a tar, without those of volumes."""
     run = invocation(ctx)
     if not output or output == "-":

@@ -1,5 +1,7 @@
 """stackctl container cp."""
 
+from __future__ import annotations
+
 from typing import Annotated
 
 import typer

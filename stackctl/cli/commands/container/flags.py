@@ -1,16 +1,19 @@
 """The flags that `container run` and `container create` share, declared once.
 
-`with_flags` adds them to a command's signature; the values arrive as keyword arguments
+`with_flags` gives them to a command as typer sees it; the values arrive as keyword arguments
 and stackctl.cli.commands.container.wish makes Docker's create request of them.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
+
+from stackctl.cli.commands.container.wish import REFUSED
 
 Declared = tuple[Any, Any]
 
@@ -121,19 +124,8 @@ FLAGS: Mapping[str, Declared] = {
     "quiet": _switch("-q", "--quiet", help="No words about pulling."),
     "cidfile": _text("--cidfile", metavar="FILE", help="Write the id to this new file."),
     "runtime": _text("--runtime", hidden=True, help="Only ours."),
-    "domainname": _refused("--domainname"),
-    "gpus": _refused("--gpus"),
-    "storage_opt": _refused("--storage-opt"),
-    "cgroup_parent": _refused("--cgroup-parent"),
-    "volume_driver": _refused("--volume-driver"),
-    "isolation": _refused("--isolation"),
-    "annotation": _refused("--annotation"),
+    **{name: _refused(f"--{name.replace('_', '-')}") for name in REFUSED},
 }
-
-REFUSED = (
-    *("domainname", "gpus", "storage_opt", "cgroup_parent", "volume_driver", "isolation"),
-    "annotation",
-)
 
 Command = Callable[..., int]
 
@@ -148,9 +140,14 @@ def with_flags(command: Command) -> Command:
         for name, (annotation, default) in FLAGS.items()
     ]
     whole = signature.replace(parameters=[*own, *added])
-    command.__signature__ = whole  # type: ignore[attr-defined]
-    command.__annotations__ = {
+
+    @functools.wraps(command)
+    def declared(**values: Any) -> int:
+        return command(**values)
+
+    declared.__signature__ = whole  # type: ignore[attr-defined]
+    declared.__annotations__ = {
         **{p.name: p.annotation for p in whole.parameters.values()},
         "return": int,
     }
-    return command
+    return declared

@@ -1,24 +1,23 @@
 """stackctl container exec, attach."""
 
+from __future__ import annotations
+
 from typing import Annotated
 
 import typer
 
-from stackctl.cli.commands.container.life import Container
+from stackctl.cli import options
 from stackctl.cli.commands.container.make import follow
 from stackctl.cli.commands.container.wish import file_lines
 from stackctl.cli.invocation import invocation
-from stackctl.cli.options import Environment
 from stackctl.cli.session import DETACH_KEYS, Detached, detach_keys, interact, standard_streams
 from stackctl.cli.values import variables
 from stackctl.errors import UsageError
 
-Keys = Annotated[str, typer.Option("--detach-keys", metavar="KEYS", help="What detaches from it.")]
-
 
 def execute(
     ctx: typer.Context,
-    container: Container,
+    container: options.Container,
     command: Annotated[
         list[str],
         typer.Argument(metavar="COMMAND [ARGS...]", help="What to run.", show_default=False),
@@ -28,7 +27,7 @@ def execute(
         bool, typer.Option("-i", "--interactive", help="Pass our input on.")
     ] = False,
     tty: Annotated[bool, typer.Option("-t", "--tty", help="Give it a terminal.")] = False,
-    env: Environment = None,
+    env: options.Environment = None,
     env_file: Annotated[
         list[str] | None, typer.Option("--env-file", metavar="FILE", help="Variables, one a line.")
     ] = None,
@@ -41,7 +40,7 @@ def execute(
     privileged: Annotated[
         bool, typer.Option("--privileged", help="With all capabilities of the container's root.")
     ] = False,
-    keys: Keys = DETACH_KEYS,
+    keys: options.DetachKeys = DETACH_KEYS,
 ) -> int:
     """Run a command in a running container."""
     run = invocation(ctx)
@@ -80,12 +79,12 @@ def execute(
 
 def attach(
     ctx: typer.Context,
-    container: Container,
+    container: options.Container,
     no_stdin: Annotated[bool, typer.Option("--no-stdin", help="Do not pass our input on.")] = False,
     sig_proxy: Annotated[
         bool, typer.Option("--sig-proxy/--no-sig-proxy", help="Pass signals on.")
     ] = True,
-    keys: Keys = DETACH_KEYS,
+    keys: options.DetachKeys = DETACH_KEYS,
 ) -> int:
     """Connect to the input and output of a running container."""
     run = invocation(ctx)

@@ -1,10 +1,13 @@
 """The life of single containers: start, stop, kill, rm, wait, update, prune and others."""
 
+from __future__ import annotations
+
 import sys
 from typing import Annotated
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.commands.container.make import follow
 from stackctl.cli.commands.container.wish import limits, restart_policy
 from stackctl.cli.invocation import invocation
@@ -13,29 +16,10 @@ from stackctl.cli.output.format import size_text
 from stackctl.cli.session import DETACH_KEYS, detach_keys, standard_streams
 from stackctl.errors import Conflict, UsageError
 
-Containers = Annotated[
-    list[str],
-    typer.Argument(metavar="CONTAINER...", help="Names, ids or their beginnings."),
-]
-Container = Annotated[
-    str, typer.Argument(metavar="CONTAINER", help="Name, id or the beginning of an id.")
-]
-Timeout = Annotated[
-    float | None,
-    typer.Option("-t", "--timeout", "--time", metavar="SECONDS", help="Grace before the kill."),
-]
-Signal = Annotated[
-    str, typer.Option("-s", "--signal", metavar="SIGNAL", help="Which signal to send.")
-]
-Filter = Annotated[
-    list[str] | None,
-    typer.Option("--filter", metavar="NAME=VALUE", help="Only those that fit; repeatable."),
-]
-
 
 def start(
     ctx: typer.Context,
-    containers: Containers,
+    containers: options.Containers,
     attach: Annotated[
         bool, typer.Option("-a", "--attach", help="Show its output and pass signals on.")
     ] = False,
@@ -63,7 +47,10 @@ def start(
 
 
 def stop(
-    ctx: typer.Context, containers: Containers, timeout: Timeout = None, signal: Signal = ""
+    ctx: typer.Context,
+    containers: options.Containers,
+    timeout: options.Grace = None,
+    signal: options.Signal = "",
 ) -> int:
     """Stop running containers: a signal, and after the grace period a kill."""
     body = {"containers": containers, "timeout": timeout, "signal": signal}
@@ -71,14 +58,19 @@ def stop(
 
 
 def restart(
-    ctx: typer.Context, containers: Containers, timeout: Timeout = None, signal: Signal = ""
+    ctx: typer.Context,
+    containers: options.Containers,
+    timeout: options.Grace = None,
+    signal: options.Signal = "",
 ) -> int:
     """Stop containers and start them again."""
     body = {"containers": containers, "timeout": timeout, "signal": signal}
     return act(invocation(ctx), "container-restart", body)
 
 
-def kill(ctx: typer.Context, containers: Containers, signal: Signal = "SIGKILL") -> int:
+def kill(
+    ctx: typer.Context, containers: options.Containers, signal: options.Signal = "SIGKILL"
+) -> int:
     """Send a signal to the process of running containers."""
     return act(
         invocation(ctx), "container-kill", {"containers": containers, "signal": signal or "SIGKILL"}
@@ -87,7 +79,7 @@ def kill(ctx: typer.Context, containers: Containers, signal: Signal = "SIGKILL")
 
 def rm(
     ctx: typer.Context,
-    containers: Containers,
+    containers: options.Containers,
     force: Annotated[bool, typer.Option("-f", "--force", help="Kill those that run.")] = False,
     volumes: Annotated[
         bool, typer.Option("-v", "--volumes", help="With their anonymous volumes.")
@@ -98,17 +90,17 @@ def rm(
     return act(invocation(ctx), "container-rm", body)
 
 
-def pause(ctx: typer.Context, containers: Containers) -> int:
+def pause(ctx: typer.Context, containers: options.Containers) -> int:
     """Freeze all processes of containers."""
     return act(invocation(ctx), "container-pause", {"containers": containers})
 
 
-def unpause(ctx: typer.Context, containers: Containers) -> int:
+def unpause(ctx: typer.Context, containers: options.Containers) -> int:
     """Let paused containers go on."""
     return act(invocation(ctx), "container-unpause", {"containers": containers})
 
 
-def wait(ctx: typer.Context, containers: Containers) -> int:
+def wait(ctx: typer.Context, containers: options.Containers) -> int:
     """Wait until containers have ended, and print their exit codes."""
 
     def shown(row: dict[str, object]) -> str:
@@ -120,7 +112,7 @@ def wait(ctx: typer.Context, containers: Containers) -> int:
 
 def rename(
     ctx: typer.Context,
-    container: Container,
+    container: options.Container,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The new name.")],
 ) -> int:
     """Give a container another name."""
@@ -130,7 +122,7 @@ def rename(
 
 def update(
     ctx: typer.Context,
-    containers: Containers,
+    containers: options.Containers,
     memory: Annotated[
         str | None, typer.Option("-m", "--memory", metavar="SIZE", help="Memory limit.")
     ] = None,
@@ -189,7 +181,7 @@ def update(
 def prune(
     ctx: typer.Context,
     force: Annotated[bool, typer.Option("-f", "--force", help="Do not ask.")] = False,
-    filter: Filter = None,
+    filter: options.PruneFilter = None,
 ) -> int:
     """Remove all containers that do not run."""
     run = invocation(ctx)

@@ -1,5 +1,7 @@
 """stackctl container run, create."""
 
+from __future__ import annotations
+
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from stackctl.cli.commands.container.flags import with_flags
+from stackctl.cli import options
 from stackctl.cli.commands.container.wish import wish
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.output.errors import print_warning
@@ -24,15 +26,6 @@ from stackctl.errors import Conflict, RemoteError, StackctlError, UsageError
 
 T = TypeVar("T")
 
-Image = Annotated[
-    str, typer.Argument(metavar="IMAGE", help="What it is made from.", show_default=False)
-]
-Command = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[COMMAND] [ARGS...]", help="Instead of the image's own.", show_default=False
-    ),
-]
 
 #: `docker run`: the engine could not; the command could not be executed or found.
 ENGINE_FAILED = 125
@@ -55,11 +48,10 @@ def docker_exit_codes() -> Iterator[None]:
         raise
 
 
-@with_flags
 def run(
     ctx: typer.Context,
-    image: Image,
-    command: Command = None,
+    image: options.Image,
+    command: options.ImageCommand = None,
     detach: Annotated[
         bool, typer.Option("-d", "--detach", help="Leave it running and print its id.")
     ] = False,
@@ -241,8 +233,9 @@ def _id_file(path: str | None) -> Iterator[Any]:
             os.unlink(path)  # noqa: PTH108
 
 
-@with_flags
-def create(ctx: typer.Context, image: Image, command: Command = None, **flags: Any) -> int:
+def create(
+    ctx: typer.Context, image: options.Image, command: options.ImageCommand = None, **flags: Any
+) -> int:
     """Make a container without starting it, and print its id."""
     run = invocation(ctx)
     body = {

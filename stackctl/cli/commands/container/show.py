@@ -1,12 +1,14 @@
 """stackctl container ls, inspect, logs, top, port, stats."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
-from stackctl.cli.commands.container.life import Container, Containers
+from stackctl.cli import options
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.outcomes import filters, outcomes
 from stackctl.cli.output.format import print_inspected, print_rows, size_text
@@ -15,16 +17,6 @@ from stackctl.cli.output.text import cut
 from stackctl.cli.rows import rows
 from stackctl.cli.values import moment, tail
 from stackctl.errors import UsageError
-
-Format = Annotated[
-    str,
-    typer.Option("--format", metavar="FORMAT", help="table, json, or a template: {{.Names}}."),
-]
-Filter = Annotated[
-    list[str] | None,
-    typer.Option("-f", "--filter", metavar="NAME=VALUE", help="Only those that fit; repeatable."),
-]
-NoTrunc = Annotated[bool, typer.Option("--no-trunc", help="Nothing is shortened.")]
 
 _COLUMNS = (
     (Column("CONTAINER ID"), "ID"),
@@ -41,13 +33,13 @@ _TITLES = {"Labels": "LABELS", "Mounts": "MOUNTS", "Networks": "NETWORKS", "Size
 def ls(
     ctx: typer.Context,
     all: Annotated[bool, typer.Option("-a", "--all", help="Also those that do not run.")] = False,
-    filter: Filter = None,
-    format: Format = "",
+    filter: options.RowsFilter = None,
+    format: options.RowsFormat = "",
     last: Annotated[
         int, typer.Option("-n", "--last", metavar="N", help="The last N that were made.")
     ] = 0,
     latest: Annotated[bool, typer.Option("-l", "--latest", help="The last one.")] = False,
-    no_trunc: NoTrunc = False,
+    no_trunc: options.NoTrunc = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Ids only.")] = False,
     size: Annotated[bool, typer.Option("-s", "--size", help="What they have written.")] = False,
 ) -> int:
@@ -98,7 +90,7 @@ def _date(seconds: float) -> str:
 
 def inspect(
     ctx: typer.Context,
-    containers: Containers,
+    containers: options.Containers,
     format: Annotated[
         str, typer.Option("-f", "--format", metavar="FORMAT", help="json, or a template.")
     ] = "",
@@ -123,7 +115,7 @@ def inspect_all(run: Invocation, verb: str, body: dict[str, Any], format: str) -
 
 def logs(
     ctx: typer.Context,
-    container: Container,
+    container: options.Container,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as lines come.")] = False,
     lines: Annotated[
         str, typer.Option("-n", "--tail", metavar="N", help="Lines from the end.")
@@ -161,7 +153,7 @@ def logs(
 
 def top(
     ctx: typer.Context,
-    container: Container,
+    container: options.Container,
     options: Annotated[
         list[str] | None, typer.Argument(metavar="[PS OPTIONS]", help="Only -ef (the default).")
     ] = None,
@@ -180,7 +172,7 @@ def top(
 
 def port(
     ctx: typer.Context,
-    container: Container,
+    container: options.Container,
     private: Annotated[
         str, typer.Argument(metavar="[PORT[/PROTOCOL]]", help="Only this one.", show_default=False)
     ] = "",
@@ -214,9 +206,9 @@ def stats(
         typer.Argument(metavar="[CONTAINER...]", help="All that run if none is named."),
     ] = None,
     all: Annotated[bool, typer.Option("-a", "--all", help="Also those that do not run.")] = False,
-    format: Format = "",
+    format: options.RowsFormat = "",
     no_stream: Annotated[bool, typer.Option("--no-stream", help="Print once and end.")] = False,
-    no_trunc: NoTrunc = False,
+    no_trunc: options.NoTrunc = False,
 ) -> int:
     """Show what containers use, once a second."""
     run = invocation(ctx)

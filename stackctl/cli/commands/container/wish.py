@@ -11,10 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stackctl.cli.commands.container.flags import REFUSED
 from stackctl.cli.values import duration, variables
 from stackctl.errors import UsageError
 from stackctl.spec import units
+
+#: Flags that docker has and we have not.
+REFUSED = (
+    *("domainname", "gpus", "storage_opt", "cgroup_parent", "volume_driver", "isolation"),
+    "annotation",
+)
 
 Wish = dict[str, Any]
 

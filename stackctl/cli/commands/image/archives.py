@@ -1,5 +1,7 @@
 """stackctl image save, load, import: files on this machine, or standard input and output."""
 
+from __future__ import annotations
+
 import shutil
 import sys
 import tempfile

@@ -1,5 +1,7 @@
 """stackctl image bootstrap: a base image out of a distribution's packages, without a registry."""
 
+from __future__ import annotations
+
 import os
 import re
 import shutil

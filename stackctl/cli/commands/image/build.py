@@ -1,5 +1,7 @@
 """stackctl image build."""
 
+from __future__ import annotations
+
 import json
 import os
 import shutil

@@ -1,13 +1,15 @@
 """stackctl image pull and push; login, logout; pull, push, images of a stack."""
 
+from __future__ import annotations
+
 import sys
 from typing import Annotated
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.connection import Message
 from stackctl.cli.invocation import Invocation, invocation
-from stackctl.cli.options import NoLock, Services
 from stackctl.cli.output.layers import LayerLines
 from stackctl.cli.output.table import Column, table
 from stackctl.cli.output.text import short_id
@@ -16,14 +18,11 @@ from stackctl.cli.steps import carry_out
 from stackctl.cli.values import one_of
 from stackctl.errors import NotFound, UsageError
 
-Name = Annotated[str, typer.Argument(metavar="NAME[:TAG|@DIGEST]", help="The image.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only the result.")]
-
 
 def pull(
     ctx: typer.Context,
-    name: Name,
-    quiet: Quiet = False,
+    name: options.ImageReference,
+    quiet: options.OnlyResult = False,
     platform: Annotated[
         str, typer.Option("--platform", metavar="OS/ARCH", help="For another machine.")
     ] = "",
@@ -42,11 +41,11 @@ def pull(
 
 def push(
     ctx: typer.Context,
-    name: Name,
+    name: options.ImageReference,
     all_tags: Annotated[
         bool, typer.Option("-a", "--all-tags", help="Every tag of this name that is here.")
     ] = False,
-    quiet: Quiet = False,
+    quiet: options.OnlyResult = False,
 ) -> int:
     """Send an image to its registry."""
     run = invocation(ctx)
@@ -147,8 +146,8 @@ def logout(
 
 def pull_stack(
     ctx: typer.Context,
-    services: Services = None,
-    quiet: Quiet = False,
+    services: options.Services = None,
+    quiet: options.OnlyResult = False,
     include_deps: Annotated[
         bool, typer.Option("--include-deps", help="Also what the services depend on.")
     ] = False,
@@ -164,10 +163,9 @@ def pull_stack(
             "--policy", metavar="missing|always", help="What to pull, whatever the services say."
         ),
     ] = "",
-    no_lock: NoLock = False,
+    no_lock: options.NoLock = False,
 ) -> int:
     """Pull the images of services."""
-    from dataclasses import replace
 
     if policy:
         one_of("--policy", policy, ("missing", "always"))
@@ -180,15 +178,15 @@ def pull_stack(
         policy=policy,
         no_lock=no_lock,
     )
-    shown = replace(run, progress="quiet") if quiet else run
+    shown = run.silenced() if quiet else run
     carry_out(shown, "pull", body, "pulling")
     return 0
 
 
 def push_stack(
     ctx: typer.Context,
-    services: Services = None,
-    quiet: Quiet = False,
+    services: options.Services = None,
+    quiet: options.OnlyResult = False,
     include_deps: Annotated[
         bool, typer.Option("--include-deps", help="Also what the services depend on.")
     ] = False,
@@ -209,7 +207,7 @@ def push_stack(
 
 def images_of_stack(
     ctx: typer.Context,
-    services: Services = None,
+    services: options.Services = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only ids.")] = False,
     format: Annotated[
         str, typer.Option("--format", metavar="table|json", help="json: one array.")

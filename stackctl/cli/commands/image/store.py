@@ -1,5 +1,7 @@
 """stackctl image ls, inspect, history, tag, rm, prune, verify."""
 
+from __future__ import annotations
+
 import sys
 import time
 from builtins import all as all_of
@@ -8,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.invocation import invocation
 from stackctl.cli.output.format import print_inspected, print_rows, size_text
 from stackctl.cli.output.table import Column
@@ -15,14 +18,6 @@ from stackctl.cli.output.text import short_id
 from stackctl.cli.rows import rows
 from stackctl.errors import NotFound, UsageError
 
-Names = Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Names or ids.")]
-NoTrunc = Annotated[bool, typer.Option("--no-trunc", help="Cut nothing.")]
-Format = Annotated[
-    str, typer.Option("--format", metavar="TEMPLATE", help="json, table or a template.")
-]
-ShortFormat = Annotated[
-    str, typer.Option("-f", "--format", metavar="TEMPLATE", help="json or a template.")
-]
 _FILTERS = ("dangling", "label", "reference", "before", "since", "until")
 
 _COLUMNS = (
@@ -50,8 +45,8 @@ def ls(
         list[str] | None,
         typer.Option("-f", "--filter", metavar="KEY=VALUE", help=f"{', '.join(_FILTERS)}."),
     ] = None,
-    format: Format = "",
-    no_trunc: NoTrunc = False,
+    format: options.ImageFormat = "",
+    no_trunc: options.NoTrunc = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only ids.")] = False,
 ) -> int:
     """List images."""
@@ -149,7 +144,9 @@ def _is_id(image_id: str, text: str) -> bool:
     )
 
 
-def inspect(ctx: typer.Context, names: Names, format: ShortFormat = "") -> int:
+def inspect(
+    ctx: typer.Context, names: options.ImageNames, format: options.InspectFormat = ""
+) -> int:
     """Show all that is known of images."""
     run = invocation(ctx)
     print_inspected(run.console, rows(run, "image-inspect", {"names": names}), format)
@@ -159,7 +156,7 @@ def inspect(ctx: typer.Context, names: Names, format: ShortFormat = "") -> int:
 def history(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="IMAGE", help="Name or id.")],
-    format: Format = "",
+    format: options.ImageFormat = "",
     human: Annotated[
         bool,
         typer.Option(
@@ -169,7 +166,7 @@ def history(
             show_default=False,
         ),
     ] = True,
-    no_trunc: NoTrunc = False,
+    no_trunc: options.NoTrunc = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only ids.")] = False,
 ) -> int:
     """Show how an image came to be."""
@@ -205,7 +202,7 @@ def tag(
 
 def rm(
     ctx: typer.Context,
-    names: Names,
+    names: options.ImageNames,
     force: Annotated[
         bool, typer.Option("-f", "--force", help="All names; missing is fine.")
     ] = False,
