@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from stackctl.errors import UsageError
 
@@ -18,8 +18,7 @@ PROTOCOLS = ("tcp", "udp", "sctp")
 _USUAL = "STACKCTL_PUBLISH_ADDR"
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(NamedTuple):
     """`published` is "", a port, or a range as text, as the long form has it."""
 
     target: int

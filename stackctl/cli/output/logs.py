@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 from stackctl.cli.output.console import DIM, PALETTE, Console, paint
@@ -83,6 +82,8 @@ class LogPrinter:
 def timestamp(value: object) -> str:
     """RFC 3339 in UTC; the engine sends such a text or Unix seconds."""
     if isinstance(value, int | float):
+        from datetime import UTC, datetime
+
         return datetime.fromtimestamp(value, UTC).isoformat().replace("+00:00", "Z")
     return str(value or "")
 
