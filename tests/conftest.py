@@ -2,6 +2,7 @@
 
 - `@pytest.mark.needs("netns", ...)`: skipped where the machine lacks a power;
   with --no-skips (CI) a lack is a failure.
+- `@pytest.mark.on_disk`: its engines' directories are on a disk, not in memory.
 - `engine`: an engine of the test's own (directories, command line); the test
   fails when something with that engine's tag is left in the kernel afterwards.
 - `engine_dirs`: the same engine's Paths, for tests that drive no command line.
@@ -76,7 +77,8 @@ def engines(request: pytest.FixtureRequest) -> Iterator[Callable[[], Engine]]:
     made: list[Engine] = []
 
     def make() -> Engine:
-        made.append(new_engine(request.node.name))
+        on_disk = request.node.get_closest_marker("on_disk") is not None
+        made.append(new_engine(request.node.name, on_disk=on_disk))
         return made[-1]
 
     yield make

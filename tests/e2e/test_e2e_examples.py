@@ -11,7 +11,10 @@ import pytest
 from support.stack import Stack, assert_nothing_of_a_stack, fetch, free_port, host_address
 from support.waiting import wait_until
 
-pytestmark = pytest.mark.needs("root", "netns", "userns", "overlay", "cgroup", "nft", "bridge")
+pytestmark = [
+    pytest.mark.needs("root", "netns", "userns", "overlay", "cgroup", "nft", "bridge"),
+    pytest.mark.on_disk,  # as people have it
+]
 
 
 def test_tiny_serves_its_page_on_every_address_of_the_host(
