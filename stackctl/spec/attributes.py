@@ -49,6 +49,14 @@ def _valueless_is_empty(value: Any) -> Any:
     return value
 
 
+def _empty_is_absent(value: Any) -> Any:
+    return None if value == "" else value
+
+
+#: Hung on a field whose empty text says nothing: what a variable that is not set leaves.
+MAY_BE_EMPTY = BeforeValidator(_empty_is_absent)
+
+
 def nothing_is_empty(value: Any) -> Any:
     """`key:` with nothing after it, where a mapping is expected."""
     return {} if value is None else value

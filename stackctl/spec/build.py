@@ -7,7 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from stackctl.spec import forms
-from stackctl.spec.attributes import Approximated, Attributes, HostPath, Labels, Refused, Texts
+from stackctl.spec.attributes import (
+    Approximated,
+    Attributes,
+    HostPath,
+    Labels,
+    NoEffect,
+    Texts,
+)
 from stackctl.spec.mounts import ServiceFile
 from stackctl.spec.process import Hook
 from stackctl.spec.resources import Ulimits
@@ -67,8 +74,8 @@ class Build(Attributes):
     entitlements: Annotated[list[Entitlement], forms.UNIQUE] = Field(
         default_factory=list, description="Further rights that RUN may ask for."
     )
-    isolation: Annotated[str | None, Refused("it exists for Windows only")] = Field(
-        None, description="Windows only."
+    isolation: Annotated[Literal["default"] | None, NoEffect("there is one way only")] = Field(
+        None, description="`default`; the others are for Windows."
     )
     provenance: Annotated[Any, _NO_ATTESTATIONS] = Field(
         None, description="How the image was made, attested."

@@ -95,7 +95,7 @@ def _said(value: Any) -> Any:
 def _network(network: Network) -> dict[str, Any]:
     data = _resource(network)
     if not network.external:
-        data.setdefault("ipam", {})
+        data["ipam"] = _said(data.get("ipam", {}))
     return data
 
 

@@ -32,9 +32,9 @@ def _no_key(node: Node) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Form:
-    """Rules of one attribute.
+    """Rules of one attribute. Two forms with the same rules are two: told apart by identity.
 
     `canonical` brings any accepted way of writing into the one that is merged
     and validated. `replace`: a later file's value takes the whole place.

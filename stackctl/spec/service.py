@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from stackctl.spec import forms, volumes
 from stackctl.spec.attributes import (
+    MAY_BE_EMPTY,
     Approximated,
     Attributes,
     Command,
@@ -139,12 +140,16 @@ class Service(Attributes):
         default_factory=list,
         description="Files of variables; later ones win, `environment` wins over all of them.",
     )
-    working_dir: str | None = Field(None, description="Directory the command starts in.")
-    user: str | None = Field(
+    working_dir: Annotated[str | None, MAY_BE_EMPTY] = Field(
+        None, description="Directory the command starts in."
+    )
+    user: Annotated[str | None, MAY_BE_EMPTY] = Field(
         None, description="`user`, `uid`, `user:group` or `uid:gid`, as the image's files define."
     )
-    hostname: Hostname | None = Field(None, description="Host name inside the container.")
-    container_name: ContainerName | None = Field(
+    hostname: Annotated[Hostname | None, MAY_BE_EMPTY] = Field(
+        None, description="Host name inside the container."
+    )
+    container_name: Annotated[ContainerName | None, MAY_BE_EMPTY] = Field(
         None,
         description="A fixed name instead of project-service-1; such a service has one replica.",
     )
@@ -173,7 +178,7 @@ class Service(Attributes):
         description="Networks to join, as a list of keys or a mapping with options; absent: "
         "`default`.",
     )
-    network_mode: NetworkMode | None = Field(
+    network_mode: Annotated[NetworkMode | None, MAY_BE_EMPTY] = Field(
         None,
         description="`none` (only a loopback), `host` (the machine's own network), `bridge` (the "
         "engine's own network, without names) or `service:NAME`.",
@@ -183,7 +188,7 @@ class Service(Attributes):
         description="Services that come first: a list, or a mapping with a condition each.",
     )
     healthcheck: HealthCheck | None = Field(None, description="The probe of the service's health.")
-    restart: Restart | None = Field(
+    restart: Annotated[Restart | None, MAY_BE_EMPTY] = Field(
         None, description="`no`, `always`, `unless-stopped` or `on-failure[:attempts]`."
     )
     init: Flag | None = Field(
@@ -191,7 +196,7 @@ class Service(Attributes):
     )
     tty: Flag | None = Field(None, description="true: the command gets a terminal.")
     stdin_open: Flag | None = Field(None, description="true: standard input stays open.")
-    stop_signal: Signal | None = Field(
+    stop_signal: Annotated[Signal | None, MAY_BE_EMPTY] = Field(
         None, description="What asks the command to end (SIGTERM when absent)."
     )
     stop_grace_period: Duration | None = Field(
@@ -284,8 +289,10 @@ class Service(Attributes):
     dns_opt: Annotated[list[str], forms.UNIQUE] = Field(
         default_factory=list, description="Options of the resolver, e.g. `ndots:2`."
     )
-    domainname: str | None = Field(None, description="Domain name inside the container.")
-    mac_address: MacAddress | None = Field(
+    domainname: Annotated[str | None, MAY_BE_EMPTY] = Field(
+        None, description="Domain name inside the container."
+    )
+    mac_address: Annotated[MacAddress | None, MAY_BE_EMPTY] = Field(
         None, description="MAC address on the service's first network."
     )
     logging: Annotated[Logging | None, forms.LOGGING] = Field(
@@ -322,7 +329,9 @@ class Service(Attributes):
     cpu_count: Annotated[Any, _WINDOWS] = Field(None, description="Windows only.")
     cpu_percent: Annotated[Any, _WINDOWS] = Field(None, description="Windows only.")
     credential_spec: Annotated[Any, _WINDOWS] = Field(None, description="Windows only.")
-    isolation: Annotated[Any, _WINDOWS] = Field(None, description="Windows only.")
+    isolation: Annotated[Literal["default"] | None, NoEffect("there is one way only")] = Field(
+        None, description="`default`; the others are for Windows."
+    )
     oom_kill_disable: Flag | None = Field(
         None, description="true: out of memory, its processes wait instead of being killed."
     )
@@ -338,15 +347,19 @@ class Service(Attributes):
     cgroup_parent: Annotated[
         str | None, Approximated("containers lie in the engine's own control group")
     ] = Field(None, description="Control group its own lies in.")
-    ipc: IpcMode | None = Field(
+    ipc: Annotated[IpcMode | None, MAY_BE_EMPTY] = Field(
         None,
         description="`private`, `shareable`, `host` or `service:NAME`: whose shared memory.",
     )
-    pid: PidMode | None = Field(
+    pid: Annotated[PidMode | None, MAY_BE_EMPTY] = Field(
         None, description="`host` or `service:NAME`: whose processes it sees."
     )
-    uts: UtsMode | None = Field(None, description="`host`: the host's name is its own.")
-    platform: str | None = Field(None, description="`os/arch[/variant]` of the image.")
+    uts: Annotated[UtsMode | None, MAY_BE_EMPTY] = Field(
+        None, description="`host`: the host's name is its own."
+    )
+    platform: Annotated[str | None, MAY_BE_EMPTY] = Field(
+        None, description="`os/arch[/variant]` of the image."
+    )
     runtime: Annotated[str | None, Approximated("the engine is its own runtime")] = Field(
         None, description="Name of a runtime."
     )

@@ -250,6 +250,42 @@ volumes: {data: , old: {external: {name: really}}}
     assert sources == ["data", f"{directory}/x", "/home/u/h", "/abs", "old"]
 
 
+def test_texts_that_look_like_paths_stay_as_they_are(project: Any) -> None:
+    texts = {"A": "./library", "B": "/data/", "C": "~/x", "D": "/a//b/../c", "E": "."}
+    lines = "".join(f"{key}: {value}, " for key, value in texts.items())
+    stack = project.load(
+        f"""
+services:
+  web:
+    image: a
+    build: {{context: ., args: {{{lines}}}, labels: {{{lines}}}}}
+    environment: {{{lines}}}
+    labels: {{{lines}}}
+    annotations: {{{lines}}}
+    deploy: {{labels: {{{lines}}}}}
+networks: {{default: {{labels: {{{lines}}}}}}}
+volumes: {{data: {{labels: {{{lines}}}}}}}
+""",
+        environment={"HOME": "/home/u"},
+    ).stack
+    web = stack.services["web"]
+    found = [web.environment, web.labels, web.annotations, web.build.args, web.build.labels]
+    found += [web.deploy.labels, stack.networks["default"].labels, stack.volumes["data"].labels]
+    for values in found:
+        assert values == texts
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("container_name", "domainname", "hostname", "ipc", "mac_address", "network_mode", "pid"),
+        *("platform", "restart", "stop_signal", "user", "uts", "working_dir"),
+    ],
+)
+def test_an_empty_text_is_as_good_as_none(service: Callable[..., Any], key: str) -> None:
+    assert getattr(service(f"{key}: ${{UNSET:-}}\nisolation: default"), key) is None
+
+
 def test_the_environment_of_a_service(project: Any) -> None:
     project.write("one.env", "A=1\nB=1\nC=${A}$OUT\n")
     project.write("two.env", "B=2\n")
@@ -468,6 +504,7 @@ def test_mistakes_of_several_files_name_each(project: Any) -> None:
         ("volumes_from: [bd:ro]", 'volumes_from of service "web" names "bd"'),
         ("scale: 2\ncontainer_name: x1", "has 2 replicas, which cannot all be called"),
         ("scale: 2\ndeploy: {replicas: 3}", "has scale 2 and deploy.replicas 3"),
+        ("isolation: hyperv", 'isolation must be "default", not "hyperv"'),
         ("scale: -1", "scale must not be negative"),
         ("mem_limit: 1m\ndeploy: {resources: {limits: {memory: 2m}}}", "two values for mem_limit"),
         ("mem_limit: 1k", 'mem_limit of service "web" is 1024 bytes: a container needs 6 MB'),
