@@ -49,9 +49,9 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._limits = host.limits
+        self.limits = host.limits
         self._loop = asyncio.get_running_loop()
-        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.head_bytes)
+        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=self.limits.head_bytes)
         self._transport: asyncio.Transport
         self._inbox = bytearray()
         self._held = b""
@@ -74,17 +74,17 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        transport.set_write_buffer_limits(high=self._limits.buffer_bytes)
+        transport.set_write_buffer_limits(high=self.limits.buffer_bytes)
         self.peer = self._host.peer_of(transport)
         if self.peer is None:
             self._refuse(403, "this user may not talk to the engine")
             return
         self._host.waiting(self)
-        self._arm(self._limits.idle_seconds)
+        self._arm(self.limits.idle_seconds)
 
     def data_received(self, data: bytes) -> None:
         self._inbox += data
-        if len(self._inbox) >= self._limits.buffer_bytes and not self._reading_paused:
+        if len(self._inbox) >= self.limits.buffer_bytes and not self._reading_paused:
             self._reading_paused = True
             self._transport.pause_reading()
         _wake(self._reader)
@@ -159,7 +159,7 @@ class Connection(asyncio.Protocol):
         elif event is h11.NEED_DATA:
             if not self._in_head and self._h11.trailing_data[0]:
                 self._in_head = True
-                self._arm(self._limits.head_seconds)
+                self._arm(self.limits.head_seconds)
         elif isinstance(event, h11.Request):
             self._begin(event)
         else:
@@ -169,7 +169,7 @@ class Connection(asyncio.Protocol):
         self._disarm()
         self._in_head = self.fresh = False
         names = [bytes(name) for name, _ in event.headers]
-        if sum(len(n) + len(v) for n, v in event.headers) > self._limits.head_bytes:
+        if sum(len(n) + len(v) for n, v in event.headers) > self.limits.head_bytes:
             self._refuse(431, "the request's head is too large")
             return
         if b"content-length" in names and b"transfer-encoding" in names:
@@ -206,7 +206,7 @@ class Connection(asyncio.Protocol):
         """After an answer: True when the connection can be used again."""
         if self._raw or not exchange.complete or self._lost:
             return False
-        if self._h11.their_state is h11.SEND_BODY:
+        if self.has_body:
             await self._discard(exchange)
         if self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE:
             self._h11.start_next_cycle()
@@ -215,9 +215,9 @@ class Connection(asyncio.Protocol):
 
     async def _discard(self, exchange: Exchange) -> None:
         """Read what is left of a body: closing on unread bytes would reset the answer away."""
-        left = self._limits.discard_bytes
+        left = self.limits.discard_bytes
         try:
-            async with asyncio.timeout(self._limits.discard_seconds):
+            async with asyncio.timeout(self.limits.discard_seconds):
                 while left > 0 and (chunk := await exchange.read()):
                     left -= len(chunk)
         except (TimeoutError, StackctlError):
@@ -225,7 +225,7 @@ class Connection(asyncio.Protocol):
 
     def _wait_again(self) -> None:
         self._host.waiting(self)
-        self._arm(self._limits.idle_seconds)
+        self._arm(self.limits.idle_seconds)
         if self._has_more():
             self._next_request()
 
@@ -259,7 +259,15 @@ class Connection(asyncio.Protocol):
         else:
             self.close()
 
-    # -- bytes, for the exchange
+    # -- bytes, for the exchange (http.Carrier)
+
+    @property
+    def has_body(self) -> bool:
+        return self._h11.their_state is h11.SEND_BODY
+
+    @property
+    def congested(self) -> bool:
+        return self._writing_paused
 
     def _feed(self) -> None:
         """Hand to h11 what has come."""

@@ -7,15 +7,12 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote
 
 import h11
 
 from stackctl.errors import UsageError
-
-if TYPE_CHECKING:
-    from stackctl.api.connection import Connection
 
 Headers = Iterable[tuple[str, str]]
 
@@ -52,6 +49,8 @@ class Peer:
     gid: int
     #: Further groups (SO_PEERGROUPS); only where a group may use the socket.
     groups: tuple[int, ...] = ()
+    #: It came over TCP and has shown a certificate of ours; the numbers say nothing then.
+    certified: bool = False
 
 
 class ClientGone(ConnectionError):
@@ -68,12 +67,38 @@ class RequestTimeout(UsageError):
     status = 408
 
 
+class Carrier(Protocol):
+    """What an exchange needs of the connection that carries it; see connection.Connection."""
+
+    limits: Limits
+    peer: Peer | None
+
+    @property
+    def has_body(self) -> bool:
+        """Some of the request's body may still come."""
+        ...
+
+    @property
+    def congested(self) -> bool:
+        """The client takes less than we have written."""
+        ...
+
+    async def event(self) -> Any: ...
+    def send(self, *events: Any, hold: bool = False) -> None: ...
+    def write(self, data: bytes) -> None: ...
+    async def drain(self) -> None: ...
+    def become_raw(self) -> None: ...
+    async def read_raw(self) -> bytes: ...
+    def unread(self) -> int: ...
+    def write_eof(self) -> None: ...
+
+
 class Exchange:
     """One request and its answer."""
 
-    def __init__(self, connection: Connection, request: h11.Request) -> None:
+    def __init__(self, connection: Carrier, request: h11.Request) -> None:
         self._connection = connection
-        self._limits = connection._limits
+        self._limits = connection.limits
         self.method = request.method.decode("ascii")
         target, _, query = request.target.decode("ascii", "replace").partition("?")
         self.path = unquote(target)
@@ -102,7 +127,7 @@ class Exchange:
 
     async def read(self) -> bytes:
         """The next piece of the body, b"" at its end. Raises RequestTimeout, ClientGone."""
-        if self._connection._h11.their_state is not h11.SEND_BODY:
+        if not self._connection.has_body:
             return b""
         try:
             async with asyncio.timeout(self._limits.stall_seconds):
@@ -181,7 +206,7 @@ class Exchange:
     @property
     def congested(self) -> bool:
         """The client takes less than we have written."""
-        return self._connection._writing_paused
+        return self._connection.congested
 
     async def end(self) -> None:
         self._connection.send(h11.EndOfMessage())
@@ -212,9 +237,9 @@ class Exchange:
 class RawStream:
     """A connection after its upgrade: bytes both ways, each half with its own end."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Carrier) -> None:
         self._connection = connection
-        self._limits = connection._limits
+        self._limits = connection.limits
 
     async def read(self) -> bytes:
         """b"" once the client has ended its half. Raises ClientGone."""

@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stackctl.api import browsers
 from stackctl.api.connection import Connection
 from stackctl.api.handlers import Handlers, Session
 from stackctl.api.hangups import Hangups
@@ -59,10 +60,6 @@ def or_group(allow: Callable[[Peer], bool], group: int | None) -> Callable[[Peer
     if group is None:
         return allow
     return lambda peer: allow(peer) or group == peer.gid or group in peer.groups
-
-
-#: Headers that only browsers send, and scripts in them cannot leave out (Fetch standard).
-_BROWSERS = ("origin", "sec-fetch-site", "sec-fetch-mode")
 
 
 class Server:
@@ -184,7 +181,7 @@ class Server:
         sock = transport.get_extra_info("socket")
         if sock.family != socket.AF_UNIX:
             # It comes through `listen_tls`, and has shown its certificate.
-            return Peer(0, 0, 0)
+            return Peer(0, 0, 0, certified=True)
         size = struct.calcsize("3i")
         pid, uid, gid = struct.unpack(
             "3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
@@ -236,10 +233,8 @@ class Server:
             headers = [(LEAVING, "1"), ("Connection", "close")]
             await exchange.respond_json(503, {"message": message}, headers)
             return
-        if any(exchange.headers.get(name) for name in _BROWSERS):
-            # A page of some web site must not drive the engine through a browser that runs
-            # on this machine; no program of ours or Docker's sends these.
-            await exchange.respond_json(403, {"message": "web pages may not talk to the engine"})
+        if reason := browsers.refusal(exchange):
+            await exchange.respond_json(403, {"message": reason})
             return
         await self._routes(exchange)
 

@@ -169,18 +169,21 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=300)
     parser.add_argument("--seed", type=int, default=None)
     options = parser.parse_args()
+    # It runs in a directory of its own, where relative paths lead nowhere.
+    program = Path(shutil.which(options.schemathesis) or options.schemathesis).absolute()
+    spec = options.spec.absolute()
     with engine() as socket, tempfile.TemporaryDirectory() as directory:
         api = Api(socket)
         image(api)
         configuration = Path(directory, "schemathesis.toml")
-        config(objects(api), options.spec, configuration)
+        config(objects(api), spec, configuration)
         ready, port = threading.Event(), list[int]()
         proxy = threading.Thread(
             target=lambda: asyncio.run(forward(socket, ready, port)), daemon=True
         )
         proxy.start()
         ready.wait()
-        command = [options.schemathesis, f"--config-file={configuration}", "run", str(options.spec)]
+        command = [str(program), f"--config-file={configuration}", "run", str(spec)]
         command += [f"--url=http://127.0.0.1:{port[0]}/v1.51", f"--checks={CHECKS}"]
         command += ["--phases=examples,coverage,fuzzing", f"--max-time={options.seconds}"]
         command += ["--continue-on-failure", "--no-shrink", "--request-timeout=20"]

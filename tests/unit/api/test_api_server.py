@@ -311,3 +311,36 @@ def test_web_pages_are_sent_away(served: Served, header: bytes) -> None:
     assert status(ask(served, post("echo", extra=header + b"\r\n"))) == 403
     assert status(ask(served, PING.replace(b"Host: x", header))) in (400, 403)
     ping(served)
+
+
+@pytest.mark.parametrize(
+    ("host", "answered"),
+    [
+        ("localhost", True),
+        ("localhost:2375", True),
+        ("127.0.0.1:2375", True),
+        ("[::1]:2375", True),
+        ("", True),
+        # docker since 24, before, over ssh; clients of Go's before 1.20; bollard; a proxy's name
+        ("api.moby.localhost", True),
+        ("docker", True),
+        ("docker.example.com", True),
+        ("%2Fvar%2Frun%2Fdocker.sock", True),
+        ("/run/stackctl/engine.sock", True),
+        ("2f7661722f72756e2f646f636b65722e736f636b:0", True),
+        ("socket-proxy:2375", True),
+        # a site whose name was made to point here
+        ("site.example", False),
+        ("site.example:2375", False),
+        ("site.example.:2375", False),
+        ("127.0.0.1.site.example", False),
+        ("localhost.site.example:80", False),
+        ("docker.example.com.site.example", False),
+    ],
+)
+def test_a_site_that_points_its_name_here_gets_nothing(
+    served: Served, host: str, answered: bool
+) -> None:
+    answer = ask(served, PING.replace(b"Host: x", b"Host: " + host.encode()))
+    assert status(answer) == (200 if answered else 403)
+    assert answered or b"is not called" in answer
