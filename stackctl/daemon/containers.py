@@ -32,7 +32,7 @@ from stackctl.model.container import (
     Status,
     VolumeMount,
 )
-from stackctl.model.network import Endpoint, PublishedPort
+from stackctl.model.network import Endpoint, PublishedPort, VolumeConfig
 from stackctl.model.record import ContainerRecord, ProcessRef
 from stackctl.net.service import Net
 from stackctl.runtime.archive import Archive
@@ -101,8 +101,12 @@ class Containers:
         replaces: str = "",
         renew_volumes: bool = False,
         container_id: str = "",
+        volumes: Mapping[str, VolumeConfig] | None = None,
     ) -> ContainerRecord:
-        """Record, writable layer, leases, anonymous volumes; nothing runs yet."""
+        """Record, writable layer, leases, volumes; nothing runs yet.
+
+        `volumes`: what is asked, by name, of those that do not exist yet.
+        """
         container_id = container_id or secrets.token_hex(32)
         if not replaces and self._registry.find_name(config.name) is not None:
             raise Conflict(
@@ -141,7 +145,7 @@ class Containers:
             undo.callback(self._registry.delete, container_id)
             undo.callback(shutil.rmtree, home, ignore_errors=True)
             generated.write(home, config.files)
-            await self._make_volumes(record)
+            await self._make_volumes(record, volumes or {})
             await self._parts.images.prepare(container_id, image)
             undo.pop_all()
         self._publish_event(record, "create")
@@ -262,7 +266,7 @@ class Containers:
     async def _run(self, record: ContainerRecord, size: tuple[int, int] | None) -> ContainerRecord:
         parts = self._parts
         async with AsyncExitStack() as undo:
-            self._make_bind_sources(record.config)
+            self._make_bind_sources(parts.volumes.mounted(record).config)
             ports = record.ports or await self.publish_ports(record)
             if ports and not record.ports:
                 undo.push_async_callback(parts.net.unpublish, ports)
@@ -285,9 +289,9 @@ class Containers:
             image = await parts.images.get(record.config.image_id)
             named = sharing.named(record, self._registry)
             request = StartRequest(
-                record=record,
+                record=parts.volumes.mounted(record),
                 snapshot=await parts.images.prepare(record.id, image),
-                volumes=self._volume_paths(record.config),
+                volumes=parts.volumes.paths(record.config),
                 hosts=names.hosts_file(named),
                 resolv_conf=names.resolver_file(named.config, parts.machine.resolver_lines),
                 hostname=names.hostname(named),
@@ -319,7 +323,10 @@ class Containers:
         """Its files, for `cp`: of its running process, or of the root that a start would get."""
         image = await self._parts.images.get(record.config.image_id)
         snapshot = await self._parts.images.prepare(record.id, image)
-        return self._parts.runtime.archive(record, snapshot, self._volume_paths(record.config))
+        volumes = self._parts.volumes
+        return self._parts.runtime.archive(
+            volumes.mounted(record), snapshot, volumes.paths(record.config)
+        )
 
     async def publish_ports(self, record: ContainerRecord) -> tuple[PublishedPort, ...]:
         if not record.config.ports or not record.endpoints:
@@ -332,21 +339,15 @@ class Containers:
             title=_title(record),
         )
 
-    def _volume_paths(self, config: ContainerConfig) -> Mapping[str, str]:
-        return {
-            mount.volume: str(self._parts.volumes.path(mount.volume))
-            for mount in config.mounts
-            if isinstance(mount, VolumeMount)
-        }
-
     @staticmethod
     def _make_bind_sources(config: ContainerConfig) -> None:
         for mount in config.mounts:
             if not isinstance(mount, BindMount) or Path(mount.source).exists():
                 continue
             if not mount.create_host_path:
+                kind = "service" if config.service else "container"
                 raise ContainerError(
-                    f'service "{config.service or config.name}": the bind source '
+                    f'{kind} "{config.service or config.name}": the bind source '
                     f"{mount.source} does not exist",
                     hint="make it, or correct the path under `volumes`",
                 )
@@ -488,14 +489,16 @@ class Containers:
             for mount in config.mounts
         )
 
-    async def _make_volumes(self, record: ContainerRecord) -> None:
+    async def _make_volumes(
+        self, record: ContainerRecord, asked: Mapping[str, VolumeConfig]
+    ) -> None:
         for mount in record.config.mounts:
             if not isinstance(mount, VolumeMount) or self._parts.volumes.exists(mount.volume):
                 continue
             # Only `run -v name:/x` knows of an undeclared volume; docker makes it as well.
             if not mount.anonymous and record.config.project and not record.config.oneoff:
                 raise NotFound(f'volume "{mount.volume}" does not exist')
-            await self._parts.volumes.create_for(record.config, mount)
+            await self._parts.volumes.create_for(record.config, mount, asked.get(mount.volume))
 
     async def _remove_anonymous_volumes(self, record: ContainerRecord) -> None:
         for mount in record.config.mounts:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stackctl.daemon import names
+from stackctl.daemon import names, volume_wishes
 from stackctl.daemon.containers import Containers, Parts
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.random_names import random_name
@@ -52,7 +52,11 @@ class Creation:
             shim = asyncio.ensure_future(self._parts.runtime.ensure_shim(container_id))
         try:
             config = await self._config(name, wish, platform)
-            return await self._containers.create(config, container_id=container_id)
+            record = await self._containers.create(
+                config, container_id=container_id, volumes=volume_wishes.asked(wish, config)
+            )
+            self._parts.volumes.tell_of_memory(record.config)
+            return record
         except BaseException:
             if shim is not None:
                 await asyncio.wait([shim])

@@ -25,6 +25,7 @@ from stackctl.daemon.docker_images import DockerImages
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.events import Event, Subscription
 from stackctl.daemon.execs import Exec, Execs
+from stackctl.daemon.jobs import heard_warnings
 from stackctl.daemon.samples import sample
 from stackctl.daemon.sessions import OpenSession
 from stackctl.daemon.supervisor import Supervisor
@@ -137,8 +138,9 @@ class DockerOperations:
         return self._registry.store.find_container(reference)
 
     async def create(self, name: str, wish: Message) -> tuple[ContainerRecord, list[str]]:
-        record = await self._creation.create(wish, name=name)
-        return record, wishes.warnings(wish)
+        with heard_warnings() as heard:
+            record = await self._creation.create(wish, name=name)
+        return record, [*wishes.warnings(wish), *heard]
 
     async def start(self, record: ContainerRecord) -> None:
         await self._creation.start(record)

@@ -22,6 +22,13 @@ EMIT: ContextVar[Emit | None] = ContextVar("EMIT", default=None)
 Work = Callable[[Emit], Awaitable[Message]]
 
 
+def warn(text: str) -> None:
+    """Tells whoever asked for what is being done; nobody, when nobody listens."""
+    emit = EMIT.get()
+    if emit is not None:
+        emit({"type": "warning", "text": text, "place": ""})
+
+
 @contextmanager
 def heard_warnings() -> Iterator[list[str]]:
     """The texts of the warnings that what is done inside emits."""

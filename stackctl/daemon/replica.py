@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from stackctl.daemon import image_defaults, service_files
@@ -30,7 +30,7 @@ from stackctl.model.container import (
 from stackctl.model.image import Image, ImageConfig
 from stackctl.model.network import DEFAULT_NETWORK
 from stackctl.spec import ports, volumes
-from stackctl.spec.model import Network, Service, Stack, Volume, is_tmpfs
+from stackctl.spec.model import Network, Service, Stack
 from stackctl.spec.process import Hook as ServiceHook
 from stackctl.spec.service import ServicePort, ServiceVolume
 
@@ -190,7 +190,7 @@ def _mount(stack: Stack, mount: ServiceVolume, name_volume: NameVolume) -> Mount
         case "volume":
             declared = stack.volumes.get(mount.source) if mount.source else None
             if declared is not None and declared.driver_opts:
-                return _by_options(declared, mount)
+                return volumes.by_options(declared.driver_opts, mount.target, read_only=read_only)
             name = (declared.name if declared else None) or mount.source
             return VolumeMount(
                 volume=name or name_volume(mount.target),
@@ -200,22 +200,6 @@ def _mount(stack: Stack, mount: ServiceVolume, name_volume: NameVolume) -> Mount
                 anonymous=not name,
                 subpath=(mount.volume.subpath if mount.volume else None) or "",
             )
-
-
-def _by_options(volume: Volume, mount: ServiceVolume) -> Mount:
-    """What docker's "local" driver makes of a volume's options: memory, or a host directory."""
-    options = (volume.driver_opts.get("o") or "").split(",")
-    read_only = bool(mount.read_only) or "ro" in options
-    if is_tmpfs(volume):
-        memory = volumes.parse_tmpfs(f"{mount.target}:{','.join(options)}")
-        return replace(memory, read_only=read_only)
-    return BindMount(
-        source=volume.driver_opts["device"],
-        target=mount.target,
-        read_only=read_only,
-        create_host_path=False,
-        recursive="rbind" in options,
-    )
 
 
 def port_binding(port: ServicePort) -> PortBinding:

@@ -20,7 +20,7 @@ from stackctl.daemon.containers import Containers, Machine, Parts
 from stackctl.daemon.creation import Creation
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.events import Events
-from stackctl.daemon.jobs import EMIT, Jobs, Message
+from stackctl.daemon.jobs import EMIT, Jobs, Message, warn
 from stackctl.daemon.projects import Projects
 from stackctl.daemon.recovery import note_lost_port, recover
 from stackctl.daemon.registry import Registry
@@ -297,9 +297,7 @@ def _tell(registry: Registry, container_id: str, text: str) -> None:
     record = registry.find(container_id)
     name = record.name if record is not None else container_id[:12]
     log.warning("container %s: %s", name, text)
-    emit = EMIT.get()
-    if emit is not None:
-        emit({"type": "warning", "text": f"{name}: {text}", "place": ""})
+    warn(f"{name}: {text}")
 
 
 async def build(paths: Paths, environment: Mapping[str, str] | None = None) -> Service:

@@ -320,6 +320,10 @@ def _mounts(
 ) -> tuple[Mount, ...]:
     """By target; explicit mounts win over those of other containers, these over the image's."""
     found: dict[str, Mount] = {}
+    for target in wish.get("Volumes") or {}:
+        if not target.startswith("/"):
+            # Clients send "c:/data" as one text: a volume cannot have a single letter's name.
+            raise UsageError(f'"{target}" is no place for a mount', hint="an absolute path")
     for target in (*image.config.volumes, *(wish.get("Volumes") or {})):
         found[posixpath.normpath(target)] = VolumeMount(
             volume=name_volume(target), target=target, anonymous=True
@@ -424,8 +428,14 @@ def _mount(raw: Wish, name_volume: NameVolume) -> Mount:
             raise StackctlError(f'mounts of the type "{kind}" are not supported')
 
 
+#: How late a mount may show changes; those of Linux are never late, so all are kept.
+_CONSISTENCIES = ("", "default", "consistent", "cached", "delegated")
+
+
 def _only_options_of(kind: str, target: str, raw: Wish) -> None:
     """As Docker: options of another type, or that contradict each other, are mistakes."""
+    if (consistency := str(raw.get("Consistency") or "")) not in _CONSISTENCIES:
+        raise UsageError(f'mount at {target}: "{consistency}" is no consistency')
     for name in ("Bind", "Volume", "Tmpfs", "Image"):
         if raw.get(f"{name}Options") and name.lower() != kind:
             raise UsageError(f"mount at {target}: {name}Options are not for the type {kind}")

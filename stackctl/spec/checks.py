@@ -11,6 +11,7 @@ import posixpath
 from collections.abc import Collection, Iterator, Mapping
 
 from stackctl.spec import implied, project
+from stackctl.spec import volumes as volume_forms
 from stackctl.spec import volumes as volumes_form
 from stackctl.spec.mistakes import Mistakes, did_you_mean
 from stackctl.spec.model import (
@@ -21,7 +22,6 @@ from stackctl.spec.model import (
     Service,
     StackFile,
     Volume,
-    is_tmpfs,
 )
 from stackctl.spec.nodes import Mapping as MappingNode
 from stackctl.spec.nodes import Mark, Node, Scalar, Sequence, mark_at
@@ -73,7 +73,7 @@ class Checks:
             self._driver_options(key, network)
         for key, volume in self._file.volumes.items():
             self._external(("volumes", key), volume)
-            if is_tmpfs(volume):
+            if volume_forms.is_tmpfs(volume.driver_opts):
                 self._mistakes.warn(
                     f'volume "{key}" is memory: each container that mounts it has its own',
                     self._at("volumes", key, "driver_opts"),

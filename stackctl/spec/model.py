@@ -125,30 +125,6 @@ class Network(Attributes):
     labels: Labels = Field(default_factory=dict, description="Labels of the network.")
 
 
-def is_tmpfs(volume: Volume) -> bool:
-    """Whether a volume is memory, by its options for docker's "local" driver."""
-    return volume.driver_opts.get("type") == "tmpfs"
-
-
-def _volume_options(value: dict[str, str]) -> dict[str, str]:
-    """What docker's "local" driver mounts: here, a directory of the host's or memory."""
-    if not value:
-        return value
-    if unknown := sorted(value.keys() - {"type", "o", "device"}):
-        raise ValueError(f'"{unknown[0]}" is no option of local volumes: type, o and device are')
-    options = (value.get("o") or "").split(",")
-    if value.get("type") == "tmpfs":
-        volumes.parse_tmpfs(f"/:{value.get('o') or ''}")
-        return value
-    if value.get("type", "none") != "none" or not {"bind", "rbind"}.intersection(options):
-        raise ValueError(
-            "only a directory {type: none, o: bind, device: PATH} or {type: tmpfs} can be mounted"
-        )
-    if not (value.get("device") or "").startswith(("/", ".", "~")):
-        raise ValueError("device must be the path of a directory")
-    return value
-
-
 class Volume(Attributes):
     """A named volume: data that outlives containers."""
 
@@ -157,7 +133,7 @@ class Volume(Attributes):
     )
     driver: Literal["local"] | None = Field(None, description="Only `local`.")
     driver_opts: Annotated[
-        dict[str, str], forms.VOLUME_OPTIONS, AfterValidator(_volume_options)
+        dict[str, str], forms.VOLUME_OPTIONS, AfterValidator(volumes.local_options)
     ] = Field(
         default_factory=dict,
         description="`{type: none, o: bind, device: PATH}` makes a directory of the host's it, "

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from stackctl.model.container import TmpfsMount
+from stackctl.model.container import BindMount, TmpfsMount
 from stackctl.spec import units
 
 #: What may be mounted over below /proc: files that lxcfs and the like stand in for.
@@ -124,6 +124,50 @@ def parse_tmpfs(spec: str) -> TmpfsMount:
             case _:
                 raise ValueError(f'"{option}" is not an option of a tmpfs such as size=64m')
     return found
+
+
+def is_tmpfs(options: Mapping[str, str]) -> bool:
+    """Whether a volume is memory, by its options for docker's "local" driver."""
+    return options.get("type") == "tmpfs"
+
+
+def local_options(value: dict[str, str]) -> dict[str, str]:
+    """What docker's "local" driver can mount: here, a directory of the host's or memory.
+
+    Gives `value` back; raises ValueError.
+    """
+    if not value:
+        return value
+    if unknown := sorted(value.keys() - {"type", "o", "device"}):
+        raise ValueError(f'"{unknown[0]}" is no option of local volumes: type, o and device are')
+    options = (value.get("o") or "").split(",")
+    if is_tmpfs(value):
+        parse_tmpfs(f"/:{value.get('o') or ''}")
+        return value
+    if value.get("type", "none") != "none" or not {"bind", "rbind"}.intersection(options):
+        raise ValueError(
+            "only a directory {type: none, o: bind, device: PATH} or {type: tmpfs} can be mounted"
+        )
+    if not (value.get("device") or "").startswith(("/", ".", "~")):
+        raise ValueError("device must be the path of a directory")
+    return value
+
+
+def by_options(
+    value: Mapping[str, str], target: str, *, read_only: bool, subpath: str = ""
+) -> BindMount | TmpfsMount:
+    """What such a volume is, mounted at `target`. `value` as `local_options` lets it pass."""
+    options = (value.get("o") or "").split(",")
+    if is_tmpfs(value):
+        memory = parse_tmpfs(f"{target}:{','.join(options)}")
+        return replace(memory, read_only=memory.read_only or read_only)
+    return BindMount(
+        source=posixpath.join(value["device"], subpath) if subpath else value["device"],
+        target=target,
+        read_only=read_only or "ro" in options,
+        create_host_path=False,
+        recursive="rbind" in options,
+    )
 
 
 def is_host_path(source: str) -> bool:

@@ -111,7 +111,7 @@ def test_exec_cp_diff_and_stats(docker: Docker, tmp_path: Path) -> None:
     assert row[0] == "box" and int(row[1]) >= 1
 
 
-def test_networks_and_volumes(docker: Docker) -> None:
+def test_networks_and_volumes(docker: Docker, tmp_path: Path) -> None:
     docker.ok("network", "create", "--label", "k=v", "n1")
     assert docker.ok("network", "ls", "-q", "-f", "label=k=v").strip()
     docker.ok("volume", "create", "v1")
@@ -136,6 +136,25 @@ def test_networks_and_volumes(docker: Docker) -> None:
     docker.ok("rm", "-f", "one", "two")
     docker.ok("network", "rm", "n1")
     docker.ok("volume", "rm", "v1")
+    # What a volume is by the options of the local driver: memory, a directory of the host's.
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    kept.chmod(0o777)
+    options = ("-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=1m")
+    docker.ok("volume", "create", *options, "mem")
+    options = ("-o", "type=none", "-o", "o=bind", "-o", f"device={kept}")
+    docker.ok("volume", "create", *options, "host")
+    mount = "src=new,dst=/n,volume-label=a=b,volume-opt=type=tmpfs,volume-opt=o=size=2m"
+    shown = docker.ok("run", "--rm", "-v", "mem:/m", "-v", "host:/h", "--mount", mount, IMAGE,
+                      "sh", "-c", "touch /h/seen; grep -E ' /(m|n) ' /proc/mounts")  # fmt: skip
+    assert "size=1024k" in shown and "size=2048k" in shown and (kept / "seen").exists()
+    assert docker.ok("volume", "inspect", "-f", "{{.Labels.a}}", "new").strip() == "b"
+    assert "no option" in docker.run("volume", "create", "-o", "no=option", "bad").err
+    odd = docker.run("create", "--volume-driver", "odd", "-v", "data:/data", IMAGE)
+    assert 'no volume driver "odd"' in odd.err
+    assert "no place for a mount" in docker.run("create", "-v", "d:/data", IMAGE).err
+    docker.ok("volume", "rm", "mem", "host", "new")
+    assert (kept / "seen").exists()
     assert "no such volume" in docker.run("volume", "inspect", "v1").err.lower()
 
 

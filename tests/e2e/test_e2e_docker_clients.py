@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from support import reaper
 from support.dockers import Docker
 from support.engine import Engine
 from support.stack import free_port
@@ -198,7 +200,14 @@ def test_testcontainers(client: Any, engine: Engine, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("DOCKER_HOST", f"unix://{engine.paths.socket}")
     monkeypatch.setenv("PATH", engine.environment["PATH"])
     settings = pytest.importorskip("testcontainers.core.config").testcontainers_config
-    monkeypatch.setattr(settings, "ryuk_disabled", True)  # its image is in a registry
+    # The reaper's own image is in a registry: what stands in for it does the same.
+    program = base64.b64encode(Path(reaper.__file__).read_bytes()).decode()
+    dockerfile = f"FROM {IMAGE}\nRUN echo {program} | base64 -d > /reaper.py\n"
+    dockerfile += 'CMD ["python3", "/reaper.py"]\n'
+    client.images.build(fileobj=io.BytesIO(dockerfile.encode()), tag="reaper:test", rm=True)
+    monkeypatch.setattr(settings, "ryuk_disabled", False)
+    monkeypatch.setattr(settings, "ryuk_image", "reaper:test")
+    monkeypatch.setattr(settings, "ryuk_docker_socket", str(engine.paths.socket))
     redis = (
         core.DockerContainer(IMAGE)
         .with_command("redis-server --port 6379 --bind 0.0.0.0 --protected-mode no --dir /tmp")
@@ -217,7 +226,24 @@ def test_testcontainers(client: Any, engine: Engine, monkeypatch: pytest.MonkeyP
         asking.with_command("sh -c 'redis-cli -h store ping; exec sleep 100'")
         with asking:
             waiting.wait_for_logs(asking, "PONG", timeout=20)
-    assert client.containers.list(all=True) == []
+    # A test run that is killed: its connection ends, and all that it made goes.
+    labels = pytest.importorskip("testcontainers.core.labels").create_labels(IMAGE, None)
+    network = client.networks.create("left", labels=labels)
+    client.volumes.create("left", labels=labels)
+    client.volumes.create("others")
+    left = core.DockerContainer(IMAGE).with_volume_mapping("left", "/data")
+    left.with_command("sleep infinity").with_kwargs(network="left").start()
+    client.images.build(
+        fileobj=io.BytesIO(f"FROM {IMAGE}\nRUN echo left > /left\n".encode()),
+        tag="left:test",
+        labels=labels,
+    )
+    core.Reaper._socket.close()
+    wait_until(lambda: client.containers.list(all=True) == [], 60, what="the reaper to be done")
+    assert network.name not in [n.name for n in client.networks.list()]
+    assert [v.name for v in client.volumes.list()] == ["others"]
+    assert not [i for i in client.images.list() if "left:test" in i.tags]
+    core.Reaper.delete_instance()
 
 
 def test_a_container_drives_the_engine_through_its_socket(client: Any, engine: Engine) -> None:

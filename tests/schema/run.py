@@ -32,6 +32,10 @@ from support.wire import Api
 
 STACKCTL = str(Path(sys.executable).with_name("stackctl"))
 CHECKS = "not_a_server_error,response_schema_conformance,response_headers_conformance"
+#: Archives are bytes like any others.
+_HOOKS = """import schemathesis
+schemathesis.serializer.alias("application/x-tar", "application/octet-stream")
+"""
 #: One machine without a swarm has none of these: 503 is the documented answer.
 WITHOUT = ("Swarm", "Node", "Service", "Task", "Secret", "Config", "Plugin")
 #: They speak another protocol, or (events) answer with any number of documents, none included.
@@ -191,7 +195,10 @@ def main() -> int:
         command += [f"--exclude-path={path}" for path in NOT_ASKED]
         if options.seed is not None:
             command.append(f"--seed={options.seed}")
-        code = subprocess.run(command, cwd=directory, check=False).returncode
+        hooks = Path(directory, "hooks.py")
+        hooks.write_text(_HOOKS)
+        environment = {**os.environ, "SCHEMATHESIS_HOOKS": str(hooks)}
+        code = subprocess.run(command, cwd=directory, env=environment, check=False).returncode
         assert api("GET", "/_ping").status in (200, 404), "the engine is gone"
         return code
 

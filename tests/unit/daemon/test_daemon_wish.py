@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stackctl.daemon import inspection, wish
+from stackctl.daemon import inspection, volume_wishes, wish
 from stackctl.daemon.single import container_config
 from stackctl.errors import StackctlError, UsageError
 from stackctl.model.container import ContainerConfig
@@ -222,11 +222,32 @@ def test_fields_of_endpoints_and_mounts() -> None:
         ({"TmpfsOptions": {"Options": [["noexec"]]}}, "tmpfs"),
         ({"TmpfsOptions": {"Mode": 7}}, "bind"),
         ({"BindOptions": {"ReadOnlyNonRecursive": True}, "ReadOnly": True}, "bind"),
+        ({"Consistency": "now and then"}, "bind"),
         ({}, "npipe"),
     ):
         mount = {"Type": kind, "Source": "/etc", "Target": "/x", **options}
         with pytest.raises(StackctlError):
             config(request("HostConfig.Mounts", [mount]))
+
+
+def test_volumes_get_driver_options_and_labels() -> None:
+    options = {"type": "tmpfs", "o": "size=1m"}
+    asked = request("HostConfig.VolumeDriver", "other") | {"Volumes": {"/own": {}}}
+    asked["HostConfig"]["Binds"] = ["named:/named"]
+    asked["HostConfig"]["Mounts"] = [
+        {
+            "Target": "/lent/",
+            "Source": "lent",
+            "VolumeOptions": {"Labels": {"a": "b"}, "DriverConfig": {"Options": options}},
+        },
+        {"Target": "/plain", "Source": "plain", "Type": "volume"},
+    ]
+    found = volume_wishes.asked(asked, config(asked))
+    drivers = {name: volume.driver for name, volume in found.items()}
+    assert len(drivers) == 4 and drivers.pop("named") == "other"
+    assert (drivers.pop("lent"), drivers.pop("plain")) == ("local", "local")
+    assert list(drivers.values()) == ["other"]
+    assert (found["lent"].labels, found["lent"].driver_opts) == ({"a": "b"}, options)
 
 
 def test_inspect_speaks_the_words_of_the_request() -> None:
