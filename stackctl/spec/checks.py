@@ -24,7 +24,7 @@ from stackctl.spec.model import (
     Volume,
 )
 from stackctl.spec.nodes import Mapping as MappingNode
-from stackctl.spec.nodes import Mark, Node, Scalar, Sequence, mark_at
+from stackctl.spec.nodes import Mark, Node, Scalar, mark_at, walk
 from stackctl.spec.units import LEAST_MEMORY
 
 #: Machines as the kernel calls them -> as images do.
@@ -159,7 +159,7 @@ class Checks:
         self._replicas(name, service)
         self._same_limits(name, service)
         self._least_memory(name, service)
-        for text in null_characters(self._service_node(name)):
+        for text in null_characters(self._service_node(name) or self._root):
             self._mistakes.add("a text cannot have a NUL character (\\0)", text.mark)
         self._watch(name, service)
 
@@ -531,14 +531,8 @@ def circles(graph: Mapping[str, list[str]]) -> Iterator[list[str]]:
                 trail[other] = iter(graph[other])
 
 
-def null_characters(node: Node | None) -> Iterator[Scalar]:
+def null_characters(node: Node) -> Iterator[Scalar]:
     """Texts that no process, path or variable could have."""
-    match node:
-        case MappingNode():
-            for entry in node.entries.values():
-                yield from null_characters(entry.node)
-        case Sequence():
-            for item in node.items:
-                yield from null_characters(item)
-        case Scalar(value=str(text)) if "\0" in text:
-            yield node
+    for inner in walk(node):
+        if isinstance(inner, Scalar) and isinstance(inner.value, str) and "\0" in inner.value:
+            yield inner

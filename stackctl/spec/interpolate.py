@@ -168,16 +168,16 @@ class Interpolation:
             case Mapping():
                 if (known := done.get(id(node))) is not None:
                     return known
-                entries: dict[str, Entry] = {}
-                same = True
+                entries = {}
                 for key, entry in node.entries.items():
-                    value_node = self._node(entry.node, done)
-                    if value_node is entry.node:
-                        entries[key] = entry
-                    else:
-                        same = False
-                        entries[key] = Entry(entry.key_mark, value_node)
-                done[id(node)] = node if same else Mapping(entries, node.mark, tag=node.tag)
+                    found = self._node(entry.node, done)
+                    if found is not entry.node:
+                        entries[key] = Entry(entry.key_mark, found)
+                done[id(node)] = (
+                    Mapping({**node.entries, **entries}, node.mark, tag=node.tag)
+                    if entries
+                    else node
+                )
                 return done[id(node)]
 
     def _scalar(self, node: Scalar, template: str) -> Node:

@@ -23,7 +23,7 @@ from stackctl.spec.nodes import (
     place,
     walk,
 )
-from stackctl.spec.shape import Shape
+from stackctl.spec.shape import LEAF, Shape
 
 
 def canonical(node: Node, shape: Shape, mistakes: Mistakes, *, lenient: bool = False) -> Node:
@@ -31,17 +31,19 @@ def canonical(node: Node, shape: Shape, mistakes: Mistakes, *, lenient: bool = F
 
     `lenient`: what cannot be read because a variable stands in it stays as it is.
     """
-    if node.tag == RESET:
+    if shape is LEAF or node.tag == RESET:
         return node
-    node = _in_form(node, shape, mistakes, lenient)
+    if shape.form is not forms.PLAIN:
+        node = _in_form(node, shape, mistakes, lenient)
     match node:
         case Mapping():
             if shape.fields is None and shape.values is None:
                 return node
-            entries: dict[str, Entry] = {}
-            for key, (key_mark, value) in node.entries.items():
-                below = shape.below(key)
-                entries[key] = Entry(key_mark, canonical(value, below, mistakes, lenient=lenient))
+            entries = dict(node.entries)
+            for key, entry in node.entries.items():
+                value = canonical(entry.node, shape.below(key), mistakes, lenient=lenient)
+                if value is not entry.node:
+                    entries[key] = Entry(entry.key_mark, value)
             return Mapping(entries, node.mark, tag=node.tag)
         case Sequence():
             if shape.items is None:
@@ -111,6 +113,8 @@ def _merge_mappings(base: Mapping, over: Mapping, shape: Shape, mistakes: Mistak
 def cleaned(node: Node) -> Node:
     """The tree without what `!reset` drops; unchanged branches stay shared."""
     match node:
+        case Scalar():
+            return node
         case Mapping():
             entries: dict[str, Entry] = {}
             same = not node.tag
@@ -119,13 +123,13 @@ def cleaned(node: Node) -> Node:
                     same = False
                     continue
                 value = cleaned(entry.node)
-                same = same and value is entry.node
-                entries[key] = Entry(entry.key_mark, value)
+                if value is not entry.node:
+                    same = False
+                    entry = Entry(entry.key_mark, value)
+                entries[key] = entry
             return node if same else Mapping(entries, node.mark)
         case Sequence():
             items = [cleaned(item) for item in node.items if item.tag != RESET]
             same = not node.tag and len(items) == len(node.items)
             same = same and all(a is b for a, b in zip(items, node.items, strict=True))
             return node if same else Sequence(items, node.mark)
-        case Scalar():
-            return node

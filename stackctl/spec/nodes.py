@@ -95,13 +95,11 @@ def kind(node: Node) -> str:
 
 def plain(node: Node) -> Any:
     """The tree as dicts, lists and scalars."""
-    match node:
-        case Scalar():
-            return node.value
-        case Sequence():
-            return [plain(item) for item in node.items]
-        case Mapping():
-            return {key: plain(entry.node) for key, entry in node.entries.items()}
+    if isinstance(node, Scalar):
+        return node.value
+    if isinstance(node, Sequence):
+        return [plain(item) for item in node.items]
+    return {key: plain(entry.node) for key, entry in node.entries.items()}
 
 
 def as_text(value: Value) -> str:

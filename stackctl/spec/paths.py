@@ -62,10 +62,12 @@ def rebase(node: Node, shape: Shape, directory: str, variables: Variables[str, s
 
 
 def _mapping(node: Mapping, shape: Shape, directory: str, variables: Variables[str, str]) -> Node:
-    entries: dict[str, Entry] = {}
+    entries = dict(node.entries)
     same = True
     for key, entry in node.entries.items():
         below = shape.below(key)
+        if not _has_paths(below):
+            continue
         if below.form is forms.MOUNT_SOURCE and not _is_bind(node):
             value = entry.node
         elif below.form is forms.MOUNT_SOURCE:
@@ -76,8 +78,9 @@ def _mapping(node: Mapping, shape: Shape, directory: str, variables: Variables[s
             value = _named_paths(entry.node, directory, variables)
         else:
             value = rebase(entry.node, below, directory, variables)
-        same = same and value is entry.node
-        entries[key] = Entry(entry.key_mark, value)
+        if value is not entry.node:
+            same = False
+            entries[key] = Entry(entry.key_mark, value)
     return node if same else Mapping(entries, node.mark, tag=node.tag)
 
 

@@ -29,7 +29,7 @@ from stackctl.spec.nodes import (
     mark_at,
     plain,
 )
-from stackctl.spec.shape import Shape, stack_shape
+from stackctl.spec.shape import LEAF, Shape, stack_shape
 
 _NAME = re.compile(r"[a-zA-Z0-9._-]+\Z")
 # A mistake may hide another one in the same place; more passes than this are not worth it.
@@ -105,17 +105,14 @@ def _known_keys(node: Node, shape: Shape, path: str, mistakes: Mistakes) -> Node
         case Mapping() if shape.fields is not None:
             entries: dict[str, Entry] = {}
             for key, entry in node.entries.items():
-                where = f"{path}.{key}" if path else key
-                if key in shape.fields:
+                field = shape.fields.get(key)
+                if field is not None:
                     if is_null(entry.node):
                         # `key:` with nothing after it leaves the attribute at its default.
                         continue
-                    if not _supported(
-                        shape.fields[key].support, key, path, entry.key_mark, mistakes
-                    ):
+                    if not _supported(field.support, key, path, entry.key_mark, mistakes):
                         continue
-                    below = _known_keys(entry.node, shape.fields[key], where, mistakes)
-                    entries[key] = Entry(entry.key_mark, below)
+                    entries[key] = _entry(entry, field, f"{path}.{key}" if path else key, mistakes)
                 elif key.startswith("x-"):
                     entries[key] = entry
                 else:
@@ -126,10 +123,9 @@ def _known_keys(node: Node, shape: Shape, path: str, mistakes: Mistakes) -> Node
             for key, entry in node.entries.items():
                 if shape.values.fields is not None:
                     _check_name(key, entry.key_mark, path, mistakes)
-                below = _known_keys(entry.node, shape.values, f"{path}.{key}", mistakes)
-                entries[key] = Entry(entry.key_mark, below)
+                entries[key] = _entry(entry, shape.values, f"{path}.{key}", mistakes)
             return Mapping(entries, node.mark)
-        case Sequence() if shape.items is not None:
+        case Sequence() if shape.items is not None and shape.items is not LEAF:
             items = [
                 _known_keys(item, shape.items, f"{path}[{i}]", mistakes)
                 for i, item in enumerate(node.items)
@@ -137,6 +133,13 @@ def _known_keys(node: Node, shape: Shape, path: str, mistakes: Mistakes) -> Node
             return Sequence(items, node.mark)
         case _:
             return node
+
+
+def _entry(entry: Entry, shape: Shape, path: str, mistakes: Mistakes) -> Entry:
+    """The entry, with only known keys below; the same one where there are none."""
+    if isinstance(entry.node, Scalar) or shape is LEAF:
+        return entry
+    return Entry(entry.key_mark, _known_keys(entry.node, shape, path, mistakes))
 
 
 def _check_name(key: str, mark: Mark, path: str, mistakes: Mistakes) -> None:
