@@ -237,3 +237,16 @@ def getrlimit(resource: int) -> tuple[int, int]:
 
 def setrlimit(resource: int, soft: int, hard: int) -> None:
     check(_setrlimit(resource, _Rlimit(soft, hard)), f"resource limit {resource}")
+
+
+def rename_argument(old: str, new: str) -> None:
+    """Overwrites one of our own arguments, as `ps` shows them, with another of the same length.
+
+    Nothing happens when there is no such argument. /proc/self/stat has the addresses (man 5 proc).
+    """
+    with open("/proc/self/stat", "rb") as file:
+        numbers = file.read().rpartition(b")")[2].split()
+    start, end = int(numbers[45]), int(numbers[46])
+    at = ctypes.string_at(start, end - start).find(old.encode() + b"\0")
+    if at >= 0 and len(new.encode()) == len(old.encode()):
+        ctypes.memmove(start + at, new.encode(), len(new.encode()))

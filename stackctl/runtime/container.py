@@ -101,6 +101,7 @@ class Runtime:
         self._cgroups.prepare_engine_group(self._paths.cgroup)
         for directory in (self._paths.run / "c", self._paths.run / "shim"):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._pool.keep_spare()
 
     async def close(self) -> None:
         """Leave; shims and containers go on."""
@@ -252,6 +253,8 @@ class Runtime:
         finally:
             self._ready.pop(record.id, None)
             ready.cancel()
+            if not self._ready:
+                self._pool.replace_spare()
             await asyncio.gather(*attaching, return_exceptions=True)
         ref = ProcessRef(pid=started["pid"], start_time=started["start_time"])
         self._started[record.id] = ref

@@ -6,11 +6,15 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable
+from pathlib import Path
 
-from stackctl.errors import ContainerError
+from stackctl.errors import ContainerError, MachineError
 from stackctl.runtime import shims
-from stackctl.runtime.shims import OnEvent, Shim, ShimGone, ShimProgram
+from stackctl.runtime.shims import OnEvent, Shim, ShimGone, ShimProgram, SpareShim
 from stackctl.state.paths import Paths
+
+#: Seconds: whoever waits for what has just been started is answered first.
+_SOON = 0.02
 
 
 class ShimPool:
@@ -26,12 +30,19 @@ class ShimPool:
         self._shims: dict[str, Shim] = {}
         self._starting: dict[str, asyncio.Lock] = {}
         self._pids: dict[int, int] = {}
+        self._spare: SpareShim | None = None
+        self._refill: asyncio.TimerHandle | None = None
 
     def get(self, name: str) -> Shim | None:
         return self._shims.get(name)
 
     def close(self) -> None:
-        """Leave them; they go on."""
+        """Leave them; they go on, but for the spare one."""
+        if self._refill is not None:
+            self._refill.cancel()
+        if self._spare is not None:
+            self._spare.close()
+            self._spare = None
         for shim in list(self._shims.values()):
             shim.close()
         for fd in self._pids.values():
@@ -51,9 +62,29 @@ class ShimPool:
                 return shim
             except (OSError, ShimGone):
                 pass  # none there, or one that is about to leave
-            log = self._paths.root / "shim.log"
-            self.watch(shims.start_shim(self._paths.shim_socket(name), log, self._program))
+            path = self._paths.shim_socket(name)
+            spare, self._spare = self._spare, None
+            if spare is None or not spare.become(path):
+                self.watch(shims.start_shim(path, self._log, self._program))
             return self.connect(name)
+
+    def replace_spare(self) -> None:
+        """Nothing is being started any more: have a spare shim again, soon."""
+        if self._spare is None and self._refill is None:
+            self._refill = asyncio.get_running_loop().call_later(_SOON, self.keep_spare)
+
+    def keep_spare(self) -> None:
+        """Have a shim ready for the next stack. Not having one costs time only."""
+        self._refill = None
+        if self._spare is None:
+            directory = self._paths.shim_socket("").parent
+            with contextlib.suppress(OSError, MachineError):
+                self._spare = SpareShim(directory, self._log, self._program)
+                self.watch(self._spare.pid)
+
+    @property
+    def _log(self) -> Path:
+        return self._paths.root / "shim.log"
 
     def connect(self, name: str) -> Shim:
         shim = shims.connect(name, self._paths.shim_socket(name), self._on_event)

@@ -197,28 +197,67 @@ def start_shim(path: Path, log: Path, program: ShimProgram) -> int:
     The socket is bound here and handed over: it takes connections before the
     interpreter is up.
     """
+    with _listener(path) as listener:
+        return _spawn(listener, str(path), log, program)
+
+
+class SpareShim:
+    """A shim that is up already and waits for its socket: starting one takes longer than
+    all else that a container's start takes. It leaves when the engine does.
+    """
+
+    def __init__(self, directory: Path, log: Path, program: ShimProgram) -> None:
+        """Raises OSError, MachineError."""
+        # What `ps` shows is changed in place, so it has the length of a socket's path.
+        self._title = str(directory / ("spare" + "-" * (shim_main.NAME_LENGTH - len("spare"))))
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                self.pid = _spawn(theirs, self._title, log, program)
+            except BaseException:
+                ours.close()
+                raise
+        self._sock = ours
+
+    def become(self, path: Path) -> bool:
+        """It listens on `path` from now on; False when it has gone. Raises MachineError."""
+        with _listener(path) as listener, self._sock:
+            try:
+                message = {"was": self._title, "path": str(path)}
+                protocol.send(self._sock, message, (listener.fileno(),))
+            except OSError:
+                return False
+        return True
+
+    def close(self) -> None:
+        """It leaves."""
+        self._sock.close()
+
+
+def _listener(path: Path) -> socket.socket:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        try:
-            listener.bind(str(path))
-        except OSError as error:
-            raise MachineError(f"cannot make the socket {path}: {error.strerror}") from error
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        listener.bind(str(path))
         listener.listen(16)
-        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        actions = [
-            (os.POSIX_SPAWN_DUP2, listener.fileno(), shim_main.LISTENER),
-            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 2, str(log), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600),
-        ]
-        return spawn(
-            program.code,
-            "stackctl-shim",
-            str(path),
-            actions=actions,
-            interpreter=program.interpreter,
-        )
+    except OSError as error:
+        listener.close()
+        raise MachineError(f"cannot make the socket {path}: {error.strerror}") from error
+    return listener
+
+
+def _spawn(first: socket.socket, title: str, log: Path, program: ShimProgram) -> int:
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    actions = [
+        (os.POSIX_SPAWN_DUP2, first.fileno(), shim_main.LISTENER),
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 2, str(log), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600),
+    ]
+    return spawn(
+        program.code, "stackctl-shim", title, actions=actions, interpreter=program.interpreter
+    )
 
 
 def connect(name: str, path: Path, on_event: OnEvent) -> Shim:

@@ -169,6 +169,10 @@ class Engine:
     def shim_pids(self) -> list[int]:
         return [p.pid for p in self.processes() if _role(p) == "shim"]
 
+    def spare_pids(self) -> list[int]:
+        """The shim that waits for its work: there soon after the last start."""
+        return [p.pid for p in self.processes() if _role(p) == "spare"]
+
     def keeper_pids(self) -> list[int]:
         return [p.pid for p in self.processes() if _role(p) == "keeper"]
 
@@ -268,6 +272,8 @@ def _role(process: Process) -> str:
     """
     if process.contained:
         return ""
+    if "/shim/spare-" in process.command:
+        return "spare"
     for word, role in (("shim", "shim"), ("keeper", "keeper"), ("api.serve", "daemon")):
         if re.search(rf"stackctl\S*[.-]{re.escape(word)}", process.command):
             return role

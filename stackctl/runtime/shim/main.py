@@ -1,8 +1,9 @@
 """The shim: parent of a stack's containers. Standard library, one thread, one epoll loop.
 
 Started by the engine as a fresh interpreter with its listening socket on
-descriptor 3. It outlives daemons; it leaves when it is told to, or when it has
-neither a container nor a daemon for IDLE_SECONDS.
+descriptor 3, or as a spare one, which gets that socket later. It outlives daemons;
+it leaves when it is told to, or when it has neither a container nor a daemon for
+IDLE_SECONDS.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 LISTENER = 3
 IDLE_SECONDS = 5.0
+#: Characters of the file name of a shim's socket.
+NAME_LENGTH = len("0123456789abcdef.sock")
 #: Messages that wait for a daemon which does not read; then it is taken for dead.
 _MAX_BACKLOG = 10000
 
@@ -297,7 +300,22 @@ def main() -> None:
     process.set_name("stackctl-shim")
     listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, LISTENER)
     os.set_inheritable(LISTENER, False)
-    Shim(listener).run()
+    if listener.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN) or _is_needed(listener):
+        Shim(listener).run()
+
+
+def _is_needed(engine: _socket.socket) -> bool:
+    """Waits as a spare; the listening socket then takes the place of this one. False: the
+    engine has gone.
+    """
+    received = protocol.receive(engine)
+    if received is None:
+        return False
+    message, fds = received
+    os.dup2(fds[0], LISTENER, inheritable=False)
+    os.close(fds[0])
+    process.rename_argument(message["was"], message["path"])
+    return True
 
 
 if __name__ == "__main__":
