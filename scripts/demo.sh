@@ -42,7 +42,11 @@ stackctl logs reader
 say "curl http://127.0.0.1:$port/"
 python - "$port" <<'FETCH'
 import sys, urllib.request
-print(urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/", timeout=10).read().decode(), end="")
+page = f"http://127.0.0.1:{sys.argv[1]}/"
+try:
+    print(urllib.request.urlopen(page, timeout=10).read().decode(), end="")
+except OSError as error:
+    sys.exit(f"demo: {page} cannot be fetched: {error}; `stackctl doctor` says what this machine can do")
 FETCH
 say "stackctl down -v"
 stackctl down -v

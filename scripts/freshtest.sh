@@ -31,7 +31,7 @@ vm_runs "$work" /root/stackctl "\
 link=\$\$(ls /sys/class/net | grep -v lo); ip link set \$\$link up; ip address add 10.0.2.15/24 dev \$\$link; \
 ip route add default via 10.0.2.2; \
 echo BEGIN; . /etc/os-release; echo \"\$\$PRETTY_NAME, Linux \$\$(uname -r), \$\$(python3 --version)\"; \
-make demo && echo DEMO WORKED; \
+make demo > /tmp/demo 2>&1 && echo DEMO WORKED >> /tmp/demo; cat /tmp/demo; \
 stackctl=/root/stackctl/.venv/bin/stackctl; \$\$stackctl doctor; \
 echo LEFT: \$\$(ls /sys/fs/cgroup | grep -c stackctl) groups, \$\$(ip -o link | grep -vc -e lo: -e en -e eth) links, \
 \$\$(grep -c stackctl /proc/mounts) mounts; echo END"
