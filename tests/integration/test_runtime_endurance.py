@@ -70,7 +70,7 @@ def test_endurance_orphans_under_init_leave_no_zombie(bed: Bed, cycles: int) -> 
 def test_endurance_exec_and_detach_leaves_nothing(bed: Bed, engine: Engine, cycles: int) -> None:
     container = bed.start("sleep", "1000")
     bed.runs(container, "true")
-    wait_until(engine.spare_pids)
+    bed.spare(engine)
     (shim,) = engine.shim_pids()
     places = (Path(f"/proc/{shim}/fd"), Path("/proc/self/fd"))
 

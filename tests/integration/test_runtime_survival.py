@@ -103,6 +103,23 @@ def test_a_new_shim_serves_after_one_was_killed(bed: Bed, engine: Engine) -> Non
     assert bed.output("echo again") == "again"
 
 
+def test_a_spare_shim_becomes_the_next_one_and_its_death_costs_nothing(
+    bed: Bed, engine: Engine
+) -> None:
+    spare = bed.spare(engine)
+    bed.start("sleep", "1000")
+    assert engine.shim_pids() == [spare]  # under the name of its socket
+    spare = bed.spare(engine)
+    os.kill(spare, signal.SIGKILL)
+    wait_until(lambda: not lives(spare))
+    bed.start("sleep", "1000", project="another")
+    assert len(engine.shim_pids()) == 2
+    bed.spare(engine)
+    bed.do(bed.runtime.close())
+    wait_until(lambda: not engine.spare_pids())
+    bed.come_back()
+
+
 def test_an_engine_that_dies_during_a_start_aborts_it(bed: Bed, engine: Engine) -> None:
     container = bed.create("sleep", "1000")
 

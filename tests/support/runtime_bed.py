@@ -18,6 +18,8 @@ from stackctl.runtime.container import ExecRequest, ExitInfo, Runtime, Session, 
 from stackctl.runtime.logfile import LogLine, read
 from stackctl.runtime.shims import ShimProgram
 from stackctl.state.paths import Paths
+from support.engine import Engine
+from support.waiting import wait_until
 
 T = TypeVar("T")
 
@@ -93,6 +95,15 @@ class Bed:
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(asyncio.wait_for(work, LIMIT))
+
+    def spare(self, engine: Engine) -> int:
+        """The spare shim's pid, when there is one (again): the loop has to turn for that."""
+
+        def look() -> list[int]:
+            self.do(asyncio.sleep(0))
+            return engine.spare_pids()
+
+        return wait_until(look)[0]
 
     def create(self, *argv: str, **config: Any) -> Container:
         """A container that was not started yet."""
