@@ -122,7 +122,6 @@ class DockerOperations:
                 }
             )
         return {
-            "LayersSize": 0,
             "Images": [],
             "Containers": containers,
             "Volumes": volumes,

@@ -103,6 +103,12 @@ class DockerImages:
             document=store.config(image.id),
         )
 
+    async def layers_size(self) -> int:
+        """Bytes of all layers, each counted once however many images have it."""
+        return await self._images.blocking(
+            lambda: sum(self._images.store.unpacked.usage().values()), "look at the layers"
+        )
+
     async def tag(self, named: HasImage, name: str) -> None:
         await self._images.blocking(
             lambda: self._images.store.tag(named.image.id, name), "tag the image"
@@ -124,7 +130,10 @@ class DockerImages:
         return self._told(removed)
 
     async def build(
-        self, content: AsyncIterator[bytes], request: BuildRequest, auth: Mapping[str, str]
+        self,
+        content: AsyncIterator[bytes],
+        request: BuildRequest,
+        auths: Mapping[str, Mapping[str, str]],
     ) -> AsyncIterator[Message]:
         """Docker's messages of a build; `content` is the context, a tar. A failure is raised.
 
@@ -136,7 +145,7 @@ class DockerImages:
 
         async def work(context: str) -> Any:
             try:
-                with self._caller(request.names[0] if request.names else HOST, auth) as found:
+                with self._keyring(auths) as found:
                     CALLER.set(Caller(environment=found))
                     EMIT.set(queue.put_nowait)
                     return await self._build(replace(request, context=context))
@@ -315,20 +324,23 @@ class DockerImages:
 
     @contextmanager
     def _caller(self, reference: str, auth: Mapping[str, str]) -> Iterator[dict[str, str]]:
-        """An environment whose credentials are `auth` for this registry, and no others.
+        """An environment whose credentials are `auth` for this registry, and no others."""
+        auths = {credential_key(parse(reference).domain): auth} if auth else {}
+        with self._keyring(auths) as environment:
+            yield environment
+
+    @contextmanager
+    def _keyring(self, auths: Mapping[str, Mapping[str, str]]) -> Iterator[dict[str, str]]:
+        """An environment with these credentials, by registry, and no others.
 
         What the engine's own user has in its home is not for who asks over the API.
         """
         with tempfile.TemporaryDirectory(dir=self._parts.paths.run, prefix="auth-") as directory:
-            if auth:
-                pair = f"{auth.get('username', '')}:{auth.get('password', '')}".encode()
-                entry = {"auth": base64.b64encode(pair).decode()}
-                if "identitytoken" in auth:
-                    entry["identitytoken"] = auth["identitytoken"]
-                known = {"auths": {credential_key(parse(reference).domain): entry}}
+            if auths:
                 file = Path(directory, "config.json")
                 file.touch(mode=0o600)
-                file.write_text(json.dumps(known))
+                known = {address: _credentials(auth) for address, auth in auths.items()}
+                file.write_text(json.dumps({"auths": known}))
             yield {**os.environ, "DOCKER_CONFIG": directory}
 
     def _tell(self, action: str, image_id: str, name: str) -> None:
@@ -348,7 +360,10 @@ def _building(message: Message, steps: Iterator[int]) -> Iterator[str]:
     """What the classic builder would have said."""
     match message.get("type"), message.get("state"):
         case "vertex", "running":
-            yield f"Step {next(steps)} : {message['name']}\n"
+            # The stage and the number in it are BuildKit's way: "[base 2/3] RUN ...".
+            name = message["name"]
+            text = name.partition("] ")[2] if name.startswith("[") else name
+            yield f"Step {next(steps)} : {text or name}\n"
         case "vertex", "cached":
             yield " ---> Using cache\n"
         case "vertex-log", _ if message["stream"] == 2:
@@ -432,3 +447,12 @@ def _progress(digest: str, progress: Any) -> Message:
         mib = 1 << 20
         message["progress"] = f"{progress.current / mib:.1f}MB/{progress.total / mib:.1f}MB"
     return message
+
+
+def _credentials(auth: Mapping[str, str]) -> dict[str, str]:
+    """As a client's configuration file has them."""
+    pair = f"{auth.get('username', '')}:{auth.get('password', '')}".encode()
+    entry = {"auth": base64.b64encode(pair).decode()}
+    if "identitytoken" in auth:
+        entry["identitytoken"] = auth["identitytoken"]
+    return entry

@@ -210,7 +210,7 @@ class Layers:
         """Bytes in the files of each unpacked layer, by diff id."""
         return {
             f"sha256:{entry.name}": int(self._read(Path(entry.path)).get("size") or 0)
-            for entry in os.scandir(self._home)
+            for entry in (os.scandir(self._home) if self._home.is_dir() else ())
             if len(entry.name) == 64
         }
 

@@ -181,8 +181,14 @@ def test_images(docker: Docker, tmp_path: Path) -> None:
         'CMD ["/bin/sh", "-c", "read a < /done; read b < /said; echo $a $b"]\n'
     )
     (tmp_path / "said").write_text("here\n")
-    built = docker.ok("build", "-t", "built:1", "--build-arg", "WHAT=now", str(tmp_path))
+    built = docker.ok(
+        "build", "-t", "built:1", "--build-arg", "WHAT=now", "-m", "9m", str(tmp_path)
+    )
     assert "building" in built and "Successfully tagged built:1" in built
+    assert "memory has no effect" in built and " : RUN " in built
+    assert docker.run("build", "--network", "odd", str(tmp_path)).code == 1
+    used = docker.ok("system", "df", "--format", "{{.Type}} {{.Size}}").splitlines()
+    assert used[0].startswith("Images ") and used[0] != "Images 0B"
     assert docker.ok("run", "--rm", "built:1") == "now here\n"
     (tmp_path / "Dockerfile").write_text('FROM tiny:1\nRUN ["/bin/sh", "-c", "exit 3"]\n')
     failed = docker.run("build", str(tmp_path))

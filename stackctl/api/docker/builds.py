@@ -5,10 +5,26 @@ from __future__ import annotations
 import json
 
 from stackctl.api.docker.call import Call, DockerError
+from stackctl.api.docker.images import decoded
 from stackctl.api.docker.port import DockerEngine, Message
 from stackctl.api.docker.table import Table
+from stackctl.daemon.wish import HOST_CONFIG, checked
 from stackctl.errors import CommandFailed, StackctlError
 from stackctl.model.build import BuildRequest
+from stackctl.model.container import Ulimit
+
+#: What a RUN may be in.
+_NETWORKS = ("default", "bridge", "none", "host")
+_LIMITS = ("memory", "memswap", "cpushares", "cpusetcpus", "cpuperiod", "cpuquota")
+#: Parameters that change nothing, and why; who sets one is told.
+_NO_EFFECT = {
+    **dict.fromkeys(_LIMITS, "what a RUN may use is not limited"),
+    "cgroupparent": "what a RUN may use is not limited",
+    "cachefrom": "steps are looked for in this engine's own cache",
+    "squash": "each step keeps its layer",
+    "securityopt": "a RUN has the usual protection",
+    "isolation": "it is for Windows",
+}
 
 
 class BuildRoutes:
@@ -27,7 +43,7 @@ class BuildRoutes:
                 400, "building from an address is not supported: send the context as an archive"
             )
         request = build_request(call)
-        messages = self._engine.images.build(call.exchange.chunks(), request, {})
+        messages = self._engine.images.build(call.exchange.chunks(), request, registries(call))
         quiet = call.flag("q")
         started = False
         try:
@@ -35,6 +51,8 @@ class BuildRoutes:
                 if not started:
                     call.stream()
                     started = True
+                    for text in () if quiet else without_effect(call):
+                        await call.line({"stream": f"[Warning] {text}\n"})
                 if not quiet:
                     await call.line(message)
                 elif "aux" in message:
@@ -63,6 +81,9 @@ def build_request(call: Call) -> BuildRequest:
     """The query of POST /build. DockerError (400)."""
     hosts = (text.partition(":") for text in call.text("extrahosts").split(",") if text)
     arguments = _texts(call, "buildargs")
+    network = call.text("networkmode") or "default"
+    if network not in _NETWORKS:
+        raise DockerError(400, f'networkmode "{network}": a RUN has one of {", ".join(_NETWORKS)}')
     return BuildRequest(
         dockerfile=call.text("dockerfile") or "Dockerfile",
         names=tuple(name for name in call.texts("t") if name),
@@ -72,10 +93,38 @@ def build_request(call: Call) -> BuildRequest:
         no_cache=call.flag("nocache"),
         pull=call.flag("pull"),
         platforms=tuple(p for p in call.text("platform").split(",") if p),
-        network=call.text("networkmode") or "default",
+        network="default" if network == "bridge" else network,
         extra_hosts=tuple((name, address) for name, _, address in hosts),
         shm_size=call.number("shmsize") or 0,
+        ulimits=_ulimits(call),
     )
+
+
+def registries(call: Call) -> dict[str, dict[str, str]]:
+    """X-Registry-Config: credentials by the registry's address, as clients keep them."""
+    raw = decoded(call, "X-Registry-Config")
+    for address, auth in raw.items():
+        if not isinstance(auth, dict):
+            raise DockerError(400, f"X-Registry-Config: {address} is not an object")
+    return {str(a): {str(k): str(v) for k, v in auth.items() if v} for a, auth in raw.items()}
+
+
+def without_effect(call: Call) -> list[str]:
+    """What the request asks for and no build here does."""
+    return [
+        f"{name} has no effect: {reason}"
+        for name, reason in _NO_EFFECT.items()
+        if call.text(name) not in ("", "0", "-1", "[]", "null", "default", "false")
+    ]
+
+
+def _ulimits(call: Call) -> tuple[Ulimit, ...]:
+    try:
+        raw = json.loads(call.text("ulimits") or "[]") or []
+    except (ValueError, RecursionError):
+        raise DockerError(400, "ulimits is not JSON") from None
+    checked({"Ulimits": raw}, HOST_CONFIG)
+    return tuple(Ulimit(name=u["Name"], soft=u["Soft"], hard=u["Hard"]) for u in raw)
 
 
 def _texts(call: Call, name: str) -> dict[str, str | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import platform
 from collections.abc import AsyncIterator, Mapping
@@ -336,17 +335,24 @@ class ImageRoutes:
 
 
 def credentials(call: Call) -> dict[str, str]:
-    """X-Registry-Auth (JSON in base64url) as the client gave it; empty without. DockerError."""
-    text = call.exchange.headers.get("x-registry-auth", "")
+    """X-Registry-Auth as the client gave it; empty without. DockerError."""
+    return {str(k): str(v) for k, v in decoded(call, "X-Registry-Auth").items() if v}
+
+
+def decoded(call: Call, header: str) -> dict[str, Any]:
+    """The object that a header has as JSON in base64url; empty without. DockerError."""
+    text = call.exchange.headers.get(header.lower(), "")
     if not text:
         return {}
     try:
+        # Some clients use the other alphabet.
+        text = text.replace("+", "-").replace("/", "_")
         raw = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) or b"{}")
-    except (ValueError, binascii.Error):
-        raise DockerError(400, "X-Registry-Auth is not JSON in base64") from None
-    if not isinstance(raw, dict):
-        raise DockerError(400, "X-Registry-Auth is not an object")
-    return {str(k): str(v) for k, v in raw.items() if v}
+    except (ValueError, RecursionError):
+        raise DockerError(400, f"{header} is not JSON in base64") from None
+    if not isinstance(raw, dict | None):
+        raise DockerError(400, f"{header} is not an object")
+    return raw or {}
 
 
 def _absent(name: str, error: StackctlError) -> str:

@@ -251,6 +251,10 @@ class Images(Protocol):
         """By name, id or the beginning of an id. NotFound, ImageError, Conflict."""
         ...
 
+    async def layers_size(self) -> int:
+        """Bytes of all layers, each counted once."""
+        ...
+
     async def tag(self, named: NamedImage, name: str) -> None: ...
     async def remove(self, reference: str, *, force: bool) -> RemovedImages: ...
     async def prune(
@@ -264,9 +268,12 @@ class Images(Protocol):
     def push(self, reference: str, auth: Mapping[str, str]) -> AsyncIterator[Message]: ...
 
     def build(
-        self, content: AsyncIterator[bytes], request: BuildRequest, auth: Mapping[str, str]
+        self,
+        content: AsyncIterator[bytes],
+        request: BuildRequest,
+        auths: Mapping[str, Mapping[str, str]],
     ) -> AsyncIterator[Message]:
-        """Progress in Docker's form. `content`: the context as a tar."""
+        """Progress in Docker's form. `content`: the context as a tar; `auths` by registry."""
         ...
 
     async def history(self, named: NamedImage) -> list[Message]:

@@ -138,8 +138,10 @@ class SystemRoutes:
                 raise DockerError(400, f"unknown object type: {kind}")
         usage = await self._engine.disk_usage()
         usage["Images"] = [summary(named, -1) for named in await self._engine.images.images()]
+        usage["LayersSize"] = await self._engine.images.layers_size()
         if wanted:
             keys = {_USAGE[kind] for kind in wanted}
+            keys |= {"LayersSize"} if "Images" in keys else set()
             usage = {key: value for key, value in usage.items() if key in keys}
         await call.reply(usage)
 
