@@ -66,8 +66,11 @@ class Index:
         return self._all()[1]
 
     def put(self, record: ImageRecord) -> None:
+        """One that is there already costs no write: a build from the cache ends so."""
         with self._lock:
             records, names = self._load()
+            if records.get(record.id) == record:
+                return
             path = self._records / f"{hexadecimal(record.id)}.json"
             replace_file(path, json.dumps(asdict(record)))
             self._loaded = ({**records, record.id: record}, names)

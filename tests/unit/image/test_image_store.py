@@ -102,6 +102,17 @@ class TestNames:
         with pytest.raises(ImageError):
             store.tag(made(store, BASE).id, "stackctl/host")
 
+    def test_the_same_image_again_is_not_written_again(self, store: Store, paths: Paths) -> None:
+        image = made(store, BASE, names=("app",))
+        records = paths.images / "records"
+        before = {entry.name: entry.stat().st_ino for entry in records.iterdir()}
+        assert made(store, BASE).id == image.id
+        assert {entry.name: entry.stat().st_ino for entry in records.iterdir()} == before
+        raw = store.blobs.open(image.id).read()
+        store.put_image(raw, store.layers(image.id), parent="sha256:" + "1" * 64)
+        assert {entry.name: entry.stat().st_ino for entry in records.iterdir()} != before
+        assert Store(paths).record(image.id).parent == "sha256:" + "1" * 64
+
     def test_another_process_sees_the_same(self, store: Store, paths: Paths) -> None:
         image = made(store, BASE, names=("app",))
         assert Store(paths).find("app") == (image.id, parse_name("app"))
