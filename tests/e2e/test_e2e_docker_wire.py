@@ -192,6 +192,10 @@ def test_attach_wait_logs_and_events(api: Api) -> None:
         assert event["from"] == IMAGE and event["Type"] == "container"
         assert event["time"] == event["timeNano"] // 1_000_000_000 and event["scope"] == "local"
     assert events[-1]["Actor"]["Attributes"]["exitCode"] == "7"
+    # Who says 0, or when it ends and nothing of its beginning, gets all of the past.
+    for past in ("since=0&", ""):
+        same = api("GET", f"/events?{past}until={time.time():.6f}&filters={filters}").body
+        assert same == lines
 
 
 def test_terminals_detach_keys_and_exec(api: Api) -> None:

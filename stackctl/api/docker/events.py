@@ -29,7 +29,9 @@ class EventRoutes:
         with self._engine.subscribe() as coming:
             # At once: clients wait for the head before they cause what they want to see.
             call.stream()
-            for event in self._engine.events_since(since) if since else ():
+            # The past is for who says when it begins (0: all of it) or when it ends.
+            past = call.text("since") or until
+            for event in self._engine.events_since(since) if past else ():
                 if wanted(filters, event) and (not until or event.time <= until):
                     await call.line(shape(event))
             left = until - time.time() if until else None
