@@ -111,6 +111,19 @@ def test_logs_follow_shows_a_line_when_it_comes(two: Stack) -> None:
         assert follower.wait(10) in (0, 130)
 
 
+def test_json_has_the_names_that_composes_has(two: Stack) -> None:
+    version = json.loads(two.ok("version", "--format", "json").out)
+    assert version["version"] == two.ok("version", "--short").out.strip()
+    image = json.loads(two.ok("images", "--format", "json").out)[0]
+    assert {"ID", "ContainerName", "Repository", "Tag", "Size"} <= image.keys()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", image["Created"])
+    [volume] = map(json.loads, two.ok("volumes", "--format", "json").out.splitlines())
+    assert {"Availability", "Driver", "Labels", "Mountpoint", "Name", "Scope"} <= volume.keys()
+    assert volume["Size"] == "N/A"
+    [project] = json.loads(two.ok("ls", "--format", "json").out)
+    assert project.keys() == {"Name", "Status", "ConfigFiles"}
+
+
 def test_run_is_a_container_of_its_own(two: Stack) -> None:
     result = two.ok("run", "--rm", "-T", "-e", "A=b", "web", "sh", "-c", "echo $GREETING $A")
     assert result.out == "hello b\n"
@@ -124,6 +137,7 @@ def test_run_is_a_container_of_its_own(two: Stack) -> None:
     assert two.run("run", "--rm", "-T", "job").code == 3
     # Not even what could not start.
     assert two.run("run", "--rm", "-T", "web", "/no/such/program").code == 127
+    assert two.run("run", "--rm", "-d", "web", "/no/such/program").code != 0
     assert sorted(two.states()) == ["app-talker-1", "app-web-1"]
     # A volume that only the command line names is made, and outlives the container.
     two.ok("run", "--rm", "-T", "-v", "kept:/k", "web", "sh", "-c", "echo yes > /k/file")

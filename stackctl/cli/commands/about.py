@@ -30,7 +30,8 @@ def version(
         return 0
     facts: dict[str, Any] = {"Client": {"Version": __version__}, "Engine": _engine(run)}
     if format == "json":
-        run.console.out(json_module.dumps(facts))
+        # compose's own name for it stands first.
+        run.console.out(json_module.dumps({"version": __version__, **facts}))
         return 0
     run.console.out(f"stackctl {__version__}")
     if facts["Engine"] is None:

@@ -18,6 +18,8 @@ from stackctl.errors import NotFound
 
 _PROJECT = "com.docker.compose.project"
 _VOLUME = "com.docker.compose.volume"
+#: What docker says of volumes of a cluster only; programs expect the keys.
+_OF_CLUSTERS = dict.fromkeys(("Availability", "Group", "Links", "Size", "Status"), "N/A")
 _VOLUMES = ((Column("DRIVER"), "Driver"), (Column("VOLUME NAME"), "Name"))
 
 
@@ -103,6 +105,7 @@ def volumes(
             "Mountpoint": row["Mountpoint"],
             "Name": row["Name"],
             "Scope": row["Scope"],
+            **_OF_CLUSTERS,
         }
         for row in rows(run, "volume-ls", {"filters": filters([f"label={_PROJECT}={project}"])})
         if used is None or row["Labels"].get(_VOLUME) in used

@@ -18,7 +18,7 @@ from stackctl.daemon.verbs.stack import carry_out, warning_messages
 from stackctl.image.service import CALLER
 from stackctl.model.container import ContainerConfig
 from stackctl.scheduler.desired import UpPolicy
-from stackctl.scheduler.ops import Plan, StartContainer
+from stackctl.scheduler.ops import Plan, RemoveContainer, StartContainer
 from stackctl.scheduler.survey import check_names
 
 
@@ -48,7 +48,13 @@ class RunVerb:
             policy = await self._own_image(project, service, body, emit)
             config = await self._config(project, service, body)
             plan = await self._plan(project, service, config, body, policy)
-            await carry_out(plan, LateImages(self._engine, self._projects, project, plan), emit)
+            is_new = self._parts.registry.find_name(config.name) is None
+            try:
+                await carry_out(plan, LateImages(self._engine, self._projects, project, plan), emit)
+            except BaseException:
+                if is_new and config.auto_remove:
+                    await self._forget(config.name)
+                raise
             return {
                 "type": "result",
                 "exit_code": 0,
@@ -58,6 +64,13 @@ class RunVerb:
 
         async for message in self._jobs.begin(project.name, work, name="run").messages():
             yield message
+
+    async def _forget(self, name: str) -> None:
+        """Remove a one-off that never ran, so that no end of it will take it away."""
+        record = self._parts.registry.find_name(name)
+        if record is not None and not record.status.is_alive:
+            op = RemoveContainer(id=record.id, name=name, anonymous_volumes=True)
+            await self._engine.perform(op)
 
     async def _own_image(
         self, project: Project, service: str, body: Mapping[str, Any], emit: Emit

@@ -225,9 +225,15 @@ def images_of_stack(
     if format == "json":
         import json
 
+        from stackctl.cli.output.logs import timestamp
+
         names = {"container": "ContainerName", "repository": "Repository", "tag": "Tag"}
-        names |= {"id": "ID", "size": "Size", "created": "Created"}
-        run.console.out(json.dumps([{names[k]: row[k] for k in names} for row in found]))
+        names |= {"id": "ID", "size": "Size"}
+        listed = [{names[k]: row[k] for k in names} for row in found]
+        for shown, row in zip(listed, found, strict=True):
+            if row["created"]:
+                shown["Created"] = timestamp(row["created"])
+        run.console.out(json.dumps(listed))
         return 0
     titles = ("CONTAINER", "REPOSITORY", "TAG", "IMAGE ID", "SIZE")
     cells = [
