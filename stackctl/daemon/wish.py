@@ -14,6 +14,7 @@ from typing import Any
 
 from stackctl.errors import UsageError
 from stackctl.model.container import LOG_OPTIONS_WITHOUT_EFFECT
+from stackctl.runtime.rootfs import MASKED, READ_ONLY
 
 Wish = Mapping[str, Any]
 #: str, int, bool: a value; [x]: a list of; {"": x}: an object with any names; {...}: a
@@ -331,6 +332,11 @@ def warnings(wish: Wish) -> list[str]:
         for name in log.get("Config") or ()
         if name in LOG_OPTIONS_WITHOUT_EFFECT
     ]
+    host = wish.get("HostConfig") or {}
+    for name, usual in (("MaskedPaths", MASKED), ("ReadonlyPaths", READ_ONLY)):
+        # Both empty lift the protection (see single); less than the usual ones cannot be had.
+        if host.get(name) and not set(usual) <= set(host[name]):
+            found.append(f"{name}: the usual paths that are not named are protected, too")
     for network, settings in endpoints(wish).items():
         found += endpoint_warnings(network, settings)
     return found

@@ -275,6 +275,9 @@ def test_inspect_speaks_the_words_of_the_request() -> None:
     usual = inspected(config(request()))
     copy = {k.removeprefix("HostConfig."): v for k, v in usual.items() if k.startswith("HostConf")}
     again = config({"Image": "box:1", "Cmd": ["true"], "HostConfig": copy})
+    assert wish.warnings({"HostConfig": copy}) == []
+    fewer = {"MaskedPaths": copy["MaskedPaths"][:1], "ReadonlyPaths": copy["ReadonlyPaths"]}
+    assert [w.partition(":")[0] for w in wish.warnings({"HostConfig": fewer})] == ["MaskedPaths"]
     assert not again.security.unmasked and again.limits == config(request()).limits
 
 
