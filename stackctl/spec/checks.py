@@ -113,8 +113,21 @@ class Checks:
             )
 
     def _pools(self, key: str, network: Network) -> None:
-        """What a pool names must lie in its subnet."""
-        for i, pool in enumerate((network.ipam and network.ipam.config) or ()):
+        """What a pool names must lie in its subnet; no two pools have addresses in common."""
+        pools = (network.ipam and network.ipam.config) or ()
+        seen: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
+        for i, pool in enumerate(pools):
+            if pool.subnet is None:
+                continue
+            subnet = ipaddress.ip_network(pool.subnet, strict=False)
+            for other in seen:
+                if subnet.version == other.version and subnet.overlaps(other):
+                    self._mistakes.add(
+                        f"the subnets {other} and {subnet} of one network overlap",
+                        self._at("networks", key, "ipam", "config", i, "subnet"),
+                    )
+            seen.append(subnet)
+        for i, pool in enumerate(pools):
             where = ("networks", key, "ipam", "config", i)
             named = [("gateway", pool.gateway), ("ip_range", pool.ip_range)]
             named += [("aux_addresses", address) for address in (pool.aux_addresses or {}).values()]

@@ -57,22 +57,13 @@ class IpamConfig(Attributes):
     )
 
 
-def _one_pool_a_version(value: list[IpamConfig] | None) -> list[IpamConfig] | None:
-    versions = [6 if ":" in pool.subnet else 4 for pool in value or () if pool.subnet]
-    for version in (4, 6):
-        if versions.count(version) > 1:
-            raise ValueError(f"a network has one pool of IPv{version}: make its subnet larger")
-    return value
-
-
 class Ipam(Attributes):
     """Where a network's addresses come from."""
 
     driver: Literal["default"] | None = Field(None, description="Only `default`.")
-    config: Annotated[list[IpamConfig] | None, forms.POOLS, AfterValidator(_one_pool_a_version)] = (
-        Field(
-            None, description="Pools, one of each IP version; absent: the engine chooses free ones."
-        )
+    config: Annotated[list[IpamConfig] | None, forms.POOLS] = Field(
+        None,
+        description="Pools, any number of each IP version; absent: the engine chooses free ones.",
     )
     options: Annotated[
         dict[str, str], forms.KEYED, Approximated("the engine's pools have no options")

@@ -180,8 +180,13 @@ def test_a_container_is_recreated_at_its_fixed_address(stack: Stack) -> None:
             stop_signal: SIGKILL
             environment: {TURN: "TURN"}
             networks: {front: {ipv4_address: 10.213.7.9}}
+          two:
+            image: stackctl/host
+            command: sleep infinity
+            stop_signal: SIGKILL
+            networks: [front]
         networks:
-          front: {ipam: {config: [{subnet: 10.213.7.0/24}]}}
+          front: {ipam: {config: [{subnet: 10.213.6.0/24}, {subnet: 10.213.7.0/24}]}}
         """
     stack.write(text)
     stack.up()
@@ -189,7 +194,9 @@ def test_a_container_is_recreated_at_its_fixed_address(stack: Stack) -> None:
     stack.write(text.replace('"TURN"', '"2"'))
     stack.up()
     assert stack.ids() != before
+    # The second of the network's pools has it; who asks for nothing gets from the first.
     assert addresses(stack, "app-one-1") == {"app_front": "10.213.7.9"}
+    assert addresses(stack, "app-two-1")["app_front"].startswith("10.213.6.")
     stack.down()
 
 

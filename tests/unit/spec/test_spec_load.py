@@ -580,8 +580,8 @@ def test_mistakes_in_a_service(project: Any, lines: str, message: str) -> None:
         ("networks: {n: {driver: bridg}}", '1:24: networks.n.driver must be "bridge"'),
         ("networks: {n: {enable_ipv6: 5}}", "enable_ipv6 must be"),
         (
-            "networks: {n: {ipam: {config: [{subnet: 10.1.0.0/24}, {subnet: 10.2.0.0/24}]}}}",
-            "one pool of IPv4",
+            "networks: {n: {ipam: {config: [{subnet: 10.1.0.0/24}, {subnet: 10.1.0.0/25}]}}}",
+            "1:64: the subnets 10.1.0.0/24 and 10.1.0.0/25 of one network overlap",
         ),
         ("networks: {n: {ipam: {config: [{subnet: 10.1.0.1/24}]}}}", "should be 10.1.0.0/24"),
         ("networks: {n: {ipam: {config: [{subnet: 'fd00::/x'}]}}}", "is not a subnet"),
