@@ -177,7 +177,9 @@ def test_wait_gives_the_exit_code(two: Stack) -> None:
 
 def test_port_top_ps_and_ls(two: Stack) -> None:
     port = two.env["PORT"]
-    assert two.ok("port", "web", "80").out.strip().endswith(f":{port}")
+    address = two.ok("port", "web", "80").out.strip()
+    assert address.endswith(f":{port}")
+    assert two.ok("port", "web").out.splitlines()[0] == f"80/tcp -> {address}"
     top = two.ok("top").out
     assert "sleep infinity" in top
     table = two.ok("ps").out

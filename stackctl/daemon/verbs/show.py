@@ -60,17 +60,23 @@ class ShowVerbs:
         yield {"type": "result", "exit_code": 0}
 
     async def port(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        """Where a container port is published: HOST:PORT."""
+        """Where a container's port is published: HOST:PORT. Of each when none is named."""
         name = await self._projects.name(body)
         service, private = str(body.get("service")), int(body.get("private_port") or 0)
         protocol = str(body.get("protocol") or "tcp")
         record = self._projects.one(name, service, int(body.get("index") or 0))
+        found = not private
         for port in record.ports:
-            if port.container_port == private and port.protocol == protocol:
-                address = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip
-                yield {"type": "row", "Address": f"{address}:{port.host_port}"}
-                break
-        else:
+            if private and (found or (port.container_port, port.protocol) != (private, protocol)):
+                continue
+            found = True
+            address = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip
+            yield {
+                "type": "row",
+                "ContainerPort": f"{port.container_port}/{port.protocol}",
+                "Address": f"{address}:{port.host_port}",
+            }
+        if not found:
             raise NotFound(
                 f'service "{service}" publishes no port {private}/{protocol}',
                 hint="it publishes: " + (_ports_text(record) or "nothing"),
