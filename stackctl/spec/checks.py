@@ -8,11 +8,12 @@ from __future__ import annotations
 import ipaddress
 import platform
 import posixpath
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection
 
 from stackctl.spec import implied, project
 from stackctl.spec import volumes as volume_forms
 from stackctl.spec import volumes as volumes_form
+from stackctl.spec.circles import circles
 from stackctl.spec.mistakes import Mistakes, did_you_mean
 from stackctl.spec.model import (
     DRIVER_OPTIONS,
@@ -24,7 +25,7 @@ from stackctl.spec.model import (
     Volume,
 )
 from stackctl.spec.nodes import Mapping as MappingNode
-from stackctl.spec.nodes import Mark, Node, Scalar, mark_at, walk
+from stackctl.spec.nodes import Mark, Node, mark_at, null_characters
 from stackctl.spec.units import LEAST_MEMORY
 
 #: Machines as the kernel calls them -> as images do.
@@ -198,13 +199,12 @@ class Checks:
     def _dependencies(self, name: str, service: Service) -> None:
         others = self._names("services")
         for other, dependency in service.depends_on.items():
-            if other in others or not dependency.required:
-                continue
-            self._mistakes.add(
-                f'service "{name}" depends on "{other}", which no service is called',
-                self._at("services", name, "depends_on", other, key=True),
-                hint=did_you_mean(other, [n for n in others if n != name]),
-            )
+            if other not in others and dependency.required:
+                self._mistakes.add(
+                    f'service "{name}" depends on "{other}", which no service is called',
+                    self._at("services", name, "depends_on", other, key=True),
+                    hint=did_you_mean(other, [n for n in others if n != name]),
+                )
 
     def _used_services(self, name: str, service: Service) -> None:
         others = self._names("services")
@@ -507,45 +507,9 @@ class Checks:
         return self._at("services", name, "depends_on", other, key=True)
 
     def _circles(self) -> None:
-        graph = {
-            name: [
-                other
-                for other in {**service.depends_on, **implied.implied_dependencies(service)}
-                if other in self._services
-            ]
-            for name, service in self._services.items()
-        }
-        for circle in circles(graph):
+        for circle in circles(implied.graph(self._services)):
             self._mistakes.add(
                 f"services depend on each other in a circle: {' -> '.join(circle)}",
                 self._edge(circle[0], circle[1]),
                 hint="remove one of these dependencies",
             )
-
-
-def circles(graph: Mapping[str, list[str]]) -> Iterator[list[str]]:
-    """Circles of a graph, each closed (first name again at the end); every one that a
-    depth-first walk meets, so that a graph without any yields nothing."""
-    finished: set[str] = set()
-    for start in graph:
-        if start in finished:
-            continue
-        trail: dict[str, Iterator[str]] = {start: iter(graph[start])}
-        while trail:
-            name, edges = next(reversed(trail.items()))
-            other = next(edges, None)
-            if other is None:
-                finished.add(name)
-                del trail[name]
-            elif other in trail:
-                names = list(trail)
-                yield [*names[names.index(other) :], other]
-            elif other not in finished:
-                trail[other] = iter(graph[other])
-
-
-def null_characters(node: Node) -> Iterator[Scalar]:
-    """Texts that no process, path or variable could have."""
-    for inner in walk(node):
-        if isinstance(inner, Scalar) and isinstance(inner.value, str) and "\0" in inner.value:
-            yield inner

@@ -55,3 +55,15 @@ def implied_dependencies(service: Service) -> dict[str, ServiceDependency]:
     for field, _, name in uses(service):
         implied[name] = _FIRST if field == "volumes_from" else _TOGETHER
     return implied
+
+
+def graph(services: Mapping[str, Service]) -> dict[str, list[str]]:
+    """Which of the services each of them needs."""
+    return {
+        name: [
+            other
+            for other in {**service.depends_on, **implied_dependencies(service)}
+            if other in services
+        ]
+        for name, service in services.items()
+    }
