@@ -32,7 +32,7 @@ link=\$\$(ls /sys/class/net | grep -v lo); ip link set \$\$link up; ip address a
 ip route add default via 10.0.2.2; \
 echo BEGIN; . /etc/os-release; echo \"\$\$PRETTY_NAME, Linux \$\$(uname -r), \$\$(python3 --version)\"; \
 make demo > /tmp/demo 2>&1 && echo DEMO WORKED >> /tmp/demo; cat /tmp/demo; \
-stackctl=/root/stackctl/.venv/bin/stackctl; \$\$stackctl doctor; \
+stackctl=/root/stackctl/.venv/bin/stackctl; \$\$stackctl doctor | cat; \
 echo LEFT: \$\$(ls /sys/fs/cgroup | grep -c stackctl) groups, \$\$(ip -o link | grep -vc -e lo: -e en -e eth) links, \
 \$\$(grep -c stackctl /proc/mounts) mounts; echo END"
 vm_boot "$work" user | grep -aE --line-buffered '.' || true
@@ -40,6 +40,6 @@ vm_boot "$work" user | grep -aE --line-buffered '.' || true
 {
     echo "The last run of scripts/freshtest.sh $suite (Debian under software emulation)."
     echo
-    sed -n '/^BEGIN/,/^END/p' "$work/console.log" | grep -avE '^(BEGIN|END)'
+    sed -n '/BEGIN$/,/^END$/p' "$work/console.log" | grep -avE '(BEGIN|^END)$'
 } > "$here/docs/freshtest-$suite.txt"
 grep -q 'DEMO WORKED' "$here/docs/freshtest-$suite.txt"
