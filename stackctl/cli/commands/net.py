@@ -11,14 +11,19 @@ from stackctl.cli import options
 from stackctl.cli.connection import Message
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.output.errors import print_error
-from stackctl.cli.output.table import Column, table
+from stackctl.cli.output.format import print_rows
+from stackctl.cli.output.table import Column
+from stackctl.cli.output.text import short_id
 from stackctl.cli.rows import rows
 from stackctl.cli.values import one_of
 from stackctl.errors import StackctlError, UsageError
 
 _COLUMNS = (
-    *(Column("NETWORK ID"), Column("NAME"), Column("DRIVER"), Column("SUBNETS", yields=1)),
-    Column("CONTAINERS"),
+    (Column("NETWORK ID"), "ID"),
+    (Column("NAME"), "Name"),
+    (Column("DRIVER"), "Driver"),
+    (Column("SUBNETS", yields=1), "Subnets"),
+    (Column("CONTAINERS"), "Containers"),
 )
 
 
@@ -29,24 +34,27 @@ def ls(
         list[str] | None,
         typer.Option("--filter", metavar="KEY=VALUE", help="name, id, label, driver, dangling."),
     ] = None,
-    format: Annotated[
-        str, typer.Option("--format", metavar="table|json", help="json: an array.")
-    ] = "table",
+    format: options.RowsFormat = "",
+    no_trunc: options.NoTrunc = False,
 ) -> int:
     """List the networks of this engine."""
     run = invocation(ctx)
-    one_of("--format", format, ("table", "json"))
-    found = rows(run, "net-ls", {"filters": _filters(filter)})
+    found = [
+        {
+            **{name: str(row[name]) for name in ("Name", "Driver", "Project", "Subnets")},
+            "ID": row["ID"] if no_trunc else short_id(row["ID"]),
+            "Scope": "local",
+            "Internal": str(row["Internal"]).lower(),
+            "Labels": ",".join(f"{key}={value}" for key, value in row["Labels"].items()),
+            "Containers": str(row["Containers"]),
+        }
+        for row in rows(run, "net-ls", {"filters": _filters(filter)})
+    ]
     if quiet:
-        lines = [str(row["ID"]) for row in found]
-    elif format == "json":
-        lines = [json.dumps(found, ensure_ascii=False)]
-    else:
-        keys = ("ID", "Name", "Driver", "Subnets", "Containers")
-        cells = [[str(row.get(k, "")) for k in keys] for row in found]
-        lines = table(_COLUMNS, cells, run.console.out_width())
-    for line in lines:
-        run.console.out(line)
+        for row in found:
+            run.console.out(row["ID"])
+        return 0
+    print_rows(run.console, found, _COLUMNS, format)
     return 0
 
 

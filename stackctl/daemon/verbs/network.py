@@ -65,9 +65,10 @@ class NetworkVerbs:
                 config = record.config
                 yield {
                     "type": "row",
-                    "ID": record.id[:12],
+                    "ID": record.id,
                     "Name": config.name,
                     "Driver": config.driver or "bridge",
+                    "Labels": dict(config.labels),
                     "Project": config.project,
                     "Subnets": " ".join(subnet for subnet, _ in record.subnets),
                     "Internal": config.internal,
