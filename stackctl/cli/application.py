@@ -47,8 +47,6 @@ def _as_usage_error(error: typer.TyperException) -> UsageError:
         message[:1].lower() + message[1:] if message else "wrong usage",
         hint=f"see `{command} --help`",
     )
-    if getattr(context, "info_name", None) == "plan":
-        usage_error.exit_code = 1  # its 2 means: there is something to do
     if command.endswith(" container run"):
         usage_error.exit_code = 125  # its 2 is the container's own, as with docker
     return usage_error

@@ -19,6 +19,7 @@ from stackctl.cli.failures import Terminated, exit_code_of
 from stackctl.cli.invocation import Session, Started, begin
 from stackctl.cli.later import import_later
 from stackctl.cli.output.console import Console
+from stackctl.errors import UsageError
 
 
 def run(
@@ -33,7 +34,12 @@ def run(
     console = console or Console(environment=environment)
     session = Session(console=console, environment=environment, connect=connect)
     with exit_code_of(console, environment, arguments) as outcome:
-        result = _carry_out(arguments or ["--help"], session)
+        try:
+            result = _carry_out(arguments or ["--help"], session)
+        except UsageError as error:
+            if error.exit_code == UsageError.exit_code and _command(arguments) == "plan":
+                error.exit_code = 1  # its 2 means: there is something to do
+            raise
         outcome.code = result if isinstance(result, int) else 0
         console.flush()
     return outcome.code
@@ -50,6 +56,13 @@ def _carry_out(arguments: Sequence[str], session: Session) -> object:
     module = import_module(f"stackctl.cli.commands.{line.module}")
     command = getattr(module, line.function)
     return command(Started(begin(session, **line.globals)), **line.arguments)
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """The first word that is a command's, whatever is wrong before it."""
+    from stackctl.cli.table import COMMANDS, GROUPS
+
+    return next((word for word in arguments if word in COMMANDS or word in GROUPS), "")
 
 
 def _terminate(*_: object) -> None:

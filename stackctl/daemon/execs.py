@@ -101,6 +101,9 @@ class Execs:
         self._tell(record, made, "exec_die", exitCode=str(made.exit_code))
 
     def detached(self, record: ContainerRecord, made: Exec) -> None:
+        """Its client leaves, it goes on: with its terminal, or that would hang up on it."""
+        if made.session is not None:
+            made.session.detach()
         self._tell(record, made, "exec_detach")
 
     async def ended(self, made: Exec) -> None:

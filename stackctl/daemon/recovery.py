@@ -85,6 +85,7 @@ def _settle(parts: Parts, record: ContainerRecord, truth: object) -> None:
                     record,
                     status=Status.EXITED,
                     process=None,
+                    ports=(),  # nobody holds them: the next start takes them again
                     exit_code=truth.exit_code,
                     oom_killed=truth.oom_killed,
                     finished_at=truth.finished_at,
@@ -102,6 +103,7 @@ def _settle(parts: Parts, record: ContainerRecord, truth: object) -> None:
                     record,
                     status=Status.EXITED,
                     process=None,
+                    ports=(),
                     exit_code=None,
                     finished_at=time.time(),
                     error=f"{why}; the exit code is unknown",

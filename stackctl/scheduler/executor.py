@@ -76,13 +76,12 @@ class Report:
     plan: Plan
     outcomes: dict[int, Outcome]
     elapsed: float
-    cancelled: bool = False
     #: The step that failed first of those that matter; None when all went well.
     failure: Outcome | None = None
 
     @property
     def ok(self) -> bool:
-        return self.failure is None and not self.cancelled
+        return self.failure is None
 
     @property
     def failures(self) -> tuple[Outcome, ...]:
@@ -102,14 +101,6 @@ class Report:
             raise self.failure.error
 
 
-class ExecutionCancelled(asyncio.CancelledError):
-    """The execution was cancelled; its running steps have been cancelled and have ended."""
-
-    def __init__(self, report: Report) -> None:
-        super().__init__("the execution of the plan was cancelled")
-        self.report = report
-
-
 async def execute(
     plan: Plan,
     engine: Engine,
@@ -123,8 +114,8 @@ async def execute(
     `parallel` limits how many run at a time (None: no limit); steps that only
     wait are not counted, lest they keep out what they wait for. `on_progress` is
     called in the loop's thread and must not block. Failed steps are in the
-    report, not raised. Raises ExecutionCancelled, with the report, when it is
-    cancelled, after all that ran has ended.
+    report, not raised. When it is cancelled, what runs is cancelled and awaited, and
+    `on_progress` hears of the steps that are skipped.
     """
     return await _Execution(plan, engine, on_progress, parallel, clock).run()
 
@@ -168,7 +159,8 @@ class _Execution:
                 await self._idle
         except asyncio.CancelledError:
             await self._end_all()
-            raise ExecutionCancelled(self._report(began)) from None
+            self._report(began)
+            raise  # the same: asyncio.timeout knows its own by their class
         except BaseException:
             await self._end_all()
             raise
@@ -182,7 +174,6 @@ class _Execution:
             plan=self._plan,
             outcomes={number: self._outcomes[number] for number in sorted(self._outcomes)},
             elapsed=self._clock() - began,
-            cancelled=self._cancelled,
             failure=self._failure,
         )
 

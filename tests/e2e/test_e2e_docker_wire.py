@@ -256,6 +256,8 @@ def test_terminals_detach_keys_and_exec(api: Api) -> None:
         wire.send(b"\x01")
         wire.rest()
     assert api("GET", f"/exec/{exec_id}/json").json["Running"]
+    processes = api("GET", f"/containers/{made}/top?ps_args=-o%20pid,args").json["Processes"]
+    assert any(row[-1] == "cat" for row in processes), processes
     bad = api("POST", f"/containers/{made}/exec", {**wish, "DetachKeys": "ctrl-"})
     assert bad.status == 400 and "detach keys" in bad.message
 

@@ -101,6 +101,19 @@ def test_a_service_that_dies_shows_its_exit_code_and_last_lines(stack: Stack) ->
 
 
 @needs_engine
+def test_a_stack_that_is_not_ready_in_time_says_so(stack: Stack) -> None:
+    stack.write(
+        "services:\n  web: {image: stackctl/host, command: sleep 1000, init: true,"
+        " healthcheck: {test: 'false', interval: 10s, retries: 100}}\n"
+    )
+    for command in (("up", "-d"), ("start",)):
+        result = stack.run(*command, "--wait", "--wait-timeout", "0.5").expect(1)
+        assert "error: the services were not ready within 0.5 s" in result.err
+    # Nothing to build is nothing to fail.
+    stack.ok("build")
+    stack.down()
+
+
 def test_a_command_that_does_not_exist_is_named(stack: Stack) -> None:
     stack.write("services:\n  web: {image: stackctl/host, command: no-such-program --at-all}\n")
     result = stack.run("up", "-d", "--wait").expect(1)

@@ -107,6 +107,31 @@ def test_containers_ports_and_names_outlive_the_daemon(example: Callable[..., St
     assert_nothing_of_a_stack(engine)
 
 
+@pytest.mark.parametrize("restart", ["no", "always"])
+def test_ports_of_a_container_that_ended_unseen_are_published_again(
+    stack: Stack, restart: str
+) -> None:
+    port = free_port()
+    stack.write(
+        f"services:\n  web: {{image: stackctl/host, init: true, restart: '{restart}',"
+        f" command: python3 -m http.server 80 -d /srv, ports: ['{port}:80']}}\n"
+    )
+    stack.ok("up", "-d")
+    engine = stack.engine
+    engine.kill(engine.daemon_pids() + engine.shim_pids())
+    wait_until(lambda: not engine.container_processes(), 10, what="the container ended")
+    stack.ok("up", "-d")
+
+    def is_served() -> bool:
+        try:
+            return fetch(f"http://127.0.0.1:{port}/")[0] == 200
+        except OSError:
+            return False
+
+    wait_until(is_served, 20, what="the page is served")
+    stack.down()
+
+
 def test_an_exit_that_nobody_saw_is_told_by_the_next_daemon(stack: Stack) -> None:
     stack.write(
         "services:\n  job: {image: stackctl/host,"

@@ -13,6 +13,7 @@ from stackctl.errors import Conflict, ContainerError
 from stackctl.model.container import Security
 from stackctl.runtime.container import Session
 from stackctl.state.paths import Paths
+from support.engine import Engine
 from support.runtime_bed import Bed, Container
 from support.waiting import wait_until
 
@@ -148,9 +149,10 @@ def test_a_terminal_is_resized_and_takes_input(bed: Bed, sleeper: Container) -> 
     bed.do(session.close())
 
 
-def test_execs_leave_no_descriptor_behind(bed: Bed, sleeper: Container) -> None:
+def test_execs_leave_no_descriptor_behind(bed: Bed, engine: Engine, sleeper: Container) -> None:
     shim = Path(f"/proc/{sleeper.status('PPid')}/fd")
     bed.runs(sleeper, "true")
+    bed.spare(engine)
     before = len(os.listdir(shim)), len(os.listdir("/proc/self/fd"))
     for number in range(20):
         if number % 2:

@@ -71,6 +71,8 @@ class BuildVerb:
 
 async def build_all(builds: Builds, wanted: list[BuildRequest], emit: Emit) -> list[Image]:
     """All at once; the same build asked for twice is done once. Raises the first failure."""
+    if not wanted:
+        return []
     distinct: dict[str, BuildRequest] = {}
     names: dict[str, tuple[str, ...]] = {}
     keys = []

@@ -259,3 +259,17 @@ def test_the_installed_script_exits_with_the_code() -> None:
     )
     assert done.returncode == 2
     assert done.stderr.startswith("error: there is no command")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("plan", "--nope"),
+        ("--nope", "plan"),
+        ("--ansi", "foo", "plan"),
+        ("--parallel", "x", "plan"),
+    ],
+)
+def test_a_wrong_line_of_plan_is_no_change(words: tuple[str, ...]) -> None:
+    """Its 2 means that there is something to do."""
+    assert run(words, console=Console(io.StringIO(), io.StringIO())) == 1
