@@ -114,7 +114,14 @@ class Invocation:
         return self.session.connect(self.endpoint, start and may_start)
 
     def body(self, **fields: Any) -> dict[str, Any]:
-        """A request on a stack: its "project" part and these fields."""
+        """A request on a stack: its "project" part and these fields. Raises UsageError."""
+        for name in ("timeout", "wait_timeout"):
+            seconds = fields.get(name)
+            if seconds is not None and not 0 <= seconds < float("inf"):
+                raise UsageError(
+                    f"--{name.replace('_', '-')} {seconds:g} is no time",
+                    hint="a number of seconds, 0 or more",
+                )
         part = project_part(
             files=self.files,
             project_directory=self.project_directory,

@@ -10,6 +10,7 @@ import platform
 import posixpath
 from collections.abc import Collection
 
+from stackctl.model.reference import HOST
 from stackctl.spec import implied, project
 from stackctl.spec import volumes as volume_forms
 from stackctl.spec import volumes as volumes_form
@@ -205,6 +206,23 @@ class Checks:
                     self._at("services", name, "depends_on", other, key=True),
                     hint=did_you_mean(other, [n for n in others if n != name]),
                 )
+            elif dependency.condition == "service_healthy" and self._is_never_healthy(other):
+                self._mistakes.add(
+                    f'service "{name}" waits until "{other}" is healthy, which has no health check',
+                    self._at("services", name, "depends_on", other, key=True),
+                    hint="give it a `healthcheck`, or use condition: service_started",
+                )
+
+    def _is_never_healthy(self, name: str) -> bool:
+        """Whether that is certain: an image that is not here yet may bring a check."""
+        service = self._services.get(name)
+        if service is None:
+            return False
+        check = service.healthcheck
+        if check is not None and (check.disable or check.test == ["NONE"]):
+            return True
+        has_own = check is not None and bool(check.test)
+        return not has_own and service.build is None and service.image == HOST
 
     def _used_services(self, name: str, service: Service) -> None:
         others = self._names("services")

@@ -80,6 +80,9 @@ def test_flags_that_contradict_each_other_are_refused(cli: Any, engine: Any) -> 
         ("--force-recreate", "--no-recreate"),
         ("--wait", "--exit-code-from", "web"),
         ("--wait-timeout", "3"),
+        ("--wait", "--wait-timeout", "-1"),
+        ("--wait", "--wait-timeout", "nan"),
+        ("-t", "-5"),
     ):
         outcome = cli("up", *flags)
         assert outcome.code == 2, flags

@@ -622,6 +622,31 @@ def test_circles_name_their_services(project: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("db", "is_wrong"),
+    [
+        ("image: stackctl/host", True),
+        ("image: x, healthcheck: {disable: true}", True),
+        ("image: x, healthcheck: {test: [NONE]}", True),
+        ("image: stackctl/host, healthcheck: {test: 'true'}", False),
+        ("image: x", False),  # it may bring one
+        ("build: .", False),
+    ],
+)
+def test_nobody_waits_for_health_that_is_never_known(project: Any, db: str, is_wrong: bool) -> None:
+    text = f"""services:
+  db: {{{db}}}
+  web: {{image: x, depends_on: {{db: {{condition: service_healthy}}}}}}
+"""
+    if not is_wrong:
+        project.load(text)
+        return
+    assert project.mistakes(text) == [
+        '3:32: service "web" waits until "db" is healthy, which has no health check '
+        "[give it a `healthcheck`, or use condition: service_started]"
+    ]
+
+
 def test_ports_of_two_services(project: Any) -> None:
     def clash(one: str, other: str) -> bool:
         text = (
