@@ -32,12 +32,14 @@ class ShimPool:
         self._pids: dict[int, int] = {}
         self._spare: SpareShim | None = None
         self._refill: asyncio.TimerHandle | None = None
+        self._closed = False
 
     def get(self, name: str) -> Shim | None:
         return self._shims.get(name)
 
     def close(self) -> None:
         """Leave them; they go on, but for the spare one."""
+        self._closed = True
         if self._refill is not None:
             self._refill.cancel()
         if self._spare is not None:
@@ -70,7 +72,7 @@ class ShimPool:
 
     def replace_spare(self) -> None:
         """Nothing is being started any more: have a spare shim again, soon."""
-        if self._spare is None and self._refill is None:
+        if self._spare is None and self._refill is None and not self._closed:
             self._refill = asyncio.get_running_loop().call_later(_SOON, self.keep_spare)
 
     def keep_spare(self) -> None:

@@ -284,8 +284,14 @@ def run_foreground(paths: Paths, *arguments: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_in_the_foreground_it_ends_on_a_signal(paths: Paths, number: signal.Signals) -> None:
     process = run_foreground(paths)
-    wait_until(paths.socket.exists)
-    assert client_of(paths).call("count", {"n": 1})
+
+    def answers() -> bool:
+        try:
+            return bool(client_of(paths).call("count", {"n": 1}))
+        except EngineUnreachable:
+            return False  # the socket is there a moment before anybody listens
+
+    wait_until(answers)
     process.send_signal(number)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 0
