@@ -159,17 +159,21 @@ class _Execution:
                 await self._idle
         except asyncio.CancelledError:
             await self._end_all()
-            self._report(began)
+            self._skip_rest()
             raise  # the same: asyncio.timeout knows its own by their class
         except BaseException:
             await self._end_all()
             raise
         return self._report(began)
 
-    def _report(self, began: float) -> Report:
+    def _skip_rest(self) -> None:
+        """The execution ends before their turn comes."""
         for step in self._plan.steps:
             if step.number not in self._outcomes:
                 self._skip(step, because=0, text="cancelled")
+
+    def _report(self, began: float) -> Report:
+        self._skip_rest()
         return Report(
             plan=self._plan,
             outcomes={number: self._outcomes[number] for number in sorted(self._outcomes)},
