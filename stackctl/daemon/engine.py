@@ -84,7 +84,7 @@ class Engine:
             case StartContainer():
                 await self._start(op.name)
             case WaitHealthy():
-                return await self._wait_healthy(op.name, ended_ok=op.ended_ok)
+                return await self._wait_healthy(op)
             case WaitCompleted():
                 return await self._wait_completed(op.name)
             case StopContainer():
@@ -140,14 +140,14 @@ class Engine:
                 error.details = tuple(last_lines(self._parts.paths, record.id, _SHOWN_LINES))
             raise
 
-    async def _wait_healthy(self, name: str, *, ended_ok: bool) -> str:
-        record = self._parts.registry.by_name(name, successor=True)
+    async def _wait_healthy(self, op: WaitHealthy) -> str:
+        record = self._parts.registry.by_name(op.name, successor=True)
         began = record.started_at
         final = await self._parts.registry.wait(record.id, _health_is_decided)
         if final is None:
-            raise NotFound(f"{name} was removed while it was waited for")
+            raise NotFound(f"{op.name} was removed while it was waited for")
         # A health check may have come with the image, after the plan was made.
-        patient = ended_ok and final.config.health is None
+        patient = op.ended_ok and final.config.health is None
         if patient and final.status.has_ended and final.exit_code == 0:
             return "completed"
         if final.status.has_ended or final.status is Status.RESTARTING:
@@ -158,6 +158,12 @@ class Engine:
                 f"{_subject(final)} is unhealthy: {self._supervisor.last_probe(final.id)}",
                 hint="see its log below, and its `healthcheck`" if lines else "see `healthcheck`",
                 details=lines,
+            )
+        if final.health is Health.NONE and op.checked:
+            raise OperationFailed(
+                f"{_subject(final)} cannot become healthy: it has no health check, and its image "
+                "brings none",
+                hint="give it a `healthcheck`, or let others depend on it with service_started",
             )
         if final.health is Health.NONE:
             return "running"

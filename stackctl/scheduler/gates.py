@@ -94,7 +94,7 @@ def add_gates(
             name = name_of(verdict)
             patient = need.waited and not need.users and not service.has_healthcheck
             op = (
-                WaitHealthy(name=name, ended_ok=patient)
+                WaitHealthy(name=name, checked=bool(need.users), ended_ok=patient)
                 if condition is Condition.HEALTHY
                 else WaitCompleted(name=name)
             )
@@ -112,8 +112,9 @@ def add_gates(
 
 
 def _holds(record: ContainerRecord, condition: Condition, need: Need) -> bool:
-    patient = condition is Condition.HEALTHY and not need.users
-    return holds(record, condition) or (patient and holds(record, Condition.COMPLETED))
+    if need.users or condition is not Condition.HEALTHY:
+        return holds(record, condition)
+    return works(record) or holds(record, Condition.COMPLETED)
 
 
 def holds(record: ContainerRecord, condition: Condition) -> bool:
@@ -121,9 +122,14 @@ def holds(record: ContainerRecord, condition: Condition) -> bool:
     if condition is Condition.COMPLETED:
         return record.status is Status.EXITED and record.exit_code == 0
     if condition is Condition.HEALTHY:
-        healthy = record.health is Health.HEALTHY or record.config.health is None
-        return record.status is Status.RUNNING and healthy
+        return record.status is Status.RUNNING and record.health is Health.HEALTHY
     return True
+
+
+def works(record: ContainerRecord) -> bool:
+    """Whether `--wait` has nothing to wait for: running is enough without a health check."""
+    unchecked = record.status is Status.RUNNING and record.config.health is None
+    return unchecked or holds(record, Condition.HEALTHY)
 
 
 def gate_cause(users: Sequence[str], service: str, condition: Condition) -> str:

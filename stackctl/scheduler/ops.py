@@ -82,11 +82,13 @@ class StartContainer:
 class WaitHealthy:
     """Done when the container's health is healthy; fails when it is unhealthy or has ended.
 
-    Without a health check, running is enough. With `ended_ok`, having ended with
-    0 is as good (`up --wait` on a container that does its work and leaves).
+    Without a health check, running is enough; not when `checked`, because somebody
+    depends on it to be healthy: then it fails. With `ended_ok`, having ended with 0 is
+    as good (`up --wait` on a container that does its work and leaves).
     """
 
     name: str
+    checked: bool = False
     ended_ok: bool = False
 
 

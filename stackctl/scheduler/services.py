@@ -10,7 +10,7 @@ from stackctl.model.record import ContainerRecord
 from stackctl.scheduler.desired import Condition, Dependency, Observed, ServicePolicy
 from stackctl.scheduler.down import add_removals, add_stops
 from stackctl.scheduler.draft import Draft
-from stackctl.scheduler.gates import gate_cause, holds
+from stackctl.scheduler.gates import gate_cause, holds, works
 from stackctl.scheduler.graph import closure, dependents, start_order
 from stackctl.scheduler.ops import Plan, StartContainer, WaitCompleted, WaitHealthy
 from stackctl.scheduler.recorded import dependencies
@@ -43,7 +43,7 @@ def start_plan(observed: Observed, policy: ServicePolicy) -> Plan:
     if policy.wait:
         for service in policy.services or found:
             for record in found.get(service, ()):
-                if record.id in started or not holds(record, Condition.HEALTHY):
+                if record.id in started or not works(record):
                     draft.add(
                         WaitHealthy(name=record.config.name, ended_ok=record.config.health is None),
                         "--wait",
@@ -212,7 +212,7 @@ def _gates(
         healthy = condition is Condition.HEALTHY
         steps.add(
             draft.add(
-                WaitHealthy(name=name) if healthy else WaitCompleted(name=name),
+                WaitHealthy(name=name, checked=True) if healthy else WaitCompleted(name=name),
                 gate_cause(users, record.config.service, condition),
                 after=() if step is None else [step],
                 service=record.config.service,

@@ -16,7 +16,18 @@ from functools import partial
 
 from stackctl.spec import ports, volumes
 from stackctl.spec.mistakes import Mistakes
-from stackctl.spec.nodes import Entry, Mapping, Mark, Node, Scalar, Sequence, as_text, kind
+from stackctl.spec.nodes import (
+    Entry,
+    Mapping,
+    Mark,
+    Node,
+    Scalar,
+    Sequence,
+    as_text,
+    kind,
+    place,
+    plain,
+)
 
 # MAX_ARG_STRLEN of execve(2); splitting takes time for each character.
 _LONGEST_COMMAND = 128 * 1024
@@ -84,6 +95,9 @@ def _keyed(node: Node, mistakes: Mistakes) -> Node:
     if isinstance(node, Mapping):
         entries: dict[str, Entry] = {}
         for key, entry in node.entries.items():
+            if not key:
+                mistakes.add("a name is empty", entry.key_mark)
+                continue
             value = entry.node
             if isinstance(value, Scalar) and not isinstance(value.value, str | None):
                 value = Scalar(as_text(value.value), value.mark, tag=value.tag)
@@ -105,7 +119,10 @@ def _keyed(node: Node, mistakes: Mistakes) -> Node:
             mistakes.add("an item has no name before its =", item.mark)
             continue
         # The last one wins, in the first one's position.
-        entries[key] = Entry(item.mark, Scalar(value_text if equals else None, item.mark))
+        value = Scalar(value_text if equals else None, item.mark)
+        if key in entries:
+            _tell_replaced(key, entries[key].node, value, mistakes)
+        entries[key] = Entry(item.mark, value)
     return Mapping(entries, node.mark, tag=node.tag)
 
 
@@ -431,8 +448,12 @@ INCLUDES = Form("includes", canonical=_includes)
 LOGGING = Form("logging", merges=_same_driver)
 
 
-def unique(node: Node, form: Form) -> Node:
-    """A list in which later items replace earlier ones of the same key, in place."""
+def unique(node: Node, form: Form, mistakes: Mistakes | None = None) -> Node:
+    """A list in which later items replace earlier ones of the same key, in place.
+
+    `mistakes` is warned of those that say something else: within one file
+    nobody means that.
+    """
     if not isinstance(node, Sequence) or form.key is _no_key:
         return node
     kept: list[Node] = []
@@ -440,9 +461,20 @@ def unique(node: Node, form: Form) -> Node:
     for item in node.items:
         key = form.key(item)
         if key is not None and key in positions:
+            if mistakes is not None:
+                _tell_replaced(key, kept[positions[key]], item, mistakes)
             kept[positions[key]] = item
             continue
         if key is not None:
             positions[key] = len(kept)
         kept.append(item)
     return node if len(kept) == len(node.items) else Sequence(kept, node.mark, tag=node.tag)
+
+
+def _tell_replaced(key: str, earlier: Node, later: Node, mistakes: Mistakes) -> None:
+    """As compose does it the last one counts; it does not say so."""
+    if plain(earlier) != plain(later):
+        mistakes.warn(
+            f'"{key}" is there twice: this one counts, not the one at {place(earlier.mark)}',
+            later.mark,
+        )

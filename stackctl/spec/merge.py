@@ -49,7 +49,7 @@ def canonical(node: Node, shape: Shape, mistakes: Mistakes, *, lenient: bool = F
             if shape.items is None:
                 return node
             items = [canonical(i, shape.items, mistakes, lenient=lenient) for i in node.items]
-            return forms.unique(Sequence(items, node.mark, tag=node.tag), shape.form)
+            return forms.unique(Sequence(items, node.mark, tag=node.tag), shape.form, mistakes)
         case Scalar():
             return node
 

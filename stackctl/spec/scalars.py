@@ -73,6 +73,15 @@ def _port_number(value: Any) -> int:
     return number
 
 
+def _exposed(value: str) -> str:
+    """PORT[-END][/PROTOCOL]"""
+    number, _, protocol = value.partition("/")
+    ports.port_range(number)
+    if protocol:
+        _protocol(protocol)
+    return value
+
+
 def _published(value: Any) -> str:
     if type(value) is int:
         value = str(value)
@@ -280,6 +289,7 @@ IPv6 = Annotated[str, AfterValidator(_ipv6)]
 Address = Annotated[str, AfterValidator(_address)]
 Subnet = Annotated[str, AfterValidator(_subnet)]
 MacAddress = Annotated[str, AfterValidator(_mac)]
+ExposedPort = Annotated[str, AfterValidator(_exposed)]
 ContainerPath = Annotated[str, AfterValidator(_target)]
 Capability = Annotated[str, AfterValidator(_capability)]
 Signal = Annotated[str, BeforeValidator(_signal)]

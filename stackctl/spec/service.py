@@ -42,8 +42,10 @@ from stackctl.spec.process import (
 from stackctl.spec.resources import Blkio, Device, Gpu, Ulimits
 from stackctl.spec.scalars import (
     Capability,
+    ContainerPath,
     Count,
     Duration,
+    ExposedPort,
     ExtraHost,
     Flag,
     Integer,
@@ -140,7 +142,7 @@ class Service(Attributes):
         default_factory=list,
         description="Files of variables; later ones win, `environment` wins over all of them.",
     )
-    working_dir: Annotated[str | None, MAY_BE_EMPTY] = Field(
+    working_dir: Annotated[ContainerPath | None, MAY_BE_EMPTY] = Field(
         None, description="Directory the command starts in."
     )
     user: Annotated[str | None, MAY_BE_EMPTY] = Field(
@@ -159,7 +161,7 @@ class Service(Attributes):
         description='Published ports: `"8080:80"`, `"127.0.0.1:8080:80/udp"`, `"80"` (any free '
         "host port), ranges, or the long form.",
     )
-    expose: Annotated[list[str], forms.EXPOSED] = Field(
+    expose: Annotated[list[ExposedPort], forms.EXPOSED] = Field(
         default_factory=list,
         description="Ports that other services use; information only, every port is reachable.",
     )

@@ -126,10 +126,7 @@ def _known_keys(node: Node, shape: Shape, path: str, mistakes: Mistakes) -> Node
                 entries[key] = _entry(entry, shape.values, f"{path}.{key}", mistakes)
             return Mapping(entries, node.mark)
         case Sequence() if shape.items is not None and shape.items is not LEAF:
-            items = [
-                _known_keys(item, shape.items, f"{path}[{i}]", mistakes)
-                for i, item in enumerate(node.items)
-            ]
+            items = [_known_keys(item, shape.items, f"{path}[]", mistakes) for item in node.items]
             return Sequence(items, node.mark)
         case _:
             return node
@@ -233,9 +230,10 @@ def _sentence(label: str, message: str) -> str:
 
 
 def _label(path: Path) -> str:
+    """Items without their number: it may be another one than in the file, where the mark is."""
     text = ""
     for step in path:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+        text += "[]" if isinstance(step, int) else f".{step}" if text else step
     return text or "the file"
 
 

@@ -173,6 +173,15 @@ async def an_unhealthy_dependency_blocks(bench: Bench) -> None:
     assert seen["p-web-1"].status is Status.CREATED
 
 
+async def what_has_no_health_check_is_never_healthy(bench: Bench) -> None:
+    desired = _here(bench, service("db"), service("web", depends("db", "healthy")))
+    report = await _up(bench, desired)
+    assert report.failure is not None and "health check" in str(report.failure.error)
+    # Not the second time either, when it already runs.
+    assert not (await _up(bench, desired)).ok
+    assert _by_name(await bench.observe())["p-web-1"].status is Status.CREATED
+
+
 async def stop_and_start(bench: Bench) -> None:
     desired = _here(bench, service("db"), service("web", depends("db")))
     seen = await _settled(bench, desired)
@@ -217,6 +226,7 @@ PROMISES: tuple[Promise, ...] = (
     host_ports_change_hands,
     a_failed_job_blocks_with_its_exit_code,
     an_unhealthy_dependency_blocks,
+    what_has_no_health_check_is_never_healthy,
     stop_and_start,
     restart_and_remove,
     scaling_down_and_up,

@@ -134,8 +134,8 @@ class MemoryEngine:
                 self._rename(name)
             case StartContainer(name=name):
                 self._start(self._newest(name))
-            case WaitHealthy(name=name, ended_ok=ended_ok):
-                return self._wait_healthy(self._newest(name), ended_ok)
+            case WaitHealthy(name=name):
+                return self._wait_healthy(self._newest(name), op)
             case WaitCompleted(name=name):
                 return self._wait_completed(self._newest(name))
             case RunInit(config=config, beside=beside):
@@ -305,13 +305,15 @@ class MemoryEngine:
                 container_id=record.id,
             )
 
-    def _wait_healthy(self, record: ContainerRecord, ended_ok: bool) -> str:
-        if ended_ok and record.status is Status.EXITED and record.exit_code == 0:
+    def _wait_healthy(self, record: ContainerRecord, op: WaitHealthy) -> str:
+        if op.ended_ok and record.status is Status.EXITED and record.exit_code == 0:
             return "ended with 0"
         if record.status is not Status.RUNNING:
             raise ContainerError(f"{record.name} has ended ({record.exit_code})")
         if record.health is Health.UNHEALTHY:
             raise ContainerError(f"{record.name} is unhealthy")
+        if op.checked and record.health is Health.NONE:
+            raise ContainerError(f"{record.name} has no health check")
         return "healthy" if record.health is Health.HEALTHY else "running"
 
     def _wait_completed(self, record: ContainerRecord) -> str:

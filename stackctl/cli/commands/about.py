@@ -28,16 +28,18 @@ def version(
     if short:
         run.console.out(__version__)
         return 0
-    facts: dict[str, Any] = {"Client": {"Version": __version__}, "Engine": _engine(run)}
     if format == "json":
+        facts = {"Client": {"Version": __version__}, "Engine": _engine(run)}
         # compose's own name for it stands first.
         run.console.out(json_module.dumps({"version": __version__, **facts}))
         return 0
+    # Also when asking the engine fails.
     run.console.out(f"stackctl {__version__}")
-    if facts["Engine"] is None:
+    engine = _engine(run)
+    if engine is None:
         run.console.out("engine   does not run")
         return 0
-    for line in _lines({"engine": facts["Engine"]}):
+    for line in _lines({"engine": engine}):
         run.console.out(line)
     return 0
 

@@ -23,6 +23,8 @@ class Planning:
 
     async def plan(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """The plan alone: exit code 0 when there is nothing to do, 2 when there is."""
+        from stackctl.scheduler.orphans import notices
+
         if body.get("for") == "down":
             name, policy = await self.down(body)
             plan = down_plan(self._projects.observe(name), policy)
@@ -30,7 +32,9 @@ class Planning:
             project = await self._projects.load(body, activate=body.get("services") or ())
             for warning in warning_messages(project):
                 yield warning
-            plan, _, _ = await self.up(project, body)
+            plan, desired, observed = await self.up(project, body)
+            for text in notices(desired, observed, up_policy(body)):
+                yield notice(text)
         yield plan_message(plan)
         yield {"type": "result", "exit_code": 2 if plan else 0}
 
@@ -128,6 +132,11 @@ def warning_messages(project: Project) -> list[Message]:
         {"type": "warning", "text": notice.text, "place": str(notice.place or "")}
         for notice in project.warnings
     ]
+
+
+def notice(text: str) -> Message:
+    """A warning that no line of a file causes."""
+    return {"type": "warning", "text": text, "place": ""}
 
 
 def plan_message(plan: Plan) -> Message:

@@ -18,6 +18,7 @@ from stackctl.daemon.verbs.logs import Logs
 from stackctl.daemon.verbs.planning import (
     Planning,
     down_plan,
+    notice,
     plan_message,
     up_policy,
     warning_messages,
@@ -161,7 +162,7 @@ class StackVerbs:
             plan, desired, observed = await self._up_plan(project, body, emit)
             self._remember(project)
             for text in notices(desired, observed, up_policy(body)):
-                emit({"type": "warning", "text": text, "place": ""})
+                emit(notice(text))
             if not plan and not observed.containers:
                 return {"type": "result", "exit_code": 0, "changed": False, "containers": []}
             await warm

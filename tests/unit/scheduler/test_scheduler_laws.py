@@ -31,6 +31,10 @@ NAMES = ("a", "b", "c", "d", "e")
 PORTS = (80, 81)
 
 
+def _checked(service: DesiredService) -> list[Condition]:
+    return [Condition.HEALTHY] if service.has_healthcheck else []
+
+
 @st.composite
 def stacks(draw: st.DrawFn, *, optional: bool = True) -> Desired:
     """A few services that depend on earlier ones; jobs end with 0 and are waited for as such.
@@ -48,7 +52,7 @@ def stacks(draw: st.DrawFn, *, optional: bool = True) -> Desired:
                 service=other.name,
                 condition=Condition.COMPLETED
                 if other.name in jobs
-                else draw(st.sampled_from([Condition.STARTED, Condition.HEALTHY])),
+                else draw(st.sampled_from([Condition.STARTED, *_checked(other)])),
                 required=not optional or draw(st.booleans()),
                 restart=draw(st.booleans()),
             )

@@ -434,9 +434,9 @@ netwoks: {}
         '[["CMD", "curl", ...], or one text for the shell]',
         "13:12: services.db.image is empty",
         "14:10: services.db.tty must be true or false",
-        '16:16: services.db.volumes[0].type must be "volume", "bind" or "tmpfs", not "bnd" '
+        '16:16: services.db.volumes[].type must be "volume", "bind" or "tmpfs", not "bnd" '
         '[did you mean "bind"?]',
-        '16:29: services.db.volumes[0].target: "x" is not an absolute path in the container',
+        '16:29: services.db.volumes[].target: "x" is not an absolute path in the container',
         '17:9: service "db" uses volume "data", which is not defined '
         '[define it under the top-level volumes:, or write "./data" for a host path]',
         '18:16: services.db.mem_limit: "64q" is not a size such as 64m, 512k or 1.5g',
@@ -525,9 +525,9 @@ def test_mistakes_of_several_files_name_each(project: Any) -> None:
         ("pull_policy: refresh", "pull_refresh_after has to say after which time"),
         ("pull_policy: often", "pull_policy must be one of always, never, missing"),
         ("volumes: ['/x:/y:rox']", '"rox" is not a mount option'),
-        ("volumes: [5]", "volumes[0] must be a mapping, not a number"),
+        ("volumes: [5]", "volumes[] must be a mapping, not a number"),
         ("tmpfs: /run:suid", '"suid" is not an option of a tmpfs'),
-        ("ports: [{published: 80}]", "ports[0] has no target"),
+        ("ports: [{published: 80}]", "ports[] has no target"),
         ("ports: [{target: 70000}]", "target must be within 1 to 65535"),
         ("ports: [{target: 80, published: x}]", "is not a port or a range"),
         ("ports: ['80:80', '127.0.0.1:80:81']", 'host port 80/tcp is published by "web" and'),
@@ -645,6 +645,56 @@ def test_nobody_waits_for_health_that_is_never_known(project: Any, db: str, is_w
         '3:32: service "web" waits until "db" is healthy, which has no health check '
         "[give it a `healthcheck`, or use condition: service_started]"
     ]
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("environment: [A=1, A=2]", '"A" is there twice: this one counts, not the one at {}:3:19'),
+        (
+            "volumes: ['a:/x', 'b:/x']",
+            '"/x" is there twice: this one counts, not the one at {}:3:15',
+        ),
+        ("devices: [/dev/null, /dev/null]", ""),
+        (
+            "tmpfs: ['/x:size=1m', '/x:size=2m']",
+            '"/x" is there twice: this one counts, not the one at {}:3:13',
+        ),
+        ("ports: ['80:80', '80:80']", ""),
+    ],
+)
+def test_what_a_list_says_twice_is_told(project: Any, body: str, told: str) -> None:
+    text = f"services:\n  web:\n    {body}\n    image: x\nvolumes: {{a: , b: }}\n"
+    loaded = project.load(text)
+    place = f"{project.directory}/file0.yaml"
+    assert [w.text for w in loaded.warnings] == ([told.format(place)] if told else [])
+
+
+def test_a_later_file_replaces_without_a_word(project: Any) -> None:
+    one, other = (f"services: {{web: {{image: x, environment: [A={i}]}}}}" for i in (1, 2))
+    assert not project.load(one, other).warnings
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("environment: {'': x}", "3:19: a name is empty"),
+        ("labels: {'': x}", "3:14: a name is empty"),
+        ("expose: [x]", '3:14: services.web.expose[]: "x" is not a port or a range of ports'),
+        (
+            "expose: [70000]",
+            '3:14: services.web.expose[]: "70000" is not within 1 to 65535, in order',
+        ),
+        ("expose: [80/tpc]", "3:14: services.web.expose[] must be one of tcp, udp, sctp"),
+        (
+            "working_dir: rel",
+            '3:18: services.web.working_dir: "rel" is not an absolute path in the container',
+        ),
+    ],
+)
+def test_values_that_nothing_could_carry_out(project: Any, body: str, message: str) -> None:
+    found = project.mistakes(f"services:\n  web:\n    {body}\n    image: x\n")
+    assert [text.partition(" [")[0] for text in found] == [message]
 
 
 def test_ports_of_two_services(project: Any) -> None:

@@ -1,0 +1,385 @@
+"""What the attributes of one service, taken together, get wrong.
+
+References to what the file does not define, attributes that contradict each
+other, values that are carried out in another way than they say.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import platform
+import posixpath
+
+from stackctl.model.reference import HOST
+from stackctl.spec import implied
+from stackctl.spec import volumes as volume_forms
+from stackctl.spec.mistakes import Mistakes, did_you_mean
+from stackctl.spec.model import Network, Service, StackFile
+from stackctl.spec.nodes import Mark, null_characters
+from stackctl.spec.units import LEAST_MEMORY
+from stackctl.spec.written import Written
+
+#: Machines as the kernel calls them -> as images do.
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+
+
+class ServiceChecks:
+    """All checks of one service of `file`."""
+
+    def __init__(
+        self, name: str, service: Service, file: StackFile, written: Written, mistakes: Mistakes
+    ) -> None:
+        self._name = name
+        self._who = f'service "{name}"'
+        self._service = service
+        self._file = file
+        self._written = written
+        self._mistakes = mistakes
+
+    def run(self) -> None:
+        where_from = ("image", "build", "provider", "extends")
+        if self._service.image is None and not self._written.has(
+            ("services", self._name), *where_from
+        ):
+            self._mistakes.add(
+                f"{self._who} has no image",
+                self._at(key=True),
+                hint='give it one, e.g. image: "stackctl/host"',
+            )
+        self._dependencies()
+        self._used_services()
+        self._build_bases()
+        self._shared_network()
+        self._platform()
+        self._not_exactly()
+        self._networks()
+        self._mounts()
+        self._tmpfs()
+        self._used_files()
+        self._health()
+        self._replicas()
+        self._same_limits()
+        self._least_memory()
+        self._null_characters()
+        self._watch()
+
+    def _at(self, *path: str | int, key: bool = False) -> Mark:
+        return self._written.at("services", self._name, *path, key=key)
+
+    def _null_characters(self) -> None:
+        node = self._written.node("services", self._name)
+        for text in null_characters(node) if node is not None else ():
+            self._mistakes.add("a text cannot have a NUL character (\\0)", text.mark)
+
+    def _dependencies(self) -> None:
+        others = self._written.names("services")
+        for other, dependency in self._service.depends_on.items():
+            if other not in others and dependency.required:
+                self._mistakes.add(
+                    f'{self._who} depends on "{other}", which no service is called',
+                    self._at("depends_on", other, key=True),
+                    hint=did_you_mean(other, [n for n in others if n != self._name]),
+                )
+            elif dependency.condition == "service_healthy" and self._is_never_healthy(other):
+                self._mistakes.add(
+                    f'{self._who} waits until "{other}" is healthy, which has no health check',
+                    self._at("depends_on", other, key=True),
+                    hint="give it a `healthcheck`, or use condition: service_started",
+                )
+
+    def _is_never_healthy(self, name: str) -> bool:
+        """Whether that is certain: an image that is not here yet may bring a check."""
+        service = self._file.services.get(name)
+        if service is None:
+            return False
+        check = service.healthcheck
+        if check is not None and (check.disable or check.test == ["NONE"]):
+            return True
+        has_own = check is not None and bool(check.test)
+        return not has_own and service.build is None and service.image == HOST
+
+    def _used_services(self) -> None:
+        others = self._written.names("services")
+        for field, index, other in implied.uses(self._service):
+            where = (field,) if index is None else (field, index)
+            if other not in others:
+                self._mistakes.add(
+                    f'{field} of {self._who} names "{other}", which no service is called',
+                    self._at(*where),
+                    hint=did_you_mean(other, [n for n in others if n != self._name]),
+                )
+
+    def _build_bases(self) -> None:
+        """additional_contexts: {x: service:other} is the image that the other's build makes."""
+        for key, other in implied.build_bases(self._service):
+            at = self._at("build", "additional_contexts", key)
+            found = self._file.services.get(other)
+            if found is None:
+                self._mistakes.add(
+                    f'the build of {self._who} is based on "{other}", which no service is called',
+                    at,
+                    hint=did_you_mean(other, self._written.names("services")),
+                )
+            elif found.build is None:
+                self._mistakes.add(
+                    f'the build of {self._who} is based on "{other}", which has no build',
+                    at,
+                    hint=f"name its image: docker-image://{found.image or 'IMAGE'}",
+                )
+            elif self._name in implied.all_build_bases(self._file.services, other):
+                self._mistakes.add(
+                    f'the builds of services "{self._name}" and "{other}" are based on each other',
+                    at,
+                )
+
+    def _networks(self) -> None:
+        networks = self._written.names("networks")
+        if self._service.network_mode is not None and self._service.networks:
+            self._mistakes.add(
+                f"{self._who} has both networks and network_mode",
+                self._at("network_mode", key=True),
+                hint="remove one of the two",
+            )
+        for key, membership in self._service.networks.items():
+            network = self._file.networks.get(key)
+            if key not in (*networks, "default"):
+                self._mistakes.add(
+                    f'{self._who} joins network "{key}", which is not defined',
+                    self._at("networks", key, key=True),
+                    hint=did_you_mean(key, [*networks, "default"])
+                    or "define it under the top-level networks:",
+                )
+                continue
+            for field in ("ipv4_address", "ipv6_address"):
+                address = getattr(membership, field)
+                if address and not (network and network.external):
+                    self._address(key, network, field, address)
+
+    def _address(self, key: str, network: Network | None, field: str, address: str) -> None:
+        pools = (network.ipam.config or ()) if network and network.ipam else ()
+        subnets = [ipaddress.ip_network(p.subnet, strict=False) for p in pools if p.subnet]
+        if any(ipaddress.ip_address(address) in subnet for subnet in subnets):
+            return
+        where = self._at("networks", key, field)
+        if any(subnet.version == ipaddress.ip_address(address).version for subnet in subnets):
+            known = ", ".join(map(str, subnets))
+            self._mistakes.add(f'{address} is not in network "{key}" ({known})', where)
+        else:
+            self._mistakes.add(
+                f'network "{key}" needs a subnet for the fixed address {address}',
+                where,
+                hint="give it one under networks: ipam: config:",
+            )
+
+    def _shared_network(self) -> None:
+        """Ports are published by whose network it is."""
+        mode = self._service.network_mode or ""
+        where = self._at("ports", key=True)
+        if self._service.ports and mode.startswith((implied.OF_SERVICE, implied.OF_CONTAINER)):
+            self._mistakes.add(
+                f"{self._who} publishes ports, but its network is another one's ({mode})",
+                where,
+                hint="publish them there",
+            )
+        elif self._service.ports and mode in ("host", "none"):
+            self._mistakes.warn(
+                f"ports of {self._who} are not published with network_mode {mode}", where
+            )
+
+    def _mounts(self) -> None:
+        volumes = self._written.names("volumes")
+        for i, mount in enumerate(self._service.volumes):
+            where = self._at("volumes", i)
+            for other in ("bind", "volume", "tmpfs"):
+                if other != mount.type and getattr(mount, other) is not None:
+                    self._mistakes.add(f'"{other}" options on a mount of type {mount.type}', where)
+            if reason := volume_forms.forbidden(mount.target):
+                self._mistakes.add(reason, where, hint="mount it somewhere else")
+            if mount.bind is not None and mount.bind.selinux is not None:
+                self._mistakes.warn("SELinux labels are not changed", where)
+            match mount.type:
+                case "bind" if not mount.source:
+                    self._mistakes.add(f"the bind mount on {mount.target} has no source", where)
+                case "tmpfs" if mount.source:
+                    self._mistakes.add(f"the tmpfs on {mount.target} cannot have a source", where)
+                case "volume" if mount.source and mount.source not in volumes:
+                    self._mistakes.add(
+                        f'{self._who} uses volume "{mount.source}", which is not defined',
+                        where,
+                        hint=did_you_mean(mount.source, volumes)
+                        or "define it under the top-level volumes:, "
+                        f'or write "./{mount.source}" for a host path',
+                    )
+
+    def _tmpfs(self) -> None:
+        taken = {posixpath.normpath(mount.target): "volumes" for mount in self._service.volumes}
+        for i, spec in enumerate(self._service.tmpfs):
+            where = self._at("tmpfs", i)
+            target = posixpath.normpath(volume_forms.parse_tmpfs(spec).target)
+            if reason := volume_forms.forbidden(target):
+                self._mistakes.add(reason, where, hint="mount it somewhere else")
+            if target in taken:
+                self._mistakes.add(
+                    f"{self._who} mounts two things at {target}: the other one is under "
+                    f"{taken[target]}",
+                    where,
+                    hint="remove one of the two",
+                )
+            taken[target] = "tmpfs"
+
+    def _used_files(self) -> None:
+        for field, used in (("secrets", self._service.secrets), ("configs", self._service.configs)):
+            defined = self._written.names(field)
+            for i, file in enumerate(used):
+                if file.source not in defined:
+                    self._mistakes.add(
+                        f'{self._who} uses {field[:-1]} "{file.source}", which is not defined',
+                        self._at(field, i),
+                        hint=did_you_mean(file.source, defined)
+                        or f"define it under the top-level {field}:",
+                    )
+
+    def _health(self) -> None:
+        check = self._service.healthcheck
+        if check is None or check.test is None:
+            return
+        where = self._at("healthcheck", "test")
+        match check.test:
+            case ["NONE"] | []:
+                pass
+            case ["CMD", _, *_] | ["CMD-SHELL", _]:
+                pass
+            case ["CMD-SHELL", *_]:
+                self._mistakes.add("CMD-SHELL takes one text", where)
+            case ["CMD"]:
+                self._mistakes.add("CMD is followed by a program", where)
+            case [first, *_]:
+                self._mistakes.add(
+                    f'a health check starts with CMD, CMD-SHELL or NONE, not "{first}"',
+                    where,
+                    hint=f'["CMD", "{first}", ...], or one text for the shell',
+                )
+
+    def _watch(self) -> None:
+        """What a rule's action needs besides its path."""
+        for i, rule in enumerate(self._service.develop.watch if self._service.develop else ()):
+            where = self._at("develop", "watch", i)
+            if rule.action.startswith("sync") and not rule.target:
+                self._mistakes.add(
+                    f"{rule.action} needs a target",
+                    where,
+                    hint="where the files go in the container",
+                )
+            if rule.action == "sync+exec" and (rule.exec is None or not rule.exec.command):
+                self._mistakes.add("sync+exec needs a command", where, hint="exec: {command: ...}")
+            if rule.action == "rebuild" and not self._written.has(
+                ("services", self._name), "build"
+            ):
+                self._mistakes.add(
+                    f"{self._who} cannot be rebuilt: it has no build",
+                    where,
+                    hint="give it a `build`, or use sync or restart",
+                )
+
+    def _replicas(self) -> None:
+        in_deploy = self._service.deploy.replicas if self._service.deploy else None
+        if (
+            self._service.scale is not None
+            and in_deploy is not None
+            and self._service.scale != in_deploy
+        ):
+            self._mistakes.add(
+                f"{self._who} has scale {self._service.scale} and deploy.replicas {in_deploy}",
+                self._at("scale"),
+                hint="remove one of the two",
+            )
+        if self._service.container_name and self._service.replicas > 1:
+            self._mistakes.add(
+                f"{self._who} has {self._service.replicas} replicas, which cannot all be called "
+                f'"{self._service.container_name}"',
+                self._at("container_name"),
+                hint="remove container_name",
+            )
+
+    def _same_limits(self) -> None:
+        resources = self._service.deploy.resources if self._service.deploy else None
+        if resources is None:
+            return
+        limits, reservations = resources.limits, resources.reservations
+        pairs = (
+            ("mem_limit", self._service.mem_limit, "limits.memory", limits and limits.memory),
+            ("cpus", self._service.cpus, "limits.cpus", limits and limits.cpus),
+            ("pids_limit", self._service.pids_limit, "limits.pids", limits and limits.pids),
+            (
+                "mem_reservation",
+                self._service.mem_reservation,
+                "reservations.memory",
+                reservations and reservations.memory,
+            ),
+        )
+        for field, value, other, other_value in pairs:
+            if value is not None and other_value is not None and value != other_value:
+                self._mistakes.add(
+                    f"{self._who} has two values for {field}: the other one is "
+                    f"deploy.resources.{other}",
+                    self._at(field),
+                    hint="remove one of the two",
+                )
+
+    def _least_memory(self) -> None:
+        """Docker's rule: with less no process starts, and nobody sees why."""
+        upper = (
+            self._service.deploy.resources and self._service.deploy.resources.limits
+            if self._service.deploy
+            else None
+        )
+        for path, value in (
+            (("mem_limit",), self._service.mem_limit),
+            (("deploy", "resources", "limits", "memory"), upper.memory if upper else None),
+        ):
+            if value is not None and 0 < value < LEAST_MEMORY:
+                self._mistakes.add(
+                    f"{path[-1]} of {self._who} is {value} bytes: a container needs 6 MB",
+                    self._at(*path),
+                    hint=f"{path[-1]}: 6m at least",
+                )
+
+    def _platform(self) -> None:
+        if self._service.platform is None:
+            return
+        here = f"linux/{_ARCHITECTURES.get(platform.machine(), platform.machine())}"
+        if self._service.platform != here and not self._service.platform.startswith(f"{here}/"):
+            self._mistakes.warn(
+                f"platform {self._service.platform} of {self._who}: this machine runs {here}, "
+                "and its images are taken",
+                self._at("platform"),
+            )
+
+    def _not_exactly(self) -> None:
+        """Values, not attributes, that are carried out in another way."""
+        update = self._service.deploy.update_config if self._service.deploy else None
+        where = ("deploy", "update_config")
+        fixed = any(p.published and "-" not in p.published for p in self._service.ports)
+        if update is not None and update.order == "start-first" and fixed:
+            self._mistakes.warn(
+                f"order of {self._who}: its host port can have one holder, so the old "
+                "container stops before the new one starts",
+                self._at(*where, "order"),
+            )
+        if update is not None and update.failure_action == "rollback":
+            self._mistakes.warn(
+                f"failure_action of {self._who}: the update ends, nothing is rolled back",
+                self._at(*where, "failure_action"),
+            )
+        if self._service.pull_refresh_after is not None and self._service.pull_policy != "refresh":
+            self._mistakes.warn(
+                f"pull_refresh_after of {self._who}: it means nothing without pull_policy: refresh",
+                self._at("pull_refresh_after"),
+            )
+        if self._service.pull_policy == "refresh" and self._service.pull_refresh_after is None:
+            self._mistakes.add(
+                f"pull_policy of {self._who} is refresh: pull_refresh_after has to say after "
+                "which time",
+                self._at("pull_policy"),
+                hint="pull_refresh_after: 12h",
+            )

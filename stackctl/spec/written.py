@@ -1,0 +1,42 @@
+"""What a file says, place by place, beside the models that were made of it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from stackctl.spec.nodes import Mapping, Mark, Node, mark_at
+
+
+class Written(NamedTuple):
+    """`root`: the tree that the models came from; `whole`: with what had a mistake, too.
+
+    A name whose definition had a mistake counts as defined: one mistake does
+    not make others.
+    """
+
+    root: Mapping
+    whole: Node
+
+    def at(self, *path: str | int, key: bool = False) -> Mark:
+        """Where that stands, or the nearest that does; with `key`, the last key itself."""
+        return mark_at(self.root, path, key=key)
+
+    def node(self, *path: str) -> Node | None:
+        """What stands there in the tree of the models."""
+        return _below(self.root, path)
+
+    def names(self, section: str) -> list[str]:
+        """Names that a top-level section defines, rightly or not."""
+        node = _below(self.whole, (section,))
+        return list(node.entries) if isinstance(node, Mapping) else []
+
+    def has(self, path: tuple[str, ...], *keys: str) -> bool:
+        """Whether a definition has one of the keys, rightly or not."""
+        node = _below(self.whole, path)
+        return isinstance(node, Mapping) and not node.entries.keys().isdisjoint(keys)
+
+
+def _below(node: Node | None, path: tuple[str, ...]) -> Node | None:
+    for step in path:
+        node = node.get(step) if isinstance(node, Mapping) else None
+    return node
