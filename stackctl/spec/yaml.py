@@ -27,6 +27,7 @@ class Budget:
 
     size: int = 10 * 1024 * 1024
     nodes: int = 150_000
+    documents: int = 1000
     depth: int = 100
 
 
@@ -197,6 +198,11 @@ class _Composer:
                         found.append(self._root)
                     self._root = None
                     self._anchors.clear()
+                    if len(found) > self._budget.documents:
+                        raise self._fail(
+                            f"the file holds more than {self._budget.documents} documents",
+                            self._mark(event),
+                        )
                 elif kind is yaml.StreamEndEvent or event is None:
                     break
         finally:
