@@ -95,10 +95,9 @@ def inspected(
 
 
 def _state(record: ContainerRecord, health_log: Iterable[Mapping[str, Any]]) -> Shape:
-    status = record.status
+    status = record.seen_status
     state: Shape = {
-        # Docker has no word for the moment between: the process is there.
-        "Status": "running" if status is Status.STARTING else str(status),
+        "Status": str(status),
         "Running": status.is_alive or status is Status.RESTARTING,
         "Paused": status is Status.PAUSED,
         "Restarting": status is Status.RESTARTING,
@@ -494,7 +493,7 @@ def listed(record: ContainerRecord, volume_path: Callable[[str], str]) -> Shape:
         "Created": int(record.created_at),
         "Ports": listed_ports(record),
         "Labels": dict(config.labels),
-        "State": "running" if record.status is Status.STARTING else str(record.status),
+        "State": str(record.seen_status),
         "HostConfig": {"NetworkMode": network_mode(config)},
         "NetworkSettings": {"Networks": settings["Networks"]},
         "Mounts": [mount_point(m, volume_path) for m in config.mounts],

@@ -46,6 +46,13 @@ class ContainerRecord:
     replaces: str = ""
 
     @property
+    def seen_status(self) -> Status:
+        """What is told of it: there is no word for the moment in which it is being started."""
+        if self.status is not Status.STARTING:
+            return self.status
+        return Status.EXITED if self.finished_at else Status.CREATED
+
+    @property
     def name(self) -> str:
         """The name that is taken right now: temporary until RenameContainer, then config.name."""
         return f"{self.id[:12]}_{self.config.name}" if self.replaces else self.config.name

@@ -62,8 +62,14 @@ class ShimPool:
                 shim = self.connect(name)
                 self.watch((await shim.call({"op": "list"}))["pid"])
                 return shim
-            except (OSError, ShimGone):
+            except (FileNotFoundError, ConnectionRefusedError, ShimGone):
                 pass  # none there, or one that is about to leave
+            except OSError as error:
+                # It is there, with containers maybe: a second one would not know them.
+                raise MachineError(
+                    f'the shim of "{name}" takes no connections: {error.strerror}',
+                    hint="is it stopped, by a debugger maybe?",
+                ) from error
             path = self._paths.shim_socket(name)
             spare, self._spare = self._spare, None
             if spare is None or not spare.become(path):

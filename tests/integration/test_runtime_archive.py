@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import tarfile
@@ -220,3 +221,67 @@ def _text(path: Path) -> str:
         return path.read_text()
     except OSError:
         return ""
+
+
+#: Each round `x` is another thing, or for a moment nothing.
+SWAPPER = """
+import os, shutil, sys
+os.mkdir("/race")
+def swap(kind):
+    if kind == "dir":
+        os.mkdir("/race/.new")
+        open("/race/.new/inner", "w").close()
+    elif kind == "file":
+        open("/race/.new", "w").write("harmless")
+    elif kind == "fifo":
+        os.mkfifo("/race/.new")
+    else:
+        os.symlink(sys.argv[1], "/race/.new")
+    if os.path.lexists("/race/x"):
+        os.rename("/race/x", "/race/.old")
+    os.rename("/race/.new", "/race/x")
+    if os.path.isdir("/race/.old") and not os.path.islink("/race/.old"):
+        shutil.rmtree("/race/.old")
+    elif os.path.lexists("/race/.old"):
+        os.unlink("/race/.old")
+print("ready", flush=True)
+while True:
+    for kind in ("dir", "link", "file", "fifo", "link"):
+        swap(kind)
+"""
+
+
+def test_names_that_are_swapped_while_they_are_copied_lead_nowhere(
+    bed: Bed, tmp_path: Path
+) -> None:
+    (tmp_path / "inner").write_text("the host's secret")
+    container = bed.start("python3", "-c", SWAPPER, str(tmp_path), init=True)
+    session = bed.do(bed.runtime.attach(container.record))
+    while not container.log():
+        bed.do(session.read())
+    archive = files(bed, container)
+    kinds = set()
+    for _ in range(25):
+        _, tar = get(bed, archive, "/race")
+        for member in tar:
+            kinds |= {member.type} if member.name == "race/x" else set()
+            content = tar.extractfile(member) if member.isreg() else None
+            assert content is None or b"secret" not in content.read()
+        for path in ("/race/x/inner", "/race/x/"):
+            with contextlib.suppress(StackctlError):
+                _, tar = get(bed, archive, path)
+                assert b"secret" not in tar.fileobj.getvalue()  # type: ignore[union-attr]
+        with contextlib.suppress(StackctlError):
+            put(bed, archive, "/race/x", packed((entry("planted"), b"x")))
+    assert len(kinds) > 1, container.log()
+    assert [p.name for p in tmp_path.iterdir()] == ["inner"]
+
+
+def test_directories_nested_too_deeply_are_refused_with_a_sentence(bed: Bed) -> None:
+    script = "import os\nfor i in range(3000): os.mkdir('d'); os.chdir('d')\nprint('ready')"
+    container = bed.start("sh", "-c", f'cd /srv && python3 -c "{script}"; exec sleep 1000')
+    session = bed.do(bed.runtime.attach(container.record))
+    while not container.log():
+        bed.do(session.read())
+    with pytest.raises(StackctlError, match=r"nested too deeply|[Tt]oo many open files"):
+        get(bed, files(bed, container), "/srv")

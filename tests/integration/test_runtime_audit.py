@@ -70,6 +70,35 @@ def test_the_audit_notices_a_widening(bed: Bed) -> None:
     assert any(line.startswith("shown ") for line in found)
 
 
+#: One thing given -> how all that the audit then finds begins: each is noticed, and alone.
+WIDENINGS: tuple[tuple[dict[str, object], tuple[str, ...]], ...] = (
+    *(
+        ({"security": Security(cap_add=(name,))}, (f"Cap??? {name}", *also))
+        for name, also in {
+            "SYSLOG": ("call syslog ",),
+            "SYS_TIME": ("call ",),
+            "WAKE_ALARM": (),
+            "DAC_READ_SEARCH": ("call open_by_handle_at ", "call name_to_handle_at "),
+            "NET_ADMIN": (),
+        }.items()
+    ),
+    ({"security": Security(seccomp="unconfined")}, ("seccomp mode ", "call ", "socket family ")),
+    ({"security": Security(userns="host")}, ("namespace user ", "a device ", "mount /etc/")),
+    ({"security": Security(unmasked=True)}, ("writable /proc/", "shown ", "mount ")),
+    ({"ipc": "host"}, ("namespace ipc ", "mount /dev/shm ")),
+    ({"pid": "host"}, ("namespace pid ", "mount /proc")),
+    ({"cgroup": "host"}, ("namespace cgroup ", "mount /sys/fs/cgroup")),
+)
+
+
+def test_each_single_widening_is_noticed_alone(bed: Bed) -> None:
+    for given, starts in WIDENINGS:
+        found = widened(audit(bed, **given))
+        assert found, given
+        strange = [f for f in found if not any(fnmatch.fnmatchcase(f, f"{s}*") for s in starts)]
+        assert not strange, (given, strange)
+
+
 def test_an_ordinary_user_has_no_capability(bed: Bed) -> None:
     lines = audit(bed, user="1000")
     assert not [line for line in lines if line.startswith(("CapEff", "CapPrm", "CapInh", "CapAmb"))]

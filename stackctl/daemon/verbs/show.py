@@ -209,7 +209,7 @@ def container_row(record: ContainerRecord) -> Message:
         "Service": config.service,
         "Image": config.image,
         "Command": " ".join(config.argv),
-        "State": str(record.status),
+        "State": str(record.seen_status),
         "Status": status_text(record, time.time()),
         "Health": "" if record.health is Health.NONE else str(record.health),
         "ExitCode": record.exit_code or 0,
@@ -232,8 +232,8 @@ def container_row(record: ContainerRecord) -> Message:
 
 def status_text(record: ContainerRecord, now: float) -> str:
     """ "Up 3 seconds (healthy)", "Exited (137) 2 minutes ago"."""
-    match record.status:
-        case Status.RUNNING | Status.PAUSED | Status.STARTING:
+    match record.seen_status:
+        case Status.RUNNING | Status.PAUSED:
             text = f"Up {_span(now - record.started_at)}"
             if record.error:
                 # It runs, but not as it should: a published port was lost.
@@ -249,7 +249,7 @@ def status_text(record: ContainerRecord, now: float) -> str:
         case Status.RESTARTING:
             return f"Restarting ({record.exit_code}) {_ago(now - record.finished_at)}"
         case _:
-            return str(record.status).capitalize()
+            return str(record.seen_status).capitalize()
 
 
 def _span(seconds: float) -> str:

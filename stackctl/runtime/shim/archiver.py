@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     Message = dict[str, Any]
 
 CONTROL, DATA = 3, 4
+#: What looking at a name says when somebody has put something else in its place since.
+_SWAPPED = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EINVAL, errno.ENXIO, errno.ENODEV)
 _GO_TYPES = {
     stat.S_IFDIR: 1 << 31,
     stat.S_IFLNK: 1 << 27,
@@ -65,6 +67,8 @@ def main() -> None:
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
         answer = {"failed": f"{name}{error.strerror}", "errno": error.errno or 0}
+    except RecursionError:
+        answer = {"failed": "its directories are nested too deeply", "errno": errno.ELOOP}
     except (Refused, mounts.SetupError, mounts.CannotMap, tarfile.TarError) as error:
         answer = {"failed": str(error), "errno": errno.EINVAL}
     protocol.send(control, answer)
@@ -168,10 +172,23 @@ def _pack_one(
     shown: str,
     seen: dict[tuple[int, int], str],
 ) -> None:
+    """One entry with all below; left out when it goes, or becomes something else, meanwhile."""
     try:
-        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return  # it was removed while we walked
+        _pack_entry(archive, directory, name, shown, seen)
+    except OSError as error:
+        # Nothing of it has been written yet: everything is opened before.
+        if error.errno not in _SWAPPED:
+            raise
+
+
+def _pack_entry(
+    archive: tarfile.TarFile,
+    directory: int,
+    name: str,
+    shown: str,
+    seen: dict[tuple[int, int], str],
+) -> None:
+    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     member = tarfile.TarInfo(shown)
     member.mode = stat.S_IMODE(status.st_mode)
     member.uid, member.gid = status.st_uid, status.st_gid
@@ -180,9 +197,9 @@ def _pack_one(
     key = (status.st_dev, status.st_ino)
     if kind == stat.S_IFDIR:
         member.type = tarfile.DIRTYPE
-        archive.addfile(member)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         inner = os.open(name, flags, dir_fd=directory)
+        archive.addfile(member)
         for entry in sorted(os.listdir(inner)):
             _pack_one(archive, inner, entry, f"{shown}/{entry}", seen)
         os.close(inner)
@@ -195,9 +212,8 @@ def _pack_one(
         member.linkname = seen[key]
         archive.addfile(member)
     elif kind == stat.S_IFREG:
-        if status.st_nlink > 1:
+        if _pack_file(archive, member, directory, name) and status.st_nlink > 1:
             seen[key] = shown
-        _pack_file(archive, member, directory, name)
     elif kind in (stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK):
         member.type = {
             stat.S_IFIFO: tarfile.FIFOTYPE,
@@ -210,15 +226,17 @@ def _pack_one(
 
 def _pack_file(
     archive: tarfile.TarFile, member: tarfile.TarInfo, directory: int, name: str
-) -> None:
+) -> bool:
+    """Whether it is in the archive: something else may have its name by now."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     fd = os.open(name, flags, dir_fd=directory)
     with os.fdopen(fd, "rb", 0) as file:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            return  # swapped while we looked
+            return False
         member.size = status.st_size
         archive.addfile(member, _Padded(file))  # type: ignore[arg-type]
+    return True
 
 
 class _Padded:

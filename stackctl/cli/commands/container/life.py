@@ -153,6 +153,9 @@ def update(
     pids_limit: Annotated[
         int | None, typer.Option("--pids-limit", metavar="N", help="Number of processes.")
     ] = None,
+    blkio_weight: Annotated[
+        int | None, typer.Option("--blkio-weight", metavar="N", help="10 to 1000.")
+    ] = None,
     restart: Annotated[
         str | None, typer.Option("--restart", metavar="POLICY", help="When it comes back.")
     ] = None,
@@ -169,6 +172,7 @@ def update(
         "cpuset_cpus": cpuset_cpus,
         "cpuset_mems": cpuset_mems,
         "pids_limit": pids_limit,
+        "blkio_weight": blkio_weight,
     }
     host = {key: value for key, value in limits(flags).items() if value is not None}
     if restart is not None:

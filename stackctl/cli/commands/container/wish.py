@@ -6,6 +6,7 @@ directory and environment, or the flags' own notation. Raises UsageError.
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,11 +16,21 @@ from stackctl.cli.values import duration, variables
 from stackctl.errors import UsageError
 from stackctl.spec import units
 
-#: Flags that docker has and we have not.
-REFUSED = (
-    *("domainname", "gpus", "storage_opt", "cgroup_parent", "volume_driver", "isolation"),
-    "annotation",
-)
+#: Flags that docker has and we have not, and why.
+REFUSED = {
+    "gpus": "no device is handed out by its kind; name it with --device",
+    "storage_opt": "a container's layer has no size of its own",
+    "cgroup_parent": "containers lie in the engine's own control group",
+    "link_local_ip": "an interface gets its link-local address from the kernel",
+    "cpu_rt_period": "no real-time time slices are given out",
+    "cpu_rt_runtime": "no real-time time slices are given out",
+    "kernel_memory": "kernels have no such limit any more",
+    "isolation": "it is for Windows",
+    "cpu_count": "it is for Windows",
+    "cpu_percent": "it is for Windows",
+    "io_maxbandwidth": "it is for Windows",
+    "io_maxiops": "it is for Windows",
+}
 
 Wish = dict[str, Any]
 
@@ -28,9 +39,9 @@ def wish(
     image: str, command: Sequence[str], flags: Mapping[str, Any], environment: Mapping[str, str]
 ) -> Wish:
     """The body of POST /containers/create, with what was given only."""
-    for name in REFUSED:
+    for name, reason in REFUSED.items():
         if flags.get(name):
-            raise UsageError(f"--{name.replace('_', '-')} is not supported")
+            raise UsageError(f"--{name.replace('_', '-')} is not supported: {reason}")
     publish: Iterable[str] = flags.get("publish") or ()
     bindings, exposed = _bindings(publish, environment) if publish else ({}, [])
     exposed += [_exposed(text) for text in flags.get("expose") or ()]
@@ -44,6 +55,7 @@ def wish(
         "User": flags.get("user"),
         "WorkingDir": flags.get("workdir"),
         "Hostname": flags.get("hostname"),
+        "Domainname": flags.get("domainname"),
         "Labels": _labels(flags),
         "Tty": flags.get("tty"),
         "OpenStdin": flags.get("interactive"),
@@ -60,6 +72,7 @@ def wish(
             "Mounts": [_mount(text) for text in flags.get("mounts") or ()],
             "Tmpfs": dict(_pair(text, ":") for text in flags.get("tmpfs") or ()),
             "VolumesFrom": flags.get("volumes_from"),
+            "VolumeDriver": flags.get("volume_driver"),
             "PortBindings": bindings,
             "PublishAllPorts": flags.get("publish_all"),
             "NetworkMode": network,
@@ -71,6 +84,7 @@ def wish(
             "Links": flags.get("link"),
             "Init": flags.get("init"),
             "Runtime": flags.get("runtime"),
+            "Annotations": dict(_pair(text, "=") for text in flags.get("annotation") or ()),
             "LogConfig": {
                 "Type": flags.get("log_driver") or "",
                 "Config": dict(_pair(text, "=") for text in flags.get("log_opt") or ()),
@@ -231,8 +245,10 @@ def _mount(text: str) -> Wish:
     mount: Wish = {"Type": "volume"}
     bind: Wish = {}
     volume: Wish = {}
+    driver: Wish = {}
     tmpfs: Wish = {}
-    for part in text.split(","):
+    # A value with a comma in it is quoted, as in CSV files.
+    for part in next(csv.reader([text])) if '"' in text else text.split(","):
         key, equals, value = part.partition("=")
         yes = not equals or value in ("true", "1")
         match _MOUNT_NAMES.get(key, key):
@@ -248,10 +264,23 @@ def _mount(text: str) -> Wish:
                 bind["Propagation"] = value
             case "bind-create-src":
                 bind["CreateMountpoint"] = yes
+            case "bind-nonrecursive":
+                bind["NonRecursive"] = yes
+            case "bind-recursive" if value in ("enabled", "disabled", "writable", "readonly"):
+                bind["NonRecursive"] = value == "disabled"
+                bind["ReadOnlyNonRecursive"] = value == "writable"
             case "volume-nocopy":
                 volume["NoCopy"] = yes
             case "volume-subpath":
                 volume["Subpath"] = value
+            case "volume-label":
+                name, said = _pair(value, "=")
+                volume.setdefault("Labels", {})[name] = said
+            case "volume-driver":
+                driver["Name"] = value
+            case "volume-opt":
+                name, said = _pair(value, "=")
+                driver.setdefault("Options", {})[name] = said
             case "tmpfs-size":
                 tmpfs["SizeBytes"] = size("--mount tmpfs-size", value)
             case "tmpfs-mode" if value and not set(value) - set("01234567"):
@@ -264,6 +293,8 @@ def _mount(text: str) -> Wish:
         raise UsageError(f'--mount "{text}" has no target')
     if mount["Type"] == "bind" and mount.get("Source"):
         mount["Source"] = os.path.normpath(Path.cwd() / mount["Source"])
+    if driver:
+        volume["DriverConfig"] = driver
     options = {"BindOptions": bind, "VolumeOptions": volume, "TmpfsOptions": tmpfs}
     return {**mount, **_given(options)}
 
@@ -274,7 +305,6 @@ def _mount(text: str) -> Wish:
 def _limits(flags: Mapping[str, Any]) -> Wish:
     return {
         **limits(flags),
-        "BlkioWeight": flags.get("blkio_weight"),
         "BlkioWeightDevice": _rates(flags, "blkio_weight_device", "Weight"),
         "BlkioDeviceReadBps": _rates(flags, "device_read_bps"),
         "BlkioDeviceWriteBps": _rates(flags, "device_write_bps"),
@@ -301,6 +331,7 @@ def limits(flags: Mapping[str, Any]) -> Wish:
         "CpusetCpus": flags.get("cpuset_cpus"),
         "CpusetMems": flags.get("cpuset_mems"),
         "PidsLimit": flags.get("pids_limit"),
+        "BlkioWeight": flags.get("blkio_weight"),
     }
 
 

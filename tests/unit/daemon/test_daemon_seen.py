@@ -1,0 +1,36 @@
+"""What the engine remembers, and what it tells of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stackctl.daemon.inspection import inspected
+from stackctl.daemon.verbs.show import container_row
+from stackctl.model.container import ContainerConfig, Status
+from stackctl.model.record import ContainerRecord
+
+
+@pytest.mark.parametrize(
+    ("status", "finished_at", "seen"),
+    [
+        (Status.STARTING, 0.0, "created"),
+        (Status.STARTING, 5.0, "exited"),
+        (Status.RUNNING, 5.0, "running"),
+        (Status.CREATED, 0.0, "created"),
+    ],
+)
+def test_what_is_being_started_has_not_started(
+    status: Status, finished_at: float, seen: str
+) -> None:
+    config = ContainerConfig(name="c", image="x", image_id="", argv=("true",))
+    record = ContainerRecord(
+        id="0" * 64, config=config, created_at=1.0, status=status, finished_at=finished_at
+    )
+    assert record.seen_status == seen
+    state = inspected(record, directory=Path(), log=Path(), volume_path=lambda _: "")["State"]
+    assert (state["Status"], state["Running"]) == (seen, seen == "running")
+    row = container_row(record)
+    assert row["State"] == seen
+    assert row["Status"].lower().split()[0] == {"running": "up"}.get(seen, seen)
