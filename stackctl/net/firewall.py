@@ -31,11 +31,13 @@ class Finding:
     """Something about this machine's firewall that a user may need to know.
 
     `is_problem`: containers' packets may be lost because of it. `hint` says what to do.
+    `part`: of the machine, when it is not the firewall.
     """
 
     text: str
     is_problem: bool = False
     hint: str = ""
+    part: str = "firewall"
 
 
 @dataclass(frozen=True, slots=True)

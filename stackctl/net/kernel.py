@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from stackctl.net import bridge, conntrack, firewall, nft
+from stackctl.net import bridge, conntrack, firewall, networkd, nft
 from stackctl.net.endpoint import Wire
 from stackctl.net.failures import clash, translated
 from stackctl.net.firewall import Finding
@@ -337,7 +337,7 @@ class Kernel:
             self.keeper.stop()
 
     def findings(self) -> list[Finding]:
-        return firewall.findings(self._rules)
+        return firewall.findings(self._rules) + networkd.findings(self._paths.veth(""))
 
 
 def _ensure_setting(path: str, value: str) -> None:

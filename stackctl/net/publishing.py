@@ -29,7 +29,8 @@ def wish_of(binding: PortBinding, default_ip: str, endpoint: Endpoint) -> Wish:
     """What to hold. StackctlError when the container could not be reached that way.
 
     Without an address of its own a port is published on all, of both IP versions
-    when the container has both. An address needs one of its version inside.
+    when the container has both. An IPv4 address needs one inside; what arrives at an
+    IPv6 address the keeper hands on to a container that has IPv4 only.
     """
     if binding.protocol not in PROTOCOLS:
         raise StackctlError(f"unknown protocol {binding.protocol!r} of a published port")
@@ -37,14 +38,11 @@ def wish_of(binding: PortBinding, default_ip: str, endpoint: Endpoint) -> Wish:
     if not binding.host_ip and address in (ANY_ADDRESS, ANY_ADDRESS6):
         both = [ANY_ADDRESS] * bool(endpoint.ipv4) + [ANY_ADDRESS6] * bool(endpoint.ipv6)
         address, twin = both[0] if both else ANY_ADDRESS, both[1] if len(both) > 1 else ""
-    version = 6 if ":" in address else 4
-    if address == "::1":
-        pass  # handed on by the keeper, whatever the container has
-    elif not (endpoint.ipv6 if version == 6 else endpoint.ipv4):
+    if ":" not in address and not endpoint.ipv4:
         raise StackctlError(
-            f"publishing on {address}: the container has no IPv{version} address"
+            f"publishing on {address}: the container has no IPv4 address"
             f" in network {endpoint.network}",
-            hint="set enable_ipv6: true for the network" if version == 6 else "publish on [::]",
+            hint="publish on [::]",
         )
     first, last = binding.host_port or (0, 0)
     return binding.protocol, address, first, last, twin
@@ -66,16 +64,16 @@ def ways_of(wish: Wish, number: int, endpoint: Endpoint, port: int) -> Iterator[
 
 def _inside(host_ip: str, endpoint: Endpoint) -> str:
     """The container's address for what arrives at an address of the machine."""
-    six = ":" in host_ip and (host_ip != "::1" or endpoint.ipv6)
-    return (endpoint.ipv6 if six else endpoint.ipv4).partition("/")[0]
+    six = endpoint.ipv6 if ":" in host_ip else ""
+    return (six or endpoint.ipv4).partition("/")[0]
 
 
 def relayed(forwards: Iterable[Forward]) -> list[list[Any]]:
-    """Ports whose part at ::1 the keeper hands on, as it has them ("ways")."""
+    """Ports that the keeper hands on, all or their part at ::1, as it has them ("ways")."""
     return [
         [f.protocol, f.host_ip, f.host_port, f.address, f.port]
         for f in forwards
-        if f.host_ip in (ANY_ADDRESS, ANY_ADDRESS6, "::1")
+        if f.is_relayed or f.host_ip in (ANY_ADDRESS, ANY_ADDRESS6)
     ]
 
 

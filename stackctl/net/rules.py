@@ -10,6 +10,7 @@ elements and never a rule:
     guarded    addresses nobody outside may   outgoing   addresses that are masqueraded
                use directly                              when they leave
     any        proto . port -> container      at         address . proto . port -> container
+    relayed    proto . port that the keeper hands on (IPv6 only)
 
     macs, v4, v6 (family bridge)              port . the address its container has
 
@@ -60,8 +61,8 @@ class NetworkWalls:
 class Forward:
     """A host port led to a container. `host_ip` "", "0.0.0.0" or "::" is every address.
 
-    Host and container address are of the same family, but for ::1: that is the
-    keeper's business (`is_relayed`), no rule leads from there.
+    Where the kernel has no way the keeper has one (`is_relayed`), and no rule leads
+    from there: from ::1, and from an IPv6 address to a container that has IPv4 only.
     """
 
     protocol: str
@@ -72,11 +73,12 @@ class Forward:
 
     @property
     def version(self) -> int:
-        return 6 if ":" in self.address else 4
+        """Of what arrives."""
+        return 6 if ":" in (self.host_ip or self.address) else 4
 
     @property
     def is_relayed(self) -> bool:
-        return self.host_ip == "::1"
+        return self.host_ip == "::1" or (self.version == 6 and ":" not in self.address)
 
 
 def _bounds(subnet: str) -> tuple[int, int]:
@@ -110,6 +112,8 @@ def _forward_element(forward: Forward, *, delete: bool = False) -> tuple[str, by
     """(map, element) of one published port."""
     protocol = bytes((PROTOCOLS[forward.protocol],))
     key = nft.join(protocol, nft.port(forward.host_port))
+    if forward.is_relayed:
+        return "relayed", element(key)
     address = ipaddress.ip_address(forward.address).packed
     target = None if delete else nft.join(address, nft.port(forward.port))
     if forward.host_ip in _ANY:
@@ -184,14 +188,23 @@ class EngineTable:
     def _forward_requests(self, forwards: Iterable[Forward], *, delete: bool) -> list[Request]:
         pages: dict[tuple[int, str], list[bytes]] = {}
         for forward in forwards:
-            if forward.is_relayed:
+            if forward.is_relayed and not self._has6:
+                continue
+            if forward.is_relayed and delete and self._is_relayed_elsewhere(forward):
                 continue
             name, item = _forward_element(forward, delete=delete)
             pages.setdefault((forward.version, name), []).append(item)
         requests = []
         for (version, name), items in pages.items():
-            requests += self._of(version).elements(name, items, delete=delete)
+            once = list(dict.fromkeys(items))
+            requests += self._of(version).elements(name, once, delete=delete)
         return requests
+
+    def _is_relayed_elsewhere(self, gone: Forward) -> bool:
+        """Whether the same number is still relayed at another address."""
+        number = gone.protocol, gone.host_port
+        left = (f for f in self.forwards.values() if f.is_relayed)
+        return any((f.protocol, f.host_port) == number for f in left)
 
     def add_stations(self, stations: Iterable[Station]) -> list[Request]:
         return self.stations.add(stations)
@@ -250,9 +263,12 @@ def _skeleton(table: Table, layout: Layout) -> list[Request]:
         table.set("any", INET_PROTO + INET_SERVICE, target, number=7),
         table.set("at", at, target, number=8),
     ]
+    if layout is IPV6:
+        sets.append(table.set("relayed", INET_PROTO + INET_SERVICE, number=9))
     chains = [
         table.chain("outside", "filter", nft.HOOK_PREROUTING, _RAW),
         table.chain("between", "filter", nft.HOOK_FORWARD, _FILTER),
+        *([table.chain("entering", "filter", nft.HOOK_INPUT, _FILTER)] if layout is IPV6 else []),
         table.chain("arriving", "nat", nft.HOOK_PREROUTING, _DSTNAT),
         table.chain("own", "nat", nft.HOOK_OUTPUT, _DSTNAT),
         table.chain("leaving", "nat", nft.HOOK_POSTROUTING, _SRCNAT),
@@ -270,16 +286,23 @@ def _filter_rules(table: Table, layout: Layout) -> list[Request]:
     both = (into, x.meta(x.META_OIFNAME, x.PARTS + 4), x.in_set("local"))
     address, mask = _loopback(layout)
     loopback_target = (layout.daddr(), x.masked(mask), x.equal(address))
+    protocol_port = (x.meta(x.META_L4PROTO, x.PARTS), x.dport(x.PARTS + 1))
+    shut_in = (into, x.in_set("internal"))
+    relayed = (*shut_in, *protocol_port, x.in_set("relayed"), x.drop())
     return [
+        # The keeper leads everybody on: who is shut in must not get to it.
+        *([table.rule("entering", relayed)] if layout is IPV6 else []),
         # route_localnet makes a bridge accept 127.0.0.0/8: only for answers, which
         # carry the bridge's address here. A container's own packet must not pass.
         table.rule("outside", [*from_us, *loopback_target, x.drop()]),
         table.rule("outside", [*from_us, x.accept()]),
         table.rule("outside", [into, x.equal(nft.ifname("lo")), x.accept()]),
         table.rule("outside", [layout.daddr(), x.in_set("guarded"), x.drop()]),
+        # A neighbour who poses as a container would reach published ports under its address.
+        table.rule("outside", [layout.saddr(), x.in_set("guarded"), x.drop()]),
         # bridge-nf-call-iptables shows us frames within one bridge, too.
         table.rule("between", [*both, x.accept()]),
-        table.rule("between", [into, x.in_set("internal"), x.drop()]),
+        table.rule("between", [*shut_in, x.drop()]),
         table.rule("between", [out_of, x.in_set("internal"), x.drop()]),
         table.rule("between", [*x.ct_state(x.CT_ESTABLISHED | x.CT_RELATED), x.accept()]),
         table.rule(

@@ -26,7 +26,9 @@ WANTED = {
 
 
 #: Units of which more is better.
-_RATES = ("Gbit/s", "requests/s", "answers/s")
+_RATES = ("Gbit/s", "requests/s", "answers/s", "containers/s", "containers")
+#: Those of which tenths count.
+_SMALL = ("Gbit/s", "containers/s")
 
 
 def machine() -> dict[str, str]:
@@ -81,7 +83,7 @@ def _value(row: str, cell: dict[str, Any] | None) -> str:
     if cell is None:
         return "-"
     if unit := _unit(row):
-        return f"{cell['median']:.{1 if unit.startswith('G') else 0}f}"
+        return f"{cell['median']:.{1 if unit in _SMALL else 0}f}"
     if "memory" in row:
         return f"{cell['median'] / 2**20:.1f} MiB"
     return f"{cell['median'] * 1000:.0f} ms"

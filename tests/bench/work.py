@@ -55,6 +55,8 @@ class Kind(ABC):
     large = False
     #: Takes long: only when it is asked for by name.
     on_request = False
+    #: Takes very long: one round, without one that warms caches.
+    is_single = False
 
     def fits(self, contender: Contender) -> bool:
         return True
@@ -222,8 +224,12 @@ def timed(
     path: Path,
     command: tuple[str, ...],
     more: Mapping[str, str] | None = None,
+    limit: float | None = None,
 ) -> float:
-    """Seconds of a whole command. One that fails ends the run with what it said."""
+    """Seconds of a whole command. One that fails ends the run with what it said.
+
+    One that takes longer than `limit` seconds is broken off.
+    """
     environment = {
         **os.environ,
         "COMPOSE_PARALLEL_LIMIT": "64",
@@ -232,17 +238,21 @@ def timed(
         **(more or {}),
     }
     started = time.monotonic()
-    done = subprocess.run(
-        command,
-        cwd=path,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            command,
+            cwd=path,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=limit,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return time.monotonic() - started
     elapsed = time.monotonic() - started
     if done.returncode != 0:
         raise SystemExit(f"bench: {' '.join(command)} gave {done.returncode}:\n{done.stdout}")

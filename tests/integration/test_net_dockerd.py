@@ -11,16 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from stackctl.model.container import PortBinding
 from stackctl.net import bridge, nft
 from stackctl.net.netlink import NETLINK_NETFILTER, NetlinkSocket
 from stackctl.state.paths import Paths
+from support.netengine import Lab
 from support.netlab import fetch, neighbour, run
-from support.netwalls import Lab
 
 pytestmark = pytest.mark.needs("root", "netns", "bridge")
 
-LAN = "192.168.77"
+LAN = "192.168.77."
 
 
 def dockerd(directory: Path) -> subprocess.Popen[bytes]:
@@ -57,10 +56,9 @@ async def both_ways(paths: Paths) -> None:
         front = await it.network("front")
         one = await it.container("one", front)
         await it.container("two", front)
-        binding = PortBinding(container_port=80, host_port=(8080, 8080))
-        await it.net.publish("one", it.endpoints["one"][0], [binding])
-        assert await fetch(outside, f"{LAN}.1", 8080) == f"one {LAN}.2"
-        assert await fetch(one, f"{LAN}.2", 7000) == f"lan {LAN}.1"
+        await it.publish("one", 8080)
+        assert await fetch(outside, f"{LAN}1", 8080) == f"one {LAN}2"
+        assert await fetch(one, f"{LAN}2", 7000) == f"lan {LAN}1"
         assert (await fetch(one, it.address("two"), 80)).startswith("two ")
         assert await fetch(outside, it.address("two"), 80, timeout=0.3) == "timeout"
         assert _drops()

@@ -11,59 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from stackctl.model.container import NetworkAttachment, PortBinding
-from stackctl.model.network import NetworkConfig
-from stackctl.model.record import NetworkRecord
 from stackctl.net import nft
 from stackctl.net import nftexpr as x
 from stackctl.net.netlink import NETLINK_NETFILTER, NetlinkSocket, Request
 from stackctl.net.nft import Table
-from stackctl.net.service import Net
 from stackctl.state.paths import Paths
-from support.netlab import Box, fetch, run
+from support.netengine import Lab
+from support.netlab import fetch, run
 
 pytestmark = pytest.mark.needs("root", "netns", "bridge")
 
 FILTER = Table(nft.FAMILY_IP, "filter")
-
-
-class Lab:
-    """One engine; `boxes` are containers that serve on port 80."""
-
-    def __init__(self, paths: Paths) -> None:
-        self.paths = paths
-        paths.run.mkdir(parents=True)
-        self.net = Net(paths)
-        self.boxes: list[Box] = []
-        self.addresses: list[str] = []
-
-    async def __aenter__(self) -> Lab:
-        await self.net.open((), (), ())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.net.stop()
-        await self.net.close()
-        for box in self.boxes:
-            box.end()
-
-    async def network(self, name: str, *, enable_ipv6: bool = False) -> NetworkRecord:
-        number = name.encode().hex() + "0" * 64
-        config = NetworkConfig(name=name, enable_ipv6=enable_ipv6)
-        return await self.net.create_network(config, number[:64])
-
-    async def container(self, network: NetworkRecord, port: int = 0) -> Box:
-        name = f"c{len(self.boxes)}"
-        box = Box()
-        self.boxes.append(box)
-        lease = self.net.lease(network, name, NetworkAttachment(network=network.config.name))
-        self.addresses.append(lease.ipv4.partition("/")[0])
-        await self.net.attach(box.pid, [lease])
-        box.serve(80, text=name)
-        if port:
-            binding = PortBinding(container_port=80, host_port=(port, port))
-            await self.net.publish(name, lease, [binding])
-        return box
 
 
 def commit(*requests: Request) -> None:
@@ -110,8 +68,9 @@ def test_our_table_is_put_back(what: str, tmp_path: Path) -> None:
     async def scenario(paths: Paths) -> None:
         async with Lab(paths) as it:
             front, back = await it.network("front"), await it.network("back")
-            one = await it.container(front, 8080)
-            await it.container(back)
+            one = await it.container("one", front)
+            await it.publish("one", 8080)
+            await it.container("two", back)
             before = table_text(paths)
             table = Table(nft.FAMILY_IP, paths.nft_table)
             if what == "table":
@@ -124,8 +83,8 @@ def test_our_table_is_put_back(what: str, tmp_path: Path) -> None:
                 commit(*gone)
             assert table_text(paths) != before
             await until(lambda: table_text(paths) == before)
-            assert (await fetch(None, "127.0.0.1", 8080)).startswith("c0 ")
-            assert await fetch(one, it.addresses[1], 80, timeout=0.3) == "timeout"
+            assert (await fetch(None, "127.0.0.1", 8080)).startswith("one ")
+            assert await fetch(one, it.address("two"), 80, timeout=0.3) == "timeout"
 
     run(scenario, tmp_path)
 
@@ -142,14 +101,15 @@ def test_a_forward_policy_of_drop_lets_us_through(
             commit(*forward_drop(docker=docker))
         async with Lab(paths) as it:
             front = await it.network("front")
-            one = await it.container(front, 8080)
-            two = await it.container(front)
+            await it.container("one", front)
+            await it.publish("one", 8080)
+            two = await it.container("two", front)
             if later:
                 commit(*forward_drop(docker=docker))
             mark = paths.nft_table
             await until(lambda: foreign_rules(FILTER, chain).count(mark) == 2)
-            assert (await fetch(two, it.addresses[0], 80)).startswith("c0 ")
-            assert (await fetch(two, front.gateway4, 8080)).startswith("c0 ")
+            assert (await fetch(two, it.address("one"), 80)).startswith("one ")
+            assert (await fetch(two, front.gateway4, 8080)).startswith("one ")
             # Once more does not add more.
             await it.network("back")
             await it.net._worker.run(it.net._kernel.let_through)
@@ -157,7 +117,6 @@ def test_a_forward_policy_of_drop_lets_us_through(
             found = await it.net.findings()
             assert any(chain in finding.text for finding in found)
             assert not any(finding.is_problem for finding in found)
-            assert one.pid
         assert paths.nft_table not in foreign_rules(FILTER, chain)
 
     run(scenario, tmp_path)
@@ -171,7 +130,7 @@ def test_iptables_can_still_read_its_chain(tmp_path: Path) -> None:
         iptables("-I", "FORWARD", "-j", "DOCKER-USER")
         iptables("-P", "FORWARD", "DROP")
         async with Lab(paths) as it:
-            await it.container(await it.network("front"))
+            await it.container("one", await it.network("front"))
             rules = iptables("-S", "DOCKER-USER").splitlines()
             prefix = f"sc{paths.tag}+"
             accept = f"-m comment --comment {paths.nft_table} -j ACCEPT"
@@ -196,7 +155,7 @@ def test_an_administrators_own_chain_is_reported_and_not_touched(tmp_path: Path)
         chain = table.chain("walls", "filter", nft.HOOK_FORWARD, 0, accept=False)
         commit(table.create(), chain)
         async with Lab(paths) as it:
-            await it.container(await it.network("front"))
+            await it.container("one", await it.network("front"))
             found = [finding for finding in await it.net.findings() if finding.is_problem]
             assert ["mine walls" in finding.text for finding in found] == [True]
             assert foreign_rules(table, "walls") == []
@@ -209,7 +168,8 @@ def test_the_nft_tool_reads_our_table_as_we_mean_it(tmp_path: Path) -> None:
     async def scenario(paths: Paths) -> None:
         async with Lab(paths) as it:
             front = await it.network("front")
-            await it.container(front, 8080)
+            await it.container("one", front)
+            await it.publish("one", 8080)
             done = subprocess.run(
                 ["nft", "list", "table", "ip", paths.nft_table],
                 capture_output=True,
@@ -217,7 +177,7 @@ def test_the_nft_tool_reads_our_table_as_we_mean_it(tmp_path: Path) -> None:
                 check=True,
             )
             text = done.stdout
-            address = it.addresses[0]
+            address = it.address("one")
             for line in (
                 f'elements = {{ "{front.bridge}" }}',
                 f'elements = {{ "{front.bridge}" . "{front.bridge}" }}',
@@ -245,13 +205,8 @@ def test_a_udp_sender_that_never_stops_finds_the_new_container(tmp_path: Path) -
             for each in (link, link6):
                 each.settimeout(2)
             for name in ("old", "new"):
-                box = Box()
-                it.boxes.append(box)
-                lease = it.net.lease(front, name, NetworkAttachment(network="front"))
-                await it.net.attach(box.pid, [lease])
-                box.serve(80, socket.SOCK_DGRAM, name, socket.AF_INET6)
-                binding = PortBinding(container_port=80, protocol="udp", host_port=(8125, 8125))
-                ports = await it.net.publish(name, lease, [binding])
+                await it.container(name, front)
+                ports = await it.publish(name, 8125, protocol="udp")
                 for each, address in ((link, "127.0.0.1"), (link6, front.gateway6)):
                     each.sendto(b"?", (address, 8125))
                     reply = await asyncio.to_thread(each.recv, 100)

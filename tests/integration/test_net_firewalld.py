@@ -13,20 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from stackctl.model.container import PortBinding
 from stackctl.net import nft
 from stackctl.net import nftexpr as x
 from stackctl.net.netlink import NETLINK_NETFILTER, NetlinkSocket
 from stackctl.state.paths import Paths
+from support.netengine import Lab
 from support.netlab import fetch, neighbour, run
-from support.netwalls import Lab
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.needs(
     "root", "netns", "bridge", "program:firewalld", "program:dbus-daemon"
 )
 
-LAN = "192.168.77"
+LAN = "192.168.77."
 NOTE = "here before"
 _TABLE, _CHAIN = nft.Table(nft.FAMILY_INET, "firewalld"), "filter_FORWARD"
 _BUS = """\
@@ -105,12 +104,11 @@ def test_with_a_real_firewalld_both_ways_stay_open_and_its_reload_is_noticed(
                 front = await it.network("front")
                 one = await it.container("one", front)
                 await it.container("two", front)
-                binding = PortBinding(container_port=80, host_port=(8080, 8080))
-                await it.net.publish("one", it.endpoints["one"][0], [binding])
+                await it.publish("one", 8080)
 
                 async def both_ways() -> None:
-                    assert await fetch(outside, f"{LAN}.1", 8080) == f"one {LAN}.2"
-                    assert await fetch(one, f"{LAN}.2", 7000) == f"lan {LAN}.1"
+                    assert await fetch(outside, f"{LAN}1", 8080) == f"one {LAN}2"
+                    assert await fetch(one, f"{LAN}2", 7000) == f"lan {LAN}1"
                     assert (await fetch(one, it.address("two"), 80)).startswith("two ")
                     refused = await fetch(outside, it.address("two"), 80, timeout=0.3)
                     assert refused == "timeout"

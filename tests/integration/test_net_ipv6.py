@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import socket
 from pathlib import Path
@@ -11,104 +10,40 @@ import pytest
 
 from stackctl.errors import Conflict, StackctlError
 from stackctl.model.container import NetworkAttachment, PortBinding
-from stackctl.model.network import Endpoint, IpamPool, NetworkConfig
-from stackctl.model.record import NetworkRecord
-from stackctl.net import bridge, endpoint, rtnl
+from stackctl.model.network import IpamPool
+from stackctl.net import rtnl
 from stackctl.net.netlink import NETLINK_ROUTE, NetlinkSocket
 from stackctl.net.service import Net
 from stackctl.state.paths import Paths
-from support.netlab import Box, ask, run
+from support.netengine import Lab
+from support.netlab import Box, fetch, neighbour, run
 
 pytestmark = pytest.mark.needs("root", "netns", "bridge")
 
 LAN = "fd77::"
 
 
-async def fetch6(
-    box: Box | None, address: str, port: int, *, udp: bool = False, timeout: float = 5
-) -> str:
-    kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
-    link = box.new_socket(kind, socket.AF_INET6) if box else socket.socket(socket.AF_INET6, kind)
-    return await asyncio.to_thread(ask, link, address, port, timeout)
-
-
-def neighbour6() -> Box:
-    """Another machine on an IPv6 LAN with this one, which is ::1 there and its router."""
-    box = Box()
-    with NetlinkSocket(NETLINK_ROUTE) as link:
-        bridge.make_bridge(link, "lan0", [f"{LAN}1/64"], "02:00:00:00:00:01")
-        wire = endpoint.Wire(
-            bridge="lan0",
-            host_name="lan1",
-            name="eth0",
-            mac="02:00:00:00:00:02",
-            addresses=(f"{LAN}2/64",),
-            gateways=(f"{LAN}1",),
-        )
-        endpoint.attach(link, box.pid, [wire], box.home)
-    box.serve(7000, text="lan", family=socket.AF_INET6)
-    return box
-
-
-class Lab:
-    def __init__(self, paths: Paths) -> None:
-        paths.run.mkdir(parents=True)
-        self.net = Net(paths)
-        self.boxes: list[Box] = []
-        self.endpoints: dict[str, list[Endpoint]] = {}
-
-    async def __aenter__(self) -> Lab:
-        await self.net.open((), (), ())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.net.stop()
-        await self.net.close()
-        for box in self.boxes:
-            box.end()
-
-    async def network(self, name: str, **more: object) -> NetworkRecord:
-        config = NetworkConfig(name=name, enable_ipv6=True, **more)  # type: ignore[arg-type]
-        return await self.net.create_network(config, (name.encode().hex() + "0" * 64)[:64])
-
-    async def container(self, name: str, *networks: NetworkRecord) -> Box:
-        box = Box()
-        self.boxes.append(box)
-        self.endpoints[name] = [
-            self.net.lease(n, name, NetworkAttachment(network=n.config.name)) for n in networks
-        ]
-        await self.net.attach(box.pid, self.endpoints[name])
-        box.serve(80, text=name, family=socket.AF_INET6)
-        box.serve(80, socket.SOCK_DGRAM, name, socket.AF_INET6)
-        return box
-
-    def six(self, name: str, index: int = 0) -> str:
-        return self.endpoints[name][index].ipv6.partition("/")[0]
-
-
 def test_containers_speak_ipv6_with_each_other_and_with_the_outside(tmp_path: Path) -> None:
     async def scenario(paths: Paths) -> None:
-        async with Lab(paths) as it:
-            outside = neighbour6()
-            it.boxes.append(outside)
+        async with Lab(paths, enable_ipv6=True) as it:
+            outside = it.boxes["lan"] = neighbour(LAN)
             front, back = await it.network("front"), await it.network("back")
             one, two = await it.container("one", front), await it.container("two", front)
             await it.container("far", back)
             assert ipaddress.ip_network(front.subnet6).subnet_of(ipaddress.ip_network("fd00::/8"))
-            assert await fetch6(two, it.six("one"), 80) == f"one {it.six('two')}"
+            assert await fetch(two, it.six("one"), 80) == f"one {it.six('two')}"
             # Outside its own address is not seen (NAT66), and nobody uses it from there.
-            assert await fetch6(one, f"{LAN}2", 7000) == f"lan {LAN}1"
-            assert await fetch6(outside, it.six("one"), 80, timeout=0.3) == "timeout"
-            assert await fetch6(one, it.six("far"), 80, timeout=0.3) == "timeout"
+            assert await fetch(one, f"{LAN}2", 7000) == f"lan {LAN}1"
+            assert await fetch(outside, it.six("one"), 80, timeout=0.3) == "timeout"
+            assert await fetch(one, it.six("far"), 80, timeout=0.3) == "timeout"
 
     run(scenario, tmp_path)
 
 
 def test_a_port_is_published_on_both_ip_versions_at_one_number(tmp_path: Path) -> None:
     async def scenario(paths: Paths) -> None:
-        async with Lab(paths) as it:
-            outside = neighbour6()
-            it.boxes.append(outside)
+        async with Lab(paths, enable_ipv6=True) as it:
+            outside = it.boxes["lan"] = neighbour(LAN)
             front = await it.network("front")
             one, two = await it.container("one", front), await it.container("two", front)
             for udp in (False, True):
@@ -117,15 +52,15 @@ def test_a_port_is_published_on_both_ip_versions_at_one_number(tmp_path: Path) -
                 assert [p.host_ip for p in ports] == ["0.0.0.0", "::"]
                 number = ports[0].host_port
                 assert ports[1].host_port == number
-                assert await fetch6(outside, f"{LAN}1", number, udp=udp) == f"one {LAN}2"
+                assert await fetch(outside, f"{LAN}1", number, udp=udp) == f"one {LAN}2"
                 for box, address in ((None, f"{LAN}1"), (two, front.gateway6)):
-                    answer = await fetch6(box, address, number, udp=udp, timeout=2)
+                    answer = await fetch(box, address, number, udp=udp, timeout=2)
                     assert answer.startswith("one "), (address, udp, answer)
-                assert (await fetch6(one, f"{LAN}1", number, udp=udp)).startswith("one ")
+                assert (await fetch(one, f"{LAN}1", number, udp=udp)).startswith("one ")
                 await it.net.unpublish(ports)
             binding = PortBinding(container_port=80, host_port=(8080, 8080))
             ports = await it.net.publish("one", it.endpoints["one"][0], [binding])
-            assert (await fetch6(None, "::1", 8080)).startswith("one ")
+            assert (await fetch(None, "::1", 8080)).startswith("one ")
             with pytest.raises(Conflict, match="8080/tcp is held by"):
                 await it.net.publish("two", it.endpoints["two"][0], [binding])
             # Somebody else's port of IPv6 alone is a clash, too, and nothing is left held.
@@ -141,7 +76,7 @@ def test_a_port_is_published_on_both_ip_versions_at_one_number(tmp_path: Path) -
 
 def test_pools_ranges_and_gateways_are_the_users(tmp_path: Path) -> None:
     async def scenario(paths: Paths) -> None:
-        async with Lab(paths) as it:
+        async with Lab(paths, enable_ipv6=True) as it:
             pools = (
                 IpamPool(subnet="10.7.0.0/24", ip_range="10.7.0.128/25", gateway="10.7.0.254"),
                 IpamPool(
@@ -173,9 +108,8 @@ def test_pools_ranges_and_gateways_are_the_users(tmp_path: Path) -> None:
 
 def test_a_network_of_several_subnets_is_one_network(tmp_path: Path) -> None:
     async def scenario(paths: Paths) -> None:
-        async with Lab(paths) as it:
-            outside = neighbour6()
-            it.boxes.append(outside)
+        async with Lab(paths, enable_ipv6=True) as it:
+            outside = it.boxes["lan"] = neighbour(LAN)
             pools = (
                 IpamPool(subnet="10.7.0.0/30", aux_addresses={"router": "10.7.0.1"}),
                 IpamPool(subnet="fd12::/64"),
@@ -201,25 +135,24 @@ def test_a_network_of_several_subnets_is_one_network(tmp_path: Path) -> None:
             wish = NetworkAttachment(
                 network="front", ipv4_address="10.8.0.77", ipv6_address="fd13::7"
             )
-            two = Box()
-            it.boxes.append(two)
+            two = it.boxes["two"] = Box()
             other = it.net.lease(front, "two", wish)
             assert (other.gateway4, other.gateway6) == ("10.8.0.254", "fd13::1")
             await it.net.attach(two.pid, [other])
             two.serve(80, text="two", family=socket.AF_INET6)
             # From subnet to subnet by way of the bridge, and out of both.
-            assert (await fetch6(one, "fd13::7", 80)).startswith("two ")
-            assert (await fetch6(two, it.six("one"), 80)).startswith("one ")
+            assert (await fetch(one, "fd13::7", 80)).startswith("two ")
+            assert (await fetch(two, it.six("one"), 80)).startswith("one ")
             for box in (one, two):
-                assert await fetch6(box, f"{LAN}2", 7000) == f"lan {LAN}1"
+                assert await fetch(box, f"{LAN}2", 7000) == f"lan {LAN}1"
             for address in (it.six("one"), "fd13::7"):
-                assert await fetch6(outside, address, 80, timeout=0.3) == "timeout"
+                assert await fetch(outside, address, 80, timeout=0.3) == "timeout"
             # The next daemon finds the same, and all of it is given back.
             endpoints = [mine, other]
             await it.net.close()
             it.net = Net(paths)
             await it.net.open([front], endpoints, (), ("one", "two"))
-            assert (await fetch6(one, "fd13::7", 80)).startswith("two ")
+            assert (await fetch(one, "fd13::7", 80)).startswith("two ")
             with pytest.raises(Conflict, match="overlaps"):
                 await it.network("again", ipam=(IpamPool(subnet="10.8.0.0/16"),))
             await it.net.remove_network(front)
@@ -231,9 +164,9 @@ def test_a_network_of_several_subnets_is_one_network(tmp_path: Path) -> None:
 
 def test_one_interface_with_ipv6_does_not_give_it_to_another(tmp_path: Path) -> None:
     async def scenario(paths: Paths) -> None:
-        async with Lab(paths) as it:
+        async with Lab(paths, enable_ipv6=True) as it:
             six = await it.network("six")
-            four = await it.net.create_network(NetworkConfig(name="four"), "f" * 64)
+            four = await it.network("four", enable_ipv6=False)
             box = await it.container("one", six, four)
             with box.inside(), NetlinkSocket(NETLINK_ROUTE) as link:
                 index = socket.if_nametoindex("eth1")
@@ -256,7 +189,7 @@ def test_the_tables_of_both_versions_go_with_the_last_network(tmp_path: Path) ->
             with NetlinkSocket(NETLINK_NETFILTER) as link:
                 return {family for family, name in nft.tables(link) if name == paths.nft_table}
 
-        async with Lab(paths) as it:
+        async with Lab(paths, enable_ipv6=True) as it:
             front = await it.network("front")
             assert families() == {nft.FAMILY_IP, nft.FAMILY_IP6, nft.FAMILY_BRIDGE}
             await it.net.close()

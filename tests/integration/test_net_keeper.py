@@ -21,7 +21,7 @@ from stackctl.net.keeperlink import KeeperLink
 from stackctl.net.service import Net
 from stackctl.state.paths import Paths
 from support.netlab import fetch, run
-from support.netnames import Lab, Upstream, answering, resolve, texts
+from support.netnames import NamesLab, Upstream, answering, resolve, texts
 
 pytestmark = pytest.mark.needs("root", "netns", "bridge")
 
@@ -35,11 +35,11 @@ async def until(condition: Callable[[], bool], limit: float = 10) -> None:
 
 def test_names_of_containers_resolve_by_udp_and_tcp(tmp_path: Path) -> None:
     async def scenario(paths: Paths) -> None:
-        async with Lab(paths) as it:
+        async with NamesLab(paths) as it:
             front, back = await it.network("front"), await it.network("back", internal=True)
-            web = await it.container("web-1", ("web",), front)
-            await it.container("web-2", ("web",), front)
-            other = await it.container("db-1", ("db",), back)
+            web = await it.named("web-1", ("web",), front)
+            await it.named("web-2", ("web",), front)
+            other = await it.named("db-1", ("db",), back)
             for tcp in (False, True):
                 assert len(texts(resolve(web, "web", tcp=tcp))) == 2
                 assert resolve(web, "web", "AAAA", tcp=tcp).rcode() == dns.rcode.NOERROR
@@ -66,10 +66,10 @@ def test_other_names_are_asked_of_the_machines_resolvers(tmp_path: Path) -> None
         good = Upstream("127.0.1.3", answering("192.0.2.9"))
         Upstream("127.0.1.2", answering("", code=2))
         # 127.0.1.1: nobody is there.
-        async with Lab(paths, ("127.0.1.1", "127.0.1.2", "127.0.1.3")) as it:
+        async with NamesLab(paths, ("127.0.1.1", "127.0.1.2", "127.0.1.3")) as it:
             front, back = await it.network("front"), await it.network("back", internal=True)
-            web = await it.container("web-1", (), front)
-            inside = await it.container("db-1", (), back)
+            web = await it.named("web-1", (), front)
+            inside = await it.named("db-1", (), back)
             for tcp in (False, True):
                 assert texts(await asyncio.to_thread(resolve, web, "example.org", tcp=tcp)) == [
                     "192.0.2.9"
@@ -88,8 +88,8 @@ def test_the_first_answer_counts_and_failure_is_told_only_when_all_failed(tmp_pa
         Upstream("127.0.1.4", answering("", code=2))
         Upstream("127.0.1.5", answering("", truncated=True))
         conf = paths.run / "resolv.conf"
-        async with Lab(paths, ("127.0.1.1", "127.0.1.2")) as it:
-            web = await it.container("web-1", (), await it.network("front"))
+        async with NamesLab(paths, ("127.0.1.1", "127.0.1.2")) as it:
+            web = await it.named("web-1", (), await it.network("front"))
             # The silent one is given a second, then the next is asked, too: no such name.
             reply = await asyncio.to_thread(resolve, web, "a.example")
             assert reply.rcode() == dns.rcode.NXDOMAIN
@@ -104,11 +104,10 @@ def test_the_first_answer_counts_and_failure_is_told_only_when_all_failed(tmp_pa
 
 def test_a_killed_keeper_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
     async def scenario(paths: Paths) -> None:
-        async with Lab(paths) as it:
+        async with NamesLab(paths) as it:
             front = await it.network("front")
-            web = await it.container("web-1", ("web",), front)
-            web.serve(80, text="web")
-            lease = it.net._addresses.endpoints_of("web-1")[0]
+            web = await it.named("web-1", ("web",), front)
+            lease = it.endpoints["web-1"][0]
             binding = PortBinding(container_port=80, host_port=(8080, 8080))
             await it.net.publish("web-1", lease, [binding])
             first = it.keeper_pid()
@@ -126,7 +125,7 @@ def test_a_killed_keeper_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None
             await until(answers)
             assert it.keeper_pid() != first
             # The port is held again, and led on all the time.
-            assert (await fetch(None, "127.0.0.1", 8080)).startswith("web ")
+            assert (await fetch(None, "127.0.0.1", 8080)).startswith("web-1 ")
             with pytest.raises(OSError, match="in use"):
                 socket.create_server(("0.0.0.0", 8080))
 
@@ -142,10 +141,10 @@ def _zombie(pid: int) -> bool:
 
 def test_a_keeper_alone_takes_up_its_table(tmp_path: Path) -> None:
     async def scenario(paths: Paths) -> None:
-        async with Lab(paths) as it:
+        async with NamesLab(paths) as it:
             front = await it.network("front")
-            web = await it.container("web-1", ("web",), front)
-            lease = it.net._addresses.endpoints_of("web-1")[0]
+            web = await it.named("web-1", ("web",), front)
+            lease = it.endpoints["web-1"][0]
             binding = PortBinding(container_port=80, host_port=(8080, 8080))
             ports = await it.net.publish("web-1", lease, [binding])
             await until(lambda: "8080" in _text(paths.keeper_table))
@@ -170,10 +169,10 @@ def _text(path: Path) -> str:
 
 def test_a_container_that_ends_frees_its_namespace_while_no_daemon_runs(tmp_path: Path) -> None:
     async def scenario(paths: Paths) -> None:
-        async with Lab(paths) as it:
+        async with NamesLab(paths) as it:
             front = await it.network("front")
-            web = await it.container("web-1", ("web",), front)
-            veth = it.net._veth(it.net._addresses.endpoints_of("web-1")[0])
+            web = await it.named("web-1", ("web",), front, is_mute=True)
+            veth = it.net._veth(it.endpoints["web-1"][0])
             await it.net.close()
             assert veth in [name for _, name in socket.if_nameindex()]
             web.end()
@@ -187,10 +186,10 @@ def test_a_container_that_ends_frees_its_namespace_while_no_daemon_runs(tmp_path
 
 def test_a_busy_port_names_who_has_it(tmp_path: Path) -> None:
     async def scenario(paths: Paths) -> None:
-        async with Lab(paths) as it:
+        async with NamesLab(paths) as it:
             front = await it.network("front")
-            await it.container("web-1", ("web",), front)
-            lease = it.net._addresses.endpoints_of("web-1")[0]
+            await it.named("web-1", ("web",), front)
+            lease = it.endpoints["web-1"][0]
 
             async def publish(first: int, last: int, **more: str) -> int:
                 binding = PortBinding(container_port=80, host_port=(first, last), **more)
@@ -229,16 +228,16 @@ def test_a_busy_port_names_who_has_it(tmp_path: Path) -> None:
 
 def test_a_port_that_waits_for_old_connections_to_end_can_be_published(tmp_path: Path) -> None:
     async def scenario(paths: Paths) -> None:
-        async with Lab(paths) as it:
+        async with NamesLab(paths) as it:
             front = await it.network("front")
-            await it.container("web-1", ("web",), front)
+            await it.named("web-1", ("web",), front)
             server = socket.create_server(("127.0.0.1", 8080))
             client = socket.create_connection(("127.0.0.1", 8080))
             served, _ = server.accept()
             served.close()  # the server's side is left in TIME_WAIT
             client.close()
             server.close()
-            lease = it.net._addresses.endpoints_of("web-1")[0]
+            lease = it.endpoints["web-1"][0]
             binding = PortBinding(container_port=80, host_port=(8080, 8080))
             assert (await it.net.publish("web-1", lease, [binding]))[0].host_port == 8080
 

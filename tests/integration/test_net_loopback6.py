@@ -1,4 +1,4 @@
-"""What is published is there at [::1], too: by IPv4 networks and by IPv6 ones."""
+"""What the keeper hands on: what is asked for at [::1], and IPv6 for containers without it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from stackctl.errors import Conflict
-from stackctl.model.container import NetworkAttachment, PortBinding
-from stackctl.model.network import Endpoint
-from stackctl.net.service import Net
+from stackctl.net import bridge
+from stackctl.net.netlink import NETLINK_ROUTE, NetlinkSocket
 from stackctl.state.paths import Paths
-from support.netlab import Box, run
-from support.netwalls import Lab
+from support.netengine import Lab
+from support.netlab import Box, fetch, neighbour, run
+from support.netnames import keeper_pid
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.needs("root", "netns", "bridge")
@@ -67,30 +67,15 @@ def hello(address: str, port: int, *, udp: bool = False, timeout: float = 5) -> 
         return link.recv(100).decode()
 
 
-def keeper_pid(paths: Paths) -> int:
-    with socket.socket(socket.AF_UNIX) as link:
-        link.connect(str(paths.keeper_socket))
-        raw = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    return int.from_bytes(raw[:4], "little")
-
-
-async def publish(net: Net, endpoint: Endpoint, port: int, inside: int = 80, **more: str) -> None:
-    binding = PortBinding(container_port=inside, host_port=(port, port), **more)
-    title = f"container {endpoint.container_id}"
-    await net.publish(endpoint.container_id, endpoint, [binding], title=title)
-
-
 def test_localhost_is_answered_whichever_ip_version_it_means(tmp_path: Path) -> None:
     async def scenario(paths: Paths) -> None:
         async with Lab(paths) as it:
             front = await it.network("front")
             box = await it.container("one", front)
-            mine = it.endpoints["one"][0]
             echo_at_end(box, 90)
-            box.serve(80, socket.SOCK_DGRAM, text="one")
-            await publish(it.net, mine, 8080)
-            await publish(it.net, mine, 8080, protocol="udp")
-            await publish(it.net, mine, 9090, 90)
+            await it.publish("one", 8080)
+            await it.publish("one", 8080, protocol="udp")
+            await it.publish("one", 9090, inside=90)
             # As at 127.0.0.1, the container sees its network's gateway as the client.
             for address in ("127.0.0.1", "::1"):
                 for udp in (False, True):
@@ -99,7 +84,7 @@ def test_localhost_is_answered_whichever_ip_version_it_means(tmp_path: Path) -> 
             data = os.urandom(BIG)
             assert await asyncio.to_thread(whole, "::1", 9090, data) == data
             # A port on which nobody listens inside ends at once, not in silence.
-            await publish(it.net, mine, 9191, 91)
+            await it.publish("one", 9191, inside=91)
             with pytest.raises(ConnectionError):
                 await asyncio.to_thread(hello, "::1", 9191)
             # Another keeper, and another daemon, know it too.
@@ -131,37 +116,59 @@ def test_a_port_of_loopback_alone_and_who_wants_it_more(tmp_path: Path) -> None:
             six = await it.network("six", enable_ipv6=True)
             for name in ("one", "two", "three"):
                 await it.container(name, front)
-            both = it.net.lease(six, "both", NetworkAttachment(network="six"))
-            box = it.boxes["both"] = Box()
-            await it.net.attach(box.pid, [both])
-            link = box.new_socket(socket.SOCK_STREAM, socket.AF_INET6)
-            link.bind(("::", 80))
-            link.listen(5)
-            box.serve(81, text="both")
-            one, two = it.endpoints["one"][0], it.endpoints["two"][0]
-            await publish(it.net, one, 8081, host_ip="::1")
+            await it.container("both", six)
+            await it.publish("one", 8081, host_ip="::1")
             assert await asyncio.to_thread(hello, "::1", 8081) == f"one {front.gateway4}"
             with pytest.raises(ConnectionRefusedError):
                 await asyncio.to_thread(hello, "127.0.0.1", 8081)
             with pytest.raises(Conflict, match="8081/tcp is held by container one"):
-                await publish(it.net, two, 8081, host_ip="::1")
+                await it.publish("two", 8081, host_ip="::1")
             # What "one" has at every IPv4 address gives way to who names ::1 or ::.
-            await publish(it.net, one, 8082)
-            await publish(it.net, two, 8082, host_ip="::1")
+            await it.publish("one", 8082)
+            await it.publish("two", 8082, host_ip="::1")
             assert await asyncio.to_thread(hello, "::1", 8082) == f"two {front.gateway4}"
             assert await asyncio.to_thread(hello, "127.0.0.1", 8082) == f"one {front.gateway4}"
             # A process that has it is left alone.
             taken = socket.create_server(("::1", 8083), family=socket.AF_INET6)
-            await publish(it.net, one, 8083)
+            await it.publish("one", 8083)
             taken.close()
             # A port of both IP versions: what comes in by ::1 goes on by IPv6.
-            await publish(it.net, both, 8084)
-            with socket.create_connection(("::1", 8084), timeout=5) as client:
-                served, peer = await asyncio.to_thread(link.accept)
-                assert peer[0] == six.gateway6
-                served.close()
-                assert client.recv(10) == b""
-            link.close()
-            await it.net.unpublish([])
+            await it.publish("both", 8084)
+            assert await asyncio.to_thread(hello, "::1", 8084) == f"both {six.gateway6}"
+
+    run(scenario, tmp_path)
+
+
+def test_ipv6_is_led_to_a_container_that_has_none(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        async with Lab(paths) as it:
+            outside = it.boxes["lan"] = neighbour("fd77::")
+            with NetlinkSocket(NETLINK_ROUTE) as link:
+                index = socket.if_nametoindex("lan0")
+                link.request([bridge.add_address(index, "fd77::9/64", "a second address")])
+            front = await it.network("front")
+            shut = await it.network("shut", enable_ipv6=True, internal=True)
+            six = await it.network("six", enable_ipv6=True)
+            await it.container("one", front)
+            inmate, guest = await it.container("inmate", shut), await it.container("guest", six)
+            for protocol in ("tcp", "udp"):
+                await it.publish("one", 8080, "::", protocol)
+                await it.publish("one", 8081, "fd77::9", protocol)
+            answer = f"one {front.gateway4}"
+            for udp in (False, True):
+                for box, address in (
+                    (outside, "fd77::1"),
+                    (outside, "fd77::9"),
+                    (None, "::1"),
+                    (guest, six.gateway6),
+                ):
+                    assert await fetch(box, address, 8080, udp=udp) == answer, (address, udp)
+                assert await fetch(outside, "fd77::9", 8081, udp=udp) == answer
+                # Only where it was asked for; and nobody leaves an internal network this way.
+                for address, port in (("127.0.0.1", 8080), ("fd77::1", 8081)):
+                    assert await fetch(None, address, port, udp=udp) == "Connection refused"
+                for port in (8080, 8081):
+                    lost = await fetch(inmate, shut.gateway6, port, udp=udp, timeout=0.2)
+                    assert lost == "timeout"
 
     run(scenario, tmp_path)

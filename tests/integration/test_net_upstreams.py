@@ -12,7 +12,7 @@ import pytest
 
 from stackctl.state.paths import Paths
 from support.netlab import run
-from support.netnames import Lab, Upstream, answering, resolve, texts
+from support.netnames import NamesLab, Upstream, answering, resolve, texts
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.needs("root", "netns", "bridge")
@@ -24,9 +24,9 @@ LONG = " ".join(f'"{chr(97 + n) * 250}"' for n in range(12))
 def test_the_machines_resolver_may_be_on_its_own_loopback(tmp_path: Path) -> None:
     async def scenario(paths: Paths) -> None:
         resolved = Upstream(RESOLVED, answering("192.0.2.53"))
-        async with Lab(paths, (RESOLVED,)) as it:
+        async with NamesLab(paths, (RESOLVED,)) as it:
             front = await it.network("front")
-            web = await it.container("web-1", (), front)
+            web = await it.named("web-1", (), front)
             for tcp in (False, True):
                 for name in ("example.org", "single"):
                     found = await asyncio.to_thread(resolve, web, name, tcp=tcp)
@@ -56,8 +56,8 @@ def lying(query: dns.message.Message) -> list[bytes]:
 def test_who_guesses_is_not_believed(tmp_path: Path) -> None:
     async def scenario(paths: Paths) -> None:
         Upstream("127.0.1.1", lying)
-        async with Lab(paths, ("127.0.1.1",)) as it:
-            web = await it.container("web-1", (), await it.network("front"))
+        async with NamesLab(paths, ("127.0.1.1",)) as it:
+            web = await it.named("web-1", (), await it.network("front"))
             for name in ("a.example", "b.example"):
                 assert texts(await asyncio.to_thread(resolve, web, name)) == ["192.0.2.1"]
 
@@ -78,8 +78,8 @@ def test_long_answers_pass_whole_and_a_broken_stream_is_no_answer(tmp_path: Path
     async def scenario(paths: Paths) -> None:
         Upstream("127.0.1.1", long_text)
         conf = paths.run / "resolv.conf"
-        async with Lab(paths, ("127.0.1.1",)) as it:
-            web = await it.container("web-1", (), await it.network("front"))
+        async with NamesLab(paths, ("127.0.1.1",)) as it:
+            web = await it.named("web-1", (), await it.network("front"))
             short = await asyncio.to_thread(resolve, web, "long.example", "TXT")
             assert short.flags & dns.flags.TC and not short.answer
             for tcp in (False, True):

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from stackctl.linux import ns
 from stackctl.net import bridge, endpoint
+from stackctl.net.bridge import family_of
 from stackctl.net.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from stackctl.state.paths import Paths
 
@@ -78,7 +79,7 @@ class Box:
     ) -> None:
         """A server that answers "text peer-address" to everybody, in a thread.
 
-        That of AF_INET6 serves IPv4, too (and has such peers as "::ffff:10.0.0.1").
+        That of AF_INET6 serves IPv4, too.
         """
         link = self.new_socket(kind, family)
         link.settimeout(None)
@@ -100,14 +101,17 @@ class Box:
 
 
 def _serve(link: socket.socket, kind: int, text: str) -> None:
+    def said_to(peer: str) -> bytes:
+        return f"{text} {peer.removeprefix('::ffff:')}".encode()
+
     while True:
         if kind == socket.SOCK_STREAM:
             client, peer = link.accept()
-            client.sendall(f"{text} {peer[0]}".encode())
+            client.sendall(said_to(peer[0]))
             client.close()
         else:
             _, peer = link.recvfrom(100)
-            link.sendto(f"{text} {peer[0]}".encode(), peer)
+            link.sendto(said_to(peer[0]), peer)
 
 
 def ask(link: socket.socket, address: str, port: int, timeout: float = 5.0) -> str:
@@ -129,25 +133,27 @@ def ask(link: socket.socket, address: str, port: int, timeout: float = 5.0) -> s
 async def fetch(box: Box | None, address: str, port: int, *, udp: bool = False, timeout: float = 5):
     """`ask` from a box (None: from the machine itself) without stopping the loop."""
     kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
-    link = box.new_socket(kind) if box else socket.socket(socket.AF_INET, kind)
+    family = family_of(address)
+    link = box.new_socket(kind, family) if box else socket.socket(family, kind)
     return await asyncio.to_thread(ask, link, address, port, timeout)
 
 
 def neighbour(lan: str) -> Box:
-    """A machine on a LAN ("192.168.77") with this one (.1), which it also has as its router."""
+    """A machine on a LAN ("192.168.77.", "fd77::") with this one (1), which is also its router."""
     box = Box()
+    length = 64 if ":" in lan else 24
     with NetlinkSocket(NETLINK_ROUTE) as link:
-        bridge.make_bridge(link, "lan0", [f"{lan}.1/24"], "02:00:00:00:00:01")
+        bridge.make_bridge(link, "lan0", [f"{lan}1/{length}"], "02:00:00:00:00:01")
         wire = endpoint.Wire(
             bridge="lan0",
             host_name="lan1",
             name="eth0",
             mac="02:00:00:00:00:02",
-            addresses=(f"{lan}.2/24",),
-            gateways=(f"{lan}.1",),
+            addresses=(f"{lan}2/{length}",),
+            gateways=(f"{lan}1",),
         )
         endpoint.attach(link, box.pid, [wire], box.home)
-    box.serve(7000, text="lan")
+    box.serve(7000, text="lan", family=family_of(lan))
     return box
 
 

@@ -11,11 +11,9 @@ import dns.message
 import dns.rcode
 import dns.rrset
 
-from stackctl.model.container import NetworkAttachment
-from stackctl.model.network import NetworkConfig
 from stackctl.model.record import NetworkRecord
-from stackctl.net.service import Net
 from stackctl.state.paths import Paths
+from support.netengine import Lab
 from support.netlab import Box
 
 PORT = 41053
@@ -104,49 +102,35 @@ def texts(message: dns.message.Message) -> list[str]:
     return [item.to_text() for section in message.answer for item in section]
 
 
-class Lab:
-    """One engine with its containers (boxes that resolve names)."""
+class NamesLab(Lab):
+    """One engine whose containers resolve names, at `nameservers` what is not its own."""
 
     def __init__(self, paths: Paths, nameservers: tuple[str, ...] = ()) -> None:
-        self.paths = paths
         paths.run.mkdir(parents=True)
         resolv_conf = paths.run / "resolv.conf"
         resolv_conf.write_text("".join(f"nameserver {a}\n" for a in nameservers))
-        self.net = Net(paths, resolv_conf=str(resolv_conf))
-        self.boxes: list[Box] = []
+        super().__init__(paths, str(resolv_conf))
 
-    async def __aenter__(self) -> Lab:
-        await self.net.open((), (), ())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.net.stop()
-        await self.net.close()
-        for box in self.boxes:
-            box.end()
-        assert [p.name for p in self.paths.run.iterdir()] == ["resolv.conf"]
-
-    async def network(self, name: str, *, internal: bool = False) -> NetworkRecord:
-        number = name.encode().hex() + "0" * 64
-        return await self.net.create_network(
-            NetworkConfig(name=name, internal=internal), number[:64]
-        )
-
-    async def container(self, name: str, names: tuple[str, ...], *networks: NetworkRecord) -> Box:
-        box = Box()
-        self.boxes.append(box)
+    async def named(
+        self,
+        name: str,
+        names: tuple[str, ...],
+        *networks: NetworkRecord,
+        is_mute: bool = False,
+    ) -> Box:
+        """A container that is called `name` and `names` in each of its networks."""
+        box = await self.container(name, *networks, is_mute=is_mute)
         box.load(self.net.netns_blobs(PORT))
-        leases = [
-            self.net.lease(n, name, NetworkAttachment(network=n.config.name)) for n in networks
-        ]
-        await self.net.attach(box.pid, leases)
         called = {n.config.name: (name, *names) for n in networks}
-        await self.net.set_names(name, leases, called, (box.pid, PORT))
+        await self.net.set_names(name, self.endpoints[name], called, (box.pid, PORT))
         return box
 
     def keeper_pid(self) -> int:
-        link = socket.socket(socket.AF_UNIX)
-        with link:
-            link.connect(str(self.paths.keeper_socket))
-            raw = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        return int.from_bytes(raw[:4], "little")
+        return keeper_pid(self.paths)
+
+
+def keeper_pid(paths: Paths) -> int:
+    with socket.socket(socket.AF_UNIX) as link:
+        link.connect(str(paths.keeper_socket))
+        raw = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int.from_bytes(raw[:4], "little")

@@ -1,4 +1,4 @@
-"""A lab for one engine's walls: containers that may send any frame they like."""
+"""Frames that a container must not send, and which of them arrive."""
 
 from __future__ import annotations
 
@@ -6,51 +6,7 @@ import asyncio
 import socket
 import struct
 
-from stackctl.model.container import NetworkAttachment
-from stackctl.model.network import Endpoint, NetworkConfig
-from stackctl.model.record import NetworkRecord
-from stackctl.net.service import Net
-from stackctl.state.paths import Paths
 from support.netlab import Box
-
-
-class Lab:
-    """One engine and its boxes."""
-
-    def __init__(self, paths: Paths) -> None:
-        paths.run.mkdir(parents=True)
-        self.net = Net(paths)
-        self.boxes: dict[str, Box] = {}
-        self.endpoints: dict[str, list[Endpoint]] = {}
-
-    async def __aenter__(self) -> Lab:
-        await self.net.open((), (), ())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.net.stop()
-        await self.net.close()
-        for box in self.boxes.values():
-            box.end()
-
-    async def network(self, name: str, **more: object) -> NetworkRecord:
-        config = NetworkConfig(name=name, **more)  # type: ignore[arg-type]
-        return await self.net.create_network(config, (name.encode().hex() + "0" * 64)[:64])
-
-    async def container(
-        self, name: str, *networks: NetworkRecord, wish: NetworkAttachment | None = None
-    ) -> Box:
-        box = self.boxes[name] = Box()
-        self.endpoints[name] = [
-            self.net.lease(n, name, wish or NetworkAttachment(network=n.config.name))
-            for n in networks
-        ]
-        await self.net.attach(box.pid, self.endpoints[name])
-        box.serve(80, text=name)
-        return box
-
-    def address(self, name: str, index: int = 0) -> str:
-        return self.endpoints[name][index].ipv4.partition("/")[0]
 
 
 def mac_bytes(mac: str) -> bytes:

@@ -23,13 +23,14 @@ def doctor(ctx: typer.Context, json: options.Json = False) -> int:
     run = invocation(ctx)
     # Lazily: this is the one command that looks at the machine by itself, because
     # it has to explain why an engine does not start.
+    from stackctl.net import networkd
     from stackctl.net.firewall import machine_findings
     from stackctl.runtime.doctor import Finding, examine
 
     findings = list(examine(run.paths))
-    for found in machine_findings():
+    for found in machine_findings() + networkd.findings(run.paths.veth("")):
         state = "warn" if found.is_problem else "ok"
-        findings.append(Finding("firewall", state, found.text, found.hint))
+        findings.append(Finding(found.part, state, found.text, found.hint))
     if json:
         run.console.out(json_module.dumps([_object(finding) for finding in findings]))
     else:

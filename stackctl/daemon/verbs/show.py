@@ -190,7 +190,7 @@ class ShowVerbs:
         for found in await self._parts.net.findings():
             yield {
                 "type": "row",
-                "Name": "firewall",
+                "Name": found.part,
                 "State": "warn" if found.is_problem else "ok",
                 "Fact": found.text,
                 "Advice": found.hint,

@@ -2,8 +2,9 @@
 
 A held port is a bound socket of the host's namespace, listening for TCP: then a
 clash is EADDRINUSE for everybody, and tools show who has it. Nothing is served
-here but ::1 (see relay.py): packets are translated before they arrive. Who gets
-through all the same (the rules are being repaired) is turned away with a reset.
+here but what the kernel has no way for (see relay.py): packets are translated
+before they arrive. Who gets through all the same (the rules are being repaired)
+is turned away with a reset.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from stackctl.net.keeper.loop import READ, Loop
-from stackctl.net.keeper.relay import LOOPBACK6, Datagrams, Stream, Way, reset, socket_to
+from stackctl.net.keeper.relay import LOOPBACK6, Datagrams, Stream, Way, reset, serves, socket_to
 
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_SEQPACKET}
 _IPPROTO = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": 132}
@@ -55,7 +56,7 @@ class Busy(Exception):
 
 
 class _Held:
-    """A held port: its socket, its owner, and where what arrives at ::1 is handed on to."""
+    """A held port: its socket, its owner, and where what the keeper serves is handed on to."""
 
     def __init__(self, link: socket.socket, owner: str) -> None:
         self.link, self.owner = link, owner
@@ -152,13 +153,14 @@ class Ports:
             self._loop.forget(held.link.fileno())
         held.link.close()
 
-    # --- ::1 ----------------------------------------------------------------------
+    # --- handing on ---------------------------------------------------------------
 
     def lead(self, port: Port, way: Way) -> None:
         """What arrives at ::1, on this port, is handed on to `way`. Unknown ports: nothing.
 
-        A port of 0.0.0.0 gets a companion of the same number at ::1, unless somebody
-        else has that: who holds it there wants it more.
+        On a port of IPv6 with a way of IPv4 that is all that arrives. A port of 0.0.0.0
+        gets a companion of the same number at ::1, unless somebody else has that: who
+        holds it there wants it more.
         """
         held = self._held.get(port)
         if held is None or port.protocol not in ("tcp", "udp"):
@@ -171,7 +173,7 @@ class Ports:
             except OSError:
                 return
             held = self._companions[port] = self._listen(port, link, held.owner)
-        elif port.address not in ("::", LOOPBACK6):
+        elif ":" not in port.address:
             return
         held.way = way
         if port.protocol == "udp":
@@ -189,7 +191,7 @@ class Ports:
         except OSError:
             return
         client.setblocking(False)
-        if held.way is None or client.getsockname()[0] != LOOPBACK6:
+        if held.way is None or not serves(held.way, client.getsockname()[0]):
             reset(client)
             client.close()
             return

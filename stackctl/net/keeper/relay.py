@@ -1,12 +1,13 @@
-"""What arrives at ::1 is handed on to the container by this process.
+"""What the kernel cannot lead to a container is handed on by this process.
 
-The kernel leads everything else to containers by itself, also what arrives at
-127.0.0.1. It has no such way for ::1: answers that are translated back to ::1 are
-dropped where they come in from a bridge (ip6_rcv). So "localhost", which many
-programs look up as ::1 first, needs somebody who accepts here and connects there.
-The container sees the bridge's address as its client, as it does for 127.0.0.1.
-Nothing is handed on that did not arrive at ::1: who comes from elsewhere has the
-kernel's way, or none.
+It leads nearly everything by itself, also what arrives at 127.0.0.1. It has no
+such way for ::1: answers that are translated back to ::1 are dropped where they
+come in from a bridge (ip6_rcv). So "localhost", which many programs look up as
+::1 first, needs somebody who accepts here and connects there. Nor does it
+translate IPv6 to IPv4: a port of an IPv6 address whose container has IPv4 only
+(`[::]:8080:80`) is served from here as a whole. The container sees the bridge's
+address as its client, as it does for 127.0.0.1. Nothing else is handed on: who
+comes another way has the kernel's way, or none.
 """
 
 from __future__ import annotations
@@ -22,13 +23,23 @@ from stackctl.net.keeper.loop import HANGUP, READ, WRITE, Loop
 
 #: (address, port) inside.
 Way = tuple[str, int]
+#: (its address as the socket module has it, the address that it sent to)
+Sender = tuple[tuple[str, int, int, int], bytes]
 
 LOOPBACK6 = "::1"
 
+_PKTINFO = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)
+_ANY_INTERFACE = bytes(4)
+_NOTE_SPACE = socket.CMSG_SPACE(20)
 _CHUNK = 1 << 17
 _MOST_SENDERS = 512
 #: Seconds without a datagram after which a sender's socket is given up.
 _IDLE = 90.0
+
+
+def serves(way: Way, address: str) -> bool:
+    """Whether what arrives at an IPv6 `address` of the machine is the keeper's to hand on."""
+    return address == LOOPBACK6 or ":" not in way[0]
 
 
 def socket_to(way: Way, kind: socket.SocketKind) -> socket.socket:
@@ -152,73 +163,73 @@ class Datagrams:
     def __init__(self, loop: Loop, link: socket.socket, way: Way) -> None:
         self._loop, self._link, self.way = loop, link, way
         #: sender -> (socket, when it was last used)
-        self._senders: dict[tuple[str, int], tuple[socket.socket, list[float]]] = {}
+        self._senders: dict[Sender, tuple[socket.socket, list[float]]] = {}
+        # Which address was asked: the answer has to come from there.
+        link.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         loop.watch(link.fileno(), READ, self._arrived)
 
     def _arrived(self, _: int) -> None:
-        data, sender = self._receive()
-        if data is None or sender[0] != LOOPBACK6:
+        try:
+            data, notes, _flags, address = self._link.recvmsg(65535, _NOTE_SPACE)
+        except OSError:
             return
-        known = self._senders.get(sender[:2]) or self._open(sender)
+        asked = next((note[:16] for *kind, note in notes if tuple(kind) == _PKTINFO), b"")
+        if not asked or not serves(self.way, socket.inet_ntop(socket.AF_INET6, asked)):
+            return
+        sender: Sender = (address, asked)
+        known = self._senders.get(sender) or self._open(sender)
         if known is not None:
             known[1][0] = time.monotonic()
             try:
                 known[0].send(data)
             except OSError:
-                self._drop(sender[:2])  # nobody listens there: as if the packet were lost
+                self._drop(sender)  # nobody listens there: as if the packet were lost
 
-    def _receive(self) -> tuple[bytes | None, tuple[str, int]]:
-        try:
-            data, sender = self._link.recvfrom(65535)
-        except OSError:
-            return None, ("", 0)
-        return data, sender
-
-    def _open(self, sender: tuple[str, int]) -> tuple[socket.socket, list[float]] | None:
+    def _open(self, sender: Sender) -> tuple[socket.socket, list[float]] | None:
         if len(self._senders) >= _MOST_SENDERS:
             return None
         try:
             link = socket_to(self.way, socket.SOCK_DGRAM)
         except OSError:
             return None
-        key = sender[:2]
-        made = self._senders[key] = (link, [0.0])
-        self._loop.watch(link.fileno(), READ, partial(self._answered, key, sender))
-        self._loop.after(_IDLE, partial(self._look, key))
+        made = self._senders[sender] = (link, [0.0])
+        self._loop.watch(link.fileno(), READ, partial(self._answered, sender))
+        self._loop.after(_IDLE, partial(self._look, sender))
         return made
 
-    def _answered(self, key: tuple[str, int], sender: tuple[str, int], _: int) -> None:
-        link, used = self._senders[key]
+    def _answered(self, sender: Sender, _: int) -> None:
+        link, used = self._senders[sender]
+        address, asked = sender
         try:
             data = link.recv(65535)
             used[0] = time.monotonic()
-            self._link.sendto(data, sender)
+            self._link.sendmsg([data], [(*_PKTINFO, asked + _ANY_INTERFACE)], 0, address)
         except BlockingIOError:
             return
         except OSError:
-            self._drop(key)
+            self._drop(sender)
 
-    def _look(self, key: tuple[str, int]) -> None:
+    def _look(self, sender: Sender) -> None:
         """Gives up a sender that has been silent for long."""
-        known = self._senders.get(key)
+        known = self._senders.get(sender)
         if known is None:
             return
         left = known[1][0] + _IDLE - time.monotonic()
         if left > 0:
-            self._loop.after(left, partial(self._look, key))
+            self._loop.after(left, partial(self._look, sender))
         else:
-            self._drop(key)
+            self._drop(sender)
 
-    def _drop(self, key: tuple[str, int]) -> None:
-        known = self._senders.pop(key, None)
+    def _drop(self, sender: Sender) -> None:
+        known = self._senders.pop(sender, None)
         if known is not None:
             self._loop.forget(known[0].fileno())
             known[0].close()
 
     def close(self) -> None:
         """Leaves the held socket to its owner, unwatched."""
-        for key in list(self._senders):
-            self._drop(key)
+        for sender in list(self._senders):
+            self._drop(sender)
         self._loop.forget(self._link.fileno())
 
 

@@ -7,7 +7,8 @@ One JSON object a line each way, answered in order:
         or {"id":1,"ok":false,"busy":index,"errno":N,"owner":C or ""}
     {"op":"release","ports":[[protocol,address,number],...]}
     {"op":"ways","ports":[[protocol,address,number,to address,to port],...]}
-        where what arrives at ::1 on a held port is handed on to
+        where the keeper hands on to what arrives at ::1 on a held port; by IPv4
+        what arrives at any IPv6 address on a port of IPv6
     {"op":"names","containers":[CONTAINER,...]}      replaces what is known of each
     {"op":"drop","containers":[id,...]}
     {"op":"converge","keep":[id,...],"ports":[[protocol,address,number,owner],...]}

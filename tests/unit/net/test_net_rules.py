@@ -18,7 +18,9 @@ def kinds(requests: list[Request]) -> list[int]:
 
 
 def sets(requests: list[Request]) -> set[str]:
-    return {attributes(r.body, 4)[2].rstrip(b"\0").decode() for r in requests}
+    """The sets whose elements change."""
+    changed = [r for r in requests if r.kind in (nft.NEWSETELEM, nft.DELSETELEM)]
+    return {attributes(r.body, 4)[2].rstrip(b"\0").decode() for r in changed}
 
 
 def test_a_table_that_was_emptied_is_empty() -> None:
@@ -55,6 +57,18 @@ def test_no_address_and_all_addresses_are_the_same_port() -> None:
     table.add_forwards([forward(host_ip="0.0.0.0"), forward(host_ip="127.0.0.1")])
     table.remove_forwards([forward(host_ip="")])
     assert [f.host_ip for f in table.forwards.values()] == ["127.0.0.1"]
+
+
+def test_what_the_keeper_hands_on_is_shut_for_who_is_shut_in_while_any_address_has_it() -> None:
+    """Only beside IPv6 networks: nobody else could ask."""
+    one, two = forward(host_ip="::"), forward(host_ip="fd00::1")
+    table = EngineTable("t")
+    assert table.add_forwards([one]) == []
+    six = NetworkWalls(bridge="scabcdef9", subnets=("10.0.8.0/22", "fd01::/64"), internal=True)
+    assert "relayed" in sets(table.add_network(six))
+    assert sets(table.add_forwards([two])) == {"relayed"}
+    assert table.remove_forwards([one]) == []
+    assert sets(table.remove_forwards([two])) == {"relayed"}
 
 
 def test_an_internal_network_is_guarded_and_never_masqueraded() -> None:

@@ -116,6 +116,7 @@ def endpoint(ipv4: str = "10.0.0.2/24", ipv6: str = "") -> Endpoint:
         ("", "127.0.0.1", "fd00::2/64", ("127.0.0.1", "")),
         ("0.0.0.0", "127.0.0.1", "fd00::2/64", ("0.0.0.0", "")),
         ("::", "", "fd00::2/64", ("::", "")),
+        ("::", "", "", ("::", "")),
     ],
 )
 def test_where_a_port_is_published(
@@ -128,9 +129,9 @@ def test_where_a_port_is_published(
 
 
 def test_an_address_that_the_container_cannot_serve_is_refused() -> None:
-    binding = PortBinding(container_port=80, host_ip="::")
-    with pytest.raises(StackctlError, match="no IPv6 address"):
-        publishing.wish_of(binding, "", endpoint())
+    binding = PortBinding(container_port=80, host_ip="10.0.0.1")
+    with pytest.raises(StackctlError, match="no IPv4 address"):
+        publishing.wish_of(binding, "", endpoint(ipv4="", ipv6="fd00::2/64"))
 
 
 def test_a_successor_has_the_address_of_the_container_that_it_replaces(net: Net) -> None:
