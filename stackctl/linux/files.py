@@ -64,7 +64,7 @@ def make_directories(root: int, path: str, mode: int = 0o755) -> int:
     try:
         return open_in_root(root, path, O_PATH | os.O_DIRECTORY)
     except FileNotFoundError:
-        return _make(root, path, mode, leaf_is_file=False)
+        return _make_leaf(root, path, mode, leaf_is_file=False)
 
 
 def make_file(root: int, path: str, mode: int = 0o644) -> int:
@@ -72,7 +72,23 @@ def make_file(root: int, path: str, mode: int = 0o644) -> int:
     try:
         return open_in_root(root, path)
     except FileNotFoundError:
-        return _make(root, path, mode, leaf_is_file=True)
+        return _make_leaf(root, path, mode, leaf_is_file=True)
+
+
+def _make_leaf(root: int, path: str, mode: int, *, leaf_is_file: bool) -> int:
+    """What is usual: all but the last component is there, and the last one is no link."""
+    above, _, name = path.rpartition("/")
+    try:
+        parent = open_in_root(root, above or "/", O_PATH | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return _make(root, path, mode, leaf_is_file=leaf_is_file)
+    try:
+        if name not in ("", ".", "..") and _create(parent, name, mode, is_file=leaf_is_file):
+            kind = 0 if leaf_is_file else os.O_DIRECTORY
+            return os.open(name, O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC | kind, dir_fd=parent)
+    finally:
+        os.close(parent)
+    return _make(root, path, mode, leaf_is_file=leaf_is_file)
 
 
 def _make(root: int, path: str, mode: int, *, leaf_is_file: bool) -> int:
@@ -119,8 +135,8 @@ def _make(root: int, path: str, mode: int, *, leaf_is_file: bool) -> int:
     return open_in_root(root, "/".join(["", *behind]) or "/", flags)
 
 
-def _create(parent: int, name: str, mode: int, *, is_file: bool) -> None:
-    """An empty file or directory; one that somebody else has just made will do."""
+def _create(parent: int, name: str, mode: int, *, is_file: bool) -> bool:
+    """An empty file or directory; False when something has that name."""
     try:
         if is_file:
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -129,7 +145,8 @@ def _create(parent: int, name: str, mode: int, *, is_file: bool) -> None:
             # Who can read it can enter it: `mode` may be that of a file below.
             os.mkdir(name, mode | (mode & 0o444) >> 2, dir_fd=parent)
     except FileExistsError:
-        pass
+        return False
+    return True
 
 
 def read_in_root(root: int, path: str, limit: int) -> bytes:

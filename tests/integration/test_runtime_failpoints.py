@@ -29,7 +29,9 @@ def live(bed: Bed) -> None:
     container.record = replace(container.record, status=Status.STARTING)
     bed.do(bed.begin(container))
     container.record = replace(container.record, status=Status.RUNNING)
-    bed.runs(container, "true")
+    # What runs was set up whole: its loopback interface is up.
+    flags, _, _ = bed.runs(container, "cat", "/sys/class/net/lo/flags")
+    assert flags.strip() == b"0x9"
     bed.do(bed.runtime.kill(container.record))
     container.wait()
     bed.do(bed.runtime.forget(container.record))

@@ -145,6 +145,8 @@ def _prepare(bundle: Bundle, stage: mounts.Stage) -> None:
     if pid == 0:
         _first_process(bundle, trees, stage)
     _report({"message": "spawned", "pid": pid})
+    # Beside pid 1, which gets its `go` when we have ended. No path: pid 1 changes our root.
+    _interfaces(bundle, stage)
 
 
 class _Partner:
@@ -302,7 +304,9 @@ def _first_process(bundle: Bundle, trees: dict[str, int], stage: mounts.Stage) -
         if bundle["tty"]:
             stage.step = "open the terminal"
             slave = _terminal(root, bundle["size"], console=True)
-        _network(bundle, stage)
+        for name, value in bundle["sysctls"]:
+            stage.step = f"set sysctl {name}"
+            process.write_file("/proc/sys/" + name.replace(".", "/"), value)
         label = _open_label(bundle["apparmor"], stage)
         stage.step = "resolve the user"
         who = identity.resolve(root, bundle["user"], bundle["groups"])
@@ -345,7 +349,7 @@ def _forget_imports() -> None:
     gc.disable()
 
 
-def _network(bundle: Bundle, stage: mounts.Stage) -> None:
+def _interfaces(bundle: Bundle, stage: mounts.Stage) -> None:
     """What belongs to a fresh network namespace before anything runs in it."""
     if bundle["namespaces"] & process.CLONE_NEWNET:
         stage.step = "bring up the loopback interface"
@@ -353,9 +357,6 @@ def _network(bundle: Bundle, stage: mounts.Stage) -> None:
         stage.step = "load the packet filter"
         for blob in bundle["netns_blobs"]:
             link.send_netfilter(blob)
-    for name, value in bundle["sysctls"]:
-        stage.step = f"set sysctl {name}"
-        process.write_file("/proc/sys/" + name.replace(".", "/"), value)
 
 
 def _terminal(root: int, size: tuple[int, int] | None, *, console: bool) -> int:

@@ -107,9 +107,15 @@ class Launch:
     def _helper_ended(self, _events: int) -> None:
         self._poller.unwatch(self._helper_fd)
         os.close(self._helper_fd)
-        os.waitpid(self._helper, 0)
+        _, status = os.waitpid(self._helper, 0)
         self._poller.children.discard(self._helper)
         self._hear_out()
+        if status and self._failure is None and not self._executing:
+            self._failure = {
+                "step": "start",
+                "errno": 0,
+                "text": "the process that set it up was killed",
+            }
         if self._poller.strays:
             self._reap_strays()
         if not self.pid:
@@ -123,7 +129,7 @@ class Launch:
         self.is_ours = True
         self.pidfd = os.pidfd_open(self.pid)
         self._poller.watch(self.pidfd, EPOLLIN, self._process_ended)
-        if self._given_up:
+        if self._given_up or self._failure is not None:
             process.pidfd_send_signal(self.pidfd, process.SIGKILL)
         elif self._told_go:
             self._send_go()

@@ -171,7 +171,7 @@ def perform(items: list[Mount], trees: dict[str, int], stage: Stage) -> int:
     os.close(staging)
     os.close(here)
     os.mkdir(_ROOT)
-    root = -1
+    root = null = -1
     for number, item in enumerate(items):
         stage.step = f"mount {item.get('target', '')}"
         match item["kind"]:
@@ -198,13 +198,15 @@ def perform(items: list[Mount], trees: dict[str, int], stage: Stage) -> int:
             case "symlink":
                 _symlink(root, item)
             case "mask":
-                _mask(root, item["target"])
+                null = _mask(root, item["target"], null)
             case "readonly":
                 _read_only(root, item["target"])
             case kind:
                 raise SetupError(f"unknown mount {kind}")
         if root < 0:
             root = os.open(_ROOT, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    if null >= 0:
+        os.close(null)
     return root
 
 
@@ -322,25 +324,33 @@ def _symlink(root: int, item: Mount) -> None:
     os.close(fd)
 
 
-def _mask(root: int, target: str) -> None:
-    """Hide `target`: an empty read-only directory, or the null device over a file."""
+def _mask(root: int, target: str, null: int) -> int:
+    """Hide `target`: an empty read-only directory, or the null device over a file.
+
+    `null` is that device, if it was needed before (-1: not yet); gives it back.
+    """
     try:
         fd = files.open_in_root(root, target)
     except (FileNotFoundError, NotADirectoryError):
-        return
+        return null
     if stat.S_ISDIR(os.fstat(fd).st_mode):
         tree = mounts.new_mount("tmpfs", (("size", "0"),), mounts.MOUNT_ATTR_RDONLY)
     else:
-        null = files.open_in_root(root, "/dev/null")
-        status = os.fstat(null)
-        # What the image calls /dev/null may be something else (CVE-2025-31133).
-        if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(1, 3):
-            raise SetupError("/dev/null is not the null device")
+        null = null if null >= 0 else _null_device(root)
         tree = mounts.open_tree("", at=null)
-        os.close(null)
     mounts.move_mount(tree, fd, target)
     os.close(tree)
     os.close(fd)
+    return null
+
+
+def _null_device(root: int) -> int:
+    """What the image calls /dev/null may be something else (CVE-2025-31133)."""
+    fd = files.open_in_root(root, "/dev/null")
+    status = os.fstat(fd)
+    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(1, 3):
+        raise SetupError("/dev/null is not the null device")
+    return fd
 
 
 def _read_only(root: int, target: str) -> None:
