@@ -11,11 +11,12 @@ import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from stackctl.errors import Conflict, StackctlError
+from stackctl.model.addressing import AnyNetwork, interface_problem, mac_problem
 from stackctl.model.container import NetworkAttachment
 from stackctl.model.network import Endpoint, IpamPool, NetworkConfig
 from stackctl.model.record import NetworkRecord
 from stackctl.net.options import is_bridge, pool_for, pools_of
-from stackctl.net.pool import AnyNetwork, Leases, SubnetPool, mac_of
+from stackctl.net.pool import Leases, SubnetPool, mac_of
 
 
 class Addresses:
@@ -86,6 +87,7 @@ class Addresses:
         self, record: NetworkRecord, container_id: str, attachment: NetworkAttachment
     ) -> Endpoint:
         """Addresses and an interface name for a container. StackctlError, Conflict."""
+        self._check_interface(container_id, attachment)
         got: dict[int, tuple[Leases, str]] = {}
         try:
             for version, wish in ((4, attachment.ipv4_address), (6, attachment.ipv6_address)):
@@ -121,6 +123,19 @@ class Addresses:
         )
         mine[record.id] = endpoint
         return endpoint
+
+    def _check_interface(self, container_id: str, attachment: NetworkAttachment) -> None:
+        name, mac = attachment.interface_name, attachment.mac_address
+        if name and (problem := interface_problem(name)):
+            raise StackctlError(f'"{name}" {problem}')
+        if mac and (problem := mac_problem(mac)):
+            raise StackctlError(f"MAC address {mac} {problem}")
+        for other in self.endpoints_of(container_id):
+            if name and other.interface == name:
+                raise Conflict(
+                    f'the container\'s interface in network {other.network} is called "{name}"',
+                    hint="give this one another interface_name",
+                )
 
     def hold(self, endpoint: Endpoint) -> None:
         """A record says that this endpoint is leased."""

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 from stackctl.errors import Conflict, ContainerError, NotFound, StackctlError
 from stackctl.linux import ns
+from stackctl.model.addressing import AnyNetwork
 from stackctl.net import bridge, endpoint, rtnl
 from stackctl.net.endpoint import Wire
 from stackctl.net.failures import translated
 from stackctl.net.netlink import NETLINK_ROUTE, NetlinkSocket
 from stackctl.net.options import Trunk
-from stackctl.net.pool import AnyNetwork, link_local_of
+from stackctl.net.pool import link_local_of
 from stackctl.net.rules import NetworkWalls
 from stackctl.net.stations import Station
 from stackctl.net.upstreams import host_nameservers

@@ -6,32 +6,28 @@ import ipaddress
 from dataclasses import dataclass
 
 from stackctl.errors import StackctlError
+from stackctl.model import addressing
+from stackctl.model.addressing import AnyNetwork
 from stackctl.model.network import IpamPool, NetworkConfig
 from stackctl.model.record import NetworkRecord
-from stackctl.net.pool import AnyNetwork
 from stackctl.net.rules import NetworkWalls
 
-_BRIDGE = "com.docker.network.bridge"
-_MTU = "com.docker.network.driver.mtu"
-_MASQUERADE = f"{_BRIDGE}.enable_ip_masquerade"
-_ICC = f"{_BRIDGE}.enable_icc"
-_NAME = f"{_BRIDGE}.name"
-_BINDING = f"{_BRIDGE}.host_binding_ipv4"
 _PARENT, _MACVLAN_MODE, _IPVLAN_MODE = "parent", "macvlan_mode", "ipvlan_mode"
 
 #: Driver -> the options that it knows.
 OPTIONS = {
-    "bridge": (_MTU, _MASQUERADE, _ICC, _NAME, _BINDING),
-    "macvlan": (_MTU, _PARENT, _MACVLAN_MODE),
-    "ipvlan": (_MTU, _PARENT, _IPVLAN_MODE),
+    "bridge": (
+        *(addressing.MTU, addressing.MASQUERADE, addressing.ICC),
+        *(addressing.BRIDGE_NAME, addressing.BINDING),
+    ),
+    "macvlan": (addressing.MTU, _PARENT, _MACVLAN_MODE),
+    "ipvlan": (addressing.MTU, _PARENT, _IPVLAN_MODE),
     "host": (),
     "none": (),
 }
 #: include/uapi/linux/if_link.h: MACVLAN_MODE_..., IPVLAN_MODE_...
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
-#: An interface name's length in the kernel, without its end (IFNAMSIZ).
-_NAME_LENGTH = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +66,14 @@ def check_config(config: NetworkConfig) -> None:
 
 
 def _check_values(name: str, config: NetworkConfig) -> None:
-    mtu_of(config)
-    for option in (_MASQUERADE, _ICC):
-        if config.driver_opts.get(option, "true").lower() not in ("true", "false", "1", "0"):
-            raise StackctlError(f"{name}: {option} must be true or false")
-    title = config.driver_opts.get(_NAME, "")
-    if len(title) > _NAME_LENGTH or "/" in title or any(c.isspace() for c in title):
-        raise StackctlError(f"{name}: {title!r} cannot be an interface's name")
+    for option, value in config.driver_opts.items():
+        if problem := addressing.option_problem(option, value):
+            raise StackctlError(f'{name}: {option} "{value}" {problem}')
+    if config.enable_ipv6 and 0 < mtu_of(config) < addressing.LEAST_MTU6:
+        raise StackctlError(
+            f"{name}: IPv6 needs an MTU of {addressing.LEAST_MTU6} at least",
+            hint=f"raise {addressing.MTU}, or leave enable_ipv6 out",
+        )
     trunk_of(config)
 
 
@@ -110,9 +107,13 @@ def _check_pool(name: str, pool: IpamPool) -> None:
         raise StackctlError(
             f"{name}: subnet {subnet} is too small", hint=f"use /{largest} or larger"
         )
+    if problem := addressing.subnet_problem(subnet):
+        raise StackctlError(f"{name}: subnet {subnet} {problem}")
     for address in addresses:
         if address not in subnet:
             raise StackctlError(f"{name}: address {address} is not in subnet {subnet}")
+    if pool.gateway and (problem := addressing.address_problem(pool.gateway, subnet)):
+        raise StackctlError(f"{name}: gateway {pool.gateway} {problem}")
     if not _is_part(part, subnet):
         raise StackctlError(f"{name}: ip_range {part} is not in subnet {subnet}")
 
@@ -142,21 +143,18 @@ def pool_for(config: NetworkConfig, subnet: str) -> IpamPool:
 
 
 def mtu_of(config: NetworkConfig) -> int:
-    """The wanted MTU; 0 is the kernel's default. StackctlError when it is no number."""
-    text = config.driver_opts.get(_MTU, "0")
-    if not text.isdecimal():
-        raise StackctlError(f'network "{config.name}": bad MTU {text!r}')
-    return int(text)
+    """The wanted MTU; 0 is the kernel's default."""
+    return int(config.driver_opts.get(addressing.MTU, "0"))
 
 
 def bridge_name_of(config: NetworkConfig) -> str:
     """The bridge's name if the user chose it."""
-    return config.driver_opts.get(_NAME, "")
+    return config.driver_opts.get(addressing.BRIDGE_NAME, "")
 
 
 def binding_of(config: NetworkConfig) -> str:
     """The address that ports of the network's containers are published on by default, or ""."""
-    return config.driver_opts.get(_BINDING, "")
+    return config.driver_opts.get(addressing.BINDING, "")
 
 
 def is_bridge(config: NetworkConfig) -> bool:
@@ -185,7 +183,7 @@ def trunk_of(config: NetworkConfig) -> Trunk | None:
 
 
 def has_icc(config: NetworkConfig) -> bool:
-    return _is_on(config, _ICC)
+    return _is_on(config, addressing.ICC)
 
 
 def walls_of(record: NetworkRecord) -> NetworkWalls:
@@ -193,7 +191,7 @@ def walls_of(record: NetworkRecord) -> NetworkWalls:
         bridge=record.bridge,
         subnets=tuple(subnet for subnet, _ in record.subnets),
         internal=record.config.internal,
-        masquerade=_is_on(record.config, _MASQUERADE),
+        masquerade=_is_on(record.config, addressing.MASQUERADE),
         icc=has_icc(record.config),
     )
 

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from stackctl.errors import Conflict, MachineError, StackctlError
+from stackctl.model.addressing import AnyNetwork, address_problem
 
 PREFIX = 22
 _PREFIX6 = 64
@@ -27,7 +28,6 @@ _REST = 90.0
 
 Network = ipaddress.IPv4Network
 Network6 = ipaddress.IPv6Network
-AnyNetwork = Network | Network6
 
 _RANGES: tuple[AnyNetwork, ...] = (Network("172.16.0.0/12"), Network("10.0.0.0/8"))
 
@@ -199,6 +199,8 @@ class Leases:
                 f"address {text} is not in the network's subnet {self.network}",
                 hint="give the network a subnet that holds it (ipam.config.subnet)",
             )
+        if problem := address_problem(text, self.network):
+            raise Conflict(f"address {text} {problem}", hint="choose another address")
         if int(address) in self._reserved:
             raise Conflict(
                 f"address {text} is taken: it is the network's gateway or an auxiliary address",

@@ -1,19 +1,19 @@
 """What no single attribute shows: references, circles, conflicts between attributes.
 
 Works on the validated models and adds to `mistakes`, each at its place. What
-concerns one service is in service_checks.py.
+concerns one service is in service_checks.py, one network in network_checks.py.
 """
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Collection
 
 from stackctl.spec import implied, project
 from stackctl.spec import volumes as volume_forms
 from stackctl.spec.circles import circles
 from stackctl.spec.mistakes import Mistakes
-from stackctl.spec.model import DRIVER_OPTIONS, Config, Network, Secret, StackFile, Volume
+from stackctl.spec.model import Config, Network, Secret, StackFile, Volume
+from stackctl.spec.network_checks import NetworkChecks
 from stackctl.spec.nodes import Mapping as MappingNode
 from stackctl.spec.nodes import Mark, Node
 from stackctl.spec.service_checks import ServiceChecks
@@ -58,8 +58,7 @@ class Checks:
             )
         for key, network in self._file.networks.items():
             self._external(("networks", key), network)
-            self._pools(key, network)
-            self._driver_options(key, network)
+            NetworkChecks(key, network, self._services, self._written, self._mistakes).run()
         for key, volume in self._file.volumes.items():
             self._external(("volumes", key), volume)
             if volume_forms.is_tmpfs(volume.driver_opts):
@@ -86,45 +85,6 @@ class Checks:
                 self._written.at(*path, field, key=True),
                 hint="remove one of the two",
             )
-
-    def _pools(self, key: str, network: Network) -> None:
-        """What a pool names must lie in its subnet; no two pools have addresses in common."""
-        pools = (network.ipam and network.ipam.config) or ()
-        seen: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
-        for i, pool in enumerate(pools):
-            if pool.subnet is None:
-                continue
-            subnet = ipaddress.ip_network(pool.subnet, strict=False)
-            for other in seen:
-                if subnet.version == other.version and subnet.overlaps(other):
-                    self._mistakes.add(
-                        f"the subnets {other} and {subnet} of one network overlap",
-                        self._written.at("networks", key, "ipam", "config", i, "subnet"),
-                    )
-            seen.append(subnet)
-        for i, pool in enumerate(pools):
-            where = ("networks", key, "ipam", "config", i)
-            named = [("gateway", pool.gateway), ("ip_range", pool.ip_range)]
-            named += [("aux_addresses", address) for address in (pool.aux_addresses or {}).values()]
-            for field, value in named:
-                if not value:
-                    continue
-                if pool.subnet is None:
-                    self._mistakes.add(f"{field} needs a subnet", self._written.at(*where, field))
-                    continue
-                subnet = ipaddress.ip_network(pool.subnet, strict=False)
-                part = ipaddress.ip_network(value)
-                if part.network_address not in subnet or part.broadcast_address not in subnet:
-                    text = f"{field} {value} is not in the subnet {subnet}"
-                    self._mistakes.add(text, self._written.at(*where, field))
-
-    def _driver_options(self, key: str, network: Network) -> None:
-        for option in network.driver_opts:
-            if option not in DRIVER_OPTIONS:
-                self._mistakes.warn(
-                    f'driver option "{option}" of network "{key}" has no effect',
-                    self._written.at("networks", key, "driver_opts", option, key=True),
-                )
 
     def _one_origin(
         self, path: tuple[str, str], item: Secret | Config, origins: tuple[str, ...]

@@ -12,6 +12,7 @@ from stackctl.spec.scalars import (
     Address,
     Flag,
     Integer,
+    InterfaceName,
     IPv4,
     IPv6,
     MacAddress,
@@ -66,8 +67,8 @@ class ServiceNetwork(Attributes):
     )
     ipv6_address: IPv6 | None = Field(None, description="A fixed IPv6 address.")
     mac_address: MacAddress | None = Field(None, description="A fixed MAC address.")
-    interface_name: str | None = Field(
-        None, description="The interface's name in the container.", max_length=15
+    interface_name: InterfaceName | None = Field(
+        None, description="The interface's name in the container."
     )
     link_local_ips: Annotated[list[str] | None, Refused("link-local addresses are not given")] = (
         Field(None, description="Further link-local addresses.")

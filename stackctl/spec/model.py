@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from stackctl.errors import Place
+from stackctl.model import addressing
 from stackctl.spec import forms, volumes
 from stackctl.spec.attributes import (
     Approximated,
@@ -71,13 +72,12 @@ class Ipam(Attributes):
 
 
 #: What stackctl.net carries out, by driver (see stackctl.net.options).
-_BRIDGE = "com.docker.network.bridge"
 DRIVER_OPTIONS = (
-    "com.docker.network.driver.mtu",
-    f"{_BRIDGE}.enable_ip_masquerade",
-    f"{_BRIDGE}.enable_icc",
-    f"{_BRIDGE}.name",
-    f"{_BRIDGE}.host_binding_ipv4",
+    addressing.MTU,
+    addressing.MASQUERADE,
+    addressing.ICC,
+    addressing.BRIDGE_NAME,
+    addressing.BINDING,
     "parent",
     "macvlan_mode",
     "ipvlan_mode",

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 
+from stackctl.model import addressing
 from stackctl.spec import ports, units
 
 _TRUE = ("true", "y", "yes", "on", "1")
@@ -206,7 +207,16 @@ def _subnet(value: str) -> str:
 def _mac(value: str) -> str:
     if not re.fullmatch(r"([0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}", value):
         raise ValueError(f'"{value}" is not a MAC address such as 02:42:ac:11:00:02')
-    return value.lower().replace("-", ":")
+    mac = value.lower().replace("-", ":")
+    if problem := addressing.mac_problem(mac):
+        raise ValueError(f'"{value}" {problem}')
+    return mac
+
+
+def _interface(value: str) -> str:
+    if problem := addressing.interface_problem(value):
+        raise ValueError(f'"{value}" {problem}')
+    return value
 
 
 def _protocol(value: str) -> str:
@@ -289,6 +299,7 @@ IPv6 = Annotated[str, AfterValidator(_ipv6)]
 Address = Annotated[str, AfterValidator(_address)]
 Subnet = Annotated[str, AfterValidator(_subnet)]
 MacAddress = Annotated[str, AfterValidator(_mac)]
+InterfaceName = Annotated[str, AfterValidator(_interface)]
 ExposedPort = Annotated[str, AfterValidator(_exposed)]
 ContainerPath = Annotated[str, AfterValidator(_target)]
 Capability = Annotated[str, AfterValidator(_capability)]

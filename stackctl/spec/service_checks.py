@@ -10,6 +10,7 @@ import ipaddress
 import platform
 import posixpath
 
+from stackctl.model import addressing
 from stackctl.model.reference import HOST
 from stackctl.spec import implied
 from stackctl.spec import volumes as volume_forms
@@ -140,7 +141,15 @@ class ServiceChecks:
                 self._at("network_mode", key=True),
                 hint="remove one of the two",
             )
+        interfaces: set[str] = set()
         for key, membership in self._service.networks.items():
+            interface = membership.interface_name or ""
+            if interface and interface in interfaces:
+                self._mistakes.add(
+                    f'{self._who} calls two interfaces "{interface}"',
+                    self._at("networks", key, "interface_name"),
+                )
+            interfaces.add(interface)
             network = self._file.networks.get(key)
             if key not in (*networks, "default"):
                 self._mistakes.add(
@@ -158,9 +167,12 @@ class ServiceChecks:
     def _address(self, key: str, network: Network | None, field: str, address: str) -> None:
         pools = (network.ipam.config or ()) if network and network.ipam else ()
         subnets = [ipaddress.ip_network(p.subnet, strict=False) for p in pools if p.subnet]
-        if any(ipaddress.ip_address(address) in subnet for subnet in subnets):
-            return
         where = self._at("networks", key, field)
+        home = next((s for s in subnets if ipaddress.ip_address(address) in s), None)
+        if home is not None:
+            if problem := addressing.address_problem(address, home):
+                self._mistakes.add(f"{field} {address} {problem}", where)
+            return
         if any(subnet.version == ipaddress.ip_address(address).version for subnet in subnets):
             known = ", ".join(map(str, subnets))
             self._mistakes.add(f'{address} is not in network "{key}" ({known})', where)

@@ -131,6 +131,10 @@ def test_networks_are_made_listed_and_pruned(stack: Stack) -> None:
     assert {"Subnet": "fd99::/64", "Gateway": "fd99::7"} in shape["IPAM"]["Config"]
     assert stack.ok("net", "ls", "-q", "--filter", "label=a").out.split() == [shape["Id"][:12]]
     assert stack.ok("net", "ls", "-q", "--filter", "label=c").out == ""
+    assert stack.ok("net", "inspect", "-f", "{{.Name}} {{.Driver}}", "six").out == "six bridge\n"
+    assert stack.ok("net", "rm", "-f", "seven").out == ""
+    for name in ("host", "none", "bridge"):
+        assert "are there without being made" in stack.run("net", "create", name).expect(2).err
     assert stack.run("net", "inspect", "six", "seven").code == 1
     assert stack.ok("net", "prune", "-f").out.split() == ["six"]
     assert stack.ok("net", "ls", "--format", "json").out == ""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 
 from stackctl.cli import options
+from stackctl.cli.commands.container.show import inspect_all
 from stackctl.cli.connection import Message
 from stackctl.cli.invocation import Invocation, invocation
-from stackctl.cli.output.errors import print_error
+from stackctl.cli.outcomes import act, filters
 from stackctl.cli.output.format import print_rows
 from stackctl.cli.output.table import Column
 from stackctl.cli.output.text import short_id
 from stackctl.cli.rows import rows
 from stackctl.cli.values import one_of
-from stackctl.errors import StackctlError, UsageError
+from stackctl.errors import UsageError
 
 _COLUMNS = (
     (Column("NETWORK ID"), "ID"),
@@ -48,7 +48,7 @@ def ls(
             "Labels": ",".join(f"{key}={value}" for key, value in row["Labels"].items()),
             "Containers": str(row["Containers"]),
         }
-        for row in rows(run, "net-ls", {"filters": _filters(filter)})
+        for row in rows(run, "net-ls", {"filters": filters(filter)})
     ]
     if quiet:
         for row in found:
@@ -58,13 +58,15 @@ def ls(
     return 0
 
 
-def inspect(ctx: typer.Context, networks: options.Networks) -> int:
+def inspect(
+    ctx: typer.Context,
+    networks: options.Networks,
+    format: Annotated[
+        str, typer.Option("-f", "--format", metavar="FORMAT", help="json, or a template.")
+    ] = "",
+) -> int:
     """Everything about networks, as JSON."""
-    run = invocation(ctx)
-    found: list[Any] = []
-    code = _each(run, "net-inspect", {"networks": networks}, lambda r: found.append(r["Inspected"]))
-    run.console.out(json.dumps(found, indent=4, ensure_ascii=False))
-    return code
+    return inspect_all(invocation(ctx), "net-inspect", {"networks": networks}, format)
 
 
 def create(
@@ -84,7 +86,7 @@ def create(
     ipv4: Annotated[bool, typer.Option("--ipv4/--no-ipv4", help="Give IPv4 addresses.")] = True,
     ipv6: Annotated[bool, typer.Option("--ipv6", help="Give IPv6 addresses, too.")] = False,
     subnet: Annotated[
-        list[str] | None, typer.Option("--subnet", metavar="CIDR", help="One of each IP version.")
+        list[str] | None, typer.Option("--subnet", metavar="CIDR", help="Repeatable.")
     ] = None,
     ip_range: Annotated[
         list[str] | None,
@@ -115,16 +117,21 @@ def create(
         "ipv4": ipv4,
         "ipv6": ipv6,
         "pools": pools,
-        "labels": _pairs("--label", label),
+        "labels": dict(text.partition("=")[::2] for text in label or ()),
     }
     run.console.out(str(_result(run, "net-create", body)["ID"]))
     return 0
 
 
-def rm(ctx: typer.Context, networks: options.Networks) -> int:
-    """Remove networks that no running container is in."""
-    run = invocation(ctx)
-    return _each(run, "net-rm", {"networks": networks}, lambda r: run.console.out(str(r["Name"])))
+def rm(
+    ctx: typer.Context,
+    networks: options.Networks,
+    force: Annotated[
+        bool, typer.Option("-f", "--force", help="One that is not there is no error.")
+    ] = False,
+) -> int:
+    """Remove networks that no container is in."""
+    return act(invocation(ctx), "net-rm", {"networks": networks, "force": force})
 
 
 def prune(
@@ -139,7 +146,7 @@ def prune(
 ) -> int:
     """Remove the networks that no container is in."""
     run = invocation(ctx)
-    for row in rows(run, "net-prune", {"filters": _filters(filter)}):
+    for row in rows(run, "net-prune", {"filters": filters(filter)}):
         run.console.out(str(row["Name"]))
     return 0
 
@@ -212,22 +219,6 @@ def _result(run: Invocation, verb: str, body: Message) -> Message:
     return result
 
 
-def _each(run: Invocation, verb: str, body: Message, on_row: Any) -> int:
-    """One row or failure a thing asked for; the exit code."""
-    code = 0
-    for message in run.client.stream(verb, body):
-        match message["type"]:
-            case "row":
-                on_row(message)
-            case "failure":
-                raw = message["error"]
-                problem = StackctlError(str(raw.get("message")), hint=str(raw.get("hint") or ""))
-                print_error(run.console, problem)
-            case "result":
-                code = int(message.get("exit_code") or 0)
-    return code
-
-
 def _pairs(flag: str, items: list[str] | None) -> dict[str, str]:
     pairs = {}
     for item in items or ():
@@ -236,16 +227,6 @@ def _pairs(flag: str, items: list[str] | None) -> dict[str, str]:
             raise UsageError(f'{flag} "{item}" is not KEY=VALUE')
         pairs[key] = value
     return pairs
-
-
-def _filters(items: list[str] | None) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for item in items or ():
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise UsageError(f'--filter "{item}" is not KEY=VALUE')
-        found.setdefault(key, []).append(value)
-    return found
 
 
 def _pools(

@@ -13,9 +13,12 @@ from stackctl.daemon.inspection import pool_shape, timestamp
 from stackctl.daemon.jobs import Message
 from stackctl.errors import Conflict, NotFound, StackctlError, UsageError
 from stackctl.model.container import NetworkAttachment
-from stackctl.model.network import IpamPool, NetworkConfig
+from stackctl.model.network import DEFAULT_NETWORK, IpamPool, NetworkConfig
 from stackctl.model.record import ContainerRecord, NetworkRecord
 from stackctl.scheduler.ops import CreateNetwork, RemoveNetwork
+
+#: Names that mean the machine's own network, none, and the engine's own.
+PREDEFINED = ("host", "none", "default", DEFAULT_NETWORK)
 
 Verb = Callable[[Mapping[str, Any]], AsyncIterator[Message]]
 
@@ -115,11 +118,14 @@ class NetworkVerbs:
         yield {"type": "result", "exit_code": code}
 
     async def rm(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """`force`: one that is not there is no failure."""
         code = 0
         for name in map(str, body.get("networks") or ()):
             try:
                 await self._engine.perform(RemoveNetwork(name=self.find(name).config.name))
             except StackctlError as error:
+                if body.get("force") and isinstance(error, NotFound):
+                    continue
                 code = 1
                 yield {"type": "failure", "Name": name, "error": error.to_json()}
             else:
@@ -175,6 +181,11 @@ def wanted_network(body: Mapping[str, Any]) -> NetworkConfig:
     name = str(body.get("name") or "")
     if not name:
         raise UsageError("a network needs a name")
+    if name in PREDEFINED or str(body.get("driver")) in ("host", "none"):
+        raise UsageError(
+            f'a network "{name}" of driver {body.get("driver") or "bridge"} cannot be made',
+            hint="host, none and bridge are there without being made (`network_mode`, `--network`)",
+        )
     return NetworkConfig(
         name=name,
         driver=str(body.get("driver") or "bridge"),

@@ -157,3 +157,18 @@ def test_the_way_out_is_the_endpoint_with_the_highest_priority_for_each_ip_versi
     assert ways_out([six, plain]) == {"10.0.0.1": plain, "fd00::1": six}
     first = replace(six, gw_priority=1)
     assert ways_out([first, plain]) == {"10.1.0.1": first, "fd00::1": first}
+
+
+def test_an_interface_is_called_as_the_kernel_lets_it_and_once(net: Net) -> None:
+    for wish, message in (
+        (NetworkAttachment(network="front", interface_name="a b"), "interface's name"),
+        (NetworkAttachment(network="front", mac_address="ff:ff:ff:ff:ff:ff"), "group's address"),
+        (NetworkAttachment(network="front", ipv4_address="10.0.0.0"), "itself"),
+        (NetworkAttachment(network="front", ipv4_address="10.0.3.255"), "broadcast"),
+    ):
+        with pytest.raises(StackctlError, match=message):
+            net.lease(record(), "c", wish)
+    named = NetworkAttachment(network="front", interface_name="lan0")
+    net.lease(record(), "c", named)
+    with pytest.raises(Conflict, match='front is called "lan0"'):
+        net.lease(record(), "c", named)

@@ -596,6 +596,19 @@ def test_mistakes_in_a_service(project: Any, lines: str, message: str) -> None:
             '1:55: 10.1.0.5 is not in network "n" (10.2.0.0/24)',
         ),
         (
+            "networks: {n: {ipam: {config: [{subnet: 10.1.0.0/24, gateway: 10.1.0.255}]}}}",
+            "gateway 10.1.0.255 is the broadcast address of 10.1.0.0/24",
+        ),
+        ("networks: {n: {ipam: {config: [{subnet: 224.1.0.0/16}]}}}", "the subnet 224.1.0.0/16"),
+        (
+            "networks: {n: {driver_opts: {com.docker.network.driver.mtu: 9}}}",
+            '1:61: com.docker.network.driver.mtu "9" is no MTU',
+        ),
+        (
+            "networks: {n: {driver_opts: {com.docker.network.bridge.host_binding_ipv4: '::1'}}}",
+            'host_binding_ipv4 "::1" is not an IPv4 address',
+        ),
+        (
             "services: {a: {image: x, container_name: cc}, b: {image: x, container_name: cc}}",
             'services "a" and "b" are both called "cc"',
         ),
@@ -604,6 +617,40 @@ def test_mistakes_in_a_service(project: Any, lines: str, message: str) -> None:
 def test_mistakes_elsewhere(project: Any, text: str, message: str) -> None:
     found = project.mistakes(text)
     assert any(message in one for one in found), found
+
+
+@pytest.mark.parametrize(
+    ("membership", "message"),
+    [
+        ("ipv4_address: 10.1.0.0", "ipv4_address 10.1.0.0 is the subnet 10.1.0.0/24 itself"),
+        ("ipv4_address: 10.1.0.255", "is the broadcast address"),
+        ("ipv4_address: 10.1.0.7", '3:46: services "a" and "b" both have the address 10.1.0.7'),
+        ("interface_name: lo", '"lo" cannot be an interface\'s name'),
+        ("interface_name: a/b", '"a/b" cannot be an interface\'s name'),
+        ("interface_name: sixteen_letters_", "cannot be an interface's name"),
+        ("interface_name: one", 'service "a" calls two interfaces "one"'),
+        ("mac_address: '03:00:00:00:00:01'", "is a group's address"),
+        ("mac_address: '00:00:00:00:00:00'", "is nobody's address"),
+    ],
+)
+def test_mistakes_in_a_membership(project: Any, membership: str, message: str) -> None:
+    found = project.mistakes(f"""services:
+  a: {{image: x, networks: {{m: {{interface_name: one}}, n: {{{membership}}}}}}}
+  b: {{image: x, networks: {{n: {{ipv4_address: 10.1.0.7}}}}}}
+  d: {{image: x, networks: {{n: {{ipv4_address: 10.1.0.7}}}}, scale: 0}}
+networks: {{m: , n: {{ipam: {{config: [{{subnet: 10.1.0.0/24}}]}}}}}}
+""")
+    assert len(found) == 1 and message in found[0], found
+
+
+def test_a_fixed_address_is_for_one_replica(project: Any) -> None:
+    text = """services:
+  a: {image: x, networks: {n: {ipv4_address: 10.1.0.8}}, scale: 2}
+networks: {n: {ipam: {config: [{subnet: 10.1.0.0/24}]}}}
+"""
+    assert project.mistakes(text) == [
+        '2:46: service "a" has 2 replicas, which cannot all have the address 10.1.0.8'
+    ]
 
 
 def test_circles_name_their_services(project: Any) -> None:

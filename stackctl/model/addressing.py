@@ -1,0 +1,77 @@
+"""What may stand for an interface, a MAC address, a subnet, an option of a bridge.
+
+Pure questions that a stack file is asked when it is read, and a network and an
+endpoint when they are made, whoever asks for them. Each `..._problem` gives what is
+wrong, as the end of a sentence that begins with the value; "" is fine.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+_BRIDGE = "com.docker.network.bridge"
+MTU = "com.docker.network.driver.mtu"
+MASQUERADE = f"{_BRIDGE}.enable_ip_masquerade"
+ICC = f"{_BRIDGE}.enable_icc"
+BRIDGE_NAME = f"{_BRIDGE}.name"
+BINDING = f"{_BRIDGE}.host_binding_ipv4"
+
+#: An interface name's length in the kernel, without its end (IFNAMSIZ).
+_NAME_LENGTH = 15
+#: lo is there already; the others mean something to the kernel's settings.
+_TAKEN_NAMES = ("lo", "all", "default", ".", "..")
+#: ETH_MIN_MTU and ETH_MAX_MTU (include/uapi/linux/if_ether.h).
+_MTUS = range(68, 65536)
+#: Less than this and an interface has no IPv6 (RFC 8200, 5).
+LEAST_MTU6 = 1280
+
+AnyNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def interface_problem(name: str) -> str:
+    odd = any(c.isspace() or c in "/:%" or not c.isprintable() for c in name)
+    if not name or odd or len(name.encode()) > _NAME_LENGTH or name in _TAKEN_NAMES:
+        return (
+            f"cannot be an interface's name (at most {_NAME_LENGTH} characters, no space, / or :)"
+        )
+    return ""
+
+
+def mac_problem(mac: str) -> str:
+    """`mac` is six pairs of digits with colons."""
+    first = int(mac[:2], 16)
+    if first & 1:
+        return "is a group's address, not an interface's"
+    return "is nobody's address" if not int(mac.replace(":", ""), 16) else ""
+
+
+def option_problem(option: str, value: str) -> str:
+    """Of a network's driver options; those that are not known here are fine."""
+    if option == MTU and (not value.isdecimal() or int(value) not in (0, *_MTUS)):
+        return f"is no MTU: {_MTUS.start} to {_MTUS.stop - 1}"
+    if option in (MASQUERADE, ICC) and value.lower() not in ("true", "false", "1", "0"):
+        return "must be true or false"
+    if option == BRIDGE_NAME and value:
+        return interface_problem(value)
+    if option == BINDING and value:
+        try:
+            ipaddress.IPv4Address(value)
+        except ValueError:
+            return "is not an IPv4 address"
+    return ""
+
+
+def subnet_problem(subnet: AnyNetwork) -> str:
+    if subnet.is_multicast or subnet.is_loopback:
+        return "is for groups or for loopback, not for a network"
+    return ""
+
+
+def address_problem(address: str, subnet: AnyNetwork) -> str:
+    """Of an address of `subnet` that somebody is to have."""
+    number = ipaddress.ip_address(address)
+    if number == subnet.network_address:
+        return f"is the subnet {subnet} itself"
+    if subnet.version == 4 and number == subnet.broadcast_address:
+        return f"is the broadcast address of {subnet}"
+    return ""
