@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from stackctl.cli.connection import Message
 from stackctl.cli.invocation import Invocation
-from stackctl.cli.output.board import Board
 from stackctl.cli.output.errors import place_text, print_warning
-from stackctl.cli.output.progress import Progress, choose
+
+if TYPE_CHECKING:
+    from stackctl.cli.output.board import Board
+    from stackctl.cli.output.display import Display
 
 
 def carry_out(run: Invocation, verb: str, body: Message, title: str) -> tuple[Message, Board]:
     """Send the verb, show what happens, give back the result. Raises what the engine raised."""
+    # A build has a display of its own, and comes here for `watch` only.
+    from stackctl.cli.output.progress import choose
+
     progress = choose(run.console, run.progress, title)
     try:
         result = watch(run, run.client.stream(verb, body), progress)
@@ -25,7 +31,7 @@ def carry_out(run: Invocation, verb: str, body: Message, title: str) -> tuple[Me
     return result, progress.board
 
 
-def watch(run: Invocation, stream: Iterable[Message], progress: Progress) -> Message:
+def watch(run: Invocation, stream: Iterable[Message], progress: Display) -> Message:
     """Show every message until the result."""
     result: Message = {}
     for message in _paced(stream, progress):
@@ -36,7 +42,7 @@ def watch(run: Invocation, stream: Iterable[Message], progress: Progress) -> Mes
     return result
 
 
-def show(run: Invocation, progress: Progress, message: Message) -> None:
+def show(run: Invocation, progress: Display, message: Message) -> None:
     """A plan, step, status or warning on the display; others are no business of a display."""
     if message["type"] == "warning":
         text, place = str(message.get("text", "")), place_text(message.get("place"))
@@ -45,7 +51,7 @@ def show(run: Invocation, progress: Progress, message: Message) -> None:
         progress.show(message)
 
 
-def _paced(stream: Iterable[Message], progress: Progress) -> Iterable[Message]:
+def _paced(stream: Iterable[Message], progress: Display) -> Iterable[Message]:
     """The messages; the display ticks in between if it moves by itself."""
     if progress.pace is None:
         yield from stream

@@ -21,6 +21,9 @@ from pathlib import Path
 from stackctl.image.blobs import sync_directory
 from stackctl.image.content import Layer, digest, hexadecimal
 
+#: Seconds. Ages of names are asked for in hours and days.
+_MOMENT = 60.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRecord:
@@ -46,6 +49,11 @@ class Name:
     image: str
     digest: str = ""
     at: float = 0.0
+
+    def says(self, other: Name) -> bool:
+        """The same of what was made here, a moment ago: not worth waiting for the disk."""
+        same = self.image == other.image and not (self.digest or other.digest)
+        return same and 0 <= other.at - self.at < _MOMENT
 
 
 class Index:

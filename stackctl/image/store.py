@@ -280,7 +280,9 @@ class Store:
         entry = Name(image=image_id, digest=pulled_by, at=time.time())
 
         def change(names: dict[str, Name]) -> None:
-            names[str(reference)] = entry
+            known = names.get(str(reference))
+            if known is None or not known.says(entry):
+                names[str(reference)] = entry
 
         self.index.rename(change)
 

@@ -6,8 +6,8 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
-from stackctl.cli.output.board import Board, Message
 from stackctl.cli.output.console import BOLD, CYAN, DIM, GREEN, RED, YELLOW, Console
+from stackctl.cli.output.display import Message
 from stackctl.cli.output.live import Clock, Line, Live
 from stackctl.cli.output.text import cut, display_width, seconds
 
@@ -30,11 +30,10 @@ class _Step:
 
 
 class LiveBuild(Live):
-    """Implements Progress for messages of type vertex and vertex-log."""
+    """Implements Display for messages of type vertex and vertex-log."""
 
     def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
         super().__init__(console, clock)
-        self.board = Board()
         self._steps: dict[int, _Step] = {}
 
     @property

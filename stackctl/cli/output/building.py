@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from stackctl.cli.output.board import Board, Message
 from stackctl.cli.output.console import BOLD, CYAN, GREEN, RED, YELLOW, Console
-from stackctl.cli.output.live import Clock
-from stackctl.cli.output.progress import Progress
+
+if TYPE_CHECKING:
+    from stackctl.cli.output.display import Display, Message
+    from stackctl.cli.output.live import Clock
 
 
-def choose(console: Console, mode: str, clock: Clock = time.monotonic) -> Progress:
+def choose(console: Console, mode: str, clock: Clock = time.monotonic) -> Display:
     """The display for --progress auto|tty|plain|quiet."""
     if mode == "quiet":
         return BuildProgress(console, clock)
@@ -32,7 +34,6 @@ class BuildProgress:
     pace: float | None = None
 
     def __init__(self, console: Console, clock: Clock) -> None:
-        self.board = Board()
         self._console = console
         self._clock = clock
 

@@ -8,31 +8,20 @@ library for it would cost more than most of these commands take.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 from stackctl.cli.output.board import Board, Milestone, Phase, Row
 from stackctl.cli.output.console import BOLD, DIM, GREEN, RED, YELLOW, Console, paint
+from stackctl.cli.output.display import Display, Message
 from stackctl.cli.output.live import FRAME, Clock, Live
 from stackctl.cli.output.text import cut, display_width, pad, seconds
 
-Message = Mapping[str, Any]
 
-
-class Progress(Protocol):
+class Progress(Display, Protocol):
     """Shows messages of kind plan, step and status; others are ignored."""
 
     board: Board
-    #: Seconds after which `tick` wants to be called; None: never.
-    pace: float | None
-
-    def show(self, message: Message) -> None: ...
-    def above(self, write: Callable[[], None]) -> None:
-        """Let `write` print lines that are not part of the display."""
-
-    def tick(self) -> None: ...
-    def close(self) -> None:
-        """Leave the last state on the screen; may be called twice."""
 
 
 def choose(console: Console, mode: str, title: str, clock: Clock = time.monotonic) -> Progress:

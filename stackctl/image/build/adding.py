@@ -70,7 +70,7 @@ class Adding:
             sources=tuple(local),
             destination=path,
             into=into,
-            owner=await asyncio.to_thread(self._owner, text(made.chown)),
+            owner=await self._owner(text(made.chown)),
             chmod=text(made.chmod),
             parents=made.parents,
             exclude=tuple(text(pattern) for pattern in made.exclude),
@@ -99,8 +99,10 @@ class Adding:
                 return to_key("link" if made.link else "copy", origin=quick, **described)
 
             async def by_content() -> str:
-                tree = await asyncio.to_thread(source_of, held)
-                found = await asyncio.to_thread(copying.fingerprint, tree, wish, run.build.digests)
+                def look() -> str:
+                    return copying.fingerprint(source_of(held), wish, run.build.digests)
+
+                found = await asyncio.to_thread(look)
                 return to_key("link" if made.link else "copy", content=found, **described)
 
             async def work(directory: Path) -> None:
@@ -136,11 +138,12 @@ class Adding:
 
         return state.chain, SourceOf(opened)
 
-    def _owner(self, text: str) -> Owner | None:
-        if not text:
-            return None
-        with self._run.tree() as tree:
-            return accounts.owner(tree, text, self._text)
+    async def _owner(self, text: str) -> Owner | None:
+        def look() -> Owner:
+            with self._run.tree() as tree:
+                return accounts.owner(tree, text, self._text)
+
+        return await asyncio.to_thread(look) if text else None
 
     def _written(self, heredoc: Heredoc) -> Written:
         content = heredoc.content

@@ -114,10 +114,13 @@ class Builder:
                 return await Build(self, request, emit, work, contexts).run()
         finally:
             contexts.close()
-            await asyncio.to_thread(remove_tree, work)
-            await asyncio.to_thread(remove_tree, self.secrets_of(work))
-            with contextlib.suppress(OSError):
-                work.parent.rmdir()  # its absence tells the next engine that no build was killed
+            await asyncio.to_thread(self._clean, work)
+
+    def _clean(self, work: Path) -> None:
+        remove_tree(work)
+        remove_tree(self.secrets_of(work))
+        with contextlib.suppress(OSError):
+            work.parent.rmdir()  # its absence tells the next engine that no build was killed
 
     def secrets_of(self, work: Path) -> Path:
         """On the run-time file system: secrets do not come near the disk."""
@@ -207,10 +210,11 @@ class Build:
         finally:
             await _end([*self._stages.values(), *self._images.values()])
         image = await delivery.deliver(self, state)
-        entries = await asyncio.to_thread(self.cache.entries, self.used)
-        await asyncio.to_thread(
-            self.caches.save, entries, state.layers, self.store, self.progress.warn
-        )
+        if self.caches.saves:
+            entries = await asyncio.to_thread(self.cache.entries, self.used)
+            await asyncio.to_thread(
+                self.caches.save, entries, state.layers, self.store, self.progress.warn
+            )
         return image
 
     def _addresses(self) -> list[str]:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from stackctl.errors import ImageError
-from stackctl.image.build.ignore import Ignore, PatternError, glob, join, unescaped
+from stackctl.image.build.ignore import Ignore, PatternError, glob, unescaped
 from stackctl.image.build.tree import Node, Tree
 from stackctl.image.build.upper import Owner, Upper
 
@@ -183,11 +183,10 @@ def _entries(source: Source, top: Node, exclude: Ignore) -> Iterator[tuple[str, 
 def _below(
     source: Source, directory: Node, exclude: Ignore, above: str
 ) -> Iterator[tuple[str, Node]]:
-    for name in source.tree.children(directory):
-        node = source.tree.child(directory, name)
-        if node is None or stat.S_ISSOCK(node.status.st_mode):
+    for node in source.tree.nodes(directory):
+        if stat.S_ISSOCK(node.status.st_mode):
             continue
-        path = join((above, name))
+        path = f"{above}/{node.name}" if above else node.name
         hidden = source.ignore.hides(node.path) if source.ignore else False
         excluded = exclude.hides(path) if exclude else False
         if not hidden and not excluded:

@@ -288,6 +288,7 @@ class Caches:
         self._to = [place(text, to=True) for text in cache_to]
         self._environment = environment
         self.inline = any(each.type == "inline" for each in self._to)
+        self.saves = bool(self._to)
 
     @contextmanager
     def opened(self, warn: Callable[[str], None]) -> Iterator[list[Directory | InRegistry]]:

@@ -149,6 +149,28 @@ class Tree:
                 names.add(name)
         return sorted(names)
 
+    def nodes(self, directory: Node) -> list[Node]:
+        """What is in a directory, by name."""
+        if len(directory.places) > 1 or self._mounts:
+            found = (self.child(directory, name) for name in self.children(directory))
+            return [node for node in found if node is not None]
+        # One layer has all of it: a look at each name from there is enough.
+        layer, above = directory.places[0]
+        path, inner = (f"{x}/" if x else "" for x in (directory.path, above))
+        nodes = []
+        fd = self._open(layer, above, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            for name in sorted(os.listdir(fd)):
+                try:
+                    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                if not self._is_whiteout(status):
+                    nodes.append(Node(path + name, status, ((layer, inner + name),)))
+        finally:
+            os.close(fd)
+        return nodes
+
     def find(self, path: str, *, follow: bool = True) -> Node | None:
         """The node at `path`; links on the way are followed, with `follow` the last one too."""
         resolved = self.resolve(path, follow=follow)
@@ -188,10 +210,7 @@ class Tree:
 
     def walk(self, top: Node) -> Iterator[Node]:
         """Everything below `top`, directories before what is in them, in a fixed order."""
-        for name in self.children(top):
-            node = self.child(top, name)
-            if node is None:
-                continue
+        for node in self.nodes(top):
             yield node
             if node.is_directory:
                 yield from self.walk(node)

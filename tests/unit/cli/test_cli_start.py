@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 HEAVY = (
     *("pydantic", "rich", "asyncio", "pyroute2", "networkx", "http.client", "yaml", "h11"),
     *("sqlite3", "urllib.request", "email", "ctypes", "tarfile", "typer.core", "dataclasses"),
-    *("inspect", "datetime", "shutil", "subprocess"),
+    *("inspect", "datetime", "shutil", "subprocess", "tempfile", "random"),
 )
 
 
@@ -56,6 +56,12 @@ def test_quick_commands_import_nothing_heavy(arguments: tuple[str, ...]) -> None
     assert "stackctl.api.client" in loaded
     own = {name for name in loaded if name.startswith("stackctl.cli.commands.")}
     assert own == {f"stackctl.cli.commands.{COMMANDS[arguments[0]].module}"}
+
+
+def test_a_build_begins_as_quickly() -> None:
+    loaded = _modules_of("image", "build", "-t", "made", ".")
+    assert not loaded & {*HEAVY, "stackctl.cli.output.board", "unicodedata"}
+    assert {"stackctl.api.client", "stackctl.cli.commands.image.build"} <= loaded
 
 
 def test_every_command_loads_and_has_help() -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,17 @@ class TestNames:
         store.put_image(raw, store.layers(image.id), parent="sha256:" + "1" * 64)
         assert {entry.name: entry.stat().st_ino for entry in records.iterdir()} != before
         assert Store(paths).record(image.id).parent == "sha256:" + "1" * 64
+
+    def test_the_same_name_again_is_written_when_its_age_changes(self, store: Store) -> None:
+        image = made(store, BASE, names=("app",))
+        given = store.index.names()[parse_name("app")]
+        store.tag(image.id, "app")
+        assert store.index.names()[parse_name("app")] is given
+        for known in (replace(given, at=given.at - 3600), replace(given, digest=image.id)):
+            store.index.rename(lambda names, it=known: names.update({parse_name("app"): it}))
+            store.tag(image.id, "app")
+            now = store.index.names()[parse_name("app")]
+            assert now.at >= given.at and not now.digest
 
     def test_another_process_sees_the_same(self, store: Store, paths: Paths) -> None:
         image = made(store, BASE, names=("app",))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
-import tempfile
+from functools import cached_property
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated, Any
 
 import typer
@@ -164,14 +164,13 @@ def build(
     wanted = building.outputs(output or ())
     if push or (load and wanted):
         wanted.append({"type": "image", "push": push})
-    with tempfile.TemporaryDirectory(prefix="stackctl-build-") as directory:
-        scratch = Path(directory)
+    with _Scratch() as scratch:
         wish |= _files(context, file, scratch)
         wish["outputs"] = [_to_file(out, scratch, number) for number, out in enumerate(wanted)]
         how = "quiet" if quiet else progress or run.progress
         body = {"builds": [wish], "environment": dict(run.environment)}
         result = building.carry_out_build(run, body, how)
-        for made in sorted(scratch.glob("output-*")):
+        for made in scratch.outputs():
             _to_standard_output(run, made)
     image = result["images"][0]
     if iidfile:
@@ -186,16 +185,50 @@ def build(
     return 0
 
 
-def _to_file(out: dict[str, Any], scratch: Path, number: int) -> dict[str, Any]:
+class _Scratch:
+    """A directory for what goes through standard input and output: made when it is needed."""
+
+    def __init__(self) -> None:
+        self._made = ""
+
+    @cached_property
+    def directory(self) -> Path:
+        # Most builds need neither the directory nor what tempfile imports.
+        import tempfile
+
+        self._made = tempfile.mkdtemp(prefix="stackctl-build-")
+        return Path(self._made)
+
+    def outputs(self) -> list[Path]:
+        return sorted(self.directory.glob("output-*")) if self._made else []
+
+    def __enter__(self) -> _Scratch:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._made:
+            import shutil
+
+            shutil.rmtree(self._made, ignore_errors=True)
+
+
+def _to_file(out: dict[str, Any], scratch: _Scratch, number: int) -> dict[str, Any]:
     """What goes to standard output is written to a file first: the engine writes it."""
     if out.get("dest") != "-":
         return out
     if sys.stdout.isatty():
         raise UsageError("an archive is nothing for a terminal", hint="dest=FILE, or redirect it")
-    return {**out, "dest": str(scratch / f"output-{number}")}
+    return {**out, "dest": str(scratch.directory / f"output-{number}")}
 
 
 def _to_standard_output(run: Invocation, made: Path) -> None:
+    import shutil
+
     run.console.flush()
     with made.open("rb") as source:
         shutil.copyfileobj(source, sys.stdout.buffer, 1 << 20)
@@ -211,7 +244,7 @@ def _metadata(image: dict[str, Any]) -> dict[str, Any]:
     return found | ({"image.name": ",".join(image["names"])} if image["names"] else {})
 
 
-def _files(context: str, file: str, scratch: Path) -> dict[str, Any]:
+def _files(context: str, file: str, scratch: _Scratch) -> dict[str, Any]:
     """Context and Dockerfile; what comes from standard input is kept in `scratch`."""
     if context == "-" and file == "-":
         raise UsageError("context and Dockerfile cannot both come from standard input")
@@ -219,7 +252,7 @@ def _files(context: str, file: str, scratch: Path) -> dict[str, Any]:
     if context == "-":
         content = sys.stdin.buffer.read()
         if content[257:262] == b"ustar" or content[:2] in (b"\x1f\x8b", b"BZ", b"\xfd7"):
-            archive = scratch / "context.tar"
+            archive = scratch.directory / "context.tar"
             archive.write_bytes(content)
             found["context"] = str(archive)
         else:
