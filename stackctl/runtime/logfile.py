@@ -8,6 +8,8 @@ nothing, and reads no further than its consumer has come.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import json
 import os
 from collections import deque
@@ -15,13 +17,15 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from stackctl.linux import inotify
 from stackctl.state.paths import Paths
 
 _BLOCK = 65536
 _MAX_FILES = 100
+#: How often the files are looked for while rotations come between.
+_TRIES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ def read(
     A container that has not logged yet has none. Blocking.
     """
     first, last = _stamp(since), _stamp(until)
-    found = _entries(_files(paths.container_log(container_id)), tail if not last else None)
+    found = _entries(paths.container_log(container_id), tail if not last else None)
     chosen = (line for line in found if line.time >= first and (not last or line.time <= last))
     if tail is not None:
         return iter(deque(chosen, maxlen=tail))
@@ -94,7 +98,7 @@ async def follow(
             changes.drain()
             done = until_done is not None and until_done.done()
             if current is None:
-                current = _Tail.open(log)
+                current = _Tail.oldest(log)
             while current is not None:
                 for line in current.lines():
                     if last and line.time > last:
@@ -119,16 +123,17 @@ async def follow(
 class _Tail:
     """One open log file that grows."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: io.FileIO) -> None:
         self._file = file
         self._rest = b""
 
     @classmethod
-    def open(cls, path: Path) -> _Tail | None:
-        try:
-            return cls(open(path, "rb", buffering=0))
-        except FileNotFoundError:
-            return None
+    def oldest(cls, log: Path) -> _Tail | None:
+        """The file with which the log begins; None when it has none yet."""
+        found = _opened(log)
+        for file in found[:-1]:
+            file.close()
+        return cls(found[-1]) if found else None
 
     def skip_to_end(self) -> int:
         """Go behind the last complete entry; that offset."""
@@ -151,26 +156,24 @@ class _Tail:
                 if (line := parse(raw)) is not None:
                     yield line
 
-    def next(self, path: Path) -> _Tail | None:
-        """Itself while it is the current file; else the file that came after it.
+    def next(self, path: Path) -> _Tail:
+        """Itself while it is the current file; else the file that came after it, by inode.
 
-        The file that follows this one is found by inode among the rotated ones.
+        When it is no longer among the rotated ones, the oldest of them comes next.
         """
         mine = os.fstat(self._file.fileno()).st_ino
-        newer = path
-        for number in range(_MAX_FILES):
-            here = path if number == 0 else path.with_name(f"{path.name}.{number}")
-            try:
-                inode = here.stat().st_ino
-            except FileNotFoundError:
+        found = _opened(path)
+        newer: io.FileIO | None = None
+        for file in found:
+            if os.fstat(file.fileno()).st_ino == mine:
                 break
-            if inode == mine:
-                if number == 0:
-                    return self
-                # It may have grown between the last read and its rename.
-                return None if self._has_more() else _Tail.open(newer)
-            newer = here
-        return _Tail.open(path)
+            newer = file
+        # It may have grown between the last read and its rename: we were woken for that.
+        stays = newer is None or self._has_more()
+        for file in found:
+            if stays or file is not newer:
+                file.close()
+        return self if stays or newer is None else _Tail(newer)
 
     def _has_more(self) -> bool:
         return os.fstat(self._file.fileno()).st_size > self._file.tell()
@@ -183,12 +186,13 @@ def _begin(log: Path, tail: int | None) -> tuple[_Tail | None, list[LogLine]]:
     """Where to go on reading, and what came before: all of it is left to the tail unless
     only the last entries are wanted."""
     if tail is None:
-        return _Tail.open(_files(log)[0]), []
-    current = _Tail.open(log)
-    if current is None:
+        return _Tail.oldest(log), []
+    found = _opened(log)
+    if not found:
         return None, []
-    size = current.skip_to_end()
-    return current, list(_last(_files(log), tail, size))
+    # The newest is read twice: for what it has, and from there on.
+    current = _Tail(io.FileIO(f"/proc/self/fd/{found[0].fileno()}"))
+    return current, list(_last(found, tail, current.skip_to_end()))
 
 
 def parse(raw: bytes) -> LogLine | None:
@@ -202,62 +206,89 @@ def parse(raw: bytes) -> LogLine | None:
     return LogLine(time, stream, text[:-1] if whole else text, not whole)
 
 
-def _files(log: Path) -> list[Path]:
-    """The log's files that exist, oldest first."""
-    files = [log]
-    for number in range(1, _MAX_FILES):
-        older = log.with_name(f"{log.name}.{number}")
-        if not older.exists():
-            break
-        files.append(older)
-    return files[::-1]
+def _opened(log: Path) -> list[io.FileIO]:
+    """All files that the log has, newest first, open (to be closed by the caller).
+
+    Taken anew when a rotation came between, so that it hides none.
+    """
+    for _ in range(_TRIES):
+        found, is_whole = _look(log)
+        if is_whole:
+            return found
+        for file in found:
+            file.close()
+    return _look(log)[0]  # half of a rotation, left by a shim that was killed
 
 
-def _entries(files: list[Path], tail: int | None) -> Iterator[LogLine]:
+def _look(log: Path) -> tuple[list[io.FileIO], bool]:
+    """The files, and whether they are all: no name was missing in between, and the newest
+    is still the one that was met first."""
+    found: dict[int, io.FileIO] = {}
+    gaps = missing = 0
+    for number in range(_MAX_FILES):
+        path = log.with_name(f"{log.name}.{number}") if number else log
+        try:
+            file = io.FileIO(path)
+        except FileNotFoundError:
+            missing += 1
+            if missing == 2:
+                break
+            continue
+        gaps += missing
+        missing = 0
+        if found.setdefault(os.fstat(file.fileno()).st_ino, file) is not file:
+            file.close()
+    try:
+        newest = os.stat(log).st_ino
+    except FileNotFoundError:
+        newest = -1
+    return list(found.values()), not gaps and newest == next(iter(found), -1)
+
+
+def _entries(log: Path, tail: int | None) -> Iterator[LogLine]:
     """All entries, or (tail) not many more than the last `tail`."""
+    files = _opened(log)
     if tail is not None:
         yield from _last(files, tail)
         return
-    for path in files:
-        try:
-            with open(path, "rb") as file:
-                for raw in file:
-                    if (line := parse(raw)) is not None:
-                        yield line
-        except FileNotFoundError:
-            continue
+    with contextlib.ExitStack() as stack:
+        for file in files:
+            stack.enter_context(file)
+        for file in reversed(files):
+            for raw in io.BufferedReader(file):
+                if (line := parse(raw)) is not None:
+                    yield line
 
 
-def _last(files: list[Path], count: int, end: int | None = None) -> Iterator[LogLine]:
-    """The last `count` entries (before offset `end` of the newest file), read backwards."""
+def _last(files: list[io.FileIO], count: int, end: int | None = None) -> Iterator[LogLine]:
+    """The last `count` entries (before offset `end` of the newest file), read backwards.
+
+    Closes the files, which are the newest first.
+    """
     chunks: list[list[bytes]] = []
     needed = count
-    for number, path in enumerate(reversed(files)):
-        if needed <= 0:
-            break
-        try:
-            raws = _last_lines(path, needed, end if number == 0 else None)
-        except FileNotFoundError:
-            continue
-        chunks.append(raws)
-        needed -= len(raws)
+    for number, file in enumerate(files):
+        with file:
+            if needed > 0:
+                raws = _last_lines(file, needed, end if number == 0 else None)
+                chunks.append(raws)
+                needed -= len(raws)
     for raws in reversed(chunks):
         for raw in raws:
             if (line := parse(raw)) is not None:
                 yield line
 
 
-def _last_lines(path: Path, count: int, end: int | None) -> list[bytes]:
-    with open(path, "rb", buffering=0) as file:
-        position = file.seek(0, os.SEEK_END) if end is None else end
-        data = b""
-        while position > 0 and data.count(b"\n") <= count:
-            step = min(_BLOCK, position)
-            position -= step
-            file.seek(position)
-            data = file.read(step) + data
-        lines = data.split(b"\n")[:-1]  # what has no newline is being written
-        return lines[-count:] if count else []
+def _last_lines(file: io.FileIO, count: int, end: int | None) -> list[bytes]:
+    position = file.seek(0, os.SEEK_END) if end is None else end
+    data = b""
+    while position > 0 and data.count(b"\n") <= count:
+        step = min(_BLOCK, position)
+        position -= step
+        file.seek(position)
+        data = file.read(step) + data
+    lines = data.split(b"\n")[:-1]  # what has no newline is being written
+    return lines[-count:] if count else []
 
 
 def _stamp(moment: float) -> str:

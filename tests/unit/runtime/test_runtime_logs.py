@@ -167,6 +167,50 @@ def test_a_follower_sees_everything_over_rotations(paths: Paths) -> None:
     assert asyncio.run(asyncio.wait_for(work(), 10)) == expected
 
 
+@pytest.mark.parametrize("tail", [None, 10_000])
+def test_a_log_that_rotates_while_it_is_opened_loses_nothing(
+    paths: Paths, tail: int | None
+) -> None:
+    """The writer is a thread that never waits: it renames files between any two of our steps."""
+    log = writer(paths, size=1000, files=99)
+    count = 900
+
+    def write() -> None:
+        for number in range(count):
+            log.feed("stdout", b"line %d\n" % number, NOW + number)
+
+    async def work() -> list[str]:
+        done = asyncio.get_running_loop().run_in_executor(None, write)
+        return [line.text async for line in follow(paths, ID, tail=tail, until_done=done)]
+
+    got = asyncio.run(asyncio.wait_for(work(), 30))
+    assert got == [f"line {number}" for number in range(count)]
+
+
+@pytest.mark.parametrize("missing", [0, 1, 3])
+def test_a_name_that_is_missing_in_a_rotation_hides_no_older_file(
+    paths: Paths, missing: int
+) -> None:
+    path = paths.container_log(ID)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for number in range(5):
+        name = path.with_name(f"{path.name}.{number}") if number else path
+        entry = {"log": f"{number}\n", "stream": "stdout", "time": "2024-05-01T10:00:00Z"}
+        if number != missing:
+            name.write_text(json.dumps(entry) + "\n")
+    expected = [str(number) for number in (4, 3, 2, 1, 0) if number != missing]
+    assert [line.text for line in read(paths, ID)] == expected
+    assert [line.text for line in read(paths, ID, tail=3)] == expected[1:]
+
+    async def followed() -> list[str]:
+        done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return [line.text async for line in follow(paths, ID, until_done=done)]
+
+    # While the newest name is missing, what comes next is not yet known.
+    assert asyncio.run(followed()) == expected
+
+
 def test_a_follower_starts_at_the_tail(paths: Paths) -> None:
     log = writer(paths)
     for number in range(10):
