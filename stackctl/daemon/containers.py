@@ -51,6 +51,13 @@ class Machine:
     resolver_lines: tuple[str, ...]
     publish_address: str
 
+    def hosts(self) -> str:
+        """The text of its /etc/hosts as it is now; "" when it cannot be read."""
+        try:
+            return Path("/etc/hosts").read_text(errors="replace")
+        except OSError:
+            return ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
@@ -292,9 +299,9 @@ class Containers:
                 record=parts.volumes.mounted(record),
                 snapshot=await parts.images.prepare(record.id, image),
                 volumes=parts.volumes.paths(record.config),
-                hosts=names.hosts_file(named),
+                hosts=names.hosts_file(named, parts.machine.hosts),
                 resolv_conf=names.resolver_file(named.config, parts.machine.resolver_lines),
-                hostname=names.hostname(named),
+                hostname=record.config.hostname or names.hostname(named),
                 netns_blobs=parts.net.netns_blobs(resolver_port) if resolver_port else (),
                 partners=sharing.partners(record, self._registry),
                 size=size,

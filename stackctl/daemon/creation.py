@@ -83,8 +83,6 @@ class Creation:
             lambda target: secrets.token_hex(32),
             self._volumes_from(wish),
         )
-        if config.network_mode == "host" and not config.hostname:
-            config = replace(config, hostname=os.uname().nodename)
         for attachment in config.networks:
             await self._ensure_network(attachment.network)
         return config

@@ -1,4 +1,4 @@
-"""The names of a container and the files that hold them. Pure.
+"""The names of a container and the files that hold them. Pure, but for the machine's name.
 
 A container answers to its service's name, its aliases, its own name, the short
 form of its id and its host name: per network, as Docker's resolver has it. A
@@ -7,7 +7,8 @@ one-off (`run`) does not answer to its service's name.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from stackctl.model.container import ContainerConfig, Health
@@ -35,7 +36,9 @@ def short_id(container_id: str) -> str:
 
 
 def hostname(record: ContainerRecord) -> str:
-    """The name inside the container: as configured, or the short id."""
+    """The name inside: as configured, or the short id; the machine's own on its network."""
+    if record.config.network_mode == "host" and not record.config.hostname:
+        return os.uname().nodename
     return record.config.hostname or short_id(record.id)
 
 
@@ -67,8 +70,13 @@ def naming(record: ContainerRecord, resolver: tuple[int, int] | Literal["keep"] 
     )
 
 
-def hosts_file(record: ContainerRecord) -> str:
-    """The text of /etc/hosts: loopback, extra hosts, the container's own name on each network."""
+def hosts_file(record: ContainerRecord, machine: Callable[[], str] = lambda: "") -> str:
+    """The text of /etc/hosts: loopback, extra hosts, the container's own name on each network.
+
+    `machine` reads the machine's own, which is meant where its network is.
+    """
+    is_host = record.config.network_mode == "host"
+    start = (machine().rstrip() + "\n" if is_host else "").lstrip() or _LOOPBACK_NAMES
     short, domain = hostname(record), record.config.domainname
     # The first name of a line is the canonical one: `hostname -f` gives it.
     own = f"{short}.{domain} {short}" if domain else short
@@ -78,7 +86,7 @@ def hosts_file(record: ContainerRecord) -> str:
         for address in (endpoint.ipv4, endpoint.ipv6)
         if address
     ]
-    if not lines and record.config.network_mode != "host":
+    if not lines and not is_host:
         lines = [f"127.0.1.1\t{own}\n"]
     gateway = next((e.gateway4 or e.gateway6 for e in record.endpoints if _leads_out(e)), "")
     extra = [
@@ -86,7 +94,7 @@ def hosts_file(record: ContainerRecord) -> str:
         for name, given in record.config.extra_hosts
         if (address := (gateway or "127.0.0.1") if given == HOST_GATEWAY else given)
     ]
-    return _LOOPBACK_NAMES + "".join(extra + lines)
+    return start + "".join(extra + lines)
 
 
 def _leads_out(endpoint: Endpoint) -> bool:

@@ -122,7 +122,7 @@ def bundle(
         "env": list(config.env),
         "cwd": config.working_dir or "/",
         "user": config.user,
-        "hostname": config.hostname or record.id[:12],
+        "hostname": request.hostname or config.hostname or record.id[:12],
         "tty": config.tty,
         "size": list(request.size) if request.size else None,
         "stdin": config.stdin_open,

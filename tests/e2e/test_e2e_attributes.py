@@ -191,6 +191,9 @@ services:
     one, other = (inside(stack, name, look).split("\n") for name in ("web", "beside"))
     assert one[:3] == other[:3]
     assert one[3] != other[3]
+    # Who shares a network shares what it is called there, too.
+    called = "cat /etc/hostname /etc/hosts; hostname; hostname -f"
+    assert inside(stack, "web", called) == inside(stack, "beside", called)
     stack.down()
 
 

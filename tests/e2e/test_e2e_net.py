@@ -277,6 +277,9 @@ def test_a_stack_with_ipv6_options_and_the_hosts_network(stack: Stack) -> None:
     assert "10.214.7.1\tgate" in stack.ok("exec", "-T", "two", "cat", "/etc/hosts").out
     assert "search example.test" in stack.ok("exec", "-T", "one", "cat", "/etc/resolv.conf").out
     stack.ok("exec", "-T", "three", "test", "-e", "/sys/class/net/br-e2enet6")
+    # On the machine's network it is called as the machine is, and knows whom it knows.
+    called = stack.ok("exec", "-T", "three", "sh", "-c", "hostname; cat /etc/hosts").out
+    assert called.strip() == f"{socket.gethostname()}\n{Path('/etc/hosts').read_text()}".strip()
     listed = json.loads(stack.ok("net", "ls", "--format", "json", "--no-trunc").out)
     assert (listed["Name"], listed["Driver"], len(listed["ID"])) == ("app_front", "bridge", 64)
     assert "com.docker.compose.network=front" in listed["Labels"].split(",")

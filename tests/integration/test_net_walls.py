@@ -14,10 +14,18 @@ from stackctl.model.network import IpamPool
 from stackctl.net import bridge, rtnl
 from stackctl.net.naming import Naming
 from stackctl.net.netlink import NETLINK_ROUTE, NetlinkSocket
+from stackctl.net.pool import link_local_of
 from stackctl.state.paths import Paths
 from support.netengine import Lab
 from support.netlab import Box, fetch, neighbour, run
-from support.netwalls import arp_reply, mac_bytes, sent_frames, udp_frame
+from support.netwalls import (
+    advertised,
+    arp_reply,
+    icmp6_frame,
+    mac_bytes,
+    sent_frames,
+    udp_frame,
+)
 
 pytestmark = pytest.mark.needs("root", "netns", "bridge")
 
@@ -45,6 +53,40 @@ def test_a_container_speaks_with_its_own_addresses_only(tmp_path: Path) -> None:
             vlan = good[:12] + struct.pack(">HH", 0x8100, 5) + good[12:]
             frames = [false_ip, false_mac, false_arp, vlan, true_arp, good]
             assert await sent_frames(evil, victim, frames) == [true_arp, good]
+
+    run(scenario, tmp_path)
+
+
+def test_a_container_is_no_ipv6_router_and_answers_for_itself_only(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        async with Lab(paths, enable_ipv6=True) as it:
+            front = await it.network("front")
+            evil, victim = await it.container("evil", front), await it.container("victim", front)
+            await it.container("other", front)
+            mine = mac_bytes(it.endpoints["evil"][0].mac)
+            own, other, everybody = it.six("evil"), it.six("other"), "ff02::1"
+            local = link_local_of(it.endpoints["evil"][0].mac)
+            router = struct.pack(">BBHII", 64, 0, 1800, 0, 0) + b"\1\1" + mine
+            padding = b"\1\4" + bytes(4)
+
+            def said(sender: str, kind: int, body: bytes, hops: bytes = b"") -> bytes:
+                return icmp6_frame(mine, sender, everybody, kind, body, hops=hops)
+
+            bad = [
+                said(local, 134, router),
+                said("::", 134, router),
+                said(local, 134, router, padding),  # behind a header of options
+                said(local, 137, bytes(36)),  # "better go by"
+                said(own, 136, advertised(other, mine)),
+                said(own, 136, advertised(other, mine), padding),
+                said("::", 136, advertised(other, mine)),
+                said(own, 136, advertised(front.gateway6, mine)),
+                said(other, 135, bytes(4) + socket.inet_pton(socket.AF_INET6, own)),
+                said(other, 128, bytes(8)),
+                said("fe80::1", 128, bytes(8)),
+            ]
+            good = [said(own, 136, advertised(own, mine)), said(local, 128, bytes(8))]
+            assert await sent_frames(evil, victim, [*bad, *good]) == good
 
     run(scenario, tmp_path)
 

@@ -31,6 +31,28 @@ def arp_reply(mac: bytes, address: str) -> bytes:
     return b"\xff" * 6 + mac + struct.pack(">H", 0x0806) + body + b"\0" * 18
 
 
+def icmp6_frame(
+    mac: bytes, sender: str, receiver: str, kind: int, body: bytes, *, hops: bytes = b""
+) -> bytes:
+    """An ICMPv6 message to a group (checksummed); `hops`: options of a header before it."""
+    source, target = (socket.inet_pton(socket.AF_INET6, a) for a in (sender, receiver))
+    message = struct.pack(">BBH", kind, 0, 0) + body
+    sealed = source + target + struct.pack(">II", len(message), 58) + message
+    total = sum(struct.unpack(f">{len(sealed) // 2}H", sealed))
+    total = (total & 0xFFFF) + (total >> 16)
+    checksum = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+    message = message[:2] + struct.pack(">H", checksum) + message[4:]
+    first, payload = (60, bytes((58, 0)) + hops + message) if hops else (58, message)
+    header = struct.pack(">IHBB", 0x60000000, len(payload), first, 255) + source + target
+    return b"\x33\x33" + target[12:] + mac + struct.pack(">H", 0x86DD) + header + payload
+
+
+def advertised(address: str, mac: bytes) -> bytes:
+    """The body of a neighbour advertisement that overrides what is known (RFC 4861, 4.4)."""
+    target = socket.inet_pton(socket.AF_INET6, address)
+    return struct.pack(">I", 0x20000000) + target + b"\2\1" + mac
+
+
 async def sent_frames(sender: Box, receiver: Box, frames: list[bytes]) -> list[bytes]:
     """Those of the frames that arrive, sent in this order; the last one has to."""
     everything = socket.htons(0x0003)
