@@ -15,22 +15,18 @@ import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
-from stackctl.daemon import additions, generated, hooks, names, sharing
+from stackctl.daemon import additions, generated, hooks, names, own_mounts, sharing
 from stackctl.daemon.events import Events
 from stackctl.daemon.registry import Registry
 from stackctl.daemon.volumes import Volumes
 from stackctl.errors import Conflict, ContainerError, MachineError, NotFound, StackctlError
 from stackctl.image.service import Images
 from stackctl.model.container import (
-    BindMount,
     ContainerConfig,
     Health,
-    Mount,
     Status,
-    VolumeMount,
 )
 from stackctl.model.network import Endpoint, PublishedPort, VolumeConfig
 from stackctl.model.record import ContainerRecord, ProcessRef
@@ -122,11 +118,11 @@ class Containers:
             )
         image = await self._parts.images.get(config.image_id)
         home = self._parts.paths.container(container_id)
-        mounts = self._inherit_volumes(config, "" if renew_volumes else replaces)
+        former = self._registry.find(replaces) if replaces else None
+        mounts = own_mounts.inherited(config, None if renew_volumes else former)
         mounts = additions.mounts(config, mounts, home, self._parts.paths.socket, self._registry)
         kept = generated.without_content(config.files)
         store = self._registry.store
-        former = self._registry.find(replaces) if replaces else None
         async with AsyncExitStack() as undo:
             private = config.security.userns == "private" and not config.security.privileged
             id_base = store.allocate_id_range() if private else 0
@@ -152,7 +148,7 @@ class Containers:
             undo.callback(self._registry.delete, container_id)
             undo.callback(shutil.rmtree, home, ignore_errors=True)
             generated.write(home, config.files)
-            await self._make_volumes(record, volumes or {})
+            await own_mounts.make_volumes(self._parts.volumes, record, volumes or {})
             await self._parts.images.prepare(container_id, image)
             undo.pop_all()
         self._publish_event(record, "create")
@@ -203,7 +199,7 @@ class Containers:
             record = self._registry.update(container_id, status=Status.REMOVING)
             await self.finish_removal(record)
             if anonymous_volumes:
-                await self._remove_anonymous_volumes(record)
+                await own_mounts.remove_anonymous(self._parts.volumes, record)
             self._publish_event(record, "destroy")
         self._locks.pop(container_id, None)
 
@@ -273,7 +269,7 @@ class Containers:
     async def _run(self, record: ContainerRecord, size: tuple[int, int] | None) -> ContainerRecord:
         parts = self._parts
         async with AsyncExitStack() as undo:
-            self._make_bind_sources(parts.volumes.mounted(record).config)
+            own_mounts.make_bind_sources(parts.volumes.mounted(record).config)
             ports = record.ports or await self.publish_ports(record)
             if ports and not record.ports:
                 undo.push_async_callback(parts.net.unpublish, ports)
@@ -345,25 +341,6 @@ class Containers:
             self._parts.machine.publish_address,
             title=_title(record),
         )
-
-    @staticmethod
-    def _make_bind_sources(config: ContainerConfig) -> None:
-        for mount in config.mounts:
-            if not isinstance(mount, BindMount) or Path(mount.source).exists():
-                continue
-            if not mount.create_host_path:
-                kind = "service" if config.service else "container"
-                raise ContainerError(
-                    f'{kind} "{config.service or config.name}": the bind source '
-                    f"{mount.source} does not exist",
-                    hint="make it, or correct the path under `volumes`",
-                )
-            try:
-                Path(mount.source).mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise MachineError(
-                    f"cannot make the bind source {mount.source}: {error.strerror}"
-                ) from error
 
     # -- stop
 
@@ -476,41 +453,6 @@ class Containers:
         self._registry.update(container_id, status=Status.RUNNING)
         self._watcher.resumed(container_id)
         self._publish_event(record, "unpause")
-
-    # -- volumes of a container
-
-    def _inherit_volumes(self, config: ContainerConfig, replaces: str) -> tuple[Mount, ...]:
-        """A replaced container hands its anonymous volumes on, by target (as compose does)."""
-        old = self._registry.find(replaces) if replaces else None
-        if old is None:
-            return config.mounts
-        inherited = {
-            mount.target: mount.volume
-            for mount in old.config.mounts
-            if isinstance(mount, VolumeMount) and mount.anonymous
-        }
-        return tuple(
-            replace(mount, volume=inherited[mount.target])
-            if isinstance(mount, VolumeMount) and mount.anonymous and mount.target in inherited
-            else mount
-            for mount in config.mounts
-        )
-
-    async def _make_volumes(
-        self, record: ContainerRecord, asked: Mapping[str, VolumeConfig]
-    ) -> None:
-        for mount in record.config.mounts:
-            if not isinstance(mount, VolumeMount) or self._parts.volumes.exists(mount.volume):
-                continue
-            # Only `run -v name:/x` knows of an undeclared volume; docker makes it as well.
-            if not mount.anonymous and record.config.project and not record.config.oneoff:
-                raise NotFound(f'volume "{mount.volume}" does not exist')
-            await self._parts.volumes.create_for(record.config, mount, asked.get(mount.volume))
-
-    async def _remove_anonymous_volumes(self, record: ContainerRecord) -> None:
-        for mount in record.config.mounts:
-            if isinstance(mount, VolumeMount) and mount.anonymous:
-                await self._parts.volumes.remove_if_unused(mount.volume)
 
     def _publish_event(self, record: ContainerRecord, action: str) -> None:
         self._parts.events.publish("container", action, record.id, names.attributes(record.config))

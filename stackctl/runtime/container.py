@@ -13,7 +13,6 @@ import logging
 import os
 import shutil
 import signal
-import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -25,6 +24,7 @@ from stackctl.model.record import ContainerRecord, ProcessRef
 from stackctl.runtime import bundle as bundles
 from stackctl.runtime import execs, exits, labels, settings
 from stackctl.runtime.archive import Archive
+from stackctl.runtime.attachments import Attachments
 from stackctl.runtime.bundle import StartRequest, shim_name
 from stackctl.runtime.cgroups.driver import CgroupDriver, driver
 from stackctl.runtime.execs import ExecRequest
@@ -32,7 +32,7 @@ from stackctl.runtime.exits import Alive, ExitInfo, Lost
 from stackctl.runtime.pool import ShimPool
 from stackctl.runtime.preparation import prepare, start_message
 from stackctl.runtime.procfs import ProcessRow, has_default_action, is_runnable, rows
-from stackctl.runtime.session import STDOUT, AttachSession, Session
+from stackctl.runtime.session import STDOUT, Session
 from stackctl.runtime.shim import protocol
 from stackctl.runtime.shims import Shim, ShimGone, ShimProgram
 from stackctl.runtime.stats import Stats, look
@@ -78,9 +78,7 @@ class Runtime:
         self._pool = ShimPool(paths, program or ShimProgram(), self._event, self._shim_gone)
         self._ready: dict[str, asyncio.Future[ProcessRef]] = {}
         self._started: dict[str, ProcessRef] = {}
-        self._attached: dict[str, list[AttachSession]] = {}
-        #: Attached before the start, with the shim's end of their socket.
-        self._waiting: dict[str, list[tuple[AttachSession, int]]] = {}
+        self._attachments = Attachments()
         self._execs: dict[int, Session] = {}
         self._next_exec = 0
         #: Name of the shim that holds a container.
@@ -107,10 +105,7 @@ class Runtime:
         """Leave; shims and containers go on."""
         self._closing = True
         self._pool.close()
-        for session in [
-            *self._execs.values(),
-            *(s for held in self._attached.values() for s in held),
-        ]:
+        for session in [*self._execs.values(), *self._attachments]:
             session.end_streams()
             session.fail("the engine is leaving")
         for task in self._tasks:
@@ -221,15 +216,15 @@ class Runtime:
             shim = await self._pool.ensure(shim_name(record))
             prepare(request, self._paths, self.cgroups)
         except BaseException:
-            self._drop_waiting(record.id)
+            self._attachments.drop_waiting(record.id)
             raise
         self._homes[record.id] = shim.name
         loop = asyncio.get_running_loop()
         ready = self._ready[record.id] = loop.create_future()
-        sessions = self._waiting.pop(record.id, [])
+        sessions = self._attachments.take_waiting(record.id)
         reply = shim.post(start_message(record, self._paths))
         attaching = [
-            asyncio.ensure_future(self._attach_to(shim, record, session, theirs))
+            asyncio.ensure_future(self._attachments.hook_up(shim, record, session, theirs))
             for session, theirs in sessions
         ]
         try:
@@ -283,7 +278,7 @@ class Runtime:
                     else:
                         self._ended(info)
                 else:
-                    self._end_sessions(info)
+                    self._attachments.end(info)
             case "terminal":
                 session = self._execs.get(message["session"])
                 if session is not None and fds:
@@ -307,15 +302,8 @@ class Runtime:
             self._in_foreign_pids.discard(info.container_id)
             ending = asyncio.to_thread(self.cgroups.kill, self._paths.cgroup, info.container_id)
             self._keep(asyncio.get_running_loop().create_task(_discarded(ending)))
-        self._end_sessions(info)
+        self._attachments.end(info)
         self._on_exit(info)
-
-    def _end_sessions(self, info: ExitInfo) -> None:
-        for session in self._attached.pop(info.container_id, []):
-            if info.exit_code is None:
-                session.fail(info.error)
-            else:
-                session.finish(info.exit_code)
 
     def _exit_info(self, raw: dict[str, Any]) -> ExitInfo:
         oom = self.cgroups.oom_killed(self._paths.cgroup, raw["id"])
@@ -393,7 +381,7 @@ class Runtime:
     async def forget(self, record: ContainerRecord) -> None:
         """After its end: the shim drops it, its run-time files and control groups go."""
         self._started.pop(record.id, None)
-        self._drop_waiting(record.id)
+        self._attachments.drop_waiting(record.id)
         name = self._homes.pop(record.id, shim_name(record))
         shim = self._pool.get(name)
         if shim is not None:
@@ -455,48 +443,16 @@ class Runtime:
 
         Before the start it waits for the first byte: nothing of the output is lost.
         """
-        session, theirs = self._attach_pair(record)
         shim = self._pool.get(self._homes.get(record.id, ""))
         if shim is None or record.id not in self._started:
-            self._waiting.setdefault(record.id, []).append((session, theirs))
-            return session
-        await self._attach_to(shim, record, session, theirs)
-        return session
+            return self._attachments.wait(record)
+        return await self._attachments.join(shim, record)
 
     def archive(
         self, record: ContainerRecord, snapshot: Snapshot, volumes: Mapping[str, str]
     ) -> Archive:
         """The container's files, for `cp`; `snapshot` and `volumes` as for a start."""
         return Archive(self._paths, record, self._started.get(record.id), snapshot, volumes)
-
-    def _drop_waiting(self, container_id: str) -> None:
-        """The start that sessions wait for will not come."""
-        for session, theirs in self._waiting.pop(container_id, []):
-            os.close(theirs)
-            session.end_streams()
-            session.fail("the container was not started")
-
-    def _attach_pair(self, record: ContainerRecord) -> tuple[AttachSession, int]:
-        ours, theirs = socket.socketpair()
-        session = AttachSession(ours.detach(), tty=record.config.tty)
-        return session, theirs.detach()
-
-    async def _attach_to(
-        self, shim: Shim, record: ContainerRecord, session: AttachSession, theirs: int
-    ) -> None:
-        """Hook a session up; its stdin comes when the process has one."""
-        self._attached.setdefault(record.id, []).append(session)
-        try:
-            reply = shim.post({"op": "attach", "id": record.id}, (theirs,))
-        finally:
-            os.close(theirs)
-        try:
-            fds = (await reply)["fds"]
-        except BaseException:
-            session.end_streams()
-            raise
-        session.stdin.give(fds[0] if fds else -1)
-        session.on_stdin_closed = lambda: shim.tell({"op": "close-stdin", "id": record.id})
 
     # -- ends
 

@@ -12,15 +12,12 @@ with the name of its step.
 
 from __future__ import annotations
 
-import _socket
-import errno
 import gc
 import os
-import stat
 import sys
 
 from stackctl.linux import bpf, files, link, mount, process, signals, terminal
-from stackctl.runtime.shim import identity, mounts, protocol
+from stackctl.runtime.shim import execution, identity, mounts, protocol, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,11 +25,6 @@ if TYPE_CHECKING:
 
     Bundle = dict[str, Any]
 
-#: Where the control socket sits in the child, above stdio.
-CONTROL = 3
-_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_CAP_SYS_ADMIN = 1 << 21
-_ALL_CAPABILITIES = (1 << 64) - 1
 #: Signals that the interpreter or the shim ignores: an executed program would inherit that.
 _IGNORED = (
     signals.SIGPIPE,
@@ -56,7 +48,7 @@ def container_process(control: int, stdio: tuple[int, int, int], bundle_path: st
         bundle = read_bundle(bundle_path)
         _prepare(bundle, stage)
     except BaseException as error:
-        _fail(stage, error)
+        words.fail(stage, error)
     os._exit(0)
 
 
@@ -76,7 +68,7 @@ def exec_process(
         _raise_limits(bundle["rlimits"], stage)
         _only_what_we_have(bundle, stage)
         owner = _first_host_id(pid) if bundle["own_ids"] else 0
-        _own_stdio(owner, owner)
+        execution.own_stdio(owner, owner)
         stage.step = "join the namespaces"
         pidfd = os.pidfd_open(pid)
         process.prctl(process.PR_SET_DUMPABLE, 0)
@@ -86,13 +78,13 @@ def exec_process(
         process.setns(pidfd, flags)
         os.close(pidfd)
         _become_root()
-        _tell_notices(stage)
+        words.tell_notices(stage)
         inner = os.fork()
         if inner == 0:
             _exec_inside(bundle, stage)
-        _report({"message": "spawned", "pid": inner})
+        words.report({"message": "spawned", "pid": inner})
     except BaseException as error:
-        _fail(stage, error)
+        words.fail(stage, error)
     os._exit(0)
 
 
@@ -108,8 +100,8 @@ def _keep_only(control: int, stdio: tuple[int, int, int]) -> None:
     for number, fd in enumerate(stdio):
         if fd >= 0:
             os.dup2(fd, number)
-    os.dup2(control, CONTROL, inheritable=False)
-    process.close_range(CONTROL + 1)
+    os.dup2(control, words.CONTROL, inheritable=False)
+    process.close_range(words.CONTROL + 1)
     os.setsid()
     os.umask(0o022)
 
@@ -125,7 +117,7 @@ def _prepare(bundle: Bundle, stage: mounts.Stage) -> None:
     for path, text in bundle["files"]:
         _write(path, text)
     userns, trees, owner = _take_hold(bundle, stage)
-    _own_stdio(owner, owner)
+    execution.own_stdio(owner, owner)
     os.chdir(bundle["staging"])
     process.prctl(process.PR_SET_DUMPABLE, 0)
     stage.step = "share the other container's namespaces"
@@ -144,7 +136,7 @@ def _prepare(bundle: Bundle, stage: mounts.Stage) -> None:
     pid = os.fork()
     if pid == 0:
         _first_process(bundle, trees, stage)
-    _report({"message": "spawned", "pid": pid})
+    words.report({"message": "spawned", "pid": pid})
     # Beside pid 1, which gets its `go` when we have ended. No path: pid 1 changes our root.
     _interfaces(bundle, stage)
 
@@ -284,13 +276,6 @@ def _become_root() -> None:
     os.setresuid(0, 0, 0)
 
 
-def _own_stdio(uid: int, gid: int) -> None:
-    """Pipes on stdio belong to the container's user, so that it can open /dev/stdout again."""
-    for fd in (0, 1, 2):
-        if stat.S_ISFIFO(os.fstat(fd).st_mode):
-            os.fchown(fd, uid, gid)
-
-
 def _first_process(bundle: Bundle, trees: dict[str, int], stage: mounts.Stage) -> NoReturn:
     """Pid 1: build the root, wait for `go`, execute."""
     try:
@@ -315,12 +300,12 @@ def _first_process(bundle: Bundle, trees: dict[str, int], stage: mounts.Stage) -
         mounts.enter(root, read_only=bundle["read_only"], stage=stage)
         os.close(root)
         stage.step = "wait for the network"
-        if not os.read(CONTROL, 16):
+        if not os.read(words.CONTROL, 16):
             os._exit(1)  # the shim has gone, or told us to give up
-        _tell_notices(stage)
-        _execute(bundle, who, slave, label, stage)
+        words.tell_notices(stage)
+        execution.execute(bundle, who, slave, label, stage)
     except BaseException as error:
-        _fail(stage, error)
+        words.fail(stage, error)
 
 
 def _exec_inside(bundle: Bundle, stage: mounts.Stage) -> NoReturn:
@@ -336,9 +321,9 @@ def _exec_inside(bundle: Bundle, stage: mounts.Stage) -> NoReturn:
         stage.step = "resolve the user"
         who = identity.resolve(root, bundle["user"], bundle["groups"])
         os.close(root)
-        _execute(bundle, who, slave, _open_label(bundle["apparmor"], stage), stage)
+        execution.execute(bundle, who, slave, _open_label(bundle["apparmor"], stage), stage)
     except BaseException as error:
-        _fail(stage, error)
+        words.fail(stage, error)
 
 
 def _forget_imports() -> None:
@@ -375,7 +360,7 @@ def _terminal(root: int, size: tuple[int, int] | None, *, console: bool) -> int:
         mount.move_mount(tree, target, "/dev/console")
         os.close(target)
         os.close(tree)
-    _report({"message": "terminal"}, (master,))
+    words.report({"message": "terminal"}, (master,))
     os.close(master)
     return slave
 
@@ -392,192 +377,3 @@ def _open_label(profile: str, stage: mounts.Stage) -> int:
         return os.open("/proc/thread-self/attr/apparmor/exec", os.O_WRONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         raise mounts.SetupError("this machine has no AppArmor") from None
-
-
-def _execute(
-    bundle: Bundle, who: identity.Identity, slave: int, label: int, stage: mounts.Stage
-) -> NoReturn:
-    """Stdio, limits, rights; then the program. Shared by run and exec."""
-    if slave >= 0:
-        stage.step = "take the terminal"
-        terminal.make_controlling(slave)
-        os.fchown(slave, who.uid, 5 if bundle["own_ids"] or who.uid else who.gid)
-        for fd in (0, 1, 2):
-            os.dup2(slave, fd)
-        os.close(slave)
-    else:
-        _null_stdin()
-        _own_stdio(who.uid, who.gid)
-    if bundle["init"]:
-        _become_init(bundle, stage)
-    stage.step = "set resource limits"
-    for resource, soft, hard, _ in bundle["rlimits"]:
-        _limit(resource, soft, hard)
-    env = _environment(bundle, who.home)
-    stage.step = "drop rights"
-    _drop_rights(bundle, who)
-    stage.step = f"change to the working directory {bundle['cwd']}"
-    os.chdir(bundle["cwd"])
-    if not os.getcwd().startswith("/"):  # "(unreachable)": outside the root (CVE-2024-21626)
-        raise mounts.SetupError("it is outside the container")
-    if label >= 0:
-        stage.step = f"apply the AppArmor profile {bundle['apparmor']}"
-        os.write(label, f"exec {bundle['apparmor']}".encode())
-        os.close(label)
-    # Without this word the end of the control socket means a death before the exec.
-    _report({"message": "executing"})
-    stage.step = "load seccomp"
-    capabilities = bundle["capabilities"]
-    final = capabilities if who.uid == 0 else 0
-    if bundle["no_new_privileges"]:
-        process.capset(final, final)
-    if bundle["seccomp"]:
-        process.load_seccomp(bundle["seccomp"])
-    if not bundle["no_new_privileges"]:
-        process.capset(final, final)
-    stage.step = "exec"
-    _exec(bundle["argv"], env)
-
-
-def _null_stdin() -> None:
-    """The host's /dev/null that the shim gave us is exchanged for the container's."""
-    if stat.S_ISCHR(os.fstat(0).st_mode):
-        fd = os.open("/dev/null", os.O_RDONLY | os.O_NOCTTY)
-        if os.fstat(fd).st_rdev != os.makedev(1, 3):
-            raise mounts.SetupError("/dev/null is not the null device")
-        os.dup2(fd, 0)
-        os.close(fd)
-
-
-def _limit(resource: int, soft: int, hard: int) -> None:
-    """Never above the present hard limit: where it could be raised, it was (_raise_limits)."""
-    _, highest = process.getrlimit(resource)
-    hard = min(hard, highest)
-    process.setrlimit(resource, min(soft, hard), hard)
-
-
-def _environment(bundle: Bundle, home: str) -> dict[str, str]:
-    env = {}
-    for pair in bundle["env"]:
-        name, equals, value = pair.partition("=")
-        if equals:  # without "=" it would stand for the host's value: nothing to give
-            env[name] = value
-    env.setdefault("PATH", _DEFAULT_PATH)
-    env.setdefault("HOSTNAME", bundle["hostname"])
-    env.setdefault("HOME", home)
-    if bundle["tty"]:
-        env.setdefault("TERM", "xterm")
-    return env
-
-
-def _drop_rights(bundle: Bundle, who: identity.Identity) -> None:
-    """Ids and capability sets; what loading seccomp still needs stays until after it."""
-    process.drop_bounding(bundle["capabilities"])
-    process.prctl(process.PR_CAP_AMBIENT, process.PR_CAP_AMBIENT_CLEAR_ALL)
-    process.prctl(process.PR_SET_KEEPCAPS, 1)
-    if bundle["own_ids"] and max(who.uid, who.gid, *who.groups, 0) >= bundle["id_count"]:
-        raise mounts.SetupError(
-            f"user {who.uid}:{who.gid} is beyond the container's {bundle['id_count']} ids"
-        )
-    os.setgroups(who.groups)
-    os.setresgid(who.gid, who.gid, who.gid)
-    os.setresuid(who.uid, who.uid, who.uid)
-    process.prctl(process.PR_SET_KEEPCAPS, 0)
-    # Entering the working directory is done with the user's own rights.
-    capabilities = bundle["capabilities"] if who.uid == 0 else 0
-    process.capset(capabilities | _CAP_SYS_ADMIN, capabilities | _CAP_SYS_ADMIN)
-    if bundle["no_new_privileges"]:
-        process.prctl(process.PR_SET_NO_NEW_PRIVS, 1)
-    if bundle["first"] and not bundle["init"]:
-        process.die_with_parent()
-
-
-def _exec(argv: list[str], env: dict[str, str]) -> NoReturn:
-    """Execute argv as a shell's PATH search does; OSError names what was tried."""
-    program = argv[0]
-    if "/" in program:
-        os.execve(program, argv, env)
-    refused: OSError | None = None
-    for directory in env["PATH"].split(":"):
-        try:
-            os.execve(f"{directory or '.'}/{program}", argv, env)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            refused = refused or error
-    raise refused or OSError(errno.ENOENT, "executable file not found in $PATH", program)
-
-
-def _become_init(bundle: Bundle, stage: mounts.Stage) -> None:
-    """Stay behind as a small pid 1: forward signals, reap; return in the child that executes."""
-    stage.step = "fork under init"
-    signals.block(signals.ALL)
-    child = os.fork()
-    if child == 0:
-        os.setsid()
-        if os.isatty(0):
-            terminal.make_controlling(0, steal=True)
-        signals.unblock(signals.ALL)
-        return
-    process.set_name("stackctl-init")
-    process.set_title(bundle["title"], "stackctl-init -- " + " ".join(bundle["argv"]))
-    process.die_with_parent()
-    null = os.open("/dev/null", os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd)
-    process.close_range(3)
-    # What the container may not have, its first process has not either.
-    process.drop_bounding(bundle["capabilities"])
-    process.prctl(process.PR_CAP_AMBIENT, process.PR_CAP_AMBIENT_CLEAR_ALL)
-    process.prctl(process.PR_SET_NO_NEW_PRIVS, 1)
-    process.capset(1 << 5, 1 << 5)  # CAP_KILL, to forward to whatever user runs
-    while True:
-        signum = signals.wait(signals.ALL)
-        if signum != signals.SIGCHLD:
-            try:
-                os.kill(child, signum)
-            except OSError:
-                pass  # it has just ended
-            continue
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
-            if pid == 0:
-                break
-            if pid == child:
-                code = os.waitstatus_to_exitcode(status)
-                os._exit(code if code >= 0 else 128 - code)
-
-
-def _tell_notices(stage: mounts.Stage) -> None:
-    for text in stage.notices:
-        _report({"message": "notice", "text": text})
-    stage.notices.clear()
-
-
-def _report(message: Bundle, fds: tuple[int, ...] = ()) -> None:
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, CONTROL)
-    try:
-        protocol.send(sock, message, fds)
-    finally:
-        sock.detach()
-
-
-def _fail(stage: mounts.Stage, error: BaseException) -> NoReturn:
-    """Tell the shim which step failed and why; end."""
-    code = error.errno if isinstance(error, OSError) else 0
-    text = str(error)
-    if isinstance(error, OSError):
-        text = error.strerror or text
-        name = error.filename
-        if isinstance(name, str) and name and name not in stage.step:
-            text = f"{name}: {text}"
-    elif not isinstance(error, (mounts.SetupError, mounts.CannotMap, identity.IdentityError)):
-        text = f"{type(error).__name__}: {text}"
-    message = {"message": "failed", "step": stage.step, "errno": code or 0, "text": text}
-    try:
-        _report(message)
-    finally:
-        os._exit(126)

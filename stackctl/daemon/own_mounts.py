@@ -1,0 +1,71 @@
+"""What one container mounts: volumes it inherits and has made, host paths it binds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from stackctl.daemon.volumes import Volumes
+from stackctl.errors import ContainerError, MachineError, NotFound
+from stackctl.model.container import BindMount, ContainerConfig, Mount, VolumeMount
+from stackctl.model.network import VolumeConfig
+from stackctl.model.record import ContainerRecord
+
+
+def inherited(config: ContainerConfig, former: ContainerRecord | None) -> tuple[Mount, ...]:
+    """The mounts, with the anonymous volumes of the container that it replaces, by target
+    (as compose does)."""
+    if former is None:
+        return config.mounts
+    volumes = {
+        mount.target: mount.volume
+        for mount in former.config.mounts
+        if isinstance(mount, VolumeMount) and mount.anonymous
+    }
+    return tuple(
+        replace(mount, volume=volumes[mount.target])
+        if isinstance(mount, VolumeMount) and mount.anonymous and mount.target in volumes
+        else mount
+        for mount in config.mounts
+    )
+
+
+async def make_volumes(
+    volumes: Volumes, record: ContainerRecord, asked: Mapping[str, VolumeConfig]
+) -> None:
+    """Make the container's volumes that do not exist yet. NotFound for a stack's own."""
+    for mount in record.config.mounts:
+        if not isinstance(mount, VolumeMount) or volumes.exists(mount.volume):
+            continue
+        # Only `run -v name:/x` knows of an undeclared volume; docker makes it as well.
+        if not mount.anonymous and record.config.project and not record.config.oneoff:
+            raise NotFound(f'volume "{mount.volume}" does not exist')
+        await volumes.create_for(record.config, mount, asked.get(mount.volume))
+
+
+async def remove_anonymous(volumes: Volumes, record: ContainerRecord) -> None:
+    """Remove its anonymous volumes that nobody else uses."""
+    for mount in record.config.mounts:
+        if isinstance(mount, VolumeMount) and mount.anonymous:
+            await volumes.remove_if_unused(mount.volume)
+
+
+def make_bind_sources(config: ContainerConfig) -> None:
+    """Make missing host directories where that is wanted. ContainerError, MachineError."""
+    for mount in config.mounts:
+        if not isinstance(mount, BindMount) or Path(mount.source).exists():
+            continue
+        if not mount.create_host_path:
+            kind = "service" if config.service else "container"
+            raise ContainerError(
+                f'{kind} "{config.service or config.name}": the bind source '
+                f"{mount.source} does not exist",
+                hint="make it, or correct the path under `volumes`",
+            )
+        try:
+            Path(mount.source).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MachineError(
+                f"cannot make the bind source {mount.source}: {error.strerror}"
+            ) from error
