@@ -26,6 +26,14 @@ def carry_out_build(run: Invocation, body: dict[str, Any], progress: str) -> dic
         display.close()
 
 
+def checked(run: Invocation, result: dict[str, Any]) -> int:
+    """The last word of --check, and its exit code."""
+    count = int(result.get("findings") or 0)
+    words = {0: "no warnings have", 1: "1 warning has"}.get(count, f"{count} warnings have")
+    run.console.out(f"Check complete, {words} been found.")
+    return int(result.get("exit_code") or 0)
+
+
 def pairs(flag: str, values: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
     """NAME=VALUE, or NAME for the caller's own value (left out when it has none)."""
     found = {}

@@ -46,12 +46,26 @@ def test_only_what_changed_is_built_again(base: Engine, context: Path) -> None:
     assert build(base, context, file, "--no-cache").err.count("CACHED") == 1
 
 
-def test_a_failing_step_shows_its_end_and_its_line(base: Engine, context: Path) -> None:
-    result = build(base, context, "FROM base\nENV A=1\nRUN echo out; ls /nowhere\n", code=1)
+def test_what_is_wrong_is_told_with_its_line(base: Engine, context: Path) -> None:
+    failing = "FROM base\nENV A=1\nRUN echo out; ls /nowhere\nCMD a\n"
+    result = build(base, context, failing, code=1)
     assert f"{context.parent}/Dockerfile:3: RUN echo out; ls /nowhere: exit code 1" in result.err
     assert "3 >>> RUN echo out" in result.err
     assert "/nowhere: No such file" in result.err.partition("error:")[2]
+    assert f"{context.parent}/Dockerfile:4: JSONArgsRecommended: " in result.err
+    # What could be better: a check builds nothing, and may count as a mistake.
+    file = "FROM base AS a\nARG X=kept\nFROM a\nENV B=$BSAE\nRUN echo $X > /x\n"
+    checked = build(base, context, file, "--check", code=1)
+    assert checked.out == "Check complete, 1 warning has been found.\n"
+    said = "Dockerfile:4: UndefinedVar: Usage of undefined variable '$BSAE' (did you mean $BASE?)"
+    assert said in checked.err and "RUN" not in checked.err
+    strict = "BUILDKIT_DOCKERFILE_CHECK=error=true"
+    refused = build(base, context, file, "--build-arg", strict, code=1)
+    assert said in refused.err.partition("error:")[2] and "RUN" not in refused.err
     assert Images(base.paths).store.find("made") is None
+    assert said in build(base, context, file).err and text(base, "x") == "kept\n"
+    fine = build(base, context, "FROM base\nRUN true\n", "--call", "check")
+    assert fine.out == "Check complete, no warnings have been found.\n"
     assert not (base.paths.root / "build/work").exists()
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from stackctl.cli import options
-from stackctl.cli.building import agents, carry_out_build, pairs
+from stackctl.cli.building import agents, carry_out_build, checked, pairs
 from stackctl.cli.invocation import invocation
 from stackctl.errors import UsageError
 
@@ -27,7 +27,9 @@ def build(
         bool, typer.Option("--with-dependencies", help="Also what the services depend on.")
     ] = False,
     builder: Annotated[str, typer.Option("--builder", help="Refused.", hidden=True)] = "",
-    check: Annotated[bool, typer.Option("--check", help="Refused.", hidden=True)] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only check the Dockerfiles; 1 when there are warnings.")
+    ] = False,
     memory: Annotated[str, typer.Option("-m", "--memory", help="Refused.", hidden=True)] = "",
     print_bake: Annotated[bool, typer.Option("--print", help="Refused.", hidden=True)] = False,
     provenance: Annotated[str, typer.Option("--provenance", help="Refused.", hidden=True)] = "",
@@ -45,7 +47,6 @@ def build(
     """Build the images of services that have a `build`, all at once."""
     refused = (
         (bool(builder), "--builder", "there is one builder, a part of the engine"),
-        (check, "--check", "a Dockerfile is checked when it is built"),
         (print_bake, "--print", "builds are not translated for another builder"),
         (provenance not in ("", "false"), "--provenance", "images carry no attestations"),
         (sbom not in ("", "false"), "--sbom", "images carry no attestations"),
@@ -62,8 +63,11 @@ def build(
         pull=pull,
         with_dependencies=with_dependencies,
         ssh=agents(ssh or (), run.environment),
+        check=check,
     )
     result = carry_out_build(run, body, "quiet" if quiet else progress or run.progress)
+    if check:
+        return checked(run, result)
     if not quiet:
         for image in result.get("images") or ():
             for name in image["names"]:

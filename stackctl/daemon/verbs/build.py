@@ -2,6 +2,7 @@
 
 {"builds": [{image: ..., context: ..., ...}]}       what stackctl image build asks
 {"project": ..., "services": [...], ...}            what stackctl build asks
+{..., "check": true}                                how many of their checks they do not pass
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ class BuildVerb:
 
         async def work(emit: Emit) -> Message:
             CALLER.set(caller(body, emit))
+            if body.get("check"):
+                found = await check_all(self._builds, wanted, emit)
+                return {"type": "result", "exit_code": 1 if found else 0, "findings": found}
             images = await build_all(self._builds, wanted, emit)
             return {
                 "type": "result",
@@ -67,6 +71,16 @@ class BuildVerb:
         project = await self._projects.load(body, activate=body.get("services") or ())
         found = wishes(project.stack, body)
         return list(found.values())
+
+
+async def check_all(builds: Builds, wanted: list[BuildRequest], emit: Emit) -> int:
+    """How many checks the Dockerfiles do not pass, one after the other. Nothing is built."""
+    asked = CALLER.get(None)
+    uploads = asked.uploads if asked is not None else None
+    distinct = {repr(_nameless(each)): each for each in wanted}
+    return sum(
+        [await builds.builder.check(here(each, uploads), emit) for each in distinct.values()]
+    )
 
 
 async def build_all(builds: Builds, wanted: list[BuildRequest], emit: Emit) -> list[Image]:

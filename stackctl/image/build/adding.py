@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stackctl.image.build import accounts, contexts, copying, parse, remote
+from stackctl.image.build import accounts, contexts, copying, makers, remote
 from stackctl.image.build import instructions as ins
 from stackctl.image.build.copying import Source, Wish
 from stackctl.image.build.graph import FromContext, FromImage, FromNothing, FromStage
@@ -158,7 +158,7 @@ class Adding:
         checksum = self._text(made.checksum) if made.checksum else ""
         scratch = build.scratch()
         if not remote.is_git(url):
-            if checksum and not parse.CHECKSUM.fullmatch(checksum):
+            if checksum and not makers.CHECKSUM.fullmatch(checksum):
                 raise self._text.error(f"--checksum={checksum[:80]!r} is not sha256:DIGITS")
             file = await asyncio.to_thread(remote.fetch, url, scratch, checksum)
             return Fetched(file, (file.name, await asyncio.to_thread(_digest, file)))

@@ -16,7 +16,7 @@ from stackctl.model.image import Image
 from stackctl.model.reference import parse
 
 if TYPE_CHECKING:
-    from stackctl.image.build.builder import Build
+    from stackctl.image.build.build import Build
     from stackctl.image.build.stage import State
 
 

@@ -43,6 +43,13 @@ def expand_heredoc(text: str, variables: Mapping[str, str]) -> str:
     return _Lexer(text, variables, "\\", quotes=False).whole()[0]
 
 
+def unset_names(text: str, variables: Mapping[str, str], escape: str = "\\") -> tuple[str, ...]:
+    """Variables that `text` uses, that are not set, and that it has no other word for."""
+    lexer = _Lexer(text, variables, escape)
+    lexer.whole()
+    return tuple(dict.fromkeys(lexer.unset))
+
+
 def raw_words(text: str) -> tuple[str, ...]:
     """Words as they are written, quotes and variables kept."""
     return _Lexer(text, {}, "\\", raw=True, keep_unset=True).whole()[1]
@@ -103,6 +110,7 @@ class _Lexer:
         self._keep_unset = keep_unset
         self._quotes = quotes
         self._depth = 0
+        self.unset: list[str] = []
 
     def whole(self) -> tuple[str, tuple[str, ...]]:
         return self._until("")
@@ -185,6 +193,7 @@ class _Lexer:
             self._at = found.end()
             value = self._variables.get(found[0])
             if value is None:
+                self.unset.append(found[0])
                 return text[begin : self._at] if self._keep_unset else ""
             return value
         self._at += 1
@@ -203,6 +212,8 @@ class _Lexer:
             raise WordError("'}' is missing")
         operator = self._text[self._at]
         self._at += 1
+        if value is None and operator in "}#%/":
+            self.unset.append(name)
         if operator == "}":
             return value
         if operator in "#%":

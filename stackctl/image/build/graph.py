@@ -34,7 +34,7 @@ class FromNothing:
 
 
 #: Arguments that count without an ARG.
-_PREDEFINED = PROXIES | {"SOURCE_DATE_EPOCH"}
+PREDEFINED = PROXIES | {"SOURCE_DATE_EPOCH"}
 
 Origin = FromStage | FromContext | FromImage | FromNothing
 
@@ -103,7 +103,7 @@ def unused(file: ins.Dockerfile, arguments: Mapping[str, str]) -> list[str]:
     return sorted(
         name
         for name in arguments
-        if name not in declared | _PREDEFINED and not name.startswith("BUILDKIT_")
+        if name not in declared | PREDEFINED and not name.startswith("BUILDKIT_")
     )
 
 

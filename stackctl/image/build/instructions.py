@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from stackctl.image.build.lines import Heredoc
+from stackctl.image.build.lines import Checks, Heredoc, Line
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -209,6 +209,8 @@ class Dockerfile:
     #: Before the first FROM.
     arguments: tuple[Arg, ...]
     stages: tuple[Stage, ...]
-    warnings: tuple[tuple[int, str], ...] = field(default=())
-    #: `# check=error=true`: a warning ends the build.
-    strict: bool = False
+    #: As written, for what is about the writing: `lint`.
+    lines: tuple[Line, ...] = ()
+    #: Lines of instructions that have an empty line in them.
+    gaps: tuple[int, ...] = ()
+    checks: Checks = field(default_factory=Checks)

@@ -23,6 +23,7 @@ from stackctl.image.build.expansion import WordError, plain_words, raw_words
 
 _DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
 _DIRECTIVES = ("syntax", "escape", "check")
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _HEREDOC = re.compile(r"([0-9]*)<<(-?)([^<]*)")
 _TAKE_HEREDOCS = ("add", "copy", "run")
 #: A Dockerfile beyond this is no Dockerfile.
@@ -42,47 +43,62 @@ class Heredoc:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One instruction: its word in upper case, the rest, first and last line (from 1)."""
+    """One instruction: its word in upper case, the rest, first and last line (from 1).
+
+    `written` is the word as it was, `comment` the last line of one that stands right above.
+    """
 
     word: str
     rest: str
     first: int
     last: int
     heredocs: tuple[Heredoc, ...] = ()
+    written: str = ""
+    comment: str = ""
 
     @property
     def text(self) -> str:
         return f"{self.word} {self.rest}".rstrip()
 
 
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """`# check=skip=RULE,RULE;error=true;experimental=RULE`; rules in lower case, or "all"."""
+
+    skip: frozenset[str] = frozenset()
+    experimental: frozenset[str] = frozenset()
+    strict: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Checks:
+        """Raises ValueError with what is wrong."""
+        found: dict[str, str] = {}
+        for part in filter(None, map(str.strip, text.split(";"))):
+            name, equals, value = part.partition("=")
+            if not equals or name.strip().lower() not in ("skip", "error", "experimental"):
+                raise ValueError(f"{part[:60]!r} is no option of check")
+            found[name.strip().lower()] = value.strip()
+        strict = found.get("error", "false").lower()
+        if strict not in _BOOLEANS:
+            raise ValueError(f"check: error is true or false, not {strict[:20]!r}")
+        skip, more = (
+            frozenset(rule.strip().lower() for rule in found.get(name, "").split(","))
+            for name in ("skip", "experimental")
+        )
+        return cls(skip, more, _BOOLEANS[strict])
+
+
 @dataclass(slots=True)
 class Source:
-    """What was read: `errors` in file order, `warnings` with their line."""
+    """What was read: `errors` in file order; `gaps` are instructions with an empty line."""
 
     file: str
     escape: str = "\\"
     directives: dict[str, str] = field(default_factory=dict)
+    checks: Checks = field(default_factory=Checks)
     lines: list[Line] = field(default_factory=list)
     errors: list[DockerfileError] = field(default_factory=list)
-    warnings: list[tuple[int, str]] = field(default_factory=list)
-
-    @property
-    def _checks(self) -> dict[str, str]:
-        """`# check=skip=RULE,RULE;error=true`."""
-        parts = self.directives.get("check", "").split(";")
-        return {
-            name.strip().lower(): value.strip()
-            for name, _, value in (p.partition("=") for p in parts)
-        }
-
-    @property
-    def skips_checks(self) -> bool:
-        rules = {rule.strip().lower() for rule in self._checks.get("skip", "").split(",")}
-        return bool(rules & {"all", "noemptycontinuation"})
-
-    @property
-    def strict(self) -> bool:
-        return self._checks.get("error", "").lower() == "true"
+    gaps: list[int] = field(default_factory=list)
 
     def fail(self, line: int, brief: str, hint: str = "") -> None:
         self.errors.append(DockerfileError(brief, hint=hint, place=Place(self.file, line)))
@@ -116,6 +132,7 @@ class _Reader:
             self._lines.pop()
         self._at = 0
         self._continued = re.compile("")
+        self._comment = ""
 
     def read(self) -> None:
         self._directives()
@@ -142,12 +159,19 @@ class _Reader:
                 source.directives[name] = value
                 if name == "escape":
                     source.escape = value
+                elif name == "check":
+                    try:
+                        source.checks = Checks.parse(value)
+                    except ValueError as error:
+                        source.fail(number, str(error), "for example check=skip=all")
 
     def _logical_line(self) -> Line | None:
         first = self._at + 1
         text = self._next().lstrip()
         if not text or text.startswith("#"):
+            self._comment = text[1:].strip()
             return None
+        comment, self._comment = self._comment, ""
         text, goes_on = self._cut(text)
         empty = False
         while goes_on and self._at < len(self._lines):
@@ -160,12 +184,12 @@ class _Reader:
             piece, goes_on = self._cut(raw)
             text += piece
         if empty:
-            self._source.warnings.append((first, "an empty line within an instruction"))
+            self._source.gaps.append(first)
         word, _, rest = _split(text.strip())
         if not word:
             return None
         heredocs = self._heredocs(word, rest, first)
-        return Line(word.upper(), rest, first, self._at, heredocs)
+        return Line(word.upper(), rest, first, self._at, heredocs, word, comment)
 
     def _next(self) -> str:
         self._at += 1

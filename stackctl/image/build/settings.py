@@ -17,7 +17,7 @@ from typing import Any, assert_never
 from stackctl.errors import DockerfileError, Place
 from stackctl.image.build import instructions as ins
 from stackctl.image.build.expansion import WordError, expand, expand_heredoc, expand_words
-from stackctl.image.build.parse import Mistake, ports
+from stackctl.image.build.makers import Mistake, ports
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_SHELL = ("/bin/sh", "-c")
@@ -35,7 +35,7 @@ class Settings:
 
     config: dict[str, Any] = field(default_factory=dict)
     author: str = ""
-    #: Declared in this stage, with a value.
+    #: Declared in this stage, or in one that it continues, with a value.
     arguments: dict[str, str] = field(default_factory=dict)
     has_command: bool = False
 
@@ -46,8 +46,8 @@ class Settings:
 
     @property
     def variables(self) -> dict[str, str]:
-        """For expansion: the environment wins over arguments."""
-        return {**self.arguments, **self.environment}
+        """For expansion: the environment wins over arguments; PATH always has a value."""
+        return {"PATH": DEFAULT_PATH, **self.arguments, **self.environment}
 
     @property
     def shell(self) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from stackctl.image.build.upper import Owner, Upper
 from stackctl.image.content import Layer
 
 if TYPE_CHECKING:
-    from stackctl.image.build.builder import Build
+    from stackctl.image.build.build import Build
 
 LAYERED = (ins.Copy, ins.Run, ins.Workdir)
 
@@ -49,9 +49,8 @@ class State:
         return cache.key(host=self.host_mark, layers=[layer.diff_id for layer in self.layers])
 
     def branch(self) -> State:
-        """For a stage FROM this one."""
+        """For a stage FROM this one: its arguments stay declared."""
         new = copy.deepcopy(self)
-        new.settings.arguments = {}
         new.settings.has_command = False
         new.triggers = tuple(new.settings.config.pop("OnBuild", None) or ())
         return new

@@ -220,7 +220,6 @@ def test_all_mistakes_are_told_in_order_with_lines() -> None:
         ("FROM", "needs something"),
         ("FROM a b", "FROM takes an image"),
         ("FROM a AS 1x", "not a name for a stage"),
-        ("FROM a AS scratch", "cannot be a stage's name"),
         ("FROM --platfrom=x a", "unknown flag --platfrom"),
         ("FROM a\nCOPY --from a b", "--from needs a value"),
         ("FROM a\nCOPY --link=maybe a b", "--link is true or false"),
@@ -338,12 +337,3 @@ def test_any_word_expands_or_is_refused(text: str) -> None:
         assert isinstance(expand(text, _VARIABLES), str)
     except WordError:
         pass
-
-
-def test_checks_are_left_out_or_taken_seriously_as_the_file_says() -> None:
-    gap = "FROM scratch\nCOPY a \\\n\n b\n"
-    assert len(parse(gap.encode()).warnings) == 1 and not parse(gap.encode()).strict
-    for rules in ("all", "JSONArgsRecommended,NoEmptyContinuation"):
-        assert parse(f"# check=skip={rules}\n{gap}".encode()).warnings == ()
-    found = parse(f"# check=skip=StageNameCasing;error=true\n{gap}".encode())
-    assert found.strict and len(found.warnings) == 1

@@ -124,6 +124,12 @@ def build(
         ),
     ] = None,
     push: Annotated[bool, typer.Option("--push", help="Push the image to its registry.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only check the Dockerfile; 1 when it has warnings.")
+    ] = False,
+    call: Annotated[
+        str, typer.Option("--call", metavar="METHOD", help="build, or check as --check does.")
+    ] = "",
     load: Annotated[bool, typer.Option("--load", hidden=True, help="Into the store.")] = False,
     attest: Annotated[Texts, typer.Option("--attest", hidden=True, help="Not made.")] = None,
     provenance: Annotated[str, typer.Option("--provenance", hidden=True, help="Not made.")] = "",
@@ -138,6 +144,9 @@ def build(
         one_of("--allow", each, ("security.insecure", "network.host"))
     if network not in ("default", "none", "host"):
         raise UsageError(f"--network is default, none or host, not {network!r}")
+    if call not in ("", "build", "check", "lint"):
+        raise UsageError(f"--call is build or check, not {call!r}")
+    check = check or call in ("check", "lint")
     arguments = building.pairs("--build-arg", build_arg or (), run.environment)
     if "SOURCE_DATE_EPOCH" in run.environment:
         arguments.setdefault("SOURCE_DATE_EPOCH", run.environment["SOURCE_DATE_EPOCH"])
@@ -168,8 +177,10 @@ def build(
         wish |= _files(context, file, scratch)
         wish["outputs"] = [_to_file(out, scratch, number) for number, out in enumerate(wanted)]
         how = "quiet" if quiet else progress or run.progress
-        body = {"builds": [wish], "environment": dict(run.environment)}
+        body = {"builds": [wish], "environment": dict(run.environment), "check": check}
         result = building.carry_out_build(run, body, how)
+        if check:
+            return building.checked(run, result)
         for made in scratch.outputs():
             _to_standard_output(run, made)
     image = result["images"][0]
