@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from stackctl.daemon import additions, generated, hooks, names, own_mounts, sharing
