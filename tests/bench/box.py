@@ -17,7 +17,7 @@ import work
 from builds import Builds
 from contenders import Contender, Docker, Podman, Stackctl
 from images import Images
-from networks import Crowd, Networks, Ports
+from networks import Connect, Crowd, Networks, Ports
 
 
 def main() -> int:
@@ -44,7 +44,7 @@ def main() -> int:
             stack.callback(contender.close)
             contender.open()
             present.append(contender)
-        for kind in (*work.KINDS, Images(), Builds(), Networks(), Ports(), Crowd()):
+        for kind in (*work.KINDS, Images(), Builds(), Networks(), Connect(), Ports(), Crowd()):
             if kind.name not in kinds if kinds else kind.on_request:
                 continue
             counted = 1 + (large_rounds if kind.large else rounds)

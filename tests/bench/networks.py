@@ -28,7 +28,7 @@ NEIGHBOUR = "192.0.2.2"
 LOOPBACK = "127.0.0.1"
 SECONDS = "3"
 QUESTIONS = "20000"
-PORTS, MEMBERS = 500, 300
+PORTS, MEMBERS, JOINS = 500, 300, 5
 #: Seconds; the peers take up to ten minutes for all.
 CROWD_LIMIT = 100
 _STREAM, _PAGES = 5201, 8080
@@ -98,12 +98,6 @@ class Networks(Kind):
         self._throughput(contender, samples, one, two, address)
         self._requests(contender, samples, one, two, address, path)
         self._names(contender, samples, two, directory)
-        timed(contender, path, contender.engine("network", "create", "bench-more"))
-        connect = contender.engine("network", "connect", "bench-more", "bench-two")
-        samples.add("network: connect a container", contender, timed(contender, path, connect))
-        leave = contender.engine("network", "disconnect", "bench-more", "bench-two")
-        timed(contender, path, leave)
-        timed(contender, path, contender.engine("network", "rm", "bench-more"))
         timed(contender, path, contender.compose("down", "-t", "0"))
 
     def _meet_neighbour(self) -> None:
@@ -173,6 +167,23 @@ class Networks(Kind):
             samples.add(f"network: names{when}, answers/s", contender, rate)
             samples.add(f"network: names{when}, p50, us", contender, half)
             samples.add(f"network: names{when}, p99, us", contender, tail)
+
+
+class Connect(Kind):
+    """A running container joins a network and leaves it."""
+
+    name = "connect"
+
+    def run(self, contender: Contender, directory: Path, samples: Samples) -> None:
+        path = self.project(contender, directory, pair())
+        timed(contender, path, contender.compose("up", "-d"))
+        timed(contender, path, contender.engine("network", "create", "bench-more"))
+        for _ in range(JOINS):
+            for verb, row in (("connect", "connect a container"), ("disconnect", "disconnect it")):
+                argv = contender.engine("network", verb, "bench-more", "bench-two")
+                samples.add(f"network: {row}", contender, timed(contender, path, argv))
+        timed(contender, path, contender.engine("network", "rm", "bench-more"))
+        timed(contender, path, contender.compose("down", "-t", "0"))
 
 
 class Ports(Kind):
