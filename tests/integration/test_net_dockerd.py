@@ -14,12 +14,10 @@ import pytest
 from stackctl.net import bridge, nft
 from stackctl.net.netlink import NETLINK_NETFILTER, NetlinkSocket
 from stackctl.state.paths import Paths
-from support.netengine import Lab
-from support.netlab import fetch, neighbour, run
+from support.netengine import Lab, crossing, passes
+from support.netlab import run
 
 pytestmark = pytest.mark.needs("root", "netns", "bridge")
-
-LAN = "192.168.77."
 
 
 def dockerd(directory: Path) -> subprocess.Popen[bytes]:
@@ -52,15 +50,8 @@ def _drops() -> bool:
 
 async def both_ways(paths: Paths) -> None:
     async with Lab(paths) as it:
-        outside = it.boxes["lan"] = neighbour(LAN)
-        front = await it.network("front")
-        one = await it.container("one", front)
-        await it.container("two", front)
-        await it.publish("one", 8080)
-        assert await fetch(outside, f"{LAN}1", 8080) == f"one {LAN}2"
-        assert await fetch(one, f"{LAN}2", 7000) == f"lan {LAN}1"
-        assert (await fetch(one, it.address("two"), 80)).startswith("two ")
-        assert await fetch(outside, it.address("two"), 80, timeout=0.3) == "timeout"
+        await crossing(it)
+        await passes(it)
         assert _drops()
         texts = [finding.text for finding in await it.net.findings()]
         assert any("dockerd's chain DOCKER-USER" in text for text in texts)

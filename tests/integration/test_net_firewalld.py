@@ -17,15 +17,14 @@ from stackctl.net import nft
 from stackctl.net import nftexpr as x
 from stackctl.net.netlink import NETLINK_NETFILTER, NetlinkSocket
 from stackctl.state.paths import Paths
-from support.netengine import Lab
-from support.netlab import fetch, neighbour, run
+from support.netengine import Lab, crossing, passes
+from support.netlab import run
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.needs(
     "root", "netns", "bridge", "program:firewalld", "program:dbus-daemon"
 )
 
-LAN = "192.168.77."
 NOTE = "here before"
 _TABLE, _CHAIN = nft.Table(nft.FAMILY_INET, "firewalld"), "filter_FORWARD"
 _BUS = """\
@@ -100,29 +99,18 @@ def test_with_a_real_firewalld_both_ways_stay_open_and_its_reload_is_noticed(
         # A socket's path must be short.
         with tempfile.TemporaryDirectory(prefix="scf-") as d, firewalld(Path(d)) as environment:
             async with Lab(paths) as it:
-                outside = it.boxes["lan"] = neighbour(LAN)
-                front = await it.network("front")
-                one = await it.container("one", front)
-                await it.container("two", front)
-                await it.publish("one", 8080)
-
-                async def both_ways() -> None:
-                    assert await fetch(outside, f"{LAN}1", 8080) == f"one {LAN}2"
-                    assert await fetch(one, f"{LAN}2", 7000) == f"lan {LAN}1"
-                    assert (await fetch(one, it.address("two"), 80)).startswith("two ")
-                    refused = await fetch(outside, it.address("two"), 80, timeout=0.3)
-                    assert refused == "timeout"
+                await crossing(it)
 
                 def is_let_through() -> bool:
                     return _comments().count(paths.nft_table) == 2
 
                 await asyncio.to_thread(wait_until, is_let_through, 15)
-                await both_ways()
+                await passes(it)
                 _leave_a_note()
                 assert await asyncio.to_thread(_says, environment, "--reload")
                 await asyncio.to_thread(wait_until, is_let_through, 15)
                 assert NOTE not in _comments()
-                await both_ways()
+                await passes(it)
                 texts = [finding.text for finding in await it.net.findings()]
                 assert any("firewalld's chain" in text for text in texts)
             assert _rejects() and paths.nft_table not in _comments()

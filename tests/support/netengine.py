@@ -12,7 +12,10 @@ from stackctl.net import nft, rtnl
 from stackctl.net.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from stackctl.net.service import Net
 from stackctl.state.paths import Paths
-from support.netlab import Box
+from support.netlab import Box, fetch, neighbour
+
+#: Where a `crossing` has its neighbour.
+LAN = "192.168.77."
 
 
 class Lab:
@@ -81,6 +84,25 @@ class Lab:
         )
         title = f"container {name}"
         return await self.net.publish(name, self.endpoints[name][0], [binding], title=title)
+
+
+async def crossing(it: Lab) -> None:
+    """A neighbour, two containers of one network, and a published port of the first one."""
+    it.boxes["lan"] = neighbour(LAN)
+    front = await it.network("front")
+    await it.container("one", front)
+    await it.container("two", front)
+    await it.publish("one", 8080)
+
+
+async def passes(it: Lab) -> None:
+    """What has to pass in a `crossing` passes, and nothing else, whatever firewall is here."""
+    outside, one = it.boxes["lan"], it.boxes["one"]
+    assert await fetch(outside, f"{LAN}1", 8080) == f"one {LAN}2"
+    assert await fetch(one, f"{LAN}2", 7000) == f"lan {LAN}1"
+    assert (await fetch(one, it.address("two"), 80)).startswith("two ")
+    assert (await fetch(None, "127.0.0.1", 8080)).startswith("one ")
+    assert await fetch(outside, it.address("two"), 80, timeout=0.3) == "timeout"
 
 
 def left_over(paths: Paths) -> list[str]:
