@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote
@@ -13,6 +12,7 @@ from urllib.parse import parse_qs, unquote
 import h11
 
 from stackctl.errors import UsageError
+from stackctl.values import dataclass
 
 Headers = Iterable[tuple[str, str]]
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stackctl.errors import UsageError
 from stackctl.state.endpoints import TlsFiles, bracketed, tcp_address
+from stackctl.values import dataclass
 
 if TYPE_CHECKING:
     from stackctl.api.server import Server

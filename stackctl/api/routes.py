@@ -95,8 +95,12 @@ class Routes:
                 if method == exchange.method:
                     return await route(exchange, found)
                 other_methods = True
-        if not path.startswith("/stackctl/") and await self._is_dockers(exchange):
-            return None
+        if not path.startswith("/stackctl/"):
+            if exchange.method == "OPTIONS":
+                # As Docker. It says nothing of other origins, so browsers send them nothing.
+                return await exchange.respond(200)
+            if await self._is_dockers(exchange):
+                return None
         if other_methods:
             await exchange.respond_json(405, {"message": f"{exchange.method} does not go here"})
             return None

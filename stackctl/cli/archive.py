@@ -105,19 +105,25 @@ class Chunks:
 
 
 def unpack(
-    content: Readable, directory: Path, *, rename: str | None, owners: bool = False
+    content: Readable,
+    directory: Path,
+    *,
+    rename: str | None,
+    bare: bool = False,
+    owners: bool = False,
 ) -> list[str]:
     """Write a container's archive below `directory`, which exists; names of what was left out.
 
     All names of the archive begin with one component, the base name of what was
-    copied; it becomes `rename`, or goes away for "" (contents only). None keeps it.
+    copied; it becomes `rename`, or goes away for "" (contents only). None keeps it. `bare`
+    ones have none such (contents of a root), and get `rename` in front.
     Raises UnsafeArchive, Conflict, OSError.
     """
     skipped = []
     with ExitStack() as stack:
         root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         stack.callback(os.close, root)
-        writer = _Writer(root, rename, owners)
+        writer = _Writer(root, rename, bare, owners)
         # Only reads, whatever its type says; it can be neither told nor sought.
         source = cast("IO[bytes]", content)
         reader = stack.enter_context(tarfile.open(fileobj=source, mode="r|"))
@@ -131,9 +137,10 @@ def unpack(
 class _Writer:
     """Members below one directory descriptor."""
 
-    def __init__(self, root: int, rename: str | None, owners: bool) -> None:
+    def __init__(self, root: int, rename: str | None, bare: bool, owners: bool) -> None:
         self._root = root
         self._rename = rename
+        self._bare = bare
         self._owners = owners
         #: Modes of new directories: set at the end, or a read-only one could not be filled.
         self._modes: list[tuple[list[str], int]] = []
@@ -180,6 +187,8 @@ class _Writer:
         parts = [part for part in name.split("/") if part not in ("", ".")]
         if ".." in parts:
             raise UnsafeArchive(f'the container sent a name that leaves the directory: "{name}"')
+        if self._bare:
+            return [self._rename, *parts] if self._rename else parts
         if parts and self._rename is not None:
             parts[:1] = [self._rename] if self._rename else []
         return parts

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from stackctl.daemon import inspection, names
+from stackctl.daemon import inspected_networks, inspection, names
 from stackctl.daemon.containers import Containers, Parts
 from stackctl.errors import ContainerError, UsageError
 from stackctl.model.container import ContainerConfig, Status, VolumeMount
@@ -129,7 +129,7 @@ def image_config(config: ContainerConfig) -> dict[str, Any]:
         "Cmd": list(config.command) or None,
         "WorkingDir": config.working_dir,
         "User": config.user,
-        "ExposedPorts": {port: {} for port in inspection.exposed(config)},
+        "ExposedPorts": {port: {} for port in inspected_networks.exposed(config)},
         "Volumes": {
             mount.target: {}
             for mount in config.mounts

@@ -13,13 +13,14 @@ import shutil
 import signal
 import time
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from stackctl.daemon import additions, generated, hooks, names, own_mounts, sharing
 from stackctl.daemon.events import Events
+from stackctl.daemon.link_variables import told
 from stackctl.daemon.registry import Registry
 from stackctl.daemon.volumes import Volumes
 from stackctl.errors import Conflict, ContainerError, MachineError, NotFound, StackctlError
@@ -35,6 +36,7 @@ from stackctl.net.service import Net
 from stackctl.runtime.archive import Archive
 from stackctl.runtime.container import Runtime, StartRequest
 from stackctl.state.paths import Paths
+from stackctl.values import dataclass
 
 #: After SIGKILL the kernel needs a moment, not a grace period.
 _KILL_LIMIT = 10.0
@@ -80,6 +82,8 @@ class Watcher(Protocol):
     def paused(self, container_id: str) -> None: ...
 
     def resumed(self, container_id: str) -> None: ...
+
+    def coming_back(self, container_id: str) -> AbstractContextManager[None]: ...
 
 
 class Containers:
@@ -293,7 +297,7 @@ class Containers:
             image = await parts.images.get(record.config.image_id)
             named = sharing.named(record, self._registry)
             request = StartRequest(
-                record=parts.volumes.mounted(record),
+                record=told(parts.volumes.mounted(record), self._registry),
                 snapshot=await parts.images.prepare(record.id, image),
                 volumes=parts.volumes.paths(record.config),
                 hosts=names.hosts_file(named, parts.machine.hosts),
@@ -413,6 +417,10 @@ class Containers:
                 hint="a process in it hangs in the kernel, in state D",
             )
 
+    def coming_back(self, container_id: str) -> AbstractContextManager[None]:
+        """Around a stop: one that goes when it ends stays."""
+        return self._watcher.coming_back(container_id)
+
     async def _has_ended(self, container_id: str, limit: float) -> bool:
         try:
             async with asyncio.timeout(max(limit, 0.0)):
@@ -435,6 +443,9 @@ class Containers:
             self._watcher.ending(container_id)
             await self._kill(record)
         else:
+            if signum == signal_number(record.config.stop_signal):
+                # As in Docker: who sends what stops it wants it to stay stopped.
+                self._registry.update(container_id, stopped_by_user=True)
             await self._parts.runtime.signal(record, signum)
 
     async def pause(self, container_id: str) -> None:

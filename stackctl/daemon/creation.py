@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from stackctl.daemon.containers import Containers, Parts
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.random_names import random_name
 from stackctl.errors import Conflict, NotFound, UsageError
-from stackctl.model.container import ContainerConfig, Mount, RestartMode, Status
+from stackctl.model.container import BindMount, ContainerConfig, Mount, RestartMode, Status
 from stackctl.model.network import DEFAULT_NETWORK, default_network
 from stackctl.model.record import ContainerRecord
 from stackctl.scheduler.ops import CreateNetwork, RemoveNetwork
@@ -83,9 +83,21 @@ class Creation:
             lambda target: secrets.token_hex(32),
             self._volumes_from(wish),
         )
+        self._check_links(wish)
+        await asyncio.to_thread(_check_sources, config.mounts)
         for attachment in config.networks:
             await self._ensure_network(attachment.network)
         return config
+
+    def _check_links(self, wish: dict[str, Any]) -> None:
+        """Whom HostConfig links to has to be there; endpoints may name who comes later."""
+        from stackctl.daemon.single import links
+
+        for _, target in links(wish.get("HostConfig") or {}):
+            try:
+                self._parts.registry.store.find_container(target)
+            except NotFound as error:
+                raise UsageError(f"could not get container for {target}: {error}") from error
 
     def _free_name(self) -> str:
         name = random_name()
@@ -100,7 +112,11 @@ class Creation:
             reference, _, mode = str(spec).partition(":")
             if mode not in ("", "ro", "rw"):
                 raise UsageError(f'volumes from "{spec}": "{mode}" is neither ro nor rw')
-            record = self._parts.registry.store.find_container(reference)
+            try:
+                record = self._parts.registry.store.find_container(reference)
+            except NotFound as error:
+                # A mistake in the request, not a thing that it is about.
+                raise UsageError(f"volumes from {reference}: {error}") from error
             for mount in record.config.mounts:
                 found.append(replace(mount, read_only=True) if mode == "ro" else mount)
         return tuple(found)
@@ -143,6 +159,14 @@ class Creation:
                 await self._containers.remove(record.id, anonymous_volumes=True)
             raise
 
+    async def restart(
+        self, record: ContainerRecord, timeout: float | None, signal_name: str
+    ) -> ContainerRecord:
+        """Stop it, and start it again; one that goes when it ends stays meanwhile."""
+        with self._containers.coming_back(record.id):
+            await self._containers.stop(record.id, timeout, signal_name)
+            return await self.start(record)
+
     async def remove(
         self, record: ContainerRecord, *, force: bool = False, volumes: bool = False
     ) -> None:
@@ -175,6 +199,18 @@ class Creation:
         """Bytes that the container wrote into its own layer."""
         directory = self._parts.paths.container(record.id) / "rw"
         return await asyncio.to_thread(tree_size, directory)
+
+
+def _check_sources(mounts: Iterable[Mount]) -> None:
+    """What shall be mounted from the host, and is not to be made, has to be there. Blocking."""
+    for mount in mounts:
+        if not isinstance(mount, BindMount) or mount.create_host_path:
+            continue
+        if not os.path.lexists(mount.source):
+            raise UsageError(
+                'invalid mount config for type "bind": '
+                f"bind source path does not exist: {mount.source}"
+            )
 
 
 def tree_size(directory: Path) -> int:

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stackctl.daemon import inspection, names
+from stackctl.daemon import inspection, names, process_table
 from stackctl.daemon import wish as wishes
 from stackctl.daemon.committing import Committing
 from stackctl.daemon.connections import Connections
 from stackctl.daemon.containers import Containers, Parts, signal_number
-from stackctl.daemon.creation import Creation
+from stackctl.daemon.creation import Creation, tree_size
 from stackctl.daemon.docker_images import DockerImages
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.events import Event, Subscription
@@ -107,7 +106,7 @@ class DockerOperations:
             containers.append(entry)
         volumes = []
         for volume in self._registry.store.volumes():
-            size = await asyncio.to_thread(_tree_size, volume.mountpoint)
+            size = await self.volume_size(volume)
             users = self._parts.volumes.users(volume.config.name)
             volumes.append(
                 {
@@ -136,9 +135,11 @@ class DockerOperations:
     def container(self, reference: str) -> ContainerRecord:
         return self._registry.store.find_container(reference)
 
-    async def create(self, name: str, wish: Message) -> tuple[ContainerRecord, list[str]]:
+    async def create(
+        self, name: str, wish: Message, platform: str
+    ) -> tuple[ContainerRecord, list[str]]:
         with heard_warnings() as heard:
-            record = await self._creation.create(wish, name=name)
+            record = await self._creation.create(wish, name=name, platform=platform)
         return record, [*wishes.warnings(wish), *heard]
 
     async def start(self, record: ContainerRecord) -> None:
@@ -151,8 +152,7 @@ class DockerOperations:
         await self._containers.stop(record.id, timeout, signal)
 
     async def restart(self, record: ContainerRecord, timeout: float | None, signal: str) -> None:
-        await self._containers.stop(record.id, timeout, signal)
-        await self._containers.start(record.id)
+        await self._creation.restart(record, timeout, signal)
         self._parts.events.publish(
             "container", "restart", record.id, names.attributes(record.config)
         )
@@ -205,6 +205,12 @@ class DockerOperations:
 
     async def processes(self, record: ContainerRecord) -> Sequence[ProcessRow]:
         return await self._parts.runtime.processes(record)
+
+    async def processes_by_ps(
+        self, record: ContainerRecord, arguments: Sequence[str]
+    ) -> tuple[list[str], list[list[str]]]:
+        pids = {row.pid for row in await self._parts.runtime.processes(record)}
+        return await process_table.by_ps(pids, arguments)
 
     async def statistics(self, record: ContainerRecord) -> Message:
         if not record.status.is_alive:
@@ -410,6 +416,9 @@ class DockerOperations:
         await self._parts.volumes.remove(name)
         self._parts.events.publish("volume", "destroy", name, {"driver": "local"})
 
+    async def volume_size(self, record: VolumeRecord) -> int:
+        return await asyncio.to_thread(tree_size, Path(record.mountpoint))
+
     def volume_users(self, name: str) -> Sequence[str]:
         """Ids of the containers that mount it, running or not."""
         by_name = {r.name: r.id for r in self._registry.all()}
@@ -418,14 +427,3 @@ class DockerOperations:
 
 def _some(lines: Iterator[LogLine]) -> list[LogLine]:
     return list(itertools.islice(lines, _LINES))
-
-
-def _tree_size(directory: str) -> int:
-    total = 0
-    for path, _, files in os.walk(directory):
-        for name in files:
-            try:
-                total += os.lstat(f"{path}/{name}").st_blocks * 512
-            except FileNotFoundError:
-                continue
-    return total

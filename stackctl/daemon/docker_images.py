@@ -12,10 +12,12 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from stackctl.daemon import build_cache
+from stackctl.daemon.build_cache import CacheRow, Pruned
 from stackctl.daemon.containers import Parts
 from stackctl.daemon.inspection import timestamp
 from stackctl.daemon.jobs import EMIT
@@ -25,6 +27,7 @@ from stackctl.image.store import Removed
 from stackctl.model.build import BuildRequest
 from stackctl.model.image import Image
 from stackctl.model.reference import parse
+from stackctl.values import dataclass
 
 Message = dict[str, Any]
 
@@ -109,6 +112,17 @@ class DockerImages:
             lambda: sum(self._images.store.unpacked.usage().values()), "look at the layers"
         )
 
+    async def build_cache(self) -> list[CacheRow]:
+        return await self._images.blocking(
+            lambda: build_cache.rows(self._images), "look at the build cache"
+        )
+
+    async def prune_build_cache(self, wanted: Callable[[CacheRow], bool], keep: int) -> Pruned:
+        """Forgets what is `wanted` of it, until `keep` bytes are left."""
+        return await self._images.blocking(
+            lambda: build_cache.prune(self._images, wanted, keep), "prune the build cache"
+        )
+
     async def tag(self, named: HasImage, name: str) -> None:
         await self._images.blocking(
             lambda: self._images.store.tag(named.image.id, name), "tag the image"
@@ -135,9 +149,8 @@ class DockerImages:
         request: BuildRequest,
         auths: Mapping[str, Mapping[str, str]],
     ) -> AsyncIterator[Message]:
-        """Docker's messages of a build; `content` is the context, a tar. A failure is raised.
-
-        The context is kept until the build has ended.
+        """Docker's messages of a build; `content` is the context, a tar, unless the request names
+        an address. A failure is raised. The context is kept until the build has ended.
         """
         queue: asyncio.Queue[Message | None] = asyncio.Queue()
         self._uploads.mkdir(mode=0o700, exist_ok=True)
@@ -148,7 +161,7 @@ class DockerImages:
                 with self._keyring(auths) as found:
                     CALLER.set(Caller(environment=found))
                     EMIT.set(queue.put_nowait)
-                    return await self._build(replace(request, context=context))
+                    return await self._build(replace(request, context=request.context or context))
             finally:
                 queue.put_nowait(None)
 
@@ -265,8 +278,13 @@ class DockerImages:
     def _in_use(self) -> frozenset[str]:
         return frozenset(r.config.image_id for r in self._parts.registry.all())
 
-    async def pull(self, reference: str, auth: Mapping[str, str]) -> AsyncIterator[Message]:
+    async def pull(
+        self, reference: str, auth: Mapping[str, str], platform: str = ""
+    ) -> AsyncIterator[Message]:
         """Docker's progress messages; the last says what it was and whether it is new."""
+        from stackctl.image.registry.manifest import Platform
+
+        wanted = Platform.parse(platform) if platform else None
         queue: asyncio.Queue[Message | None] = asyncio.Queue()
 
         def on_progress(_: str, progress: Any) -> None:
@@ -276,7 +294,7 @@ class DockerImages:
             try:
                 with self._caller(reference, auth) as environment:
                     CALLER.set(Caller(environment=environment, on_progress=on_progress))
-                    return await self._images.fetch(reference)
+                    return await self._images.fetch(reference, wanted)
             finally:
                 queue.put_nowait(None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from stackctl.daemon import names
@@ -13,6 +13,7 @@ from stackctl.daemon.events import Events
 from stackctl.daemon.sessions import OpenSession
 from stackctl.errors import ContainerError, NotFound, StackctlError
 from stackctl.model.record import ContainerRecord
+from stackctl.values import dataclass
 
 #: Execs that have ended, or were never started, and are still known.
 _REMEMBERED = 512
@@ -30,6 +31,8 @@ class Exec:
     session: OpenSession | None = None
     exit_code: int | None = None
     pid: int = 0
+    #: When its container began to run, Unix seconds: it is for this run alone.
+    run: float = 0.0
     watcher: asyncio.Task[None] | None = field(default=None, repr=False)
 
     @property
@@ -44,7 +47,12 @@ class Execs:
         self._known: dict[str, Exec] = {}
 
     def create(self, record: ContainerRecord, wish: Mapping[str, Any]) -> Exec:
-        made = Exec(id=secrets.token_hex(32), container_id=record.id, wish=dict(wish))
+        made = Exec(
+            id=secrets.token_hex(32),
+            container_id=record.id,
+            wish=dict(wish),
+            run=record.started_at,
+        )
         self._known[made.id] = made
         for other in tuple(self._known.values()):
             if len(self._known) <= _REMEMBERED:
@@ -87,7 +95,7 @@ class Execs:
         except StackctlError as error:
             made.exit_code = error.exit_code if isinstance(error, ContainerError) else 126
             raise
-        made.session = session
+        made.session, made.pid = session, session.pid
         made.watcher = asyncio.create_task(self._watch(record, made, session))
         self._tell(record, made, f"exec_start: {_command(made)}")
         return session

@@ -7,13 +7,13 @@ empty and never missing, because clients read it without asking.
 
 from __future__ import annotations
 
-import json
+import posixpath
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from stackctl.daemon import names
+from stackctl.daemon import inspected_networks, names, wish
 from stackctl.model.container import (
     BindMount,
     ContainerConfig,
@@ -24,9 +24,7 @@ from stackctl.model.container import (
     TmpfsMount,
     VolumeMount,
 )
-from stackctl.model.network import Endpoint, PublishedPort
-from stackctl.model.record import ContainerRecord, NetworkRecord
-from stackctl.net.options import pool_for
+from stackctl.model.record import ContainerRecord
 from stackctl.runtime.rootfs import MASKED, READ_ONLY
 
 Shape = dict[str, Any]
@@ -34,17 +32,6 @@ Shape = dict[str, Any]
 #: Docker's way to say "never".
 NEVER = "0001-01-01T00:00:00Z"
 _NANO = 1_000_000_000
-
-
-def pool_shape(record: NetworkRecord, subnet: str, gateway: str) -> dict[str, Any]:
-    """One subnet as Docker's API has it."""
-    pool: dict[str, Any] = {"Subnet": subnet, "Gateway": gateway}
-    wanted = pool_for(record.config, subnet)
-    if wanted.ip_range:
-        pool["IPRange"] = wanted.ip_range
-    if wanted.aux_addresses:
-        pool["AuxiliaryAddresses"] = dict(wanted.aux_addresses)
-    return pool
 
 
 def timestamp(moment: float) -> str:
@@ -88,9 +75,9 @@ def inspected(
         "ExecIDs": list(exec_ids) or None,
         "HostConfig": host_config(config),
         "GraphDriver": {"Name": "overlay2", "Data": {"UpperDir": str(directory / "rw")}},
-        "Mounts": [mount_point(m, volume_path) for m in config.mounts],
+        "Mounts": mount_points(config, volume_path),
         "Config": _config(record),
-        "NetworkSettings": _network_settings(record),
+        "NetworkSettings": inspected_networks.settings(record),
     }
 
 
@@ -124,7 +111,7 @@ def _state(record: ContainerRecord, health_log: Iterable[Mapping[str, Any]]) -> 
 
 def _config(record: ContainerRecord) -> Shape:
     config = record.config
-    asked = _asked(config)
+    asked = wish.given_back(config.asked)
     shape: Shape = {
         "Hostname": names.hostname(record),
         "Domainname": config.domainname,
@@ -132,7 +119,7 @@ def _config(record: ContainerRecord) -> Shape:
         "AttachStdin": False,
         "AttachStdout": True,
         "AttachStderr": True,
-        "ExposedPorts": {port: {} for port in exposed(config)},
+        "ExposedPorts": {port: {} for port in inspected_networks.exposed(config)},
         "Tty": config.tty,
         "OpenStdin": config.stdin_open,
         "StdinOnce": config.stdin_open and config.stdin_once,
@@ -173,14 +160,14 @@ def host_config(config: ContainerConfig) -> Shape:
     """HostConfig: what was asked for, in the fields that clients compare and copy."""
     limits, security = config.limits, config.security
     bare = security.privileged or security.unmasked
-    asked = _asked(config)
+    asked = wish.given_back(config.asked)
     return {
         "Binds": [_bind(m) for m in config.mounts if not isinstance(m, TmpfsMount) and _named(m)]
         or None,
         "ContainerIDFile": "",
         "LogConfig": {"Type": config.logging.driver, "Config": _log_options(config)},
         "NetworkMode": network_mode(config),
-        "PortBindings": _port_bindings(config),
+        "PortBindings": inspected_networks.port_bindings(config),
         "RestartPolicy": {
             "Name": str(config.restart.mode),
             "MaximumRetryCount": config.restart.max_retries,
@@ -239,7 +226,7 @@ def host_config(config: ContainerConfig) -> Shape:
         "MemorySwap": limits.memory_swap or 0,
         "MemorySwappiness": limits.memory_swappiness,
         "OomKillDisable": limits.oom_kill_disable,
-        "PidsLimit": limits.pids,
+        "PidsLimit": limits.pids and max(limits.pids, 0),
         "Ulimits": [{"Name": u.name, "Soft": u.soft, "Hard": u.hard} for u in config.ulimits],
         "Mounts": None,
         "MaskedPaths": [] if bare else list(MASKED),
@@ -249,15 +236,9 @@ def host_config(config: ContainerConfig) -> Shape:
     }
 
 
-def _asked(config: ContainerConfig) -> dict[str, Any]:
-    """What a client asked for in its own words; see stackctl.daemon.wish."""
-    found: dict[str, Any] = json.loads(config.asked) if config.asked else {}
-    return found
-
-
 def console_size(config: ContainerConfig) -> tuple[int, int]:
     """Height and width that a terminal shall begin with; 0 is unknown."""
-    height, width = _asked(config).get("HostConfig", {}).get("ConsoleSize") or (0, 0)
+    height, width = wish.given_back(config.asked).get("HostConfig", {}).get("ConsoleSize") or (0, 0)
     return max(0, min(height, 0xFFFF)), max(0, min(width, 0xFFFF))
 
 
@@ -302,15 +283,36 @@ def _security_options(config: ContainerConfig) -> list[str]:
     return found
 
 
-def mount_point(mount: Mount, volume_path: Callable[[str], str]) -> Shape:
-    """One of Mounts."""
+def mount_points(config: ContainerConfig, volume_path: Callable[[str], str]) -> list[Shape]:
+    """Mounts. What came as HostConfig.Tmpfs is not one of them, as in Docker."""
+    host = wish.given_back(config.asked).get("HostConfig", {})
+    hidden = {posixpath.normpath(target) for target in host.get("Tmpfs") or ()}
+    modes = dict(_mode(spec) for spec in host.get("Binds") or ())
+    found = []
+    for mount in config.mounts:
+        target = posixpath.normpath(mount.target)
+        # The words of a bind's third part; those of a stack's are host_config's.
+        mode = modes.get(target, "ro" if mount.read_only and not host else "")
+        if not (isinstance(mount, TmpfsMount) and target in hidden):
+            found.append(_mount_point(mount, mode, volume_path))
+    return found
+
+
+def _mode(bind: str) -> tuple[str, str]:
+    """The target of SOURCE:TARGET[:MODE], and the mode."""
+    parts = bind.split(":")
+    target = parts[1] if len(parts) > 1 else parts[0]
+    return posixpath.normpath(target), parts[2] if len(parts) > 2 else ""
+
+
+def _mount_point(mount: Mount, mode: str, volume_path: Callable[[str], str]) -> Shape:
     match mount:
         case BindMount():
             return {
                 "Type": "bind",
                 "Source": mount.source,
                 "Destination": mount.target,
-                "Mode": "ro" if mount.read_only else "",
+                "Mode": mode,
                 "RW": not mount.read_only,
                 "Propagation": mount.propagation,
             }
@@ -321,7 +323,7 @@ def mount_point(mount: Mount, volume_path: Callable[[str], str]) -> Shape:
                 "Source": volume_path(mount.volume),
                 "Destination": mount.target,
                 "Driver": "local",
-                "Mode": "ro" if mount.read_only else "z",
+                "Mode": mode or "z",
                 "RW": not mount.read_only,
                 "Propagation": "",
             }
@@ -336,154 +338,10 @@ def mount_point(mount: Mount, volume_path: Callable[[str], str]) -> Shape:
             }
 
 
-# -- networks and ports
-
-
-def _network_settings(record: ContainerRecord) -> Shape:
-    lives = record.status.is_alive
-    networks = {e.network: endpoint(record, e) for e in record.endpoints}
-    if record.config.network_mode in ("none", "host"):
-        networks = {record.config.network_mode: _nothing()}
-    # The fields at the top are those of the default network, as old clients read them.
-    first = networks.get("bridge") or _nothing()
-    return {
-        "Bridge": "",
-        "SandboxID": record.id if lives else "",
-        "SandboxKey": f"/proc/{record.process.pid}/ns/net" if lives and record.process else "",
-        "HairpinMode": False,
-        "LinkLocalIPv6Address": "",
-        "LinkLocalIPv6PrefixLen": 0,
-        "SecondaryIPAddresses": None,
-        "SecondaryIPv6Addresses": None,
-        "Ports": port_map(record) if lives else {},
-        **{
-            key: first[key]
-            for key in (
-                "EndpointID",
-                "Gateway",
-                "GlobalIPv6Address",
-                "GlobalIPv6PrefixLen",
-                "IPAddress",
-                "IPPrefixLen",
-                "IPv6Gateway",
-                "MacAddress",
-            )
-        },
-        "Networks": networks,
-    }
-
-
-def _nothing() -> Shape:
-    return {
-        "IPAMConfig": None,
-        "Links": [],
-        "Aliases": [],
-        "MacAddress": "",
-        "DriverOpts": None,
-        "GwPriority": 0,
-        "NetworkID": "",
-        "EndpointID": "",
-        "Gateway": "",
-        "IPAddress": "",
-        "IPPrefixLen": 0,
-        "IPv6Gateway": "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
-        "DNSNames": [],
-    }
-
-
-def endpoint(record: ContainerRecord, leased: Endpoint) -> Shape:
-    """One of NetworkSettings.Networks; addresses only while it lives, as Docker has it."""
-    shape = _nothing()
-    shape["NetworkID"] = leased.network_id
-    shape["GwPriority"] = leased.gw_priority
-    aliases = [*leased.aliases, names.short_id(record.id)]
-    shape["Aliases"] = list(dict.fromkeys(aliases))
-    shape["DNSNames"] = list(names.names_on_network(record, leased))
-    for attachment in record.config.networks:
-        if attachment.network != leased.network:
-            continue
-        shape["MacAddress"] = attachment.mac_address
-        if attachment.ipv4_address or attachment.ipv6_address:
-            shape["IPAMConfig"] = {
-                key: value
-                for key, value in (
-                    ("IPv4Address", attachment.ipv4_address),
-                    ("IPv6Address", attachment.ipv6_address),
-                )
-                if value
-            }
-    asked = _asked(record.config).get("Endpoints", {})
-    shape.update(asked.get(leased.network) or asked.get("default", {}))
-    if not record.status.is_alive:
-        return shape
-    ipv4, _, prefix4 = leased.ipv4.partition("/")
-    ipv6, _, prefix6 = leased.ipv6.partition("/")
-    shape.update(
-        EndpointID=f"{leased.network_id[:32]}{record.id[:32]}",
-        MacAddress=leased.mac,
-        Gateway=leased.gateway4,
-        IPAddress=ipv4,
-        IPPrefixLen=int(prefix4 or 0),
-        IPv6Gateway=leased.gateway6,
-        GlobalIPv6Address=ipv6,
-        GlobalIPv6PrefixLen=int(prefix6 or 0),
-    )
-    return shape
-
-
-def exposed(config: ContainerConfig) -> list[str]:
-    bound = (f"{p.container_port}/{p.protocol}" for p in config.ports)
-    return list(dict.fromkeys((*config.expose, *bound)))
-
-
-def port_map(record: ContainerRecord) -> dict[str, list[dict[str, str]] | None]:
-    """NetworkSettings.Ports: exposed ports, those that are published with where."""
-    found: dict[str, list[dict[str, str]] | None] = dict.fromkeys(exposed(record.config))
-    for port in record.ports:
-        key = f"{port.container_port}/{port.protocol}"
-        where = {"HostIp": port.host_ip, "HostPort": str(port.host_port)}
-        found[key] = [*(found.get(key) or ()), where]
-    return found
-
-
-def _port_bindings(config: ContainerConfig) -> dict[str, list[dict[str, str]]]:
-    found: dict[str, list[dict[str, str]]] = {}
-    for port in config.ports:
-        first, last = port.host_port or (0, 0)
-        text = "" if not first else str(first) if first == last else f"{first}-{last}"
-        where = {"HostIp": port.host_ip, "HostPort": text}
-        found.setdefault(f"{port.container_port}/{port.protocol}", []).append(where)
-    return found
-
-
-def listed_ports(record: ContainerRecord) -> list[Shape]:
-    """Ports of a list's entry: one a published address, one an exposed port without."""
-    if not record.status.is_alive:
-        return []
-    published: list[Shape] = [_listed_port(port) for port in record.ports]
-    taken = {(p.container_port, p.protocol) for p in record.ports}
-    for text in exposed(record.config):
-        number, _, protocol = text.partition("/")
-        if number.isdigit() and (int(number), protocol) not in taken:
-            published.append({"PrivatePort": int(number), "Type": protocol})
-    return published
-
-
-def _listed_port(port: PublishedPort) -> Shape:
-    return {
-        "IP": port.host_ip,
-        "PrivatePort": port.container_port,
-        "PublicPort": port.host_port,
-        "Type": port.protocol,
-    }
-
-
 def listed(record: ContainerRecord, volume_path: Callable[[str], str]) -> Shape:
     """An entry of GET /containers/json, without Status, which changes as time goes by."""
     config = record.config
-    settings = _network_settings(record)
+    settings = inspected_networks.settings(record)
     return {
         "Id": record.id,
         "Names": [f"/{record.name}"],
@@ -491,12 +349,16 @@ def listed(record: ContainerRecord, volume_path: Callable[[str], str]) -> Shape:
         "ImageID": config.image_id,
         "Command": " ".join(_quoted(word) for word in config.argv),
         "Created": int(record.created_at),
-        "Ports": listed_ports(record),
+        "Ports": inspected_networks.listed_ports(record),
         "Labels": dict(config.labels),
         "State": str(record.seen_status),
-        "HostConfig": {"NetworkMode": network_mode(config)},
+        "HostConfig": {
+            "NetworkMode": network_mode(config),
+            # Without any, as in Docker: the field is left out.
+            **({"Annotations": dict(config.annotations)} if config.annotations else {}),
+        },
         "NetworkSettings": {"Networks": settings["Networks"]},
-        "Mounts": [mount_point(m, volume_path) for m in config.mounts],
+        "Mounts": mount_points(config, volume_path),
     }
 
 

@@ -21,7 +21,6 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -31,6 +30,7 @@ from stackctl.daemon.lifetime import Front, IdleTimer, Service
 from stackctl.errors import Conflict, InternalError, NotPermitted, StackctlError
 from stackctl.state.directories import prepare, translate
 from stackctl.state.paths import Paths
+from stackctl.values import dataclass
 
 log = logging.getLogger(__name__)
 

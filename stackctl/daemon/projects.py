@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from stackctl.daemon import carried
@@ -24,6 +24,7 @@ from stackctl.model.record import ContainerRecord
 from stackctl.model.reference import parse
 from stackctl.scheduler.desired import Desired, Observed
 from stackctl.spec.files import Files
+from stackctl.values import dataclass
 
 if TYPE_CHECKING:
     # Models take a while to import; they load in a thread, once the socket answers.

@@ -19,7 +19,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from stackctl.daemon.jobs import EMIT
 from stackctl.errors import NotFound, OperationFailed
 from stackctl.model.provider import ProviderRequest
 from stackctl.state.paths import Paths
+from stackctl.values import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
 from stackctl.daemon import image_defaults, service_files
@@ -33,6 +32,7 @@ from stackctl.spec import ports, volumes
 from stackctl.spec.model import Network, Service, Stack
 from stackctl.spec.process import Hook as ServiceHook
 from stackctl.spec.service import ServicePort, ServiceVolume
+from stackctl.values import dataclass
 
 T = TypeVar("T")
 

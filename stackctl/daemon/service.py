@@ -27,7 +27,6 @@ from stackctl.daemon.registry import Registry
 from stackctl.daemon.sessions import OpenSession, Sessions
 from stackctl.daemon.supervisor import Supervisor
 from stackctl.daemon.uploads import Uploads
-from stackctl.daemon.verbs.bundle import BundleVerbs
 from stackctl.daemon.verbs.container import ContainerVerbs
 from stackctl.daemon.verbs.container_show import ContainerShowVerbs
 from stackctl.daemon.verbs.image import ImageVerbs
@@ -56,6 +55,7 @@ from stackctl.state.records import Store
 if TYPE_CHECKING:
     from stackctl.daemon.building import Builds
     from stackctl.daemon.docker import DockerOperations
+    from stackctl.daemon.verbs.bundle import BundleVerbs
     from stackctl.model.build import BuildRequest
 
 Verb = Callable[[Mapping[str, Any]], AsyncIterator[Message]]
@@ -89,7 +89,6 @@ class Service:
         self._interactive = InteractiveVerbs(parts, projects, containers, self._sessions)
         self.creation = Creation(parts, containers, engine)
         self._committing = Committing(parts, containers)
-        bundles = BundleVerbs(parts.images, projects, engine)
         self._single = ContainerVerbs(
             parts, containers, self.creation, self._committing, self._sessions
         )
@@ -126,8 +125,8 @@ class Service:
             **ContainerShowVerbs(parts, self.creation, supervisor, logs).table(),
             **ImageVerbs(parts, projects, engine).table(),
             "lock": LockVerb(parts.images, projects).lock,
-            "bundle": bundles.bundle,
-            "unbundle": bundles.unbundle,
+            "bundle": lambda body: self._bundles().bundle(body),
+            "unbundle": lambda body: self._bundles().unbundle(body),
             **VolumeVerbs(parts).table(),
             **SystemVerbs(parts, self.creation).table(),
             **NetworkVerbs(parts, containers, engine).table(),
@@ -154,6 +153,11 @@ class Service:
         from stackctl.daemon.verbs.build import BuildVerb
 
         return BuildVerb(self._projects, self.builds(), self._jobs).build(body)
+
+    def _bundles(self) -> BundleVerbs:
+        from stackctl.daemon.verbs.bundle import BundleVerbs
+
+        return BundleVerbs(self._parts.images, self._projects, self.engine)
 
     def docker(self) -> DockerOperations:
         """What Docker's API needs; made when its first request comes."""
@@ -243,12 +247,15 @@ class Service:
         no_overwrite_dir_non_dir: bool,
         copy_uid_gid: bool,
     ) -> None:
-        """Unpack a tar stream into a directory; owners are the stream's, as in Docker.
+        """Unpack a tar stream into a directory.
 
-        `copy_uid_gid` (cp -a) asks for nothing more than that.
+        Owners are the stream's, with `copy_uid_gid` the container's user, if it has one: what
+        Docker makes of cp -a.
         """
-        archive = await self._archive(container)
-        await archive.put(path, content, keep_owners=True, keep_kinds=no_overwrite_dir_non_dir)
+        record = self._parts.registry.store.find_container(container)
+        archive = await self._containers.archive(record)
+        owner = record.config.user if copy_uid_gid else ""
+        await archive.put(path, content, owner=owner, keep_kinds=no_overwrite_dir_non_dir)
 
     async def export(self, container: str) -> AsyncIterator[bytes]:
         """All files of the container as a tar stream, but for those of volumes and binds."""

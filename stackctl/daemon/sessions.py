@@ -74,6 +74,8 @@ class OpenSession:
         #: Whose main process it is; "" for an exec.
         self.container = container
         self.exit_frame = exit_frame
+        #: An exec's process as this machine numbers it.
+        self.pid = 0
         #: What the start could not do as asked.
         self.warnings: list[str] = []
         self._detaching = False

@@ -8,18 +8,17 @@ a clear error, never ignored.
 
 from __future__ import annotations
 
-import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from stackctl.daemon import image_defaults
+from stackctl.daemon import image_defaults, single_mounts
 from stackctl.daemon import single_rights as rights
 from stackctl.daemon import wish as wishes
+from stackctl.daemon.single_mounts import NameVolume
 from stackctl.daemon.single_rights import Wish
 from stackctl.errors import StackctlError, UsageError
 from stackctl.model.container import (
-    BindMount,
     ContainerConfig,
     HealthCheck,
     Mount,
@@ -27,16 +26,11 @@ from stackctl.model.container import (
     PortBinding,
     RestartMode,
     RestartPolicy,
-    TmpfsMount,
-    VolumeMount,
 )
 from stackctl.model.image import Image
 from stackctl.model.network import DEFAULT_NETWORK
 from stackctl.runtime.rootfs import MASKED, READ_ONLY
 from stackctl.spec import ports as port_forms
-from stackctl.spec import volumes as volume_forms
-
-NameVolume = Callable[[str], str]
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _SECOND = 1_000_000_000
@@ -62,6 +56,7 @@ def container_config(
     wishes.checked(wish)
     host: Wish = wish.get("HostConfig") or {}
     _refuse_unknown(host)
+    rights.check(host)
     defaults = image.config
     entrypoint, command = _argv(wish, image)
     network_mode, networks = _networks(wish, host)
@@ -85,7 +80,7 @@ def container_config(
         hostname=str(wish.get("Hostname") or ""),
         domainname=str(wish.get("Domainname") or ""),
         labels=image_defaults.labels(defaults.labels, rights.texts(wish.get("Labels")), {}),
-        mounts=_mounts(wish, host, image, name_volume, inherited),
+        mounts=single_mounts.mounts(wish, host, image, name_volume, inherited),
         ports=tuple(_ports(host, exposed)),
         expose=exposed,
         networks=networks,
@@ -194,6 +189,9 @@ def _words(raw: object) -> tuple[str, ...] | None:
 def _environment(defaults: tuple[str, ...], own: object) -> tuple[str, ...]:
     """A name without "=" takes the image's variable away, as in Docker."""
     pairs = [str(entry).partition("=") for entry in rights.items(own)]
+    for name, equals, value in pairs:
+        if not name:
+            raise UsageError(f"invalid environment variable: {equals}{value}")
     removed = {name for name, equals, _ in pairs if not equals}
     merged = image_defaults.environment(
         defaults, {name: value for name, equals, value in pairs if equals}
@@ -301,152 +299,15 @@ def _port(key: str) -> tuple[int, str]:
     try:
         return port_forms.port_range(number)[0], protocol or "tcp"
     except ValueError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(f'invalid port specification: "{key}": {error}') from None
 
 
 def _host_port(text: str) -> tuple[int, int] | None:
     try:
         first, last = port_forms.port_range(text, lowest=0)
     except ValueError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(f'invalid port specification: "{text}": {error}') from None
     return (first, last) if first else None
-
-
-# -- mounts
-
-
-def _mounts(
-    wish: Wish, host: Wish, image: Image, name_volume: NameVolume, inherited: tuple[Mount, ...]
-) -> tuple[Mount, ...]:
-    """By target; explicit mounts win over those of other containers, these over the image's."""
-    found: dict[str, Mount] = {}
-    for target in wish.get("Volumes") or {}:
-        if not target.startswith("/"):
-            # Clients send "c:/data" as one text: a volume cannot have a single letter's name.
-            raise UsageError(f'"{target}" is no place for a mount', hint="an absolute path")
-    for target in (*image.config.volumes, *(wish.get("Volumes") or {})):
-        found[posixpath.normpath(target)] = VolumeMount(
-            volume=name_volume(target), target=target, anonymous=True
-        )
-    for mount in inherited:
-        found[posixpath.normpath(mount.target)] = mount
-    own: set[str] = set()
-    for mount in _own_mounts(host, name_volume):
-        target = posixpath.normpath(mount.target)
-        if not target.startswith("/"):
-            raise UsageError(f'"{mount.target}" is no place for a mount', hint="an absolute path")
-        if reason := volume_forms.forbidden(target):
-            raise UsageError(reason, hint="mount it somewhere else")
-        if target in own:
-            raise UsageError(f"two mounts have the target {target}")
-        own.add(target)
-        found[target] = mount
-    return tuple(found.values())
-
-
-def _own_mounts(host: Wish, name_volume: NameVolume) -> Iterator[Mount]:
-    for target, options in (host.get("Tmpfs") or {}).items():
-        yield _tmpfs(f"{target}:{options}" if options else target)
-    for spec in host.get("Binds") or ():
-        yield _bind(str(spec), name_volume)
-    for raw in host.get("Mounts") or ():
-        yield _mount(raw, name_volume)
-
-
-def _tmpfs(spec: str) -> TmpfsMount:
-    try:
-        return volume_forms.parse_tmpfs(spec)
-    except ValueError as error:
-        raise UsageError(f"tmpfs: {error}") from None
-
-
-def _bind(spec: str, name_volume: NameVolume) -> Mount:
-    try:
-        form = volume_forms.parse(spec)
-    except ValueError as error:
-        raise UsageError(f"volume: {error}") from None
-    source, target = str(form.get("source") or ""), str(form["target"])
-    read_only = bool(form.get("read_only"))
-    if form["type"] == "bind":
-        if not source.startswith("/"):
-            raise UsageError(f'volume "{spec}": the host path is not absolute')
-        propagation = str(form["bind"].get("propagation") or "rprivate")
-        return BindMount(
-            source=source,
-            target=target,
-            read_only=read_only,
-            propagation=propagation,
-            selinux=str(form["bind"].get("selinux") or ""),
-        )
-    return VolumeMount(
-        volume=source or name_volume(target),
-        target=target,
-        read_only=read_only,
-        nocopy=bool((form.get("volume") or {}).get("nocopy")),
-        anonymous=not source,
-    )
-
-
-def _mount(raw: Wish, name_volume: NameVolume) -> Mount:
-    kind, target = str(raw.get("Type") or "volume"), str(raw.get("Target") or "")
-    _only_options_of(kind, target, raw)
-    source, read_only = str(raw.get("Source") or ""), bool(raw.get("ReadOnly"))
-    match kind:
-        case "bind":
-            options = raw.get("BindOptions") or {}
-            if not source.startswith("/"):
-                raise UsageError(f'mount at {target}: the source "{source}" is not absolute')
-            return BindMount(
-                source=source,
-                target=target,
-                read_only=read_only,
-                create_host_path=bool(options.get("CreateMountpoint")),
-                propagation=str(options.get("Propagation") or "rprivate"),
-                recursive=not options.get("NonRecursive"),
-            )
-        case "volume":
-            options = raw.get("VolumeOptions") or {}
-            return VolumeMount(
-                volume=source or name_volume(target),
-                target=target,
-                read_only=read_only,
-                nocopy=bool(options.get("NoCopy")),
-                anonymous=not source,
-                subpath=str(options.get("Subpath") or ""),
-            )
-        case "tmpfs":
-            options = raw.get("TmpfsOptions") or {}
-            if options.get("Options"):
-                raise StackctlError(f"mount at {target}: options of a tmpfs are not supported")
-            return TmpfsMount(
-                target=target,
-                size=options.get("SizeBytes") or None,
-                mode=options.get("Mode") or None,
-                read_only=read_only,
-            )
-        case _:
-            raise StackctlError(f'mounts of the type "{kind}" are not supported')
-
-
-#: How late a mount may show changes; those of Linux are never late, so all are kept.
-_CONSISTENCIES = ("", "default", "consistent", "cached", "delegated")
-
-
-def _only_options_of(kind: str, target: str, raw: Wish) -> None:
-    """As Docker: options of another type, or that contradict each other, are mistakes."""
-    if (consistency := str(raw.get("Consistency") or "")) not in _CONSISTENCIES:
-        raise UsageError(f'mount at {target}: "{consistency}" is no consistency')
-    for name in ("Bind", "Volume", "Tmpfs", "Image"):
-        if raw.get(f"{name}Options") and name.lower() != kind:
-            raise UsageError(f"mount at {target}: {name}Options are not for the type {kind}")
-    options = raw.get("BindOptions") or {}
-    if options.get("ReadOnlyNonRecursive"):
-        raise StackctlError(
-            f"mount at {target}: ReadOnlyNonRecursive is not supported",
-            hint="what is read-only is so with all mounts below it",
-        )
-    if options.get("ReadOnlyForceRecursive") and not raw.get("ReadOnly"):
-        raise UsageError(f"mount at {target}: ReadOnlyForceRecursive wants ReadOnly")
 
 
 # -- life
@@ -454,13 +315,17 @@ def _only_options_of(kind: str, target: str, raw: Wish) -> None:
 
 def _health(raw: Wish, default: HealthCheck | None) -> HealthCheck | None:
     test = rights.items(raw.get("Test"))
+    if wishes.is_odd_probe(raw):
+        return None  # as in Docker; whoever asks for it is told
 
     def seconds(key: str) -> float | None:
         value = int(raw.get(key) or 0)
         if 0 < value < 1_000_000 or value < 0:
-            raise UsageError(f"health check: {key} is less than 1 ms")
+            raise UsageError(f"{key} in Healthcheck cannot be less than 1ms")
         return value / _SECOND or None
 
+    if int(raw.get("Retries") or 0) < 0:
+        raise UsageError("Retries in Healthcheck cannot be negative")
     return image_defaults.health(
         [str(word) for word in test] if test else None,
         default,
@@ -478,8 +343,14 @@ def restart_policy(raw: Wish) -> RestartPolicy:
         mode = RestartMode(name)
     except ValueError:
         raise UsageError(
-            f'"{name}" is not a restart policy', hint=f"one of {', '.join(RestartMode)}"
+            f"invalid restart policy: unknown policy '{name}'",
+            hint=f"use one of {', '.join(RestartMode)}",
         ) from None
     if retries and mode is not RestartMode.ON_FAILURE:
-        raise UsageError("only on-failure takes a number of attempts")
+        raise UsageError(
+            "invalid restart policy: maximum retry count cannot be used with restart policy "
+            f"'{mode}': only on-failure takes one"
+        )
+    if retries < 0:
+        raise UsageError("invalid restart policy: maximum retry count cannot be negative")
     return RestartPolicy(mode=mode, max_retries=retries)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,15 @@ from stackctl.spec.units import LEAST_MEMORY
 
 Wish = Mapping[str, Any]
 
+#: 0-3,5: what the kernel reads as a list of processors, cpuset(7).
+_CPUSET = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*")
+#: Field, its word, and the modes besides another container's.
+_MODES = (
+    ("IpcMode", "IPC", ("", "none", "private", "shareable", "host")),
+    ("PidMode", "PID", ("", "private", "host")),
+    ("UTSMode", "UTS", ("", "private", "host")),
+)
+
 
 def items(raw: object) -> list[Any]:
     if raw is None:
@@ -33,12 +43,35 @@ def texts(raw: object) -> dict[str, str]:
     return {str(k): str(v) for k, v in raw.items()} if isinstance(raw, dict) else {}
 
 
+def check(host: Wish) -> None:
+    """UsageError, in the words that Docker's clients look for, for values that nothing can be."""
+    adjustment = int(host.get("OomScoreAdj") or 0)
+    if not -1000 <= adjustment <= 1000:
+        raise UsageError(f"Invalid value {adjustment}, range for oom score adj is [-1000, 1000]")
+    if int(host.get("ShmSize") or 0) < 0:
+        raise UsageError("SHM size can not be less than 0")
+    for key, what in (("CpusetCpus", "cpus"), ("CpusetMems", "mems")):
+        text = str(host.get(key) or "")
+        if text and not _CPUSET.fullmatch(text):
+            raise UsageError(f"Invalid value {text} for cpuset {what}")
+    for key, what, known in _MODES:
+        mode = str(host.get(key) or "")
+        shared = mode.partition(":")
+        if mode not in known and not (key != "UTSMode" and shared[0] == "container" and shared[2]):
+            raise UsageError(f"invalid {what} mode: {mode}")
+    if "" in texts(host.get("Annotations")):
+        raise UsageError(
+            "invalid Annotations: the empty string is not permitted as an annotation key"
+        )
+
+
 def limits(host: Wish, base: Limits | None = None) -> Limits:
     """HostConfig's limits; 0 and what is missing leave `base` as it is."""
     base = base or Limits()
     memory = int(host.get("Memory") or 0) or base.memory
     if memory is not None and memory < LEAST_MEMORY:
-        raise UsageError("a container needs 6 MB of memory at least")
+        # The beginning is Docker's.
+        raise UsageError("Minimum memory limit allowed is 6MB")
     swap = int(host.get("MemorySwap") or 0) or base.memory_swap
     if swap is not None and swap > 0 and memory is not None and swap < memory:
         raise UsageError("--memory-swap is memory and swap together: less than --memory it is not")
@@ -52,7 +85,7 @@ def limits(host: Wish, base: Limits | None = None) -> Limits:
         cpu_shares=int(host.get("CpuShares") or 0) or base.cpu_shares,
         cpuset_cpus=str(host.get("CpusetCpus") or base.cpuset_cpus),
         cpuset_mems=str(host.get("CpusetMems") or base.cpuset_mems),
-        pids=int(host.get("PidsLimit") or 0) or base.pids,
+        pids=_pids(host.get("PidsLimit"), base.pids),
         cpu_period=int(host.get("CpuPeriod") or 0) or base.cpu_period,
         cpu_quota=int(host.get("CpuQuota") or 0) or base.cpu_quota,
         blkio_weight=int(host.get("BlkioWeight") or 0) or base.blkio_weight,
@@ -63,6 +96,13 @@ def limits(host: Wish, base: Limits | None = None) -> Limits:
         device_write_iops=_device_limits(host, "BlkioDeviceWriteIOps"),
         oom_kill_disable=bool(host.get("OomKillDisable")) or base.oom_kill_disable,
     )
+
+
+def _pids(asked: int | None, before: int | None) -> int | None:
+    """0 and less are no limit: -1 takes one away that there was."""
+    if asked is None or asked > 0:
+        return asked or before
+    return None if before is None else -1
 
 
 def _device_limits(host: Wish, key: str, what: str = "Rate") -> tuple[DeviceLimit, ...]:

@@ -8,8 +8,9 @@ shim is done here, under the container's lock.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from dataclasses import replace
 
 from stackctl.daemon import names
@@ -34,6 +35,8 @@ class Supervisor:
         self._watches: dict[str, HealthWatch] = {}
         self._restarts: dict[str, asyncio.TimerHandle] = {}
         self._delays: dict[str, float] = {}
+        #: Those that are stopped to be started again.
+        self._kept: set[str] = set()
         self._healthy_at: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -77,6 +80,15 @@ class Supervisor:
     def resumed(self, container_id: str) -> None:
         if watch := self._watches.get(container_id):
             watch.resumed()
+
+    @contextlib.contextmanager
+    def coming_back(self, container_id: str) -> Iterator[None]:
+        """Its end, meanwhile, is no reason to remove it."""
+        self._kept.add(container_id)
+        try:
+            yield
+        finally:
+            self._kept.discard(container_id)
 
     def exited(self, info: ExitInfo) -> None:
         """The runtime says that a container's process has ended."""
@@ -156,7 +168,7 @@ class Supervisor:
                 self._event(record, "oom")
         if delay is not None:
             self._schedule(record, delay)
-        elif record.config.auto_remove:
+        elif record.config.auto_remove and container_id not in self._kept:
             await self._containers.remove(container_id, anonymous_volumes=True)
         self._consider_shim(record)
 

@@ -319,6 +319,12 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
+def is_odd_probe(health: Wish) -> bool:
+    """Whether a health check is of no kind that anybody knows."""
+    test = health.get("Test") or ["NONE"]
+    return test[0] not in ("NONE", "CMD", "CMD-SHELL")
+
+
 def warnings(wish: Wish) -> list[str]:
     """What the request sets and nothing comes of."""
     found = []
@@ -326,6 +332,8 @@ def warnings(wish: Wish) -> list[str]:
         owner, _, name = place.rpartition(".")
         if ((wish.get(owner) or {}) if owner else wish).get(name):
             found.append(f"{name} has no effect: {reason}")
+    if is_odd_probe(wish.get("Healthcheck") or {}):
+        found.append("Healthcheck.Test begins with neither CMD nor CMD-SHELL: no check is run")
     log = (wish.get("HostConfig") or {}).get("LogConfig") or {}
     found += [
         f"the log option {name} has no effect"
@@ -373,6 +381,12 @@ def asked(wish: Wish) -> str:
     }
     found = {name: value for name, value in kept.items() if value}
     return json.dumps(found, separators=(",", ":")) if found else ""
+
+
+def given_back(text: str) -> dict[str, Any]:
+    """What `asked` has kept; empty for ""."""
+    found: dict[str, Any] = json.loads(text) if text else {}
+    return found
 
 
 def with_endpoint(text: str, network: str, settings: Wish | None) -> str:

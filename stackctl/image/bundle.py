@@ -17,7 +17,7 @@ import posixpath
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -29,6 +29,7 @@ from stackctl.image.unpack.failure import BadLayer
 from stackctl.image.unpack.stream import Source
 from stackctl.image.unpack.tar import Entry, entries, padding
 from stackctl.model.reference import parse
+from stackctl.values import dataclass
 
 _PREFIX = "stackctl-bundle/"
 _DESCRIPTION = f"{_PREFIX}bundle.json"

@@ -12,7 +12,6 @@ import os
 import stat
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 from stackctl.errors import ImageError, NotFound
@@ -25,6 +24,7 @@ from stackctl.image.registry.manifest import Platform
 from stackctl.image.store import Store, canonical
 from stackctl.model.image import DirectoryMount, Image, OverlayMount, Snapshot
 from stackctl.model.reference import HOST
+from stackctl.values import dataclass
 
 _PIECE = 1 << 20
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from stackctl.errors import ImageError
+from stackctl.values import dataclass
 
 _DIGEST = re.compile(r"sha256:[a-f0-9]{64}")
 

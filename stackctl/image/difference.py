@@ -13,11 +13,11 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from stackctl.image.build.tree import Node, Tree
 from stackctl.model.image import OverlayMount, RootMount, Snapshot
+from stackctl.values import dataclass
 
 #: What a start puts into any root to mount something on; nobody's change as long as it is bare.
 STUBS = frozenset(

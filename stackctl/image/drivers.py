@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +19,7 @@ from stackctl.errors import UsageError
 from stackctl.image.merge import merge
 from stackctl.image.removal import remove_tree
 from stackctl.model.image import DirectoryMount, OverlayMount, RootMount, Snapshot
+from stackctl.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

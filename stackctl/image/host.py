@@ -23,7 +23,6 @@ import os
 import re
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from stackctl.image import host_files, skeleton
@@ -31,6 +30,7 @@ from stackctl.image.drivers import Part
 from stackctl.image.removal import remove_tree
 from stackctl.model.image import Image, ImageConfig
 from stackctl.model.reference import HOST
+from stackctl.values import dataclass
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -8,7 +8,7 @@ every password hash stay out: there is no shadow file, and the password field is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from stackctl.values import dataclass
 
 #: Ids below this are the distribution's and its packages' (login.defs, UID_MIN).
 FIRST_PERSON = 1000

@@ -15,11 +15,12 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from stackctl.image.blobs import sync_directory
 from stackctl.image.content import Layer, digest, hexadecimal
+from stackctl.values import dataclass
 
 #: Seconds. Ages of names are asked for in hours and days.
 _MOMENT = 60.0

@@ -12,7 +12,8 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+
+from stackctl.values import dataclass
 
 BLOCK = 512
 _PIECE = 1 << 20

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -36,6 +36,7 @@ from stackctl.image.store import Store
 from stackctl.model.image import Image, Snapshot
 from stackctl.model.reference import HOST, Reference, parse
 from stackctl.state.paths import Paths
+from stackctl.values import dataclass
 
 if TYPE_CHECKING:
     # Loaded when somebody pulls: TLS and HTTP are not for every start of the daemon.
@@ -114,7 +115,9 @@ class Images:
         if (wanted.os, wanted.architecture) != (found.os, found.architecture) or (
             wanted.variant and wanted.variant != found.variant
         ):
-            raise ImageAbsent(f"image {reference!r} is here for {found}, not for {wanted}")
+            raise ImageAbsent(
+                f"image with reference {reference} was found here for {found}, not for {wanted}"
+            )
         return image
 
     def _platform(self, image: Image) -> Platform:
@@ -272,8 +275,16 @@ class Images:
         if self._given_store is None:
             self._given_store = store = Store(self._paths)
             # Layers that the next build would find are no rubbish.
-            store.keepers.append(Cache(self._paths.root / "build" / "cache", store).layers)
+            store.keepers.append(self._cache_of(store).layers)
         return self._given_store
+
+    @property
+    def build_cache(self) -> Cache:
+        """What builds have left for later ones; its methods block."""
+        return self._cache_of(self.store)
+
+    def _cache_of(self, store: Store) -> Cache:
+        return Cache(self._paths.root / "build" / "cache", store)
 
     @property
     def driver(self) -> StorageDriver:

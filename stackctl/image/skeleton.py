@@ -12,9 +12,10 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from stackctl.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,6 +34,7 @@ from stackctl.image.unpack.process import Unpacked
 from stackctl.model.image import Image
 from stackctl.model.reference import Reference, parse
 from stackctl.state.paths import Paths
+from stackctl.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

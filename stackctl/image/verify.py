@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from stackctl.errors import ImageError, NotFound
 from stackctl.image.config import diff_ids
 from stackctl.image.store import Store
+from stackctl.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

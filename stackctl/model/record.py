@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from stackctl.model.container import ContainerConfig, Health, Status
 from stackctl.model.network import Endpoint, NetworkConfig, PublishedPort, VolumeConfig
+from stackctl.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

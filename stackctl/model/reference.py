@@ -12,9 +12,9 @@ anything else with an ImageError that says which part is wrong.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from stackctl.errors import ImageError
+from stackctl.values import dataclass
 
 HOST = "stackctl/host"
 

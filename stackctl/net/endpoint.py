@@ -21,7 +21,6 @@ import os
 import socket
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from stackctl.linux import ns
 from stackctl.net import rtnl
@@ -49,6 +48,7 @@ from stackctl.net.netlink import (
     u32,
 )
 from stackctl.net.options import Trunk
+from stackctl.values import dataclass
 
 _IFLA_ADDRESS, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 4, 10, 18, 28
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5

@@ -14,12 +14,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from stackctl.net import nft
 from stackctl.net import nftexpr as x
 from stackctl.net.netlink import NETLINK_NETFILTER, NetlinkError, NetlinkSocket, Request
 from stackctl.net.nft import FoundChain, FoundRule, Table
+from stackctl.values import dataclass
 
 _OURS = "stackctl-"
 _FAMILIES = (nft.FAMILY_IP, nft.FAMILY_IP6, nft.FAMILY_INET)

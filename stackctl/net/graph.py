@@ -7,12 +7,12 @@ network that is not internal leads out; a published port leads in.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from html import escape
 
 from stackctl.model.network import Endpoint
 from stackctl.model.record import ContainerRecord, NetworkRecord
 from stackctl.net.options import has_icc
+from stackctl.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

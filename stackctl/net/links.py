@@ -10,7 +10,6 @@ import ipaddress
 import os
 import socket
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from stackctl.errors import Conflict, ContainerError, NotFound, StackctlError
 from stackctl.linux import ns
@@ -25,6 +24,7 @@ from stackctl.net.rules import NetworkWalls
 from stackctl.net.stations import Station
 from stackctl.net.upstreams import host_nameservers
 from stackctl.state.paths import Paths
+from stackctl.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

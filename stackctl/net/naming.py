@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from stackctl.model.network import Endpoint
 from stackctl.model.record import NetworkRecord
+from stackctl.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

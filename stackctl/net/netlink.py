@@ -14,7 +14,8 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+
+from stackctl.values import dataclass
 
 NETLINK_ROUTE = 0
 NETLINK_NETFILTER = 12

@@ -12,7 +12,6 @@ import errno
 import socket
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from stackctl.net.netlink import (
     NLM_F_APPEND,
@@ -27,6 +26,7 @@ from stackctl.net.netlink import (
     nested,
     text,
 )
+from stackctl.values import dataclass
 
 FAMILY_INET = 1
 FAMILY_IP = socket.AF_INET

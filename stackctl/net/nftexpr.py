@@ -8,9 +8,9 @@ include/uapi/linux/netfilter/nf_tables.h.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from stackctl.net.netlink import attr, be32, nested, text
+from stackctl.values import dataclass
 
 REG_VERDICT = 0
 REG = 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 
 from stackctl.errors import StackctlError
 from stackctl.model import addressing
@@ -11,6 +10,7 @@ from stackctl.model.addressing import AnyNetwork
 from stackctl.model.network import IpamPool, NetworkConfig
 from stackctl.model.record import NetworkRecord
 from stackctl.net.rules import NetworkWalls
+from stackctl.values import dataclass
 
 _PARENT, _MACVLAN_MODE, _IPVLAN_MODE = "parent", "macvlan_mode", "ipvlan_mode"
 
@@ -54,7 +54,7 @@ def check_config(config: NetworkConfig) -> None:
             hint="for a container without any network: `network_mode: none`",
         )
     for option in config.driver_opts:
-        if option not in known:
+        if option not in known and not is_foreign(option, config):
             supported = ", ".join(known) or "none"
             raise StackctlError(
                 f"{name}: driver option {option} is not supported", hint=f"supported: {supported}"
@@ -63,6 +63,11 @@ def check_config(config: NetworkConfig) -> None:
     for pool in config.ipam:
         _check_pool(name, pool)
     _check_families(name, config)
+
+
+def is_foreign(option: str, config: NetworkConfig) -> bool:
+    """Whether an option says nothing to any bridge, Docker's neither: it is only kept."""
+    return (config.driver or "bridge") == "bridge" and not option.startswith("com.docker.network.")
 
 
 def _check_values(name: str, config: NetworkConfig) -> None:

@@ -16,10 +16,10 @@ import socket
 import struct
 import sys
 import types
-from dataclasses import dataclass
 from typing import Any
 
 from stackctl.net.netlink import NLM_F_CREATE, NLM_F_EXCL, NetlinkSocket, Request
+from stackctl.values import dataclass
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_GETADDR = 20, 22

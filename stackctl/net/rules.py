@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 
 from stackctl.net import nft, stations
 from stackctl.net import nftexpr as x
@@ -32,6 +31,7 @@ from stackctl.net.netlink import Request
 from stackctl.net.nft import IFNAME, INET_PROTO, INET_SERVICE, DataType, Table, element
 from stackctl.net.nftexpr import IPV4, IPV6, Layout
 from stackctl.net.stations import Station
+from stackctl.values import dataclass
 
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 

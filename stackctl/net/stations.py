@@ -18,12 +18,12 @@ from __future__ import annotations
 import ipaddress
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from stackctl.net import nft
 from stackctl.net import nftexpr as x
 from stackctl.net.netlink import Request
 from stackctl.net.nft import ETHER_ADDR, IFNAME, IPV4_ADDR, IPV6_ADDR, Table, element
+from stackctl.values import dataclass
 
 _PRIORITY = -300
 _IP, _ARP, _IP6 = 0x0800, 0x0806, 0x86DD

@@ -15,8 +15,9 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from stackctl.values import dataclass
 
 T = TypeVar("T")
 

@@ -50,12 +50,12 @@ class Archive:
 
     async def stat(self, path: str) -> Message:
         """Docker's path stat: name, size, mode (Go's bits), mtime, linkTarget. NotFound."""
-        async with _Worker(self._request("stat", path), writes=False) as worker:
+        async with _Worker(self._request("stat", path), self._record.name, writes=False) as worker:
             return await worker.answer(path)
 
     async def get(self, path: str) -> tuple[Message, AsyncIterator[bytes]]:
         """The stat and a tar stream of what is at `path`, under its base name."""
-        worker = _Worker(self._request("get", path), writes=False)
+        worker = _Worker(self._request("get", path), self._record.name, writes=False)
         await worker.__aenter__()
         try:
             found = await worker.answer(path)
@@ -69,17 +69,18 @@ class Archive:
         path: str,
         content: AsyncIterator[bytes],
         *,
-        keep_owners: bool,
+        owner: str = "",
         keep_kinds: bool = False,
     ) -> None:
         """Unpack a tar stream into the directory `path`.
 
-        Owners are the archive's (`keep_owners`) or the container's root;
+        All becomes `owner`'s (USER[:GROUP], as the container knows them); owners are the
+        archive's without one.
         `keep_kinds` refuses to put a file where a directory is, and the reverse.
         """
         request = self._request("put", path)
-        request.update(keep_owners=keep_owners, keep_kinds=keep_kinds)
-        async with _Worker(request, writes=True) as worker:
+        request.update(owner=owner, keep_kinds=keep_kinds)
+        async with _Worker(request, self._record.name, writes=True) as worker:
             await worker.answer(path)
             async for data in content:
                 await worker.session.write(data)
@@ -113,8 +114,9 @@ class Archive:
 class _Worker:
     """One archiver process, its control socket and its data pipe."""
 
-    def __init__(self, request: Message, *, writes: bool) -> None:
+    def __init__(self, request: Message, name: str, *, writes: bool) -> None:
         self._request = request
+        self._name = name
         self._writes = writes
         self._answers: asyncio.Queue[Message | None] = asyncio.Queue()
         self.session: Session
@@ -181,7 +183,7 @@ class _Worker:
         if message is None:
             raise ContainerError("copying files of the container ended too early")
         if "failed" in message:
-            raise _translated(message, path)
+            raise _translated(message, path, self._name)
         stat: Message = message.get("stat") or {}
         return stat
 
@@ -225,10 +227,13 @@ def _spawn(control: int, data: int) -> int:
             os.close(fd)
 
 
-def _translated(message: Message, path: str) -> StackctlError:
+def _translated(message: Message, path: str, name: str) -> StackctlError:
     text, code = message["failed"], message["errno"]
+    if message.get("mistaken"):
+        return UsageError(text)
     if code in (errno.ENOENT, errno.ENOTDIR):
-        return NotFound(f"the container has no {path}")
+        # Docker's words, that clients compare.
+        return NotFound(f"Could not find the file {path} in container {name}")
     if code == errno.EROFS:
         return UsageError(f"{path} is read-only in the container")
     return ContainerError(f"cannot copy {path}: {text}")

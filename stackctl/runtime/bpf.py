@@ -21,10 +21,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 from stackctl.runtime.syscalls import X32_BIT
+from stackctl.values import dataclass
 
 KILL_PROCESS = 0x80000000
 KILL_THREAD = 0x00000000

@@ -7,7 +7,7 @@ the container's run-time directory while it runs, for exec to read again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from stackctl.errors import ContainerError
@@ -17,6 +17,7 @@ from stackctl.model.image import Snapshot
 from stackctl.model.record import ContainerRecord, ProcessRef
 from stackctl.runtime import rootfs, settings
 from stackctl.state.paths import Paths
+from stackctl.values import dataclass
 
 #: Ids that a container's user namespace maps.
 ID_COUNT = 65536

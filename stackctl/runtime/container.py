@@ -426,7 +426,8 @@ class Runtime:
         try:
             wanted = execs.wanted(request)
             message = {"op": "exec", "id": record.id, "session": number, "request": wanted}
-            await shim.call(message, theirs)
+            reply = await shim.call(message, theirs)
+            session.pid = int(reply.get("pid") or 0)
         except BaseException as error:
             self._execs.pop(number, None)
             session.end_streams()

@@ -18,11 +18,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from stackctl.errors import UsageError
 from stackctl.state.paths import Paths
+from stackctl.values import dataclass
 
 _SOURCE = Path(__file__).resolve().parents[2]
 _PROGRAM = (

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Any
 
 from stackctl.runtime import capabilities
 from stackctl.runtime.session import STDERR, STDOUT, Session
+from stackctl.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,13 +14,13 @@ import json
 import os
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from stackctl.linux import inotify
 from stackctl.state.paths import Paths
+from stackctl.values import dataclass
 
 _BLOCK = 65536
 _MAX_FILES = 100

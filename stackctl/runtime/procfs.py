@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from stackctl.values import dataclass
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from stackctl.errors import ContainerError
@@ -21,6 +21,7 @@ from stackctl.linux.mount import (
 from stackctl.model.container import BindMount, ContainerConfig, TmpfsMount, VolumeMount
 from stackctl.model.image import DirectoryMount, OverlayMount, Snapshot
 from stackctl.runtime.settings import device_nodes
+from stackctl.values import dataclass
 
 Options = tuple[tuple[str, str | None], ...]
 

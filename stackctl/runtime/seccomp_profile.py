@@ -13,12 +13,12 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from stackctl.errors import UsageError
 from stackctl.runtime import bpf
 from stackctl.runtime.bpf import Compare, Condition
+from stackctl.values import dataclass
 
 ENOSYS = errno.ENOSYS
 

@@ -13,9 +13,8 @@ runs here. Where this list is narrower:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from stackctl.runtime.bpf import Compare, Condition
+from stackctl.values import dataclass
 
 ENOSYS = 38
 EAFNOSUPPORT = 97

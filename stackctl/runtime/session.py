@@ -117,6 +117,8 @@ class Session:
     def __init__(self, *, tty: bool) -> None:
         self.tty = tty
         self.stdin = Stdin()
+        #: An exec's process as this machine numbers it; 0 for a main process.
+        self.pid = 0
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         #: Called when stdin is closed by the client, after its descriptor was.
         self.on_stdin_closed: Callable[[], None] = lambda: None

@@ -13,7 +13,6 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from stackctl.errors import ContainerError, MachineError, StackctlError
 from stackctl.runtime.interpreter import spawn
 from stackctl.runtime.shim import main as shim_main
 from stackctl.runtime.shim import protocol
+from stackctl.values import dataclass
 
 Message = dict[str, Any]
 #: Called with an event and its descriptors (to be closed by the receiver).

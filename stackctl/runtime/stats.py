@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from stackctl.runtime.cgroups.usage import Usage
+from stackctl.values import dataclass
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from stackctl.model.build import BuildRequest
@@ -11,6 +11,7 @@ from stackctl.model.container import ContainerConfig
 from stackctl.model.network import NetworkConfig, VolumeConfig
 from stackctl.model.provider import ProviderRequest
 from stackctl.model.record import ContainerRecord, NetworkRecord, VolumeRecord
+from stackctl.values import dataclass
 
 
 class Condition(StrEnum):

@@ -14,13 +14,13 @@ import asyncio
 import heapq
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from stackctl.errors import InternalError, StackctlError
 from stackctl.scheduler.ops import Op, Pause, Plan, Step, WaitCompleted, WaitHealthy
 from stackctl.scheduler.show import sentence
+from stackctl.values import dataclass
 
 #: They only wait: no limit on work counts them.
 _WAITING = WaitHealthy | WaitCompleted | Pause

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from stackctl.model.container import Health, Status
 from stackctl.model.record import ContainerRecord
@@ -12,6 +12,7 @@ from stackctl.scheduler.draft import Draft
 from stackctl.scheduler.ops import WaitCompleted, WaitHealthy
 from stackctl.scheduler.survey import Survey
 from stackctl.scheduler.verdicts import Create, Finish, Keep, Recreated, Remove, Verdict
+from stackctl.values import dataclass
 
 
 @dataclass(slots=True)

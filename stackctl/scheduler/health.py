@@ -28,9 +28,10 @@ success, as in Docker; nothing is killed or restarted because of health.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from stackctl.model.container import Health, HealthCheck
+from stackctl.values import dataclass
 
 #: Seconds to the second probe, and the factor from one wait to the next.
 FIRST_WAIT = 0.05

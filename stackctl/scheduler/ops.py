@@ -7,12 +7,11 @@ plan makes them, by id where they exist already.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from stackctl.model.build import BuildRequest
 from stackctl.model.container import ContainerConfig
 from stackctl.model.network import NetworkConfig, VolumeConfig
 from stackctl.model.provider import ProviderRequest
+from stackctl.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

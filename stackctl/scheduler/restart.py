@@ -7,10 +7,9 @@ a minute, and from the beginning again after a run of ten seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from stackctl.model.container import RestartMode, RestartPolicy, Status
 from stackctl.model.record import ContainerRecord
+from stackctl.values import dataclass
 
 FIRST_DELAY = 0.1
 FACTOR = 2.0

@@ -10,13 +10,14 @@ Adds steps to a plan of `up` in the making (`Up`), which knows the rest.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from stackctl.model.container import ContainerConfig, Status
 from stackctl.scheduler.desired import DesiredService, InitHook
 from stackctl.scheduler.ops import Pause, RenameContainer, RunInit, WaitHealthy
 from stackctl.scheduler.verdicts import Create, Finish, Recreated, Remove, Start, Verdict
+from stackctl.values import dataclass
 
 if TYPE_CHECKING:
     from stackctl.scheduler.up import Up

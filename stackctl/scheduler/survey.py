@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 
 from stackctl.errors import NotFound
 from stackctl.model.container import ContainerConfig, VolumeMount
@@ -23,6 +22,7 @@ from stackctl.scheduler.desired import (
     UpPolicy,
 )
 from stackctl.scheduler.graph import closure, start_order
+from stackctl.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

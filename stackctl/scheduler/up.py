@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from stackctl.errors import Conflict
 from stackctl.model.container import ContainerConfig
@@ -50,6 +50,7 @@ from stackctl.scheduler.verdicts import (
     Verdict,
     verdicts,
 )
+from stackctl.values import dataclass
 
 #: What only one container can have: (protocol, host port), (network, address).
 Sole = tuple[str, int | str]

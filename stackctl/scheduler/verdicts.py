@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from stackctl.model.container import ContainerConfig, Status
 from stackctl.model.record import ContainerRecord
 from stackctl.scheduler.desired import DesiredService, Recreate
 from stackctl.scheduler.survey import Survey, used_networks, used_volumes
+from stackctl.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from stackctl.spec import forms
+from stackctl.values import dataclass
 
 
 class Attributes(BaseModel):
     """Base of all models: immutable; only `x-` keys are kept besides the fields."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    # Deferred: nearly all are validated as parts of the whole, whose validator has them in it.
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
 
 @dataclass(frozen=True, slots=True)

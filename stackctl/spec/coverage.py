@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from stackctl.errors import Place, StackFileError
 from stackctl.spec.attributes import Approximated, NoEffect, Refused, Support
 from stackctl.spec.nodes import Mapping, Node, is_null, walk
 from stackctl.spec.nodes import Sequence as List
 from stackctl.spec.shape import Shape
+from stackctl.values import dataclass
 
 HONOURED, APPROXIMATED, NO_EFFECT, REFUSED = "honoured", "approximated", "no effect", "refused"
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from collections.abc import Mapping as Variables
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from stackctl.errors import StackFileError
@@ -30,6 +30,7 @@ from stackctl.spec.nodes import (
     plain,
 )
 from stackctl.spec.shape import Shape
+from stackctl.values import dataclass
 
 # Every file may name others; what a stack needs is far below this.
 _MOST_FILES = 500

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from stackctl.spec import ports, volumes
@@ -28,6 +27,7 @@ from stackctl.spec.nodes import (
     place,
     plain,
 )
+from stackctl.values import dataclass
 
 # MAX_ARG_STRLEN of execve(2); splitting takes time for each character.
 _LONGEST_COMMAND = 128 * 1024

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping as Variables
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from stackctl.spec.interpolate import TemplateError, substitute
 from stackctl.spec.mistakes import Mistakes
 from stackctl.spec.nodes import Mapping, Node, Scalar, is_null, kind
 from stackctl.spec.project import LoadRequest
+from stackctl.values import dataclass
 
 if TYPE_CHECKING:
     # Models need pydantic, which the project's name alone does not.

@@ -6,10 +6,10 @@ saved a third (stackctl.model.record); they never merge.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from stackctl.errors import Place
 from stackctl.model import addressing
@@ -27,6 +27,7 @@ from stackctl.spec.nodes import Mapping, Path, mark_at
 from stackctl.spec.project import STDIN
 from stackctl.spec.scalars import Address, Flag, Integer, Subnet
 from stackctl.spec.service import HealthCheck, Service
+from stackctl.values import dataclass
 
 __all__ = [
     "HealthCheck",
@@ -226,6 +227,8 @@ class Places:
 
 class StackFile(Attributes):
     """The top level of a stack file."""
+
+    model_config = ConfigDict(defer_build=False)
 
     version: Annotated[Any, NoEffect("it has no meaning any more")] = Field(
         None, description="Of no meaning any more; accepted with a warning."

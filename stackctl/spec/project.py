@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from stackctl.errors import NotFound, StackFileError
 from stackctl.spec.files import DISK, Files
+from stackctl.values import dataclass
 
 _STEMS = ("stack", "compose", "docker-compose")
 #: compose prefers docker-compose.yml to docker-compose.yaml.

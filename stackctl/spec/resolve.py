@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from collections.abc import Mapping as Variables
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from stackctl.errors import StackFileError
@@ -30,6 +29,7 @@ from stackctl.spec.nodes import Mapping, mark_at
 from stackctl.spec.paths import absolute
 from stackctl.spec.profiles import is_enabled
 from stackctl.spec.service import EnvFile, ServiceFile, ServiceNetwork
+from stackctl.values import dataclass
 
 _Resource = TypeVar("_Resource", Network, Volume, Secret, Config)
 _DEFAULT_MEMBERSHIP = ServiceNetwork.model_validate({})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from stackctl.spec.attributes import Support
 from stackctl.spec.forms import PLAIN, Form
 from stackctl.spec.model import StackFile
+from stackctl.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

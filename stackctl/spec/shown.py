@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from stackctl.spec import coverage, loader, profiles, variables
@@ -14,6 +13,7 @@ from stackctl.spec.loader import LoadRequest, Notice
 from stackctl.spec.model import Stack
 from stackctl.spec.nodes import Node, plain
 from stackctl.spec.shape import stack_shape
+from stackctl.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ not scalars.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import yaml
@@ -19,6 +19,7 @@ import yaml
 from stackctl.errors import Place, StackFileError
 from stackctl.spec.mistakes import Mistakes
 from stackctl.spec.nodes import OVERRIDE, RESET, Entry, Mapping, Mark, Node, Scalar, Sequence, Value
+from stackctl.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

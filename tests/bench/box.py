@@ -16,6 +16,7 @@ import report
 import work
 from builds import Builds
 from contenders import Contender, Docker, Podman, Stackctl
+from halfopen import HalfOpen
 from images import Images
 from networks import Connect, Crowd, Networks, Ports
 
@@ -44,7 +45,8 @@ def main() -> int:
             stack.callback(contender.close)
             contender.open()
             present.append(contender)
-        for kind in (*work.KINDS, Images(), Builds(), Networks(), Connect(), Ports(), Crowd()):
+        kinds_of_work = (*work.KINDS, HalfOpen(), Images(), Builds(), Networks(), Connect())
+        for kind in (*kinds_of_work, Ports(), Crowd()):
             if kind.name not in kinds if kinds else kind.on_request:
                 continue
             counted = 1 + (large_rounds if kind.large else rounds)

@@ -69,7 +69,7 @@ REFUSED: tuple[tuple[tuple[str, ...], int, str], ...] = (
     (("--rm", "--network", "nowhere", HOST, "true"), 125, "nowhere"),
     (("--rm", "--restart", "always", HOST, "true"), 125, "restarted"),
     (("--memory", "lots", HOST, "true"), 125, "lots"),
-    (("--memory", "1m", HOST, "true"), 125, "6 MB"),
+    (("--memory", "1m", HOST, "true"), 125, "6MB"),
     (("-v", "/tmp:/", HOST, "true"), 125, "own root"),
     (("--tmpfs", "/proc/sys", HOST, "true"), 125, "/proc/sys is the kernel's"),
     (("-v", "/tmp:/x", "--tmpfs", "/x", HOST, "true"), 125, "two mounts have the target /x"),

@@ -64,7 +64,8 @@ def test_versions_headers_and_connections(api: Api) -> None:
     with api.wire() as wire:  # one connection for many, a body in chunks, one that waits for leave
         wire.ask("GET", "/v1.51/info")
         assert wire.body(wire.head())
-        wire.ask("POST", "/v1.51/volumes/create", Transfer_Encoding="chunked")
+        chunked = {"Transfer_Encoding": "chunked", "Content_Type": "application/json"}
+        wire.ask("POST", "/v1.51/volumes/create", **chunked)
         for piece in (b'{"Name": ', b'"chunked"}'):
             wire.send(b"%x\r\n%b\r\n" % (len(piece), piece))
         wire.send(b"0\r\n\r\n")
@@ -72,6 +73,7 @@ def test_versions_headers_and_connections(api: Api) -> None:
         assert head.status == 201 and json.loads(wire.body(head))["Name"] == "chunked"
         body = b'{"Name": "expected"}'
         request = "POST /v1.51/volumes/create HTTP/1.1\r\nHost: d\r\nExpect: 100-continue\r\n"
+        request += "Content-Type: application/json\r\n"
         wire.send(f"{request}Content-Length: {len(body)}\r\n\r\n".encode())
         assert wire.head().status == 100
         wire.send(body)

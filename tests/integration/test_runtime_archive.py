@@ -51,7 +51,7 @@ def put(bed: Bed, archive: Archive, path: str, raw: bytes, **options: Any) -> No
         for start in range(0, len(raw), 5000):
             yield raw[start : start + 5000]
 
-    bed.do(archive.put(path, content(), **{"keep_owners": True, **options}))
+    bed.do(archive.put(path, content(), **options))
 
 
 def packed(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
@@ -142,11 +142,22 @@ def test_a_tree_goes_in(bed: Bed, container: Container) -> None:
     assert names["in/link"].linkname == "/etc/hosts"
 
 
-def test_owners_are_root_on_request(bed: Bed, container: Container) -> None:
+@pytest.mark.parametrize(
+    ("owner", "ids"), [("0", (0, 0)), ("77:", (77, 0)), (":88", (0, 88)), ("daemon", (1, 1))]
+)
+def test_owners_are_somebodys_on_request(
+    bed: Bed, container: Container, owner: str, ids: tuple[int, int]
+) -> None:
     archive = files(bed, container)
-    put(bed, archive, "/data", packed((entry("file", uid=1000), b"x")), keep_owners=False)
+    put(bed, archive, "/data", packed((entry("file", uid=1000), b"x")), owner=owner)
     _, tar = get(bed, archive, "/data/file")
-    assert tar.getmembers()[0].uid == 0
+    assert (tar.getmembers()[0].uid, tar.getmembers()[0].gid) == ids
+
+
+def test_an_owner_that_the_container_does_not_know(bed: Bed, container: Container) -> None:
+    archive = files(bed, container)
+    with pytest.raises(StackctlError, match='no user "nobody-here"'):
+        put(bed, archive, "/data", packed((entry("file"), b"x")), owner="nobody-here")
 
 
 @pytest.mark.parametrize(

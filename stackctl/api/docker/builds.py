@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 
-from stackctl.api.docker.call import Call, DockerError
+from stackctl.api.docker.call import Call, DockerError, moment
 from stackctl.api.docker.images import decoded
-from stackctl.api.docker.port import DockerEngine, Message
+from stackctl.api.docker.port import Cached, DockerEngine, Message
 from stackctl.api.docker.table import Table
+from stackctl.daemon.inspection import timestamp
 from stackctl.daemon.wish import HOST_CONFIG, checked
-from stackctl.errors import CommandFailed, StackctlError
+from stackctl.errors import CommandFailed, StackctlError, StackFileError, UsageError
 from stackctl.model.build import BuildRequest
 from stackctl.model.container import Ulimit
 
+_PRUNE_FILTERS = ("description", "id", "inuse", "parent", "private", "shared", "type", "until")
+#: How much of the cache shall stay, by the names of several versions.
+_KEPT = ("keep-storage", "reserved-space", "max-used-space")
 #: What a RUN may be in.
 _NETWORKS = ("default", "bridge", "none", "host")
 _LIMITS = ("memory", "memswap", "cpushares", "cpusetcpus", "cpuperiod", "cpuquota")
@@ -38,10 +42,6 @@ class BuildRoutes:
     async def build(self, call: Call) -> None:
         if call.text("version") == "2":
             raise DockerError(400, "BuildKit sessions are not spoken: set DOCKER_BUILDKIT=0")
-        if call.text("remote"):
-            raise DockerError(
-                400, "building from an address is not supported: send the context as an archive"
-            )
         request = build_request(call)
         messages = self._engine.images.build(call.exchange.chunks(), request, registries(call))
         quiet = call.flag("q")
@@ -58,6 +58,9 @@ class BuildRoutes:
                 elif "aux" in message:
                     await call.line({"stream": f"{message['aux']['ID']}\n"})
         except StackctlError as error:
+            if not started and isinstance(error, StackFileError | UsageError):
+                # What is wrong with the file, or the request, is found before any step.
+                raise DockerError(400, "\n".join((str(error), *error.details))) from error
             # The classic builder's answer has begun when its first step has.
             if not started:
                 call.stream()
@@ -65,7 +68,42 @@ class BuildRoutes:
         await call.exchange.end()
 
     async def build_prune(self, call: Call) -> None:
-        await call.reply({"CachesDeleted": [], "SpaceReclaimed": 0})
+        """`all` changes nothing: there are no images of a builder's own that it would spare."""
+        if call.number("min-free-space"):
+            raise DockerError(400, "min-free-space is not supported: use max-used-space")
+        keep = max(call.number(name) or 0 for name in _KEPT)
+        filters = call.filters(_PRUNE_FILTERS)
+        limit = min((moment(text) for text in filters["until"]), default=float("inf"))
+
+        def wanted(row: Cached) -> bool:
+            return (
+                row.used < limit
+                and ("id" not in filters or any(row.id.startswith(i) for i in filters["id"]))
+                and filters.exact("type", "regular")
+                and filters.matches("description", row.layer)
+                and filters.one("shared", default=row.shared) is row.shared
+                and filters.one("private", default=not row.shared) is not row.shared
+                and not filters.one("inuse", default=False)
+                and "parent" not in filters
+            )
+
+        gone = await self._engine.images.prune_build_cache(wanted, keep)
+        await call.reply({"CachesDeleted": gone.ids, "SpaceReclaimed": gone.freed})
+
+
+def cached(row: Cached) -> Message:
+    """One of BuildCache in GET /system/df."""
+    return {
+        "ID": row.id,
+        "Type": "regular",
+        "Description": row.layer,
+        "InUse": False,
+        "Shared": row.shared,
+        "Size": row.size,
+        "CreatedAt": timestamp(row.created),
+        "LastUsedAt": timestamp(row.used),
+        "UsageCount": 1,
+    }
 
 
 def _build_failed(error: StackctlError) -> Message:
@@ -81,10 +119,18 @@ def build_request(call: Call) -> BuildRequest:
     """The query of POST /build. DockerError (400)."""
     hosts = (text.partition(":") for text in call.text("extrahosts").split(",") if text)
     arguments = _texts(call, "buildargs")
+    remote = call.text("remote")
+    if remote:
+        # Late: few builds have one, and all of Docker's routes are loaded with the first.
+        from stackctl.image.build.remote import is_remote
+
+        if not is_remote(remote):
+            raise DockerError(400, f'remote "{remote}": neither a Git repository nor HTTP')
     network = call.text("networkmode") or "default"
     if network not in _NETWORKS:
         raise DockerError(400, f'networkmode "{network}": a RUN has one of {", ".join(_NETWORKS)}')
     return BuildRequest(
+        context=remote,
         dockerfile=call.text("dockerfile") or "Dockerfile",
         names=tuple(name for name in call.texts("t") if name),
         arguments={name: value for name, value in arguments.items() if value is not None},

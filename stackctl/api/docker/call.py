@@ -85,7 +85,16 @@ class Call:
     # -- body
 
     async def body(self) -> dict[str, Any]:
-        return await self.exchange.json()
+        """A JSON object, {} for no body. Another type of content is refused, as by Docker: a web
+        page can make a browser send text, but not application/json."""
+        kind = self.exchange.headers.get("content-type", "")
+        if kind.partition(";")[0].strip().lower() != "application/json":
+            if kind or await self.exchange.body():
+                raise DockerError(
+                    400, f"unsupported Content-Type header ({kind}): must be 'application/json'"
+                )
+            return {}
+        return parsed(await self.exchange.body())
 
     # -- answer
 
@@ -102,6 +111,22 @@ class Call:
     async def line(self, value: Any) -> None:
         self.exchange.send(json.dumps(value, separators=(",", ":")).encode() + b"\r\n")
         await self.exchange.drain()
+
+
+def parsed(text: bytes) -> dict[str, Any]:
+    """A body as a JSON object; nothing, or null, is an empty one. DockerError (400)."""
+    text = text.strip()
+    if not text:
+        return {}
+    try:
+        value, end = json.JSONDecoder().raw_decode(text.decode())
+    except (ValueError, RecursionError) as error:
+        raise DockerError(400, f"invalid JSON: {error}") from None
+    if text.decode()[end:].strip():
+        raise DockerError(400, "invalid JSON: unexpected content after JSON")
+    if not isinstance(value, dict | None):
+        raise DockerError(400, "invalid JSON: an object is expected")
+    return value or {}
 
 
 def moment(text: str) -> float:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from stackctl.api.docker.call import Call, DockerError, Filters, NotModified, moment
+from stackctl.api.docker.call import Call, DockerError, Filters, NotModified, moment, object_at
 from stackctl.api.docker.failures import (
     container_found,
     creation_failed,
@@ -75,7 +75,14 @@ class ContainerRoutes:
                 entries.append(entry)
             await call.reply(entries)
             return
-        body = b"[" + b",".join(self._entry(record) for record in chosen) + b"]\n"
+        linked = _linked_names(self._engine)
+        rows = (
+            _with_names(self._entry(record), linked[record.id])
+            if record.id in linked
+            else self._entry(record)
+            for record in chosen
+        )
+        body = b"[" + b",".join(rows) + b"]\n"
         await call.exchange.respond(200, body, "application/json")
 
     def _entry(self, record: ContainerRecord) -> bytes:
@@ -123,6 +130,11 @@ class ContainerRoutes:
         record = self._find(call)
         if not record.status.is_alive:
             raise DockerError(409, f"container {record.id} is not running")
+        words = call.text("ps_args").split()
+        if words not in ([], ["-ef"]):
+            titles, rows = await self._engine.processes_by_ps(record, words)
+            await call.reply({"Titles": titles, "Processes": rows})
+            return
         rows = [
             [str(p.uid), str(p.pid), str(p.ppid), "0", "", "?", _cpu_time(p.time), p.command]
             for p in await self._engine.processes(record)
@@ -166,8 +178,15 @@ class ContainerRoutes:
             raise DockerError(400, "invalid JSON: got EOF while reading request body")
         if not wish.get("Image"):
             raise DockerError(400, "no image specified")
+        endpoints = object_at(object_at(wish, "NetworkingConfig"), "EndpointsConfig")
+        if call.version < (1, 44) and len(endpoints) > 1:
+            raise DockerError(
+                400, "Container cannot be created with multiple network endpoints before API 1.44"
+            )
         try:
-            record, warnings = await self._engine.create(name, _as_new(wish, call.version))
+            record, warnings = await self._engine.create(
+                name, _as_new(wish, call.version), call.text("platform")
+            )
         except StackctlError as error:
             raise creation_failed(self._engine, error, name, str(wish["Image"])) from error
         await call.reply({"Id": record.id, "Warnings": warnings}, 201)
@@ -238,14 +257,15 @@ class ContainerRoutes:
         await call.done()
 
     async def update(self, call: Call) -> None:
-        record, wish = self._find(call), await call.body()
+        wish = await call.body()
+        record = self._find(call)
         checked(wish, HOST_CONFIG)
         await call.reply({"Warnings": await self._engine.update(record, wish)})
 
     async def resize(self, call: Call) -> None:
         record = self._find(call)
         if not record.status.is_alive:
-            raise DockerError(409, f"cannot resize a stopped container: {record.id}")
+            raise DockerError(409, f"cannot resize: container {record.id} is not running")
         width, height = size(call)
         await self._engine.resize(record, width, height)
         await call.done(200)
@@ -306,6 +326,25 @@ class ContainerRoutes:
                 deleted.append(record.id)
                 reclaimed += used
         await call.reply({"ContainersDeleted": deleted, "SpaceReclaimed": reclaimed})
+
+
+def _linked_names(engine: DockerEngine) -> dict[str, list[str]]:
+    """By id: what others that link to a container call it."""
+    found: dict[str, list[str]] = {}
+    for record in engine.containers():
+        for alias, target in record.config.links:
+            try:
+                other = engine.container(target)
+            except (NotFound, Conflict):
+                continue
+            found.setdefault(other.id, []).append(f"/{record.name}/{alias}")
+    return found
+
+
+def _with_names(entry: bytes, more: Sequence[str]) -> bytes:
+    shape = json.loads(entry)
+    shape["Names"] += more
+    return json.dumps(shape, separators=(",", ":")).encode()
 
 
 def size(call: Call) -> tuple[int, int]:

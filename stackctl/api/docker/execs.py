@@ -31,8 +31,8 @@ class ExecRoutes:
             raise DockerError(404, f"No such exec instance: {call['id']}") from None
 
     async def create(self, call: Call) -> None:
-        record = container_found(self._engine, call["id"])
         wish = canonical(await call.body(), EXEC)
+        record = container_found(self._engine, call["id"])
         if not wish.get("Cmd"):
             raise DockerError(400, "No exec command specified")
         checked(wish, EXEC)
@@ -47,14 +47,19 @@ class ExecRoutes:
         await call.reply({"Id": made.id}, 201)
 
     async def start(self, call: Call) -> None:
-        made = self._find(call)
         options = canonical(await call.body(), EXEC_START)
+        made = self._find(call)
         checked(options, EXEC_START)
         if made.running or made.exit_code is not None:
             raise DockerError(409, f"Error: Exec command {made.id} has already run")
         record = container_found(self._engine, made.container_id)
-        if not record.status.is_alive:
-            raise DockerError(409, f"container {record.id} is not running")
+        if record.status is Status.PAUSED:
+            raise DockerError(
+                409, f"Container {record.id} is paused, unpause the container before exec"
+            )
+        if not record.status.is_alive or record.started_at != made.run:
+            # It was made for a run that is over.
+            raise DockerError(404, f"No such exec instance: {made.id}")
         height, width = _size(options.get("ConsoleSize") or made.wish.get("ConsoleSize"))
         detach = bool(options.get("Detach"))
         # The start's word decides about frames, as in Docker; the exec's about a terminal.

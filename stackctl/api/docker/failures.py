@@ -11,6 +11,7 @@ from stackctl.api.docker.port import DockerEngine
 from stackctl.errors import (
     Conflict,
     ContainerError,
+    ImageAbsent,
     ImageError,
     MachineError,
     NotFound,
@@ -44,6 +45,8 @@ def creation_failed(
                     "to reuse that name.",
                 )
     if isinstance(error, NotFound):
+        if isinstance(error, ImageAbsent) and "not for" in error.brief:
+            return DockerError(404, error.brief)
         if "network" in error.brief:
             return DockerError(404, f"{_last_quoted(error.brief)} not found")
         if "volume" in error.brief or "container" in error.brief:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import platform
-from collections.abc import AsyncIterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from stackctl.api.docker import globs
 from stackctl.api.docker.call import Call, DockerError, Filters, moment
 from stackctl.api.docker.failures import container_found, no_such_image, registry_failed
 from stackctl.api.docker.port import DockerEngine, Message, NamedImage
@@ -65,20 +67,24 @@ class ImageRoutes:
         before = await self._created(filters, "before", float("inf"))
         since = await self._created(filters, "since", float("-inf"))
         limit = min((moment(text) for text in filters["until"]), default=float("inf"))
-        counts = self._counts() if call.flag("shared-size") or call.version >= (1, 51) else {}
-        await call.reply(
-            [
-                summary(named, counts.get(named.image.id, -1))
-                for named in found
-                if since < named.image.created_at < min(before, limit) and _passes(filters, named)
-            ]
-        )
-
-    def _counts(self) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for record in self._engine.containers():
-            counts[record.config.image_id] = counts.get(record.config.image_id, 0) + 1
-        return counts
+        counted = call.flag("shared-size") or call.version >= (1, 51)
+        counts = containers_by_image(self._engine) if counted else {}
+        patterns = (*filters["reference"], *_old_filter(call))
+        rows = []
+        for named in found:
+            if not since < named.image.created_at < min(before, limit):
+                continue
+            if not _passes(filters, named):
+                continue
+            row = summary(named, counts.get(named.image.id, -1))
+            if patterns:
+                # Only the names that were asked for.
+                row["RepoTags"] = _called(patterns, named.tags, ":")
+                row["RepoDigests"] = _called(patterns, named.digests, "@")
+                if not row["RepoTags"] and not row["RepoDigests"]:
+                    continue
+            rows.append(row)
+        await call.reply(rows)
 
     async def _created(self, filters: Filters, name: str, default: float) -> float:
         if name not in filters:
@@ -122,6 +128,8 @@ class ImageRoutes:
 
     async def tag(self, call: Call) -> None:
         named = await self._find(call["name"])
+        if not named.document:
+            raise DockerError(400, f"{call['name']} is built in: it has no other names")
         repository, tag = call.text("repo"), call.text("tag")
         if not repository:
             raise DockerError(400, "invalid reference format: repo is empty")
@@ -192,7 +200,7 @@ class ImageRoutes:
             await call.line({"status": "Status: Image is up to date for stackctl/host:latest"})
             await call.exchange.end()
             return
-        messages = self._engine.images.pull(name, credentials(call))
+        messages = self._engine.images.pull(name, credentials(call), call.text("platform"))
         try:
             await self._progress(call, messages)
         except NotFound as error:
@@ -334,6 +342,11 @@ class ImageRoutes:
         await call.reply({"Id": image}, 201)
 
 
+def containers_by_image(engine: DockerEngine) -> Counter[str]:
+    """How many containers there are of an image, by its id."""
+    return Counter(record.config.image_id for record in engine.containers())
+
+
 def credentials(call: Call) -> dict[str, str]:
     """X-Registry-Auth as the client gave it; empty without. DockerError."""
     return {str(k): str(v) for k, v in decoded(call, "X-Registry-Auth").items() if v}
@@ -370,21 +383,25 @@ def _passes(filters: Filters, named: NamedImage) -> bool:
     labels = named.image.config.labels
     if "dangling" in filters and filters.one("dangling", default=False) is bool(named.tags):
         return False
-    return (
-        filters.labels(labels)
-        and filters.without_labels(labels)
-        and ("reference" not in filters or _is_called(filters["reference"], named))
-    )
+    return filters.labels(labels) and filters.without_labels(labels)
 
 
-def _is_called(patterns: tuple[str, ...], named: NamedImage) -> bool:
-    from fnmatch import fnmatchcase
+def _old_filter(call: Call) -> tuple[str, ...]:
+    """The parameter of clients before 1.41 for what is a filter now."""
+    text = call.text("filter")
+    return (text,) if text and call.version < (1, 41) else ()
 
-    return any(
-        fnmatchcase(tag, pattern) or fnmatchcase(tag.rpartition(":")[0], pattern)
-        for pattern in patterns
-        for tag in named.tags
-    )
+
+def _called(patterns: Sequence[str], names: Sequence[str], separator: str) -> list[str]:
+    """Those that a pattern describes, with or without the tag or digest behind `separator`."""
+    return [
+        name
+        for name in names
+        if any(
+            globs.matches(pattern, name) or globs.matches(pattern, name.rpartition(separator)[0])
+            for pattern in patterns
+        )
+    ]
 
 
 def summary(named: NamedImage, containers: int) -> Message:
@@ -442,6 +459,7 @@ def inspected(named: NamedImage) -> Message:
         "RepoTags": list(named.tags),
         "RepoDigests": list(named.digests),
         "Parent": "",
+        "Container": "",
         "Comment": _comment(document),
         "Created": timestamp(image.created_at),
         "DockerVersion": "",

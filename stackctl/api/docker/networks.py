@@ -8,11 +8,13 @@ from stackctl.api.docker.call import Call, DockerError, Filters, moment, object_
 from stackctl.api.docker.failures import container_found
 from stackctl.api.docker.port import DockerEngine, Message
 from stackctl.api.docker.table import Table
-from stackctl.daemon.inspection import endpoint, pool_shape, timestamp
+from stackctl.daemon.inspected_networks import endpoint, pool_shape
+from stackctl.daemon.inspection import timestamp
 from stackctl.daemon.wish import NETWORK, NETWORK_CONNECT, NETWORK_DISCONNECT, checked
 from stackctl.errors import Conflict, NotFound, StackctlError
 from stackctl.model.network import IpamPool, NetworkConfig
 from stackctl.model.record import NetworkRecord
+from stackctl.net.options import is_foreign
 
 _FILTERS = (*("dangling", "driver", "id", "label", "label!", "name", "scope", "type"),)
 _BUILTIN = ("bridge", "host", "none")
@@ -24,6 +26,7 @@ class NetworkRoutes:
 
     def register(self, table: Table) -> None:
         table.add("GET", "/networks", self.list)
+        table.add("GET", "/networks/", self.list)
         table.add("POST", "/networks/create", self.create)
         table.add("POST", "/networks/prune", self.prune)
         table.add("GET", "/networks/{id}", self.inspect)
@@ -107,7 +110,9 @@ class NetworkRoutes:
             if error.status == 500:
                 raise DockerError(400, str(error)) from error
             raise
-        await call.reply({"Id": record.id, "Warning": ""}, 201)
+        foreign = [option for option in config.driver_opts if is_foreign(option, config)]
+        warning = f"options without effect: {', '.join(foreign)}" if foreign else ""
+        await call.reply({"Id": record.id, "Warning": warning}, 201)
 
     async def remove(self, call: Call) -> None:
         if call["id"] in _BUILTIN:
@@ -230,11 +235,18 @@ def wanted(wish: Message) -> NetworkConfig:
     """A create request as what the engine makes. DockerError (400), UsageError."""
     checked(wish, NETWORK)
     name = str(wish.get("Name") or "")
+    for field in ("ConfigOnly", "Ingress"):
+        if wish.get(field):
+            raise DockerError(400, f"{field} networks are not supported: they are for a swarm")
+    if object_at(wish, "ConfigFrom").get("Network"):
+        raise DockerError(400, "ConfigFrom is not supported: say what the network shall be")
+    if str(wish.get("Scope") or "local") != "local":
+        raise DockerError(400, f"scope {wish['Scope']!r} is not supported: there is one machine")
     if not name.strip():
         raise DockerError(400, "invalid network name: name is empty")
     labels = {str(k): str(v) for k, v in object_at(wish, "Labels").items()}
     driver = str(wish.get("Driver") or "bridge")
-    if driver not in ("bridge", "default"):
+    if driver not in ("bridge", "default", "macvlan", "ipvlan"):
         raise DockerError(404, f'plugin "{driver}" not found')
     ipam = object_at(wish, "IPAM")
     if str(ipam.get("Driver") or "default") != "default":
@@ -242,7 +254,7 @@ def wanted(wish: Message) -> NetworkConfig:
     enable_ipv4 = wish.get("EnableIPv4")
     return NetworkConfig(
         name=name,
-        driver="bridge",
+        driver="bridge" if driver == "default" else driver,
         driver_opts={str(k): str(v) for k, v in object_at(wish, "Options").items()},
         internal=bool(wish.get("Internal")),
         attachable=bool(wish.get("Attachable")),

@@ -89,6 +89,10 @@ class Exec(Protocol):
     def exit_code(self) -> int | None: ...
     @property
     def pid(self) -> int: ...
+    @property
+    def run(self) -> float:
+        """When its container had begun to run."""
+        ...
 
 
 class System(Protocol):
@@ -117,8 +121,12 @@ class Containers(Protocol):
         """By id, name, or the beginning of an id. NotFound, Conflict."""
         ...
 
-    async def create(self, name: str, wish: Message) -> tuple[ContainerRecord, list[str]]:
-        """The container, and warnings: what was asked for and nothing comes of."""
+    async def create(
+        self, name: str, wish: Message, platform: str
+    ) -> tuple[ContainerRecord, list[str]]:
+        """The container, and warnings: what was asked for and nothing comes of.
+
+        With `platform` (linux/arm64) the image has to be for it."""
         ...
 
     async def start(self, record: ContainerRecord) -> None: ...
@@ -141,6 +149,12 @@ class Containers(Protocol):
         ...
 
     async def processes(self, record: ContainerRecord) -> Sequence[Process]: ...
+
+    async def processes_by_ps(
+        self, record: ContainerRecord, arguments: Sequence[str]
+    ) -> tuple[list[str], list[list[str]]]:
+        """Titles and rows that the host's ps prints with these arguments. UsageError."""
+        ...
 
     async def statistics(self, record: ContainerRecord) -> Message:
         """One sample, in Docker's shape, without what an earlier one adds."""
@@ -217,6 +231,10 @@ class Volumes(Protocol):
     def volume(self, name: str) -> VolumeRecord: ...
     async def volume_create(self, config: VolumeConfig) -> VolumeRecord: ...
     async def volume_remove(self, name: str, *, force: bool) -> None: ...
+    async def volume_size(self, record: VolumeRecord) -> int:
+        """Bytes that its files take on the disk."""
+        ...
+
     def volume_users(self, name: str) -> Sequence[str]: ...
 
 
@@ -244,6 +262,30 @@ class RemovedImages(Protocol):
     def reclaimed(self) -> int: ...
 
 
+class Cached(Protocol):
+    """A step's result in the build cache; see daemon.build_cache.CacheRow."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def layer(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def shared(self) -> bool: ...
+    @property
+    def created(self) -> float: ...
+    @property
+    def used(self) -> float: ...
+
+
+class PrunedCache(Protocol):
+    @property
+    def ids(self) -> list[str]: ...
+    @property
+    def freed(self) -> int: ...
+
+
 class Images(Protocol):
     async def images(self) -> Sequence[NamedImage]: ...
 
@@ -255,13 +297,23 @@ class Images(Protocol):
         """Bytes of all layers, each counted once."""
         ...
 
+    async def build_cache(self) -> Sequence[Cached]:
+        """The longest unused first."""
+        ...
+
+    async def prune_build_cache(self, wanted: Callable[[Cached], bool], keep: int) -> PrunedCache:
+        """Forgets what is `wanted` of it, until no more than `keep` bytes (0: none) are left."""
+        ...
+
     async def tag(self, named: NamedImage, name: str) -> None: ...
     async def remove(self, reference: str, *, force: bool) -> RemovedImages: ...
     async def prune(
         self, *, everything: bool, wanted: Callable[[Image], bool]
     ) -> RemovedImages: ...
 
-    def pull(self, reference: str, auth: Mapping[str, str]) -> AsyncIterator[Message]:
+    def pull(
+        self, reference: str, auth: Mapping[str, str], platform: str = ""
+    ) -> AsyncIterator[Message]:
         """Progress in Docker's form. `auth`: username, password, identitytoken..., or empty."""
         ...
 

@@ -94,7 +94,7 @@ class StreamRoutes:
 
     async def attach(self, call: Call) -> None:
         record = container_found(self._engine, call["id"])
-        await call.body()
+        await call.exchange.body()
         if record.status == "paused":
             raise DockerError(409, f"container {record.id} is paused, unpause it before attach")
         if record.status == "restarting":

@@ -8,8 +8,9 @@ import platform
 from datetime import UTC, datetime
 
 from stackctl import __version__
+from stackctl.api.docker.builds import cached
 from stackctl.api.docker.call import NEWEST, OLDEST, Call, DockerError
-from stackctl.api.docker.images import machine, summary
+from stackctl.api.docker.images import containers_by_image, machine, summary
 from stackctl.api.docker.port import DockerEngine, Message
 from stackctl.api.docker.table import Table
 from stackctl.model.container import Status
@@ -137,7 +138,12 @@ class SystemRoutes:
             if kind not in _USAGE:
                 raise DockerError(400, f"unknown object type: {kind}")
         usage = await self._engine.disk_usage()
-        usage["Images"] = [summary(named, -1) for named in await self._engine.images.images()]
+        counts = containers_by_image(self._engine)
+        usage["Images"] = [
+            summary(named, counts.get(named.image.id, 0))
+            for named in await self._engine.images.images()
+        ]
+        usage["BuildCache"] = [cached(row) for row in await self._engine.images.build_cache()]
         usage["LayersSize"] = await self._engine.images.layers_size()
         if wanted:
             keys = {_USAGE[kind] for kind in wanted}

@@ -103,6 +103,7 @@ class VolumeRoutes:
         # Since 1.42 named volumes stay, unless all are asked for.
         everything = call.version < (1, 42) or filters.one("all", default=False)
         deleted: list[str] = []
+        reclaimed = 0
         for record in self._engine.volumes():
             config = record.config
             if (
@@ -112,11 +113,13 @@ class VolumeRoutes:
                 and not self._engine.volume_users(config.name)
             ):
                 try:
+                    size = await self._engine.volume_size(record)
                     await self._engine.volume_remove(config.name, force=False)
                 except (Conflict, NotFound):
                     continue
                 deleted.append(config.name)
-        await call.reply({"VolumesDeleted": deleted, "SpaceReclaimed": 0})
+                reclaimed += size
+        await call.reply({"VolumesDeleted": deleted, "SpaceReclaimed": reclaimed})
 
 
 def shape(record: VolumeRecord) -> Message:

@@ -131,14 +131,16 @@ def _copy_out(
     path = path.removesuffix("/.") or "/"
     if follow:
         path = _resolved(run, container, path)
-    found, content = run.client.archive_get(container, path)
+    bare = path == "/"
+    # Names of a root's archive have no directory in common, with "/." they are relative.
+    found, content = run.client.archive_get(container, "/." if bare else path)
     with closing(content):
         if target == "-":
             _write_stream(content)
             return
         is_directory = _is_directory(found)
         directory, rename = _destination(target, is_directory, contents and is_directory)
-        skipped = unpack(content, directory, rename=rename, owners=owners)
+        skipped = unpack(content, directory, rename=rename, bare=bare, owners=owners)
     for name in skipped:
         print_warning(run.console, f'"{name}" is a device and was not copied')
 

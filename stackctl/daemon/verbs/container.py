@@ -153,11 +153,7 @@ class ContainerVerbs:
     def restart(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         timeout, signame = _timeout(body), str(body.get("signal") or "")
 
-        async def act(record: ContainerRecord) -> None:
-            await self._containers.stop(record.id, timeout, signame)
-            await self._containers.start(record.id)
-
-        return self._each(body, act)
+        return self._each(body, lambda r: self._creation.restart(r, timeout, signame))
 
     def kill(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         number = signal_number(str(body.get("signal") or signal.SIGKILL.name))

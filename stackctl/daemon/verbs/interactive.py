@@ -32,7 +32,7 @@ class InteractiveVerbs:
         if not command:
             raise UsageError("exec needs a command")
         tty = bool(body.get("tty"))
-        streams: Streams = await self._parts.runtime.exec(
+        session = await self._parts.runtime.exec(
             record,
             ExecRequest(
                 argv=command,
@@ -46,9 +46,10 @@ class InteractiveVerbs:
                 privileged=bool(body.get("privileged")),
             ),
         )
-        if body.get("detach"):
-            streams = Detached(streams)
-        return self._sessions.add(streams, tty=tty, exit_frame=bool(body.get("exit_frame")))
+        streams: Streams = Detached(session) if body.get("detach") else session
+        opened = self._sessions.add(streams, tty=tty, exit_frame=bool(body.get("exit_frame")))
+        opened.pid = session.pid
+        return opened
 
     async def attach(self, body: Mapping[str, Any]) -> OpenSession:
         """The main process's own streams; with `start` it starts once we listen.

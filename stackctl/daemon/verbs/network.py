@@ -9,12 +9,14 @@ from stackctl.daemon import filters
 from stackctl.daemon.connections import Connections
 from stackctl.daemon.containers import Containers, Parts
 from stackctl.daemon.engine import Engine
-from stackctl.daemon.inspection import pool_shape, timestamp
+from stackctl.daemon.inspected_networks import pool_shape
+from stackctl.daemon.inspection import timestamp
 from stackctl.daemon.jobs import Message
 from stackctl.errors import Conflict, NotFound, StackctlError, UsageError
 from stackctl.model.container import NetworkAttachment
 from stackctl.model.network import DEFAULT_NETWORK, IpamPool, NetworkConfig
 from stackctl.model.record import ContainerRecord, NetworkRecord
+from stackctl.net.options import is_foreign
 from stackctl.scheduler.ops import CreateNetwork, RemoveNetwork
 
 #: Names that mean the machine's own network, none, and the engine's own.
@@ -99,6 +101,9 @@ class NetworkVerbs:
         config = wanted_network(body)
         if self._registry.store.network_by_name(config.name) is not None:
             raise Conflict(f'network "{config.name}" exists', hint="choose another name")
+        for option in config.driver_opts:
+            if is_foreign(option, config):
+                raise UsageError(f'driver option "{option}" would have no effect')
         await self._engine.perform(CreateNetwork(network=config))
         yield {"type": "result", "exit_code": 0, "ID": self.find(config.name).id}
 

@@ -10,7 +10,7 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from stackctl.image.build.tree import Tree
 from stackctl.image.build.upper import Owner, Upper
 from stackctl.image.content import Layer
 from stackctl.image.unpack.process import Unpacking
+from stackctl.values import dataclass
 
 if TYPE_CHECKING:
     from stackctl.image.build.stage import StageRun

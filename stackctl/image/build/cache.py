@@ -16,13 +16,13 @@ import os
 import secrets
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from stackctl.errors import ImageError, NotFound, StackctlError
 from stackctl.image.content import Layer, digest
 from stackctl.image.store import Store
+from stackctl.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,15 @@ class Entry:
 
     layer: Layer | None
     created: float
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An entry of this cache, and when it was of use last (Unix seconds)."""
+
+    key: str
+    entry: Entry
+    used: float
 
 
 class Saved(Protocol):
@@ -77,6 +86,21 @@ class Cache:
         """Those of these keys that are known, in the order of the keys' digits."""
         found = ((key, read_entry(self._home / f"{key}.json")) for key in sorted(set(keys)))
         return {key: entry for key, entry in found if entry is not None}
+
+    def known(self) -> list[Known]:
+        """All entries, the longest unused first."""
+        found = []
+        for path in self._home.glob("*.json"):
+            entry = read_entry(path)
+            with contextlib.suppress(FileNotFoundError):
+                if entry is not None:
+                    found.append(Known(path.stem, entry, path.stat().st_mtime))
+        return sorted(found, key=lambda known: (known.used, known.key))
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """These entries; the store's collection takes what only they referred to."""
+        for each in keys:
+            (self._home / f"{each}.json").unlink(missing_ok=True)
 
     def prune(self, unused: float = 0.0) -> None:
         """Forget what was not used for so many seconds; the store's own collection takes the

@@ -6,7 +6,6 @@ import contextlib
 import os
 import stat
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 from stackctl.errors import DockerfileError, ImageError, NotFound, Place
@@ -16,6 +15,7 @@ from stackctl.image.build.copying import Source
 from stackctl.image.build.tree import Tree
 from stackctl.image.store import Store
 from stackctl.image.unpack.process import Unpacking
+from stackctl.values import dataclass
 
 #: Nobody writes more than this by hand (bytes).
 _LARGEST_TEXT = 4 * 1024 * 1024

@@ -13,12 +13,13 @@ import re
 import stat
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from stackctl.errors import ImageError
 from stackctl.image.build.ignore import Ignore, PatternError, glob, unescaped
 from stackctl.image.build.tree import Node, Tree
 from stackctl.image.build.upper import Owner, Upper
+from stackctl.values import dataclass
 
 #: Digests of files by what tells one state of a file from another.
 _REMEMBERED = 200_000

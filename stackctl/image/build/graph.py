@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from stackctl.errors import DockerfileError, Place
 from stackctl.image.build import instructions as ins
 from stackctl.image.build.expansion import WordError, expand
 from stackctl.image.build.settings import PROXIES
+from stackctl.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

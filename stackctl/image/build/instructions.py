@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from stackctl.image.build.lines import Checks, Heredoc, Line
+from stackctl.values import dataclass
 
 Pairs = tuple[tuple[str, str], ...]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from difflib import get_close_matches
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from stackctl.image.build.graph import PREDEFINED, FromImage, FromNothing, FromS
 from stackctl.image.build.lines import Line
 from stackctl.image.build.makers import PUBLISHED
 from stackctl.model.reference import parse as parse_reference
+from stackctl.values import dataclass
 
 _RESERVED = ("context", "scratch")
 _EXPERIMENTAL = frozenset(("InvalidDefinitionDescription",))

@@ -6,13 +6,13 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from stackctl.errors import DockerfileError
 from stackctl.image.build import instructions as ins
 from stackctl.image.build.flags import FlagError, boolean
 from stackctl.image.build.settings import Expander, absolute
+from stackctl.values import dataclass
 
 _SIZE = re.compile(r"([0-9]{1,15})([kmgtKMGT]?)[bB]?")
 

@@ -27,7 +27,7 @@ def parse(content: bytes, file: str = "Dockerfile") -> ins.Dockerfile:
     if not parser.stages and not errors:
         errors.append(
             DockerfileError(
-                "the file has no FROM",
+                "the file has no FROM" if source.lines else "the Dockerfile cannot be empty",
                 hint="begin with `FROM image`, or `FROM scratch` for an empty one",
                 place=Place(file),
             )

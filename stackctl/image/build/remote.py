@@ -11,11 +11,11 @@ import tarfile
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from stackctl.errors import ImageError, NotFound
 from stackctl.image.removal import remove_tree
+from stackctl.values import dataclass
 
 HTTP = ("http://", "https://")
 _GIT = re.compile(r"git://|ssh://|[A-Za-z0-9._-]+@[^/:\s]+:(?!//)|https?://[^#?]+\.git(?:[#?]|$)")

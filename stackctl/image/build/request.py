@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from stackctl.model.build import BuildRequest
 from stackctl.model.container import Mount, Ulimit
 from stackctl.model.image import Image, Snapshot
+from stackctl.values import dataclass
 
 Message = dict[str, Any]
 Emit = Callable[[Message], None]

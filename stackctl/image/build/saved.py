@@ -14,7 +14,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from stackctl.image.build.cache import Entry, decoded, encoded, read_entry, writ
 from stackctl.image.content import MAX_DOCUMENT, OCI_MANIFEST, Layer, hexadecimal
 from stackctl.image.store import Store, canonical
 from stackctl.model.reference import parse
+from stackctl.values import dataclass
 
 if TYPE_CHECKING:
     from stackctl.image.registry.client import Repository

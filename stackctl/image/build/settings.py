@@ -11,13 +11,14 @@ import posixpath
 import re
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, assert_never
 
 from stackctl.errors import DockerfileError, Place
 from stackctl.image.build import instructions as ins
 from stackctl.image.build.expansion import WordError, expand, expand_heredoc, expand_words
 from stackctl.image.build.makers import Mistake, ports
+from stackctl.values import dataclass
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_SHELL = ("/bin/sh", "-c")

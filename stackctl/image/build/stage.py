@@ -12,7 +12,7 @@ import copy
 import errno
 import posixpath
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from stackctl.image.build.settings import Expander, Settings
 from stackctl.image.build.tree import Tree
 from stackctl.image.build.upper import Owner, Upper
 from stackctl.image.content import Layer
+from stackctl.values import dataclass
 
 if TYPE_CHECKING:
     from stackctl.image.build.build import Build

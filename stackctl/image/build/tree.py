@@ -14,11 +14,11 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from stackctl.linux.files import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
+from stackctl.values import dataclass
 
 _MAX_LINKS = 40
 _OPAQUE = "user.overlay.opaque"

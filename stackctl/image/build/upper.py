@@ -10,12 +10,12 @@ import contextlib
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from stackctl.image.build.tree import Node, Tree
 from stackctl.image.removal import remove_tree
 from stackctl.linux.files import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
+from stackctl.values import dataclass
 
 _INSIDE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
 _CHUNK = 1 << 26

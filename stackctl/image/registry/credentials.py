@@ -19,12 +19,12 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stackctl.errors import MachineError, NotFound, UsageError
 from stackctl.image.registry.settings import credential_key
+from stackctl.values import dataclass
 
 _SECONDS = 30
 _TOKEN_USER = "<token>"

@@ -15,11 +15,12 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import urljoin, urlsplit
 
 from stackctl.errors import ImageError, StackctlError
 from stackctl.image.registry.settings import Endpoint, Settings
+from stackctl.values import dataclass
 
 _CONNECT_SECONDS = 15.0
 _READ_SECONDS = 60.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from stackctl.errors import ImageError
 from stackctl.image.content import MAX_DOCUMENT
@@ -14,6 +13,7 @@ from stackctl.image.registry.http import Http
 from stackctl.image.registry.manifest import Manifest, Platform, parse
 from stackctl.image.registry.settings import Endpoint, Settings
 from stackctl.model.reference import Reference
+from stackctl.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from stackctl.errors import ImageError, NotFound
@@ -16,6 +15,7 @@ from stackctl.image.content import (
     Descriptor,
     descriptor,
 )
+from stackctl.values import dataclass
 
 _MACHINES = {
     "x86_64": ("amd64", ""),

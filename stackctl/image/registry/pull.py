@@ -15,7 +15,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from pathlib import Path
 
 from stackctl.errors import ImageError, OutOfSpace
@@ -30,6 +29,7 @@ from stackctl.image.store import Store, document
 from stackctl.image.unpack.process import Unpacking
 from stackctl.model.image import Image
 from stackctl.model.reference import Reference
+from stackctl.values import dataclass
 
 _AT_ONCE = 6
 #: How often a broken download is taken up again without a byte of progress.

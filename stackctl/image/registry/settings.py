@@ -18,12 +18,13 @@ import json
 import os
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from stackctl.errors import UsageError
 from stackctl.model.reference import DEFAULT_DOMAIN
+from stackctl.values import dataclass
 
 _FILE = "/etc/stackctl/registries.json"
 _CERTIFICATES = ("/etc/stackctl/certs.d", "/etc/containers/certs.d", "/etc/docker/certs.d")

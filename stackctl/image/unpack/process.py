@@ -12,12 +12,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from stackctl.errors import ImageError, InternalError
+from stackctl.values import dataclass
 
 _PIPE = 1 << 20
 _F_SETPIPE_SZ = 1031

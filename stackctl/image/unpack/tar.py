@@ -8,10 +8,11 @@ that makes layers needs them, and they would apply to what follows.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from stackctl.image.unpack.failure import BadLayer
 from stackctl.image.unpack.stream import Source
+from stackctl.values import dataclass
 
 BLOCK = 512
 _ZERO = bytes(BLOCK)

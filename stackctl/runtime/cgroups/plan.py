@@ -13,12 +13,12 @@ import math
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from stackctl.errors import MachineError, UsageError
 from stackctl.runtime.cgroups.devices import device_program
 from stackctl.runtime.cgroups.tree import JOINED_V1, WANTED_V2, Tree, words
+from stackctl.values import dataclass
 
 #: cpu quotas are per this many microseconds, as everywhere in the field.
 PERIOD = 100_000

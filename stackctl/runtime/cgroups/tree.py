@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from stackctl.errors import MachineError
+from stackctl.values import dataclass
 
 ROOT = "/sys/fs/cgroup"
 

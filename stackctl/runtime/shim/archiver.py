@@ -24,7 +24,7 @@ import tarfile
 import time
 
 from stackctl.linux import process
-from stackctl.runtime.shim import mounts, protocol
+from stackctl.runtime.shim import identity, mounts, protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     Message = dict[str, Any]
 
 CONTROL, DATA = 3, 4
+#: Ends of a path that ask for a directory.
+_INSIDE = ("/", "/.")
+_KERNELS = ("/proc", "/sys", "/dev")
 #: What looking at a name says when somebody has put something else in its place since.
 _SWAPPED = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EINVAL, errno.ENXIO, errno.ENODEV)
 _GO_TYPES = {
@@ -48,6 +51,10 @@ _GO_BITS = ((stat.S_ISUID, 1 << 23), (stat.S_ISGID, 1 << 22), (stat.S_ISVTX, 1 <
 
 class Refused(Exception):
     """The request cannot be done; the text says why."""
+
+
+class Mistaken(Refused):
+    """It asks for what cannot be, whatever the container has."""
 
 
 def main() -> None:
@@ -69,6 +76,8 @@ def main() -> None:
         answer = {"failed": f"{name}{error.strerror}", "errno": error.errno or 0}
     except RecursionError:
         answer = {"failed": "its directories are nested too deeply", "errno": errno.ELOOP}
+    except Mistaken as error:
+        answer = {"failed": str(error), "errno": 0, "mistaken": True}
     except (Refused, mounts.SetupError, mounts.CannotMap, tarfile.TarError) as error:
         answer = {"failed": str(error), "errno": errno.EINVAL}
     protocol.send(control, answer)
@@ -119,8 +128,8 @@ def _perform(request: Message, control: _socket.socket) -> Message:
             with os.fdopen(DATA, "wb", 65536) as stream:
                 _pack(path, stream)
         case "put":
-            if not stat.S_ISDIR(os.stat(path).st_mode):
-                raise Refused(f"{path} is not a directory")
+            if not stat.S_ISDIR(os.stat(_plain(path)).st_mode):
+                raise Mistaken(f"{path}: not a directory: an archive goes into one")
             protocol.send(control, {"stat": _describe(path)})
             with os.fdopen(DATA, "rb", 65536) as stream:
                 _unpack(path, stream, request)
@@ -129,15 +138,25 @@ def _perform(request: Message, control: _socket.socket) -> Message:
 
 def _plain(path: str) -> str:
     """The path to look at: a trailing "/" or "/." asks for what a link points at."""
-    if path.endswith(("/", "/.")):
+    if path.endswith(_INSIDE):
         return os.path.realpath(path)
     return posixpath.normpath(path)
+
+
+def _shown(path: str) -> str:
+    """What an archive calls the object at `path`, as Go's filepath.Base has it: with "/." at its
+    end it is ".", and clients count on names that begin so."""
+    if path.rstrip("/").endswith("/."):
+        return "."
+    return posixpath.basename(posixpath.normpath(path)) or "/"
 
 
 def _describe(path: str) -> Message:
     """Docker's path stat: Go's mode bits, RFC 3339."""
     place = _plain(path)
     status = os.lstat(place)
+    if path.endswith(_INSIDE) and not stat.S_ISDIR(status.st_mode):
+        raise Mistaken(f"{path}: not a directory")
     mode = stat.S_IMODE(status.st_mode) & 0o777 | _GO_TYPES.get(stat.S_IFMT(status.st_mode), 0)
     for bit, go in _GO_BITS:
         if status.st_mode & bit:
@@ -145,7 +164,7 @@ def _describe(path: str) -> Message:
     seconds, rest = divmod(status.st_mtime_ns, 1_000_000_000)
     is_link = stat.S_ISLNK(status.st_mode)
     return {
-        "name": posixpath.basename(posixpath.normpath(path)) or "/",
+        "name": _shown(path),
         "size": status.st_size,
         "mode": mode,
         "mtime": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:09d}Z",
@@ -157,51 +176,57 @@ def _pack(path: str, stream: BinaryIO) -> None:
     """The object at `path`, with all below, under its own base name."""
     place = _plain(path)
     parent, name = posixpath.split(place)
-    top = posixpath.basename(posixpath.normpath(path)) or "."
-    seen: dict[tuple[int, int], str] = {}
     with tarfile.open(mode="w|", fileobj=stream, format=tarfile.PAX_FORMAT) as archive:
         directory = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        _pack_one(archive, directory, name or ".", top, seen)
+        _pack_one(_Packing(archive), directory, name or ".", _shown(path))
         os.close(directory)
 
 
-def _pack_one(
-    archive: tarfile.TarFile,
-    directory: int,
-    name: str,
-    shown: str,
-    seen: dict[tuple[int, int], str],
-) -> None:
+class _Packing:
+    """An archive that is being written, and what was found so far."""
+
+    __slots__ = ("archive", "hollow", "seen")
+
+    def __init__(self, archive: tarfile.TarFile) -> None:
+        self.archive = archive
+        #: Files with several names: (device, inode) -> the first of them.
+        self.seen: dict[tuple[int, int], str] = {}
+        #: What the kernel shows in a running container is no file of its own.
+        self.hollow = {_key(os.stat(path)) for path in _KERNELS if os.path.ismount(path)}
+
+
+def _key(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _pack_one(packing: _Packing, directory: int, name: str, shown: str) -> None:
     """One entry with all below; left out when it goes, or becomes something else, meanwhile."""
     try:
-        _pack_entry(archive, directory, name, shown, seen)
+        _pack_entry(packing, directory, name, shown)
     except OSError as error:
         # Nothing of it has been written yet: everything is opened before.
         if error.errno not in _SWAPPED:
             raise
 
 
-def _pack_entry(
-    archive: tarfile.TarFile,
-    directory: int,
-    name: str,
-    shown: str,
-    seen: dict[tuple[int, int], str],
-) -> None:
+def _pack_entry(packing: _Packing, directory: int, name: str, shown: str) -> None:
+    archive, seen = packing.archive, packing.seen
     status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     member = tarfile.TarInfo(shown)
     member.mode = stat.S_IMODE(status.st_mode)
     member.uid, member.gid = status.st_uid, status.st_gid
     member.mtime = status.st_mtime
     kind = stat.S_IFMT(status.st_mode)
-    key = (status.st_dev, status.st_ino)
+    key = _key(status)
     if kind == stat.S_IFDIR:
         member.type = tarfile.DIRTYPE
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         inner = os.open(name, flags, dir_fd=directory)
         archive.addfile(member)
-        for entry in sorted(os.listdir(inner)):
-            _pack_one(archive, inner, entry, f"{shown}/{entry}", seen)
+        # Who asks for /proc/x itself gets it.
+        below = [] if key in packing.hollow and shown.count("/") else sorted(os.listdir(inner))
+        for entry in below:
+            _pack_one(packing, inner, entry, f"{shown.rstrip('/')}/{entry}")
         os.close(inner)
     elif kind == stat.S_IFLNK:
         member.type = tarfile.SYMTYPE
@@ -257,8 +282,12 @@ class _Padded:
 
 def _unpack(path: str, stream: BinaryIO, request: Message) -> None:
     """Unpack below the directory `path`; directories get their times last."""
+    request["ids"] = _ids(request["owner"])
     root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     times: list[tuple[str, float]] = []
+    if not stream.peek(1):  # type: ignore[attr-defined]
+        os.close(root)
+        return  # nothing was sent: an archive of nothing
     with tarfile.open(mode="r|", fileobj=stream) as archive:
         for member in archive:
             name = posixpath.normpath(member.name.lstrip("/"))
@@ -271,6 +300,20 @@ def _unpack(path: str, stream: BinaryIO, request: Message) -> None:
         os.utime(name, (when, when), dir_fd=root, follow_symlinks=False)
     while stream.read(65536):  # what follows the archive's end, so that the sender can finish
         pass
+
+
+def _ids(owner: str) -> tuple[int, int] | None:
+    """Of the user whose files shall become of all; None for "": they keep the archive's."""
+    if not owner:
+        return None
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        found = identity.resolve(root, owner)
+    except identity.IdentityError as error:
+        raise Refused(str(error)) from None
+    finally:
+        os.close(root)
+    return found.uid, found.gid
 
 
 def _unpack_one(
@@ -299,7 +342,7 @@ def _unpack_one(
         os.mkfifo(name, 0o600, dir_fd=root)
     else:
         raise Refused(f"{member.name}: device nodes are not copied into containers")
-    uid, gid = (member.uid, member.gid) if request["keep_owners"] else (0, 0)
+    uid, gid = request["ids"] or (member.uid, member.gid)
     os.chown(name, uid, gid, dir_fd=root, follow_symlinks=False)
     if not member.issym():
         os.chmod(name, stat.S_IMODE(member.mode), dir_fd=root)

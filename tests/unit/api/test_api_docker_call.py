@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stackctl.api.docker.call import DockerError, Filters, moment
+from stackctl.api.docker import globs
+from stackctl.api.docker.call import DockerError, Filters, moment, parsed
 from stackctl.api.docker.events import shape, wanted
 from stackctl.api.docker.table import check, split_version
 from stackctl.daemon.events import Event
@@ -95,3 +96,54 @@ def test_events_have_the_old_fields_and_the_new() -> None:
         ({"label": ["name=n"]}, True),
     ):
         assert wanted(Filters.parse(json.dumps(narrowed), known), event) is fits
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "fits"),
+    [
+        ("utest*", "utest:tag1", True),
+        ("utest*", "utest/docker:tag2", False),
+        ("utest*/*", "utest:5000/docker:tag3", True),
+        ("*5000*/*", "utest:5000/docker", True),
+        ("b?x", "box", True),
+        ("b?x", "b/x", False),
+        ("[a-c]ox", "box", True),
+        ("[^a-c]ox", "box", False),
+        ("a\\*b", "a*b", True),
+        ("a\\*b", "axb", False),
+        ("a.b", "axb", False),
+    ],
+)
+def test_stars_stop_at_a_slash(pattern: str, name: str, fits: bool) -> None:
+    assert globs.matches(pattern, name) is fits
+
+
+@given(st.text(), st.text())
+def test_any_glob_matches_or_is_a_mistake(pattern: str, name: str) -> None:
+    try:
+        assert globs.matches(pattern, name) in (True, False)
+    except DockerError as error:
+        assert error.status == 400
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [(b"", {}), (b" null ", {}), (b"{}", {}), (b' {"A": 1}\n', {"A": 1})]
+)
+def test_bodies_are_objects_or_nothing(text: bytes, value: object) -> None:
+    assert parsed(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"{invalid json", "invalid JSON: "),
+        (b"{} trailing content", "unexpected content after JSON"),
+        (b"[]", "an object is expected"),
+        (b"\xff", "invalid JSON: "),
+        (b"[" * 100000, "invalid JSON: "),
+    ],
+)
+def test_other_bodies_are_the_clients_mistake(text: bytes, words: str) -> None:
+    with pytest.raises(DockerError, match=words) as refused:
+        parsed(text)
+    assert refused.value.status == 400

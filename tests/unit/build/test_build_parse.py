@@ -215,7 +215,7 @@ def test_all_mistakes_are_told_in_order_with_lines() -> None:
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("", "no FROM"),
+        ("", "cannot be empty"),
         ("ARG a=1", "no FROM"),
         ("FROM", "needs something"),
         ("FROM a b", "FROM takes an image"),

@@ -352,3 +352,64 @@ def test_any_request_is_a_container_or_a_mistake_of_who_asks(data: st.DataObject
 def test_names_are_read_in_any_case() -> None:
     found = wish.canonical({"detachkeys": "a", "Tty": True, "tty": False, "other": 1}, wish.EXEC)
     assert found == {"DetachKeys": "a", "Tty": True, "other": 1}
+
+
+@pytest.mark.parametrize(
+    ("wish", "words"),
+    [
+        ({"Env": [""]}, "invalid environment variable: "),
+        ({"Env": ["=foo"]}, "invalid environment variable: =foo"),
+        ({"Healthcheck": {"Interval": 500_000}}, "Interval in Healthcheck cannot be less than 1ms"),
+        ({"Healthcheck": {"Timeout": -1}}, "Timeout in Healthcheck cannot be less than 1ms"),
+        ({"Healthcheck": {"Retries": -10}}, "Retries in Healthcheck cannot be negative"),
+        ({"HostConfig": {"Tmpfs": {"foo": ""}}}, "mount path must be absolute"),
+        ({"HostConfig": {"Tmpfs": {"//": ""}}}, "destination can't be '/'"),
+        ({"HostConfig": {"IpcMode": "invalid"}}, "invalid IPC mode: invalid"),
+        ({"HostConfig": {"PidMode": "container"}}, "invalid PID mode: container"),
+        ({"HostConfig": {"UTSMode": "container:x"}}, "invalid UTS mode: container:x"),
+        ({"HostConfig": {"Annotations": {"": "a"}}}, "the empty string is not permitted"),
+        ({"HostConfig": {"CpusetCpus": "1-42,,"}}, "Invalid value 1-42,, for cpuset cpus"),
+        ({"HostConfig": {"CpusetMems": "42-3,1--"}}, "Invalid value 42-3,1-- for cpuset mems"),
+        ({"HostConfig": {"ShmSize": -1}}, "SHM size can not be less than 0"),
+        ({"HostConfig": {"OomScoreAdj": 1001}}, "Invalid value 1001, range for oom score adj"),
+        ({"HostConfig": {"Memory": 524287}}, "Minimum memory limit allowed is 6MB"),
+        ({"HostConfig": {"RestartPolicy": {"Name": "x"}}}, "invalid restart policy"),
+        (
+            {"HostConfig": {"RestartPolicy": {"Name": "always", "MaximumRetryCount": 2}}},
+            "maximum retry count cannot be used with restart policy",
+        ),
+        (
+            {"HostConfig": {"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": -2}}},
+            "maximum retry count cannot be negative",
+        ),
+        (
+            {"HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": "aa80"}]}}},
+            'invalid port specification: "aa80"',
+        ),
+        ({"HostConfig": {"PortBindings": {"1;2": [{}]}}}, 'invalid port specification: "1;2"'),
+    ],
+)
+def test_mistakes_in_the_words_that_clients_look_for(wish: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        container_config("box", {"Image": "box:1", **wish}, IMAGE, lambda target: "v")
+    assert words in refused.value.brief
+
+
+@pytest.mark.parametrize(
+    ("mount", "words"),
+    [
+        ({"Type": "notreal", "Target": "/foo"}, "mount type unknown"),
+        ({"Type": "bind"}, "Target must not be empty"),
+        ({"Type": "bind", "Target": "/foo"}, "Source must not be empty"),
+        (
+            {"Type": "bind", "Target": "/foo", "Source": "/etc", "VolumeOptions": {"NoCopy": True}},
+            "VolumeOptions must not be specified",
+        ),
+        ({"Type": "tmpfs", "Target": "/foo", "Source": "/x"}, "Source must not be specified"),
+    ],
+)
+def test_mistakes_in_mounts(mount: dict[str, Any], words: str) -> None:
+    wish = {"Image": "box:1", "HostConfig": {"Mounts": [mount]}}
+    with pytest.raises(UsageError) as refused:
+        container_config("box", wish, IMAGE, lambda target: "v")
+    assert words in refused.value.brief

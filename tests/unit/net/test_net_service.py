@@ -72,7 +72,7 @@ def test_a_wanted_name_address_and_mac_are_taken(net: Net) -> None:
             ),
             "macvlan_mode",
         ),
-        (NetworkConfig(name="n", driver_opts={"what": "1"}), "what"),
+        (NetworkConfig(name="n", driver_opts={"com.docker.network.what": "1"}), "what"),
         (NetworkConfig(name="n", ipam=(IpamPool(gateway="10.0.0.1"),)), "subnet"),
         (NetworkConfig(name="n", ipam=(IpamPool(subnet="fd00::/64"),)), "IPv6"),
         (NetworkConfig(name="n", ipam=(IpamPool(subnet="10.0.0.0/31"),)), "small"),
