@@ -14,9 +14,10 @@ from dataclasses import replace
 from typing import assert_never
 
 from stackctl.daemon.containers import Containers, Parts
+from stackctl.daemon.jobs import warn
 from stackctl.daemon.providers import Providers
 from stackctl.daemon.supervisor import Supervisor
-from stackctl.errors import Conflict, ContainerError, NotFound, OperationFailed
+from stackctl.errors import Conflict, ContainerError, NotFound, OperationFailed, StackctlError
 from stackctl.model.build import BuildRequest
 from stackctl.model.container import Health, Status
 from stackctl.model.network import NetworkConfig
@@ -62,9 +63,9 @@ class Engine:
         """Carry out one operation; raises StackctlError when it fails."""
         match op:
             case PullImage():
-                return await self._parts.images.pull(op.reference)
+                return await self._pull(op)
             case BuildImage():
-                await self._build(op)
+                await self._build(op.build)
             case CreateNetwork():
                 await self._create_network(op.network)
             case RemoveNetwork():
@@ -127,9 +128,23 @@ class Engine:
         await containers.remove(record.id, anonymous_volumes=True)
         return "completed"
 
-    async def _build(self, op: BuildImage) -> None:
+    async def _pull(self, op: PullImage) -> str:
+        """What can be built need not be to be had: then what is here counts, or it is built."""
+        images = self._parts.images
+        try:
+            return await images.pull(op.reference)
+        except StackctlError as error:
+            if op.build is None:
+                raise
+            warn(f"{op.reference} could not be pulled: {error.brief}")
+            if images.exists(op.reference):
+                return "not pulled"
+            await self._build(op.build)
+            return "built"
+
+    async def _build(self, request: BuildRequest) -> None:
         assert self.build is not None, "the service gives the engine its builder"
-        await self.build(op.build)
+        await self.build(request)
 
     async def _start(self, name: str) -> None:
         record = self._parts.registry.by_name(name, successor=True)

@@ -16,7 +16,10 @@ from stackctl.values import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullImage:
+    """`build`: how the image is made when the registry does not have it."""
+
     reference: str
+    build: BuildRequest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

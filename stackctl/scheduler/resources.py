@@ -29,12 +29,14 @@ def pull_cause(service: DesiredService, found: Survey, *, creates: bool) -> str:
     is needed, missing, and must not be pulled.
     """
     here = service.image in found.observed.images
-    if service.build is not None:
+    if service.build is not None and not _is_pulled_first(service, found):
         return build_cause(service, found, creates=creates)
     if service.image in found.policy.pulled:
         return ""
     if service.pull_policy == "always" or (here and _is_old(service, found)):
         return f"pull_policy: {service.pull_policy}"
+    if service.build is not None:
+        return build_cause(service, found, creates=creates)
     if here or not creates:
         return ""
     if service.pull_policy == "never":
@@ -44,6 +46,13 @@ def pull_cause(service: DesiredService, found: Survey, *, creates: bool) -> str:
             hint="load or build the image first, or allow the pull",
         )
     return "not found"
+
+
+def _is_pulled_first(service: DesiredService, found: Survey) -> bool:
+    """An image that could be built, but has a name of its own and a policy that asks for it."""
+    is_ours = service.image == f"{found.desired.project}-{service.name}"
+    asks = service.pull_policy == "always" or _is_old(service, found)
+    return asks and not is_ours and not found.policy.build
 
 
 def _is_old(service: DesiredService, found: Survey) -> bool:
@@ -73,6 +82,8 @@ def pulls(
             op: PullImage | BuildImage = PullImage(reference=service.image)
             if service.build is not None:
                 op = BuildImage(reference=service.image, build=service.build)
+                if _is_pulled_first(service, found):
+                    op = PullImage(reference=service.image, build=service.build)
             steps[service.image] = draft.add(op, cause, service=service.name)
         for hook in service.pre_start if creates else ():
             image = hook.reference

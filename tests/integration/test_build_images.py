@@ -238,7 +238,17 @@ def test_stacks_build_what_they_need(base: Engine, context: Path) -> None:
     shown = base.ok(*stack, "--progress", "plain", "build", "--no-cache").err
     assert shown.count("RUN echo") == 1
     assert document(base, "c:1")[0] == document(base, "b:1")[0] == document(base, "s-a")[0]
-    base.ok(*stack, "down")
+    # What a registry may have is pulled first where that is asked for.
+    (context / "stack.yaml").write_text(
+        "name: s\nservices:\n  b: {image: 'localhost:1/b', pull_policy: always, build: .}\n"
+    )
+    assert "pull_policy: always" in base.run(*stack, "plan").expect(2).out
+    assert "localhost:1/b could not be pulled: " in base.ok(*stack, "up", "-d").err
+    made = document(base, "localhost:1/b")[0]
+    base.ok("image", "tag", "base", "localhost:1/b")
+    base.ok(*stack, "up", "-d")  # it is here: no reason to build
+    assert document(base, "localhost:1/b")[0] == document(base, "base")[0] != made
+    base.ok(*stack, "down", "--remove-orphans")
 
 
 def test_a_dockerfile_cannot_give_itself_rights(base: Engine, context: Path) -> None:

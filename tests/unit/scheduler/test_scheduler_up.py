@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from stackctl.errors import Conflict, NotFound, StackFileError
+from stackctl.model.build import BuildRequest
 from stackctl.model.container import Health, Status
 from stackctl.scheduler.desired import Desired, DownPolicy, Recreate, UpPolicy
 from stackctl.scheduler.executor import Report, execute
@@ -100,6 +101,17 @@ def test_pull_policies():
     never = stack(service("a", image="nginx", pull_policy="never"))
     with pytest.raises(NotFound, match="pull_policy is never"):
         shown(MemoryEngine(), never)
+
+
+def test_what_can_be_built_is_pulled_first_where_that_is_asked_for():
+    built = replace(service("a", image="x/a", pull_policy="always"), build=BuildRequest())
+    [step] = up_plan(stack(built), MemoryEngine().observed("p"), UP).steps[:1]
+    assert step.op == PullImage(reference="x/a", build=BuildRequest())
+    assert shown(MemoryEngine(), stack(replace(built, image="p-a")))[0].startswith(
+        "[] -> #1 build image p-a"
+    )
+    forced = shown(MemoryEngine(), stack(built), UpPolicy(build=True))
+    assert forced[0] == "[] -> #1 build image x/a: asked for (--build)"
 
 
 def test_a_pull_on_which_nothing_depends_is_an_edge_and_no_barrier():
