@@ -74,6 +74,8 @@ def networks(
             ipv4_address=endpoint.ipv4.partition("/")[0],
             ipv6_address=endpoint.ipv6.partition("/")[0],
             gw_priority=endpoint.gw_priority,
+            link_local_ips=tuple(a.partition("/")[0] for a in endpoint.link_local),
+            settings=endpoint.settings,
         )
         for endpoint in former.endpoints
         if endpoint.network not in known and store.network(endpoint.network_id) is not None

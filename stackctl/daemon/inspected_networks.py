@@ -91,15 +91,13 @@ def endpoint(record: ContainerRecord, leased: Endpoint) -> Shape:
         if attachment.network != leased.network:
             continue
         shape["MacAddress"] = attachment.mac_address
-        if attachment.ipv4_address or attachment.ipv6_address:
-            shape["IPAMConfig"] = {
-                key: value
-                for key, value in (
-                    ("IPv4Address", attachment.ipv4_address),
-                    ("IPv6Address", attachment.ipv6_address),
-                )
-                if value
-            }
+        wished = {
+            "IPv4Address": attachment.ipv4_address,
+            "IPv6Address": attachment.ipv6_address,
+            "LinkLocalIPs": list(attachment.link_local_ips),
+        }
+        if any(wished.values()):
+            shape["IPAMConfig"] = {key: value for key, value in wished.items() if value}
     asked = wish.given_back(record.config.asked).get("Endpoints", {})
     shape.update(asked.get(leased.network) or asked.get("default", {}))
     if not record.status.is_alive:

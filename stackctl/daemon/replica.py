@@ -13,6 +13,7 @@ from typing import TypeVar
 from stackctl.daemon import image_defaults, service_files
 from stackctl.daemon import service_rights as rights
 from stackctl.errors import StackctlError
+from stackctl.model import addressing
 from stackctl.model.container import (
     BindMount,
     ContainerConfig,
@@ -251,6 +252,7 @@ def _attachments(
         network = stack.networks.get(key)
         if network is not None and network_mode_of(network):
             continue
+        options = membership.driver_opts or {}
         found.append(
             NetworkAttachment(
                 network=(network.name if network else None) or f"{stack.name}_{key}",
@@ -258,8 +260,13 @@ def _attachments(
                 ipv4_address=membership.ipv4_address or "",
                 ipv6_address=membership.ipv6_address or "",
                 mac_address=membership.mac_address or ("" if found else own_mac),
-                interface_name=membership.interface_name or "",
+                interface_name=membership.interface_name
+                or options.get(addressing.ENDPOINT_NAME, ""),
                 gw_priority=membership.gw_priority or 0,
+                link_local_ips=tuple(membership.link_local_ips or ()),
+                settings=addressing.interface_settings(
+                    options.get(addressing.ENDPOINT_SETTINGS, "")
+                ),
             )
         )
     return tuple(found)

@@ -18,6 +18,7 @@ from stackctl.daemon import wish as wishes
 from stackctl.daemon.single_mounts import NameVolume
 from stackctl.daemon.single_rights import Wish
 from stackctl.errors import StackctlError, UsageError
+from stackctl.model import addressing
 from stackctl.model.container import (
     ContainerConfig,
     HealthCheck,
@@ -265,15 +266,21 @@ def _networks(wish: Wish, host: Wish) -> tuple[str, tuple[NetworkAttachment, ...
 def attachment(network: str, settings: Wish, mac: str = "") -> NetworkAttachment:
     """`settings` is Docker's EndpointSettings."""
     wishes.checked(settings, wishes.ENDPOINT, f"EndpointConfig of {network}")
-    ipam = settings.get("IPAMConfig") or {}
+    ipam, options = settings.get("IPAMConfig") or {}, settings.get("DriverOpts") or {}
+    try:
+        wanted = addressing.interface_settings(str(options.get(addressing.ENDPOINT_SETTINGS) or ""))
+    except ValueError as error:
+        raise UsageError(f"{addressing.ENDPOINT_SETTINGS}: {error}") from error
     return NetworkAttachment(
         network=network,
-        interface_name=str((settings.get("DriverOpts") or {}).get(wishes.INTERFACE_NAME) or ""),
+        interface_name=str(options.get(addressing.ENDPOINT_NAME) or ""),
         aliases=tuple(dict.fromkeys(map(str, settings.get("Aliases") or ()))),
         ipv4_address=str(ipam.get("IPv4Address") or ""),
         ipv6_address=str(ipam.get("IPv6Address") or ""),
         mac_address=str(settings.get("MacAddress") or mac),
         gw_priority=int(settings.get("GwPriority") or 0),
+        link_local_ips=tuple(map(str, ipam.get("LinkLocalIPs") or ())),
+        settings=wanted,
     )
 
 

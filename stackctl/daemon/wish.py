@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stackctl.errors import UsageError
+from stackctl.model import addressing
 from stackctl.model.container import LOG_OPTIONS_WITHOUT_EFFECT
 from stackctl.runtime.rootfs import MASKED, READ_ONLY
 
@@ -254,8 +255,8 @@ _GIVEN_BACK_HOST = (
     *("Binds", "Mounts", "VolumesFrom", "Tmpfs", "PublishAllPorts", "ContainerIDFile"),
     *("ConsoleSize", "VolumeDriver", "Isolation", "GroupAdd", "ExtraHosts", "CapAdd", "CapDrop"),
 )
-#: The driver option of an endpoint that names the interface.
-INTERFACE_NAME = "com.docker.network.endpoint.ifname"
+#: The driver options of an endpoint that have an effect.
+ENDPOINT_OPTIONS = (addressing.ENDPOINT_NAME, addressing.ENDPOINT_SETTINGS)
 
 
 def checked(wish: Any, form: Form = CREATE, place: str = "") -> None:
@@ -351,14 +352,11 @@ def warnings(wish: Wish) -> list[str]:
 
 
 def endpoint_warnings(network: str, settings: Wish) -> list[str]:
-    found = [
+    return [
         f"network {network}: the driver option {name} has no effect"
         for name in settings.get("DriverOpts") or ()
-        if name != INTERFACE_NAME
+        if name not in ENDPOINT_OPTIONS
     ]
-    if (settings.get("IPAMConfig") or {}).get("LinkLocalIPs"):
-        found.append(f"network {network}: LinkLocalIPs has no effect")
-    return found
 
 
 def endpoints(wish: Wish) -> dict[str, Wish]:

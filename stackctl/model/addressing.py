@@ -16,6 +16,10 @@ ICC = f"{_BRIDGE}.enable_icc"
 BRIDGE_NAME = f"{_BRIDGE}.name"
 BINDING = f"{_BRIDGE}.host_binding_ipv4"
 
+#: Of an endpoint: what its interface is called, and the kernel's settings for it.
+ENDPOINT_NAME = "com.docker.network.endpoint.ifname"
+ENDPOINT_SETTINGS = "com.docker.network.endpoint.sysctls"
+
 #: An interface name's length in the kernel, without its end (IFNAMSIZ).
 _NAME_LENGTH = 15
 #: lo is there already; the others mean something to the kernel's settings.
@@ -24,6 +28,10 @@ _TAKEN_NAMES = ("lo", "all", "default", ".", "..")
 _MTUS = range(68, 65536)
 #: Less than this and an interface has no IPv6 (RFC 8200, 5).
 LEAST_MTU6 = 1280
+
+#: In a setting's name: the interface, whatever it is called.
+_INTERFACE = "IFNAME"
+_LINK_LOCAL = {4: 16, 6: 64}
 
 AnyNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -75,3 +83,40 @@ def address_problem(address: str, subnet: AnyNetwork) -> str:
     if subnet.version == 4 and number == subnet.broadcast_address:
         return f"is the broadcast address of {subnet}"
     return ""
+
+
+def link_local(address: str) -> str:
+    """A link-local address with its prefix length. ValueError says what is wrong."""
+    number = ipaddress.ip_address(address)
+    if not number.is_link_local:
+        raise ValueError(f'"{address}" is not a link-local address (169.254.0.0/16, fe80::/10)')
+    return f"{number}/{_LINK_LOCAL[number.version]}"
+
+
+def interface_settings(text: str) -> tuple[tuple[str, str], ...]:
+    """`net.ipv4.conf.IFNAME.rp_filter=2,...` -> (("ipv4/conf/IFNAME/rp_filter", "2"), ...).
+
+    Nothing but settings of the interface itself can be said. ValueError says what is wrong.
+    """
+    found = []
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = item.partition("=")
+        parts = name.split(".")
+        plain = all(p and p.replace("_", "").replace("-", "").isalnum() for p in parts)
+        if not (
+            equals
+            and plain
+            and name.isascii()
+            and len(parts) == 5
+            and parts[0] == "net"
+            and parts[1] in ("ipv4", "ipv6", "mpls")
+            and parts[3] == _INTERFACE
+        ):
+            raise ValueError(f'"{item}" is no setting such as net.ipv4.conf.IFNAME.rp_filter=2')
+        found.append(("/".join(parts[1:]), value))
+    return tuple(found)
+
+
+def setting_path(path: str, interface: str) -> str:
+    """The file, below /proc/sys/net, of a setting of an interface."""
+    return "/".join(interface if p == _INTERFACE else p for p in path.split("/"))

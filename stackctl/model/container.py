@@ -84,6 +84,10 @@ class NetworkAttachment:
     mac_address: str = ""
     interface_name: str = ""
     gw_priority: int = 0
+    #: Further addresses of the interface, without prefix length.
+    link_local_ips: tuple[str, ...] = ()
+    #: Settings of the interface (addressing.interface_settings), carried out when it is made.
+    settings: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

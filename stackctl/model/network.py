@@ -79,6 +79,10 @@ class Endpoint:
     aliases: tuple[str, ...] = ()
     #: The default route leads through the endpoint with the highest one.
     gw_priority: int = 0
+    #: Further addresses, with prefix length.
+    link_local: tuple[str, ...] = ()
+    #: As NetworkAttachment has them.
+    settings: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from stackctl.errors import Conflict, StackctlError
-from stackctl.model.addressing import AnyNetwork, interface_problem, mac_problem
+from stackctl.model.addressing import AnyNetwork, interface_problem, link_local, mac_problem
 from stackctl.model.container import NetworkAttachment
 from stackctl.model.network import Endpoint, IpamPool, NetworkConfig
 from stackctl.model.record import NetworkRecord
@@ -88,6 +88,7 @@ class Addresses:
     ) -> Endpoint:
         """Addresses and an interface name for a container. StackctlError, Conflict."""
         self._check_interface(container_id, attachment)
+        further = self._link_local(record, attachment)
         got: dict[int, tuple[Leases, str]] = {}
         try:
             for version, wish in ((4, attachment.ipv4_address), (6, attachment.ipv6_address)):
@@ -120,9 +121,23 @@ class Addresses:
             gateway6=gateways.get(6, ""),
             aliases=attachment.aliases,
             gw_priority=attachment.gw_priority,
+            link_local=further,
+            settings=attachment.settings,
         )
         mine[record.id] = endpoint
         return endpoint
+
+    def _link_local(self, record: NetworkRecord, attachment: NetworkAttachment) -> tuple[str, ...]:
+        try:
+            found = tuple(map(link_local, attachment.link_local_ips))
+        except ValueError as error:
+            raise StackctlError(str(error)) from error
+        if any(":" in address for address in found) and not record.config.enable_ipv6:
+            raise StackctlError(
+                f'network "{record.config.name}" has no IPv6, so {found[0]} cannot be had there',
+                hint="set enable_ipv6: true for the network",
+            )
+        return found
 
     def _check_interface(self, container_id: str, attachment: NetworkAttachment) -> None:
         name, mac = attachment.interface_name, attachment.mac_address
@@ -191,7 +206,8 @@ class Addresses:
 
 def addresses_of(endpoint: Endpoint) -> list[str]:
     """Its addresses without prefix length."""
-    return [a.partition("/")[0] for a in (endpoint.ipv4, endpoint.ipv6) if a]
+    every = (endpoint.ipv4, endpoint.ipv6, *endpoint.link_local)
+    return [a.partition("/")[0] for a in every if a]
 
 
 def ways_out(endpoints: Sequence[Endpoint]) -> dict[str, Endpoint]:

@@ -23,6 +23,7 @@ import struct
 from collections.abc import Sequence
 
 from stackctl.linux import ns
+from stackctl.model.addressing import setting_path
 from stackctl.net import rtnl
 from stackctl.net.bridge import (
     IFLA_IFNAME,
@@ -75,6 +76,8 @@ class Wire:
     uplink: str = ""
     #: Not a veth pair but an interface on a trunk.
     trunk: Trunk | None = None
+    #: (path, value), see addressing.interface_settings.
+    settings: tuple[tuple[str, str], ...] = ()
 
     @property
     def has_ipv6(self) -> bool:
@@ -186,6 +189,17 @@ def _inside(wires: Sequence[Wire], home: int) -> None:
             requests += [add_address(index, a, f"address {a}") for a in wire.addresses]
             requests += [_default_route(gateway, index) for gateway in wire.gateways]
         link.request(requests)
+    for wire in wires:
+        for path, value in wire.settings:
+            _set(setting_path(path, wire.name), value)
+
+
+def _set(path: str, value: str) -> None:
+    try:
+        write_setting(path, value)
+    except OSError as error:
+        name = path.replace("/", ".")
+        raise OSError(error.errno, f"setting net.{name}={value}: {error.strerror}") from error
 
 
 def route(pid: int, ways: Sequence[tuple[str, str]], home: int) -> None:

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from stackctl.model import addressing
 from stackctl.spec import forms
-from stackctl.spec.attributes import Attributes, Refused
+from stackctl.spec.attributes import Attributes
 from stackctl.spec.scalars import (
     Address,
     Flag,
@@ -15,6 +16,7 @@ from stackctl.spec.scalars import (
     InterfaceName,
     IPv4,
     IPv6,
+    LinkLocal,
     MacAddress,
     PortNumber,
     Protocol,
@@ -70,12 +72,14 @@ class ServiceNetwork(Attributes):
     interface_name: InterfaceName | None = Field(
         None, description="The interface's name in the container."
     )
-    link_local_ips: Annotated[list[str] | None, Refused("link-local addresses are not given")] = (
-        Field(None, description="Further link-local addresses.")
+    link_local_ips: Annotated[list[LinkLocal] | None, forms.UNIQUE] = Field(
+        None, description="Further addresses of 169.254.0.0/16 or fe80::/10."
     )
-    driver_opts: Annotated[
-        dict[str, str] | None, Refused("a bridge has no options for one container")
-    ] = Field(None, description="Options of the network's driver for this container.")
+    driver_opts: Annotated[dict[str, str] | None, forms.KEYED] = Field(
+        None,
+        description=f"`{addressing.ENDPOINT_NAME}` (interface_name), "
+        f"`{addressing.ENDPOINT_SETTINGS}` (`net.ipv4.conf.IFNAME.rp_filter=2,...`).",
+    )
     priority: Integer | None = Field(
         None,
         description="Order in which networks are connected; changes neither gateway nor names.",

@@ -213,6 +213,11 @@ def _mac(value: str) -> str:
     return mac
 
 
+def _link_local(value: str) -> str:
+    addressing.link_local(value)
+    return value
+
+
 def _interface(value: str) -> str:
     if problem := addressing.interface_problem(value):
         raise ValueError(f'"{value}" {problem}')
@@ -299,6 +304,7 @@ IPv6 = Annotated[str, AfterValidator(_ipv6)]
 Address = Annotated[str, AfterValidator(_address)]
 Subnet = Annotated[str, AfterValidator(_subnet)]
 MacAddress = Annotated[str, AfterValidator(_mac)]
+LinkLocal = Annotated[str, AfterValidator(_link_local)]
 InterfaceName = Annotated[str, AfterValidator(_interface)]
 ExposedPort = Annotated[str, AfterValidator(_exposed)]
 ContainerPath = Annotated[str, AfterValidator(_target)]

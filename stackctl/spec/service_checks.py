@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import platform
 import posixpath
+from collections.abc import Mapping
 
 from stackctl.model import addressing
 from stackctl.model.reference import HOST
@@ -150,6 +151,7 @@ class ServiceChecks:
                     self._at("networks", key, "interface_name"),
                 )
             interfaces.add(interface)
+            self._endpoint_options(key, membership.driver_opts or {}, interface)
             network = self._file.networks.get(key)
             if key not in (*networks, "default"):
                 self._mistakes.add(
@@ -163,6 +165,27 @@ class ServiceChecks:
                 address = getattr(membership, field)
                 if address and not (network and network.external):
                     self._address(key, network, field, address)
+
+    def _endpoint_options(self, key: str, options: Mapping[str, str], interface: str) -> None:
+        """Of one interface: its name and the kernel's settings for it."""
+        for option, value in options.items():
+            where = self._at("networks", key, "driver_opts", option)
+            if option == addressing.ENDPOINT_NAME:
+                problem = addressing.interface_problem(value)
+                if not problem and interface and value != interface:
+                    problem = f'is not its interface_name "{interface}"'
+                if problem:
+                    self._mistakes.add(f'{option} "{value}" {problem}', where)
+            elif option == addressing.ENDPOINT_SETTINGS:
+                try:
+                    addressing.interface_settings(value)
+                except ValueError as error:
+                    self._mistakes.add(f"{option}: {error}", where)
+            else:
+                self._mistakes.add(
+                    f"{self._who}: a network has no option {option} for one container",
+                    self._at("networks", key, "driver_opts", option, key=True),
+                )
 
     def _address(self, key: str, network: Network | None, field: str, address: str) -> None:
         pools = (network.ipam.config or ()) if network and network.ipam else ()

@@ -108,6 +108,14 @@ def test_a_running_container_is_connected_and_disconnected(shop: Stack) -> None:
     linked = resolved(shop, "web", "database").split()
     assert sorted(linked) == sorted(addresses(shop, "app-db-1").values())
     shop.ok("net", "disconnect", "street", "app-db-1")
+    further = ("--link-local-ip", "169.254.8.8", "--driver-opt")
+    named = (*further, "com.docker.network.endpoint.ifname=street0")
+    shop.ok("net", "connect", *named, "street", "app-db-1")
+    shown = shop.ok("exec", "-T", "db", "ip", "-br", "address", "show", "dev", "street0").out
+    assert "169.254.8.8/16" in shown
+    bad = shop.run("net", "connect", *further, "x=y", "street", "app-web-1").expect(2)
+    assert "no option x for one container" in bad.err
+    shop.ok("net", "disconnect", "street", "app-db-1")
     assert resolved(shop, "web", "store") == ""
     assert "street" not in addresses(shop, "app-db-1")
     assert shop.run("exec", "-T", "db", "test", "-e", "/sys/class/net/eth1").code == 1
@@ -248,7 +256,7 @@ def test_a_stack_with_ipv6_options_and_the_hosts_network(stack: Stack) -> None:
             image: stackctl/host
             command: sleep infinity
             stop_signal: SIGKILL
-            networks: {front: {ipv6_address: "fd44::9"}}
+            networks: {front: {ipv6_address: "fd44::9", link_local_ips: [169.254.7.7]}}
             dns_search: [example.test]
           two:
             image: stackctl/host
@@ -277,6 +285,7 @@ def test_a_stack_with_ipv6_options_and_the_hosts_network(stack: Stack) -> None:
     assert "10.214.7.1\tgate" in stack.ok("exec", "-T", "two", "cat", "/etc/hosts").out
     assert "search example.test" in stack.ok("exec", "-T", "one", "cat", "/etc/resolv.conf").out
     stack.ok("exec", "-T", "three", "test", "-e", "/sys/class/net/br-e2enet6")
+    assert " 169.254.7.7/16 " in stack.ok("exec", "-T", "one", "ip", "-br", "address").out
     # On the machine's network it is called as the machine is, and knows whom it knows.
     called = stack.ok("exec", "-T", "three", "sh", "-c", "hostname; cat /etc/hosts").out
     assert called.strip() == f"{socket.gethostname()}\n{Path('/etc/hosts').read_text()}".strip()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from stackctl.errors import Conflict, MachineError, NotFound, StackctlError
+from stackctl.model.addressing import interface_settings
 from stackctl.model.container import NetworkAttachment, PortBinding
 from stackctl.model.network import IpamPool
 from stackctl.net import bridge, rtnl
@@ -220,6 +221,48 @@ def test_a_running_container_joins_and_leaves_networks(tmp_path: Path) -> None:
             it.endpoints["one"].append(lease)
             await it.net.connect(one.pid, lease, it.endpoints["one"], naming(it, "one"))
             assert (await fetch(one, it.address("far"), 80)).startswith("far ")
+
+    run(scenario, tmp_path)
+
+
+def test_an_interface_has_further_addresses_and_settings_of_its_own(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        async with Lab(paths, enable_ipv6=True) as it:
+            front, old = await it.network("front"), await it.network("old", enable_ipv6=False)
+            wish = NetworkAttachment(
+                network="front",
+                interface_name="lan.7",
+                link_local_ips=("169.254.9.9", "fe80::99"),
+                settings=interface_settings(
+                    "net.ipv4.conf.IFNAME.rp_filter=2,net.ipv6.neigh.IFNAME.gc_stale_time=77"
+                ),
+            )
+            one = await it.container("one", front, wish=wish)
+            two = await it.container("two", front)
+            with one.inside():
+                settings = Path("/proc/sys/net")
+                assert (settings / "ipv4/conf/lan.7/rp_filter").read_text() == "2\n"
+                assert (settings / "ipv6/neigh/lan.7/gc_stale_time").read_text() == "77\n"
+            # They pass the walls, and are nobody else's meanwhile.
+            with two.inside(), NetlinkSocket(NETLINK_ROUTE) as link:
+                index = socket.if_nametoindex("eth0")
+                link.request([bridge.add_address(index, "169.254.1.1/16", "a way there")])
+            assert (await fetch(two, "169.254.9.9", 80, timeout=0.3)) == "timeout"
+            lease = it.net.lease(front, "three", wish)
+            with pytest.raises(Conflict, match=r"169\.254\.9\.9 in network front is used by"):
+                await it.net.attach(two.pid, [lease])
+            for network, address in ((old, "fe80::5"), (front, "10.0.0.1")):
+                bad = NetworkAttachment(network="x", link_local_ips=(address,))
+                with pytest.raises(StackctlError, match=r"has no IPv6|not a link-local"):
+                    it.net.lease(network, "four", bad)
+            # What the kernel does not know is told, and nothing is left half made.
+            odd = NetworkAttachment(
+                network="front", settings=interface_settings("net.ipv4.conf.IFNAME.nope=1")
+            )
+            lease = it.net.lease(front, "five", odd)
+            box = it.boxes["five"] = Box()
+            with pytest.raises(StackctlError, match=r"setting net\.ipv4\.conf\.eth0\.nope=1"):
+                await it.net.attach(box.pid, [lease])
 
     run(scenario, tmp_path)
 

@@ -165,15 +165,29 @@ def connect(
     gw_priority: Annotated[
         int, typer.Option("--gw-priority", help="The highest has the default route.")
     ] = 0,
+    link_local_ip: Annotated[
+        list[str] | None,
+        typer.Option("--link-local-ip", metavar="ADDRESS", help="A further address."),
+    ] = None,
+    driver_opt: Annotated[
+        list[str] | None,
+        typer.Option("--driver-opt", metavar="KEY=VALUE", help="For this interface."),
+    ] = None,
 ) -> int:
     """Connect a container, running or not, to a network."""
     body = {
         "network": network,
         "container": container,
-        "aliases": alias or [],
-        "ipv4_address": ip,
-        "ipv6_address": ip6,
-        "gw_priority": gw_priority,
+        "settings": {
+            "Aliases": alias or [],
+            "IPAMConfig": {
+                "IPv4Address": ip,
+                "IPv6Address": ip6,
+                "LinkLocalIPs": link_local_ip or [],
+            },
+            "DriverOpts": _pairs("--driver-opt", driver_opt),
+            "GwPriority": gw_priority,
+        },
     }
     _result(invocation(ctx), "net-connect", body)
     return 0

@@ -13,7 +13,6 @@ from stackctl.daemon.inspected_networks import pool_shape
 from stackctl.daemon.inspection import timestamp
 from stackctl.daemon.jobs import Message
 from stackctl.errors import Conflict, NotFound, StackctlError, UsageError
-from stackctl.model.container import NetworkAttachment
 from stackctl.model.network import DEFAULT_NETWORK, IpamPool, NetworkConfig
 from stackctl.model.record import ContainerRecord, NetworkRecord
 from stackctl.net.options import is_foreign
@@ -148,18 +147,22 @@ class NetworkVerbs:
         yield {"type": "result", "exit_code": 0}
 
     async def connect(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """`settings` is Docker's EndpointSettings."""
         network = self.find(str(body.get("network") or ""))
         container = self._registry.store.find_container(str(body.get("container") or ""))
-        attachment = NetworkAttachment(
-            network=network.config.name,
-            aliases=tuple(map(str, body.get("aliases") or ())),
-            ipv4_address=str(body.get("ipv4_address") or ""),
-            ipv6_address=str(body.get("ipv6_address") or ""),
-            mac_address=str(body.get("mac_address") or ""),
-            interface_name=str(body.get("interface_name") or ""),
-            gw_priority=int(body.get("gw_priority") or 0),
-        )
-        await self._connections.connect(network, container.id, attachment)
+        # It loads while the socket answers already.
+        from stackctl.daemon.single import attachment
+        from stackctl.daemon.wish import ENDPOINT_OPTIONS
+
+        settings = dict(body.get("settings") or {})
+        for option in settings.get("DriverOpts") or ():
+            if option not in ENDPOINT_OPTIONS:
+                raise UsageError(
+                    f"a network has no option {option} for one container",
+                    hint=f"it has {', '.join(ENDPOINT_OPTIONS)}",
+                )
+        wanted = attachment(network.config.name, settings)
+        await self._connections.connect(network, container.id, wanted)
         yield {"type": "result", "exit_code": 0}
 
     async def disconnect(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:

@@ -203,7 +203,11 @@ def test_fields_of_endpoints_and_mounts() -> None:
                 "Aliases": ["a"],
                 "Links": ["other:o"],
                 "IPAMConfig": {"IPv4Address": "10.0.0.9", "LinkLocalIPs": ["169.254.0.9"]},
-                "DriverOpts": {wish.INTERFACE_NAME: "lan0", "x": "y"},
+                "DriverOpts": {
+                    wish.ENDPOINT_OPTIONS[0]: "lan0",
+                    wish.ENDPOINT_OPTIONS[1]: "net.ipv4.conf.IFNAME.rp_filter=2",
+                    "x": "y",
+                },
                 "GwPriority": 3,
             }
         }
@@ -216,8 +220,10 @@ def test_fields_of_endpoints_and_mounts() -> None:
         "lan0",
         3,
     )
+    assert back.link_local_ips == ("169.254.0.9",)
+    assert back.settings == (("ipv4/conf/IFNAME/rp_filter", "2"),)
     assert made.links == (("o", "other"),)
-    assert len(wish.warnings(asked)) == 2  # the driver option x, and the link-local address
+    assert len(wish.warnings(asked)) == 1  # the driver option x
     for options, kind in (
         ({"TmpfsOptions": {"Options": [["noexec"]]}}, "tmpfs"),
         ({"TmpfsOptions": {"Mode": 7}}, "bind"),

@@ -630,6 +630,21 @@ def test_mistakes_elsewhere(project: Any, text: str, message: str) -> None:
         ("interface_name: sixteen_letters_", "cannot be an interface's name"),
         ("interface_name: one", 'service "a" calls two interfaces "one"'),
         ("mac_address: '03:00:00:00:00:01'", "is a group's address"),
+        ("link_local_ips: [10.0.0.1]", '"10.0.0.1" is not a link-local address'),
+        ("link_local_ips: [here]", "does not appear to be an IPv4 or IPv6 address"),
+        ("driver_opts: {x: y}", '2:72: service "a": a network has no option x for one container'),
+        (
+            "driver_opts: {com.docker.network.endpoint.sysctls: net.core.somaxconn=1}",
+            '"net.core.somaxconn=1" is no setting such as',
+        ),
+        (
+            "driver_opts: {com.docker.network.endpoint.sysctls: net.ipv4.conf./etc.IFNAME.x=1}",
+            "is no setting such as",
+        ),
+        (
+            "driver_opts: {com.docker.network.endpoint.ifname: two}, interface_name: three",
+            'com.docker.network.endpoint.ifname "two" is not its interface_name "three"',
+        ),
         ("mac_address: '00:00:00:00:00:00'", "is nobody's address"),
     ],
 )

@@ -71,6 +71,7 @@ FLAGS: Mapping[str, Declared] = {
     "network_alias": _many("--network-alias", "--net-alias", metavar="NAME", help="Other name."),
     "ip": _text("--ip", metavar="ADDRESS", help="IPv4 address in the network."),
     "ip6": _text("--ip6", metavar="ADDRESS", help="IPv6 address in the network."),
+    "link_local_ip": _many("--link-local-ip", metavar="ADDRESS", help="A further address."),
     "mac_address": _text("--mac-address", metavar="ADDRESS", help="Hardware address."),
     "link": _many("--link", metavar="CONTAINER[:ALIAS]", help="Name another container."),
     "dns": _many("--dns", metavar="ADDRESS", help="Resolver instead of the machine's."),

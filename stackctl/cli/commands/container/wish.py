@@ -21,7 +21,6 @@ REFUSED = {
     "gpus": "no device is handed out by its kind; name it with --device",
     "storage_opt": "a container's layer has no size of its own",
     "cgroup_parent": "containers lie in the engine's own control group",
-    "link_local_ip": "an interface gets its link-local address from the kernel",
     "cpu_rt_period": "no real-time time slices are given out",
     "cpu_rt_runtime": "no real-time time slices are given out",
     "kernel_memory": "kernels have no such limit any more",
@@ -181,7 +180,11 @@ def _networks(flags: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     first = next(iter(endpoints), "default")
     settings = endpoints.setdefault(first, {})
     settings["Aliases"] = [*settings.get("Aliases", ()), *(flags.get("network_alias") or ())]
-    ipam = {"IPv4Address": flags.get("ip"), "IPv6Address": flags.get("ip6")}
+    ipam = {
+        "IPv4Address": flags.get("ip"),
+        "IPv6Address": flags.get("ip6"),
+        "LinkLocalIPs": flags.get("link_local_ip"),
+    }
     settings["IPAMConfig"] = {**settings.get("IPAMConfig", {}), **_given(ipam)}
     settings["MacAddress"] = flags.get("mac_address") or settings.get("MacAddress")
     shared = first in ("none", "host") or first.startswith("container:")
@@ -195,12 +198,14 @@ def _cleaned(item: tuple[str, Wish]) -> tuple[str, Wish]:
 
 
 def _network(text: str) -> tuple[str, Wish]:
-    """NAME, or name=NAME,alias=X,ip=X,ip6=X,mac-address=X,gw-priority=N."""
+    """NAME, or name=NAME,alias=X,ip=X,ip6=X,mac-address=X,gw-priority=N and so on."""
     if "=" not in text:
         return text, {}
     name, settings, ipam = "", {}, {}
     aliases: list[str] = []
-    for part in text.split(","):
+    options: dict[str, str] = {}
+    local: list[str] = []
+    for part in next(csv.reader([text])):
         key, value = _pair(part, "=")
         match key:
             case "name":
@@ -213,11 +218,17 @@ def _network(text: str) -> tuple[str, Wish]:
                 ipam["IPv6Address"] = value
             case "mac-address":
                 settings["MacAddress"] = value
+            case "link-local-ip":
+                local.append(value)
+            case "driver-opt":
+                option, setting = _pair(value, "=")
+                options[option] = setting
             case "gw-priority" if value.lstrip("-").isdecimal():
                 settings["GwPriority"] = int(value)  # type: ignore[assignment]
             case _:
                 raise UsageError(f'--network "{text}": "{key}" is not known')
-    return name, {**settings, "Aliases": aliases, "IPAMConfig": ipam}
+    more = _given({"Aliases": aliases, "DriverOpts": options})
+    return name, {**settings, **more, "IPAMConfig": _given({**ipam, "LinkLocalIPs": local})}
 
 
 # -- mounts
