@@ -186,6 +186,9 @@ class Interpolation:
         except TemplateError as error:
             self._mistakes.add(error.brief, node.mark, hint=error.hint)
             text = template
+        if "\0" in text:
+            # The files themselves hold none (see yaml): a variable does.
+            self._mistakes.add("a text cannot have a NUL character (\\0)", node.mark)
         self._mistakes.spend(node.mark, text=len(text))
         return Scalar(text, node.mark, tag=node.tag)
 

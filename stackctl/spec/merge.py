@@ -37,14 +37,20 @@ def canonical(node: Node, shape: Shape, mistakes: Mistakes, *, lenient: bool = F
         node = _in_form(node, shape, mistakes, lenient)
     match node:
         case Mapping():
-            if shape.fields is None and shape.values is None:
+            fields, values = shape.fields, shape.values
+            if fields is None and (values is None or values is LEAF):
                 return node
-            entries = dict(node.entries)
-            for key, entry in node.entries.items():
-                value = canonical(entry.node, shape.below(key), mistakes, lenient=lenient)
-                if value is not entry.node:
-                    entries[key] = Entry(entry.key_mark, value)
-            return Mapping(entries, node.mark, tag=node.tag)
+            changed: dict[str, Entry] = {}
+            for key, (key_mark, inner) in node.entries.items():
+                below = fields.get(key, LEAF) if fields is not None else values or LEAF
+                if below is LEAF:
+                    continue
+                value = canonical(inner, below, mistakes, lenient=lenient)
+                if value is not inner:
+                    changed[key] = Entry(key_mark, value)
+            if not changed:
+                return node
+            return Mapping({**node.entries, **changed}, node.mark, tag=node.tag)
         case Sequence():
             if shape.items is None:
                 return node
@@ -119,13 +125,15 @@ def cleaned(node: Node) -> Node:
             entries: dict[str, Entry] = {}
             same = not node.tag
             for key, entry in node.entries.items():
-                if entry.node.tag == RESET:
+                inner = entry.node
+                if inner.tag == RESET:
                     same = False
                     continue
-                value = cleaned(entry.node)
-                if value is not entry.node:
-                    same = False
-                    entry = Entry(entry.key_mark, value)
+                if not isinstance(inner, Scalar):
+                    value = cleaned(inner)
+                    if value is not inner:
+                        same = False
+                        entry = Entry(entry.key_mark, value)
                 entries[key] = entry
             return node if same else Mapping(entries, node.mark)
         case Sequence():

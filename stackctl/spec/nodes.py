@@ -171,10 +171,3 @@ def walk(node: Node) -> Iterator[Node]:
                 todo.extend(entry.node for entry in current.entries.values())
             case Scalar():
                 pass
-
-
-def null_characters(node: Node) -> Iterator[Scalar]:
-    """Texts that no process, path or variable could have."""
-    for inner in walk(node):
-        if isinstance(inner, Scalar) and isinstance(inner.value, str) and "\0" in inner.value:
-            yield inner

@@ -17,7 +17,7 @@ from stackctl.spec import implied
 from stackctl.spec import volumes as volume_forms
 from stackctl.spec.mistakes import Mistakes, did_you_mean
 from stackctl.spec.model import Network, Service, StackFile
-from stackctl.spec.nodes import Mark, null_characters
+from stackctl.spec.nodes import Mark
 from stackctl.spec.units import LEAST_MEMORY
 from stackctl.spec.written import Written
 
@@ -62,16 +62,10 @@ class ServiceChecks:
         self._replicas()
         self._same_limits()
         self._least_memory()
-        self._null_characters()
         self._watch()
 
     def _at(self, *path: str | int, key: bool = False) -> Mark:
         return self._written.at("services", self._name, *path, key=key)
-
-    def _null_characters(self) -> None:
-        node = self._written.node("services", self._name)
-        for text in null_characters(node) if node is not None else ():
-            self._mistakes.add("a text cannot have a NUL character (\\0)", text.mark)
 
     def _dependencies(self) -> None:
         others = self._written.names("services")

@@ -110,20 +110,22 @@ def _known_keys(node: Node, shape: Shape, path: str, mistakes: Mistakes) -> Node
                     if is_null(entry.node):
                         # `key:` with nothing after it leaves the attribute at its default.
                         continue
-                    if not _supported(field.support, key, path, entry.key_mark, mistakes):
+                    if field.support is not None and not _supported(
+                        field.support, key, path, entry.key_mark, mistakes
+                    ):
                         continue
-                    entries[key] = _entry(entry, field, f"{path}.{key}" if path else key, mistakes)
+                    entries[key] = _entry(entry, field, path, key, mistakes)
                 elif key.startswith("x-"):
                     entries[key] = entry
                 else:
                     _unknown_key(key, entry.key_mark, shape, path, mistakes)
             return Mapping(entries, node.mark)
-        case Mapping() if shape.values is not None:
+        case Mapping() if shape.values is not None and shape.values is not LEAF:
             entries = {}
             for key, entry in node.entries.items():
                 if shape.values.fields is not None:
                     _check_name(key, entry.key_mark, path, mistakes)
-                entries[key] = _entry(entry, shape.values, f"{path}.{key}", mistakes)
+                entries[key] = _entry(entry, shape.values, path, key, mistakes)
             return Mapping(entries, node.mark)
         case Sequence() if shape.items is not None and shape.items is not LEAF:
             items = [_known_keys(item, shape.items, f"{path}[]", mistakes) for item in node.items]
@@ -132,11 +134,12 @@ def _known_keys(node: Node, shape: Shape, path: str, mistakes: Mistakes) -> Node
             return node
 
 
-def _entry(entry: Entry, shape: Shape, path: str, mistakes: Mistakes) -> Entry:
+def _entry(entry: Entry, shape: Shape, path: str, key: str, mistakes: Mistakes) -> Entry:
     """The entry, with only known keys below; the same one where there are none."""
     if isinstance(entry.node, Scalar) or shape is LEAF:
         return entry
-    return Entry(entry.key_mark, _known_keys(entry.node, shape, path, mistakes))
+    below = _known_keys(entry.node, shape, f"{path}.{key}" if path else key, mistakes)
+    return entry if below is entry.node else Entry(entry.key_mark, below)
 
 
 def _check_name(key: str, mark: Mark, path: str, mistakes: Mistakes) -> None:
@@ -149,9 +152,7 @@ def _check_name(key: str, mark: Mark, path: str, mistakes: Mistakes) -> None:
         )
 
 
-def _supported(
-    support: Support | None, key: str, path: str, mark: Mark, mistakes: Mistakes
-) -> bool:
+def _supported(support: Support, key: str, path: str, mark: Mark, mistakes: Mistakes) -> bool:
     """Whether the attribute stays; tells why it does not, or what is different."""
     match support:
         case Refused(reason):

@@ -28,6 +28,8 @@ class Budget:
 
     size: int = 10 * 1024 * 1024
     nodes: int = 150_000
+    #: Of one list or mapping: what thousands of services need, and no more.
+    width: int = 5_000
     documents: int = 1000
     depth: int = 100
 
@@ -351,6 +353,8 @@ class _Composer:
         frame.height = max(frame.height, height)
         if not frame.is_mapping:
             frame.items.append(node)
+            if len(frame.items) > self._budget.width:
+                raise self._too_wide("list", frame)
         elif frame.key is None:
             # An anchored or aliased key.
             assert isinstance(node, Scalar)
@@ -362,6 +366,11 @@ class _Composer:
         else:
             frame.entries[frame.key] = Entry(frame.key_mark, node)
             frame.key = None
+            if len(frame.entries) > self._budget.width:
+                raise self._too_wide("mapping", frame)
+
+    def _too_wide(self, what: str, frame: _Frame) -> StackFileError:
+        return self._fail(f"this {what} has more than {self._budget.width} entries", frame.mark)
 
 
 def _merged(frame: _Frame, mistakes: Mistakes) -> dict[str, Entry]:

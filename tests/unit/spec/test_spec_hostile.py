@@ -88,4 +88,4 @@ def test_it_is_refused_without_much_time_or_memory(tmp_path: Path, name: str) ->
     found = json.loads(child.stdout)
     assert "hostile.yaml" in found["said"], found
     assert found["kib"] < 50 * 1024, found
-    assert found["share"] < 4, found
+    assert found["share"] < 2, found

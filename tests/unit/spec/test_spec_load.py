@@ -788,7 +788,9 @@ def test_ports_of_two_services(project: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("".join(f"unknown{i}: 1\n" for i in range(20_000)), 'unknown key "unknown0"'),
+        ("".join(f"k{i}: 1\n" for i in range(20_000)), "has more than 5000 entries"),
+        ("x-a: [" + "1, " * 20_000 + "]", "has more than 5000 entries"),
+        ("".join(f"unknown{i}: 1\n" for i in range(4_000)), 'unknown key "unknown0"'),
         ("x" * 1_000 + ": 1\n", "unknown key"),
         (ONE % ("$A" * 20), "the interpolated text is too long"),
         ("x-a:\n" + "  - $A$A$A$A$A$A$A$A\n" * 1000, "what its variables hold is too long"),
@@ -812,7 +814,18 @@ def test_ports_of_two_services(project: Any) -> None:
             "in a circle",
         ),
     ],
-    ids=["keys", "long key", "long text", "variables", "ranges", "command", "references", "circle"],
+    ids=[
+        "wide",
+        "long list",
+        "keys",
+        "long key",
+        "long text",
+        "variables",
+        "ranges",
+        "command",
+        "references",
+        "circle",
+    ],
 )
 def test_what_would_become_too_large_is_refused(project: Any, text: str, message: str) -> None:
     found = project.mistakes(text, environment={"A": "y" * 100_000})
@@ -851,3 +864,9 @@ services:
     for text in ("comand", "also-gone.env does not exist", "/gone.env does not exist"):
         assert text in briefs
     assert "not-needed" not in briefs
+
+
+def test_a_variable_brings_no_null_character(project: Any) -> None:
+    found = project.mistakes(ONE % "$A", environment={"A": "a\0b"})
+    assert len(found) == 1
+    assert "a text cannot have a NUL character" in found[0]
