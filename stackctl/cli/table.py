@@ -86,6 +86,13 @@ GROUPS: Mapping[str, Group] = {
         },
         aliases={"list": "ls", "remove": "rm"},
     ),
+    "builder": Group(
+        "Builds, and what they leave for later ones.",
+        {
+            "build": Entry("image.build"),
+            "prune": Entry("system", "prune_build_cache"),
+        },
+    ),
     "context": Group(
         "Engines on other machines, by name.",
         {

@@ -299,7 +299,7 @@ def test_volumes_and_the_system(engine: Engine) -> None:
     assert engine.ok("volume", "inspect", "-f", "{{.Labels.a}}", "data").out == "b\n"
     assert "in use by user" in engine.run("volume", "rm", "data").expect(1).err
     rows = engine.ok("system", "df", "--format", "{{.Type}}:{{.TotalCount}}:{{.Active}}").out
-    assert rows.split("\n")[1:3] == ["Containers:1:1", "Local Volumes:2:1"]
+    assert rows.splitlines()[1:] == ["Containers:1:1", "Local Volumes:2:1", "Build Cache:0:0"]
     container(engine, "rename", "user", "renamed")
     found = container(engine, "run", "--rm", HOST, "getent", "hosts", "renamed")
     assert found.split()[0] == state(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 from collections.abc import Callable
@@ -44,6 +45,33 @@ def test_only_what_changed_is_built_again(base: Engine, context: Path) -> None:
     shown = build(base, context, file.replace("RUN echo", "HEALTHCHECK NONE\nRUN echo")).err
     assert shown.count("CACHED") == 1
     assert build(base, context, file, "--no-cache").err.count("CACHED") == 1
+    _goes_when_it_is_told_to(base, context, file)
+
+
+def _goes_when_it_is_told_to(base: Engine, context: Path, file: str) -> None:
+    """What builds have left takes space, is told, and goes; then images go."""
+    used = {
+        row["Type"]: row
+        for row in map(json.loads, base.ok("system", "df", "--format", "json").out.splitlines())
+    }
+    # base, made, what `made` was before, and the machine's own are images.
+    assert int(used["Images"]["TotalCount"]) >= 3 and used["Images"]["Active"] == "0"
+    assert used["Images"]["Size"] != "0B" and used["Images"]["Reclaimable"].endswith("(100%)")
+    assert int(used["Build Cache"]["TotalCount"]) > 4
+    shown = base.ok("system", "df", "-v").out
+    assert "made:latest" in shown and "Build cache usage:" in shown
+    assert "--force is needed" in base.run("builder", "prune").expect(2).err
+    nothing = base.ok("builder", "prune", "-af", "--filter", "until=1h").out
+    assert nothing == "Total reclaimed space: 0B\n"
+    # Without -a the steps of images that are here stay.
+    assert "Deleted build cache objects:" in base.ok("builder", "prune", "-f").out
+    assert build(base, context, file).err.count("CACHED") == 4
+    base.ok("builder", "prune", "-a", "-f")
+    assert build(base, context, file).err.count("CACHED") == 1
+    pruned = base.ok("system", "prune", "-a", "-f").out
+    assert "untagged: made:latest" in pruned and "Deleted build cache objects:" in pruned
+    store = Images(base.paths).store
+    assert not store.index.records() and not list(store.blobs.all())
 
 
 def test_what_is_wrong_is_told_with_its_line(base: Engine, context: Path) -> None:

@@ -1,4 +1,4 @@
-"""stackctl system events, df, prune (info is stackctl.cli.commands.about's)."""
+"""stackctl system events, df, prune, and builder prune (info is stackctl.cli.commands.about's)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from stackctl.cli import options
 from stackctl.cli.commands.container.life import confirm
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.outcomes import filters, outcomes
-from stackctl.cli.output.format import print_rows, size_text
+from stackctl.cli.output.format import ago, print_rows, size_text
 from stackctl.cli.output.table import Column
 from stackctl.cli.values import moment
+from stackctl.errors import UsageError
 
 
 def events(
@@ -95,39 +96,69 @@ def df(
         _each(run, found)
         return 0
     running = [c for c in found["Containers"] if c["State"] in ("running", "paused")]
-    used = [v for v in found["Volumes"] if v["Links"]]
+    volumes = [v for v in found["Volumes"] if v["Links"]]
+    images = [i for i in found["Images"] if i["Containers"]]
+    # What images have as well is counted there, and goes with them only.
+    cached = [c for c in found["BuildCache"] if not c["shared"]]
     rows = [
-        _row("Images", found["Images"], found["Images"], "Size"),
-        _row("Containers", found["Containers"], running, "SizeRw"),
-        _row("Local Volumes", found["Volumes"], used, "Size"),
+        _row("Images", found["Images"], images, found["LayersSize"], found["LayersReclaimable"]),
+        _row("Containers", found["Containers"], running, *_sizes("SizeRw", found, running)),
+        _row("Local Volumes", found["Volumes"], volumes, *_sizes("Size", found, volumes)),
+        _row("Build Cache", found["BuildCache"], [], *[sum(c["size"] for c in cached)] * 2),
     ]
     print_rows(run.console, rows, _DF, format)
     return 0
 
 
+def _sizes(field: str, found: Mapping[str, Any], active: Sequence[Any]) -> tuple[int, int]:
+    """Bytes of all, and of those that are not active."""
+    every = found["Containers" if field == "SizeRw" else "Volumes"]
+    total, kept = (sum(int(thing[field] or 0) for thing in part) for part in (every, active))
+    return total, total - kept
+
+
 def _row(
-    name: str, all: Sequence[dict[str, Any]], active: Sequence[dict[str, Any]], field: str
+    name: str, every: Sequence[Any], active: Sequence[Any], total: int, reclaimable: int
 ) -> dict[str, str]:
-    total, kept = (sum(int(thing[field] or 0) for thing in part) for part in (all, active))
-    share = f" ({(total - kept) * 100 // total}%)" if total else ""
+    share = f" ({reclaimable * 100 // total}%)" if total else ""
     return {
         "Type": name,
-        "TotalCount": str(len(all)),
+        "TotalCount": str(len(every)),
         "Active": str(len(active)),
         "Size": size_text(total),
-        "Reclaimable": size_text(total - kept) + share,
+        "Reclaimable": size_text(reclaimable) + share,
     }
 
 
 def _each(run: Invocation, found: Mapping[str, Any]) -> None:
     console = run.console
     images = [
-        {"ID": i["ID"][7:19], "R": i["Reference"], "S": size_text(i["Size"])}
+        {
+            "R": ", ".join(i["Names"]) or "<none>",
+            "ID": i["ID"][7:19],
+            "C": ago(i["Created"]),
+            "S": size_text(i["Size"]),
+            "H": size_text(i["Size"] - i["UniqueSize"]),
+            "U": size_text(i["UniqueSize"]),
+            "N": str(i["Containers"]),
+        }
         for i in found["Images"]
     ]
     console.out("Images space usage:\n")
-    heads = ((Column("IMAGE ID"), "ID"), (Column("REFERENCE"), "R"), (Column("SIZE"), "S"))
-    print_rows(console, images, heads, "")
+    print_rows(
+        console,
+        images,
+        (
+            (Column("REFERENCE"), "R"),
+            (Column("IMAGE ID"), "ID"),
+            (Column("CREATED"), "C"),
+            (Column("SIZE"), "S"),
+            (Column("SHARED SIZE"), "H"),
+            (Column("UNIQUE SIZE"), "U"),
+            (Column("CONTAINERS"), "N"),
+        ),
+        "",
+    )
     containers = [
         {
             "ID": c["ID"][:12],
@@ -157,6 +188,29 @@ def _each(run: Invocation, found: Mapping[str, Any]) -> None:
     console.out("\nLocal Volumes space usage:\n")
     heads = ((Column("VOLUME NAME"), "N"), (Column("LINKS"), "L"), (Column("SIZE"), "S"))
     print_rows(console, volumes, heads, "")
+    cached = [
+        {
+            "ID": c["id"][:12],
+            "S": size_text(c["size"]),
+            "C": ago(c["created"]),
+            "U": ago(c["used"]),
+            "H": str(c["shared"]).lower(),
+        }
+        for c in found["BuildCache"]
+    ]
+    console.out("\nBuild cache usage:\n")
+    print_rows(
+        console,
+        cached,
+        (
+            (Column("CACHE ID"), "ID"),
+            (Column("SIZE"), "S"),
+            (Column("CREATED"), "C"),
+            (Column("LAST USED"), "U"),
+            (Column("SHARED"), "H"),
+        ),
+        "",
+    )
 
 
 def prune(
@@ -166,25 +220,76 @@ def prune(
     force: Annotated[bool, typer.Option("-f", "--force", help="Do not ask.")] = False,
     filter: options.PruneFilter = None,
 ) -> int:
-    """Remove containers that do not run, networks and images that nothing uses."""
+    """Remove containers that do not run, networks and images that nothing uses, build cache."""
     run = invocation(ctx)
-    more = " and anonymous volumes" if volumes else ""
-    confirm(force, f"this removes all containers that do not run, unused networks{more}")
-    chosen, freed = filters(filter), 0
+    which = "all images without a container" if all else "images without a name"
+    more = ", anonymous volumes" if volumes else ""
+    what = f"containers that do not run, unused networks, {which}, build cache{more}"
+    confirm(force, f"this removes {what}")
+    chosen = filters(filter)
     verbs = [("container-prune", "Containers"), ("system-prune-networks", "Networks")]
     if volumes:
         verbs.append(("volume-prune", "Volumes"))
-    for verb, title in verbs:
-        names = []
-        for message in outcomes(run, verb, {"filters": chosen, "all": all}):
-            if message["type"] == "row":
-                names.append(str(message["Name"]))
-            else:
-                freed += int(message.get("SpaceReclaimed") or 0)
-        if names:
-            run.console.out(f"Deleted {title}:")
-            for name in names:
-                run.console.out(name)
-            run.console.out()
+    freed = sum(_pruned(run, verb, {"filters": chosen, "all": all}, title) for verb, title in verbs)
+    until = moment("--filter until=", (chosen.get("until") or [""])[-1]) or 0
+    labels = [*chosen.get("label", ()), *(f"!{text}" for text in chosen.get("label!", ()))]
+    images = {"all": all, "until": until, "labels": labels}
+    freed += _pruned(run, "image-prune", images, "Images")
+    if not labels:
+        # A step of a build has no labels.
+        freed += _pruned(run, "build-prune", {"all": all, "until": until}, "build cache objects")
     run.console.out(f"Total reclaimed space: {size_text(freed)}")
     return 0
+
+
+def prune_build_cache(
+    ctx: typer.Context,
+    all: Annotated[
+        bool, typer.Option("-a", "--all", help="Also of steps whose layers images have.")
+    ] = False,
+    force: Annotated[bool, typer.Option("-f", "--force", help="Do not ask.")] = False,
+    keep_storage: Annotated[
+        str, typer.Option("--keep-storage", metavar="SIZE", help="So much may stay.")
+    ] = "",
+    filter: Annotated[
+        list[str] | None,
+        typer.Option("--filter", metavar="until=TIME", help="What was not used since then."),
+    ] = None,
+) -> int:
+    """Remove what builds have left for later ones."""
+    from stackctl.cli.building import size
+
+    run = invocation(ctx)
+    chosen = filters(filter)
+    for name in chosen:
+        if name not in ("until", "unused-for"):
+            raise UsageError(f"--filter {name} is not supported", hint="until is")
+    times = [text for texts in chosen.values() for text in texts]
+    body = {
+        "all": all,
+        "keep": size(keep_storage),
+        "until": min((moment("--filter until=", text) or 0 for text in times), default=0),
+    }
+    confirm(force, f"this removes {'all' if all else 'the'} build cache")
+    freed = _pruned(run, "build-prune", body, "build cache objects")
+    run.console.out(f"Total reclaimed space: {size_text(freed)}")
+    return 0
+
+
+def _pruned(run: Invocation, verb: str, body: dict[str, Any], title: str) -> int:
+    """Bytes that are free now; what has gone is printed below its title."""
+    names, freed = [], 0
+    for message in outcomes(run, verb, body):
+        if message["type"] == "row":
+            words = (
+                f"{word}: {message[word]}" for word in ("untagged", "deleted") if word in message
+            )
+            names.append(next(words, "") or str(message["Name"]))
+        else:
+            freed += int(message.get("SpaceReclaimed") or message.get("reclaimed") or 0)
+    if names:
+        run.console.out(f"Deleted {title}:")
+        for name in names:
+            run.console.out(name)
+        run.console.out()
+    return freed

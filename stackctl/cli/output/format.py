@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -70,6 +71,26 @@ def size_text(count: float, *, binary: bool = False) -> str:
             return f"{count:.4g}{unit}" if binary else f"{count:.3g}{unit}"
         count /= base
     return f"{count:.4g}{units[-1]}"
+
+
+def ago(created: float) -> str:
+    """Docker's words for a moment (Unix seconds): 3 weeks ago."""
+    if created <= 0:
+        return "N/A"
+    passed = max(time.time() - created, 0.0)
+    for size, unit in (
+        (365 * 86400, "year"),
+        (30 * 86400, "month"),
+        (7 * 86400, "week"),
+        (86400, "day"),
+        (3600, "hour"),
+        (60, "minute"),
+        (1, "second"),
+    ):
+        count = int(passed // size)
+        if count >= (2 if unit in ("year", "month", "week") else 1):
+            return f"{count} {unit}{'s' if count != 1 else ''} ago"
+    return "Less than a second ago"
 
 
 _DECIMAL = ("B", "kB", "MB", "GB", "TB")

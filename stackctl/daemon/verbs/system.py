@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from stackctl.daemon import filters
+from stackctl.daemon import build_cache, filters
 from stackctl.daemon.containers import Parts
 from stackctl.daemon.creation import Creation, tree_size
 from stackctl.daemon.events import Event
 from stackctl.daemon.jobs import Message
 from stackctl.daemon.verbs.show import container_row
-from stackctl.errors import NotFound
+from stackctl.image.usage import usage
+from stackctl.model.reference import parse
 
 Verb = Callable[[Mapping[str, Any]], AsyncIterator[Message]]
 
@@ -29,6 +32,7 @@ class SystemVerbs:
             "system-events": self.events,
             "system-df": self.df,
             "system-prune-networks": self.prune_networks,
+            "build-prune": self.prune_build_cache,
         }
 
     async def prune_networks(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
@@ -86,7 +90,8 @@ class SystemVerbs:
         )
 
     async def df(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        """The result has Images, Containers, Volumes, each with sizes in bytes."""
+        """The result has Images, Containers, Volumes, BuildCache, each with sizes in bytes;
+        LayersSize is what all images take, layers that several have counted once."""
         store = self._parts.registry.store
         records = self._parts.registry.all()
         containers = [
@@ -103,17 +108,44 @@ class SystemVerbs:
         yield {
             "type": "result",
             "exit_code": 0,
-            "Images": await self._images({r.config.image_id for r in records}),
+            **await self._images(Counter(r.config.image_id for r in records)),
             "Containers": containers,
             "Volumes": volumes,
+            "BuildCache": [asdict(row) for row in await self._cached()],
         }
 
-    async def _images(self, used: set[str]) -> list[Message]:
-        found = []
-        for image_id in sorted(used):
-            try:
-                image = await self._parts.images.get(image_id)
-            except NotFound:
-                continue
-            found.append({"ID": image.id, "Reference": image.reference, "Size": image.size})
-        return found
+    async def _images(self, used: Mapping[str, int]) -> Message:
+        images = self._parts.images
+        found = await images.blocking(lambda: usage(images.store, used), "look at the images")
+        rows = [
+            {
+                "ID": each.id,
+                "Names": [parse(name).familiar for name in each.names],
+                "Created": each.created_at,
+                "Size": each.size,
+                "UniqueSize": each.unique,
+                "Containers": used.get(each.id, 0),
+            }
+            for each in found.images
+        ]
+        return {"Images": rows, "LayersSize": found.total, "LayersReclaimable": found.reclaimable}
+
+    async def _cached(self) -> list[build_cache.CacheRow]:
+        images = self._parts.images
+        return await images.blocking(lambda: build_cache.rows(images), "look at the build cache")
+
+    async def prune_build_cache(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """Rows with the ids of what was forgotten: unused since `until` (Unix seconds), and with
+        `all` also what images have as well; `keep` bytes may stay."""
+        until, every = float(body.get("until") or 0), bool(body.get("all"))
+        images, keep = self._parts.images, int(body.get("keep") or 0)
+
+        def wanted(row: build_cache.CacheRow) -> bool:
+            return (every or not row.shared) and (not until or row.used < until)
+
+        pruned = await images.blocking(
+            lambda: build_cache.prune(images, wanted, keep), "prune the build cache"
+        )
+        for name in pruned.ids:
+            yield {"type": "row", "Name": name}
+        yield {"type": "result", "exit_code": 0, "SpaceReclaimed": pruned.freed}

@@ -12,7 +12,7 @@ import typer
 
 from stackctl.cli import options
 from stackctl.cli.invocation import invocation
-from stackctl.cli.output.format import print_inspected, print_rows, size_text
+from stackctl.cli.output.format import ago, print_inspected, print_rows, size_text
 from stackctl.cli.output.table import Column
 from stackctl.cli.output.text import short_id
 from stackctl.cli.rows import rows
@@ -72,7 +72,7 @@ def _shown(row: dict[str, Any], no_trunc: bool) -> dict[str, str]:
         "Tag": row["tag"],
         "Digest": row["digest"] or "<none>",
         "ID": row["id"] if no_trunc else short_id(row["id"]),
-        "CreatedSince": _since(created),
+        "CreatedSince": ago(created),
         "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(created)),
         "Size": size_text(row["size"]),
     }
@@ -174,7 +174,7 @@ def history(
     found = rows(run, "image-history", {"name": name})
     for row in found:
         row["CreatedAt"] = row.pop("Created")
-        since = _since(_seconds(row["CreatedAt"]))
+        since = ago(_seconds(row["CreatedAt"]))
         row["CreatedSince"] = since if human else row["CreatedAt"]
         row["Size"] = size_text(row["Size"]) if human else str(row["Size"])
         if not no_trunc:
@@ -284,25 +284,6 @@ def _gone(message: dict[str, Any]) -> str:
     if "untagged" in message:
         return f"Untagged: {message['untagged']}"
     return f"Deleted: {message['deleted']}"
-
-
-def _since(created: float) -> str:
-    if created <= 0:
-        return "N/A"
-    passed = max(time.time() - created, 0.0)
-    for size, unit in (
-        (365 * 86400, "year"),
-        (30 * 86400, "month"),
-        (7 * 86400, "week"),
-        (86400, "day"),
-        (3600, "hour"),
-        (60, "minute"),
-        (1, "second"),
-    ):
-        count = int(passed // size)
-        if count >= (2 if unit in ("year", "month", "week") else 1):
-            return f"{count} {unit}{'s' if count != 1 else ''} ago"
-    return "Less than a second ago"
 
 
 def _seconds(text: str) -> float:
