@@ -14,8 +14,10 @@ import shutil
 import time
 from dataclasses import replace
 
+from stackctl.daemon import names
 from stackctl.daemon.containers import Containers, Parts
 from stackctl.daemon.supervisor import Supervisor
+from stackctl.errors import StackctlError
 from stackctl.model.container import Health, Status
 from stackctl.model.record import ContainerRecord
 from stackctl.runtime.container import Alive, ExitInfo, Lost
@@ -40,6 +42,7 @@ async def recover(parts: Parts, containers: Containers, supervisor: Supervisor) 
     for port in lost:
         note_lost_port(parts, port.protocol, port.host_ip, port.host_port)
     await asyncio.gather(*(_unplug(parts, r) for r in survivors if not r.status.is_alive))
+    await asyncio.gather(*(_mend(parts, r) for r in survivors))
     for record in registry.all():
         if record.status is Status.REMOVING:
             await containers.finish_removal(record)
@@ -69,6 +72,17 @@ async def _unplug(parts: Parts, record: ContainerRecord) -> None:
     if record.endpoints:
         await parts.net.drop_names(record.id)
         await parts.net.detach(record.id)
+
+
+async def _mend(parts: Parts, record: ContainerRecord) -> None:
+    """A daemon may have been killed while it connected the container, or took it away."""
+    if record.process is None or not record.status.is_alive or not record.endpoints:
+        return
+    try:
+        naming = names.naming(record, "keep")
+        await parts.net.mend(record.process.pid, record.endpoints, naming)
+    except StackctlError:
+        log.exception("%s: its networks could not be mended", record.name)
 
 
 def _settle(parts: Parts, record: ContainerRecord, truth: object) -> None:

@@ -179,6 +179,14 @@ class Kernel:
             self.detach([wire.host_name for wire in wires])
             raise attaching(error, pid) from error
 
+    def mend(self, pid: int, wires: Sequence[Wire], ways: Sequence[tuple[str, str]]) -> None:
+        """After `converge`: makes those of a running container's wires that were not there."""
+        absent = [w for w in wires if w.trunk is None and w.host_name not in self.links.found]
+        if absent:
+            self.attach(pid, absent)
+        if absent or self.links.had_strays:
+            self.links.route(pid, ways)
+
     def detach(self, names: Iterable[str]) -> None:
         gone = list(names)
         self._requests += self.table.remove_stations(gone)

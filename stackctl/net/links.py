@@ -58,6 +58,9 @@ class Links:
         self._doomed: list[str] = []
         self._home = -1
         self._route: NetlinkSocket | None = None
+        #: What `converge` found: interfaces that were there, and whether any was a stray.
+        self.found: frozenset[str] = frozenset()
+        self.had_strays = False
 
     @property
     def _links(self) -> NetlinkSocket:
@@ -179,6 +182,7 @@ class Links:
         if not networks and not any(n.startswith((f"sc{tag}", f"v{tag}")) for n in present):
             return  # spares an idle engine the codecs
         links = rtnl.links(self._links)
+        self.found = frozenset(link.name for link in links)
         for link in links:
             stray_bridge = link.kind == "bridge" and link.name.startswith(f"sc{tag}")
             stray_veth = link.kind == "veth" and link.name.startswith(f"v{tag}")
@@ -189,6 +193,7 @@ class Links:
         for link in links:
             if link.kind == "veth" and link.name in wires and not link.master:
                 endpoint.plug(self._links, link.name, wires[link.name].bridge)
+        self.had_strays = any(name.startswith(f"v{tag}") for name in self._doomed)
         self.flush_late()
 
 

@@ -276,6 +276,21 @@ class Net:
             self._addresses.stop_using([endpoint])
             raise
 
+    async def mend(self, pid: int, endpoints: Sequence[Endpoint], names: Naming) -> None:
+        """After `open`: what a daemon that was killed left half done for a running container.
+
+        Its wires, default routes and names are made what its record says.
+        """
+        wires = [self._wire(e) for e in endpoints]
+        raw = self._raw_names(names)
+        ways = [(g, e.interface) for g, e in ways_out(endpoints).items()]
+
+        def work() -> None:
+            self._kernel.mend(pid, wires, ways)
+            self._kernel.set_names(raw["id"], raw)
+
+        await self._worker.run(work)
+
     async def disconnect(
         self, pid: int, endpoint: Endpoint, rest: Sequence[Endpoint], names: Naming
     ) -> None:

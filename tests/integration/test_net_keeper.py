@@ -16,11 +16,13 @@ import dns.rcode
 import pytest
 
 from stackctl.errors import Conflict, StackctlError
-from stackctl.model.container import PortBinding
+from stackctl.model.container import NetworkAttachment, PortBinding
+from stackctl.model.network import Endpoint
 from stackctl.net.keeperlink import KeeperLink
+from stackctl.net.naming import Naming
 from stackctl.net.service import Net
 from stackctl.state.paths import Paths
-from support.netlab import fetch, run
+from support.netlab import defaults, fetch, run
 from support.netnames import NamesLab, Upstream, answering, resolve, texts
 
 pytestmark = pytest.mark.needs("root", "netns", "bridge")
@@ -180,6 +182,54 @@ def test_a_container_that_ends_frees_its_namespace_while_no_daemon_runs(tmp_path
             await until(lambda: veth not in [name for _, name in socket.if_nameindex()])
             it.net = Net(paths)
             await it.net.open([front], [], [])
+
+    run(scenario, tmp_path)
+
+
+def test_what_a_killed_daemon_left_half_done_is_mended(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        async with NamesLab(paths) as it:
+            front, back = await it.network("front"), await it.network("back")
+            web = await it.named("web-1", (), front)
+            other = await it.named("web-2", (), back)
+            first = it.endpoints["web-1"][0]
+
+            def naming(*endpoints: Endpoint) -> Naming:
+                called = {e.network: ("web-1", "here") for e in endpoints}
+                return Naming(
+                    container_id="web-1", endpoints=endpoints, names=called, resolver="keep"
+                )
+
+            async def next_daemon(*endpoints: Endpoint) -> None:
+                """Knows the container with these endpoints, and nothing else of it."""
+                await it.net.close()
+                it.net = Net(paths)
+                known = (*endpoints, *it.endpoints["web-2"])
+                await it.net.open((front, back), known, (), ("web-1", "web-2"))
+                await it.net.mend(web.pid, endpoints, naming(*endpoints))
+
+            # Killed before it wrote down that the container is in another network, too: back
+            # had become its way out.
+            wish = NetworkAttachment(network="back", gw_priority=1)
+            lease = it.net.lease(back, "web-1", wish)
+            await it.net.connect(web.pid, lease, (first, lease), naming(first, lease))
+            assert texts(resolve(other, "here"))
+            await next_daemon(first)
+            assert resolve(other, "here").rcode() == dns.rcode.SERVFAIL  # no resolver to ask
+            assert texts(resolve(web, "here")) == [first.ipv4.partition("/")[0]]
+            with web.inside():
+                assert [name for _, name in socket.if_nameindex()] == ["lo", "eth0"]
+            assert defaults(web) == [front.gateway4]
+            # Killed before it wrote down that the container has left.
+            lease = it.net.lease(back, "web-1", wish)
+            every = (first, lease)
+            await it.net.connect(web.pid, lease, every, naming(*every))
+            await it.net.disconnect(web.pid, lease, (first,), naming(first))
+            await next_daemon(*every)
+            assert texts(resolve(other, "here")) == [lease.ipv4.partition("/")[0]]
+            address = it.address("web-2")
+            assert await fetch(web, address, 80) == f"web-2 {lease.ipv4.partition('/')[0]}"
+            assert defaults(web) == [back.gateway4]
 
     run(scenario, tmp_path)
 

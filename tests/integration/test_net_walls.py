@@ -18,7 +18,7 @@ from stackctl.net.netlink import NETLINK_ROUTE, NetlinkSocket
 from stackctl.net.pool import link_local_of
 from stackctl.state.paths import Paths
 from support.netengine import Lab
-from support.netlab import Box, fetch, neighbour, run
+from support.netlab import Box, defaults, fetch, neighbour, run
 from support.netwalls import (
     advertised,
     arp_reply,
@@ -189,11 +189,6 @@ def naming(it: Lab, name: str) -> Naming:
         names={e.network: (name,) for e in it.endpoints[name]},
         resolver="keep",
     )
-
-
-def defaults(box: Box) -> list[str]:
-    with box.inside(), NetlinkSocket(NETLINK_ROUTE) as link:
-        return [r.gateway for r in rtnl.routes(link) if r.destination == "0.0.0.0/0"]
 
 
 def test_a_running_container_joins_and_leaves_networks(tmp_path: Path) -> None:

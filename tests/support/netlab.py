@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stackctl.linux import ns
-from stackctl.net import bridge, endpoint
+from stackctl.net import bridge, endpoint, rtnl
 from stackctl.net.bridge import family_of
 from stackctl.net.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from stackctl.state.paths import Paths
@@ -155,6 +155,12 @@ def neighbour(lan: str) -> Box:
         endpoint.attach(link, box.pid, [wire], box.home)
     box.serve(7000, text="lan", family=family_of(lan))
     return box
+
+
+def defaults(box: Box) -> list[str]:
+    """The gateways of its IPv4 default routes."""
+    with box.inside(), NetlinkSocket(NETLINK_ROUTE) as link:
+        return [r.gateway for r in rtnl.routes(link) if r.destination == "0.0.0.0/0"]
 
 
 def bring_lo_up() -> None:
