@@ -21,6 +21,14 @@ class _Later(ModuleType):
         return getattr(import_module(self.__name__), name)
 
 
+def import_now(*names: str) -> None:
+    """The modules themselves from now on: what stands for a package has no modules below it."""
+    for name in names:
+        if isinstance(sys.modules.get(name), _Later):
+            del sys.modules[name]
+        import_module(name)
+
+
 def import_later(*names: str) -> None:
     """`import NAME` costs nothing from now on, unless it was imported already."""
     for name in names:

@@ -17,7 +17,7 @@ from stackctl.cli import grammar
 from stackctl.cli.connection import Connect, connect_to_engine
 from stackctl.cli.failures import Terminated, exit_code_of
 from stackctl.cli.invocation import Session, Started, begin
-from stackctl.cli.later import import_later
+from stackctl.cli.later import import_later, import_now
 from stackctl.cli.output.console import Console
 from stackctl.errors import UsageError
 
@@ -49,6 +49,7 @@ def _carry_out(arguments: Sequence[str], session: Session) -> object:
     """What the command returned. Typer is asked for help, and about mistakes."""
     line = grammar.parse(arguments)
     if line is None:
+        import_now("typer")
         from stackctl.cli.application import interpret
 
         return interpret(arguments, session)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stackctl.spec import coverage, loader, profiles, variables
-from stackctl.spec.dump import as_data, as_text, escaped, yaml_or_json
+from stackctl.spec.dump import as_text, escaped, yaml_or_json
 from stackctl.spec.hashes import config_hash
 from stackctl.spec.loader import LoadRequest, Notice
 from stackctl.spec.model import Stack
@@ -30,6 +30,8 @@ class Wish:
     consistent: bool = True
     #: Also which variables there are.
     variables: bool = False
+    #: Also the services' configuration hashes.
+    hashes: bool = False
     #: Only what the engine makes of each attribute; mistakes are no reason to stop.
     coverage: bool = False
 
@@ -44,6 +46,7 @@ class Wish:
             absolute_paths=not body.get("no_path_resolution"),
             consistent=not body.get("no_consistency"),
             variables=bool(body.get("variables")),
+            hashes=bool(body.get("hashes")),
             coverage=bool(body.get("coverage")),
         )
 
@@ -68,7 +71,7 @@ def described(request: LoadRequest, wish: Wish) -> tuple[dict[str, Any], tuple[N
         )
         return _of_tree(root, wish), ()
     loaded = loader.load(request, services=wish.services, consistent=wish.consistent)
-    facts = shown(loaded.stack, wish.format, wish.services, consistent=wish.consistent)
+    facts = shown(loaded.stack, wish)
     facts["environment"] = dict(sorted(loaded.variables.items()))
     return facts, loaded.warnings
 
@@ -85,31 +88,29 @@ def _of_tree(root: Node, wish: Wish) -> dict[str, Any]:
     return {"text": yaml_or_json(data, wish.format), "services": names}
 
 
-def shown(
-    stack: Stack, format: str, services: Sequence[str] = (), *, consistent: bool = True
-) -> dict[str, Any]:
+def shown(stack: Stack, wish: Wish) -> dict[str, Any]:
     """`text` (yaml or json) and the names of each kind, in the file's order.
 
-    Of `services` with what they depend on, of all when none is named. Raises
+    Of the services wished for with what they depend on, of all when none is named. Raises
     NotFound for a service that does not exist, StackFileErrors when one that is enabled needs
     one that is not.
     """
-    stack = profiles.enable(stack, services)
-    if services:
-        stack = _only(stack, services)
-    if consistent:
+    stack = profiles.enable(stack, wish.services)
+    if wish.services:
+        stack = _only(stack, wish.services)
+    if wish.consistent:
         profiles.check(stack)
     every = {**stack.services, **stack.disabled}
     return {
         "name": stack.name,
-        "text": as_text(stack, format),
+        "text": as_text(stack, wish.format),
         "services": list(stack.services),
         "volumes": list(stack.volumes),
-        "networks": list(as_data(stack).get("networks", {})),
+        "networks": sorted(stack.networks),
         "images": sorted({image_of(stack, name) for name in stack.services}),
         "models": list(stack.models),
         "profiles": sorted({p for s in every.values() for p in s.profiles}),
-        "hashes": {name: config_hash(stack, s) for name, s in stack.services.items()},
+        "hashes": {n: config_hash(stack, s) for n, s in stack.services.items() if wish.hashes},
     }
 
 

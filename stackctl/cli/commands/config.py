@@ -102,6 +102,7 @@ def config(
     body = run.body(
         services=services or [],
         format=format,
+        hashes=bool(hashes),
         variables=variables,
         coverage=coverage,
         no_interpolate=no_interpolate,

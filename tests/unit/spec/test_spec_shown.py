@@ -18,7 +18,7 @@ from stackctl.spec.shown import Wish, described
 def facts(project: Any, text: str, environment: Any = None, **wish: Any) -> dict[str, Any]:
     project.write("stack.yaml", text)
     request = project.request(name="p", environment=environment or {})
-    return described(request, Wish(**wish))[0]
+    return described(request, Wish(hashes=True, **wish))[0]
 
 
 FULL = """\
