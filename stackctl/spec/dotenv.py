@@ -32,11 +32,13 @@ def parse(
 
     Raises StackFileError with the line, StackFileErrors for several mistakes.
     """
+    _without_null(text, file)
     return _Reader(text.removeprefix("\ufeff").replace("\r\n", "\n"), file, lookup, unset).read()
 
 
 def parse_raw(text: str, file: str, lookup: Lookup) -> dict[str, str]:
     """`format: raw`: KEY=VALUE lines taken literally, as `docker run --env-file` does."""
+    _without_null(text, file)
     found: dict[str, str] = {}
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
         stripped = line.removesuffix("\r").lstrip()
@@ -52,6 +54,13 @@ def parse_raw(text: str, file: str, lookup: Lookup) -> dict[str, str]:
         elif (inherited := lookup(key)) is not None:
             found[key] = inherited
     return found
+
+
+def _without_null(text: str, file: str) -> None:
+    """No process could have such a variable."""
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise StackFileError("the file holds a NUL byte", place=Place(file, line, 1))
 
 
 class _Reader:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from stackctl.errors import StackFileError, StackFileErrors
@@ -100,3 +102,9 @@ def test_raw_files_are_taken_literally() -> None:
     }
     with pytest.raises(StackFileError, match=r"f:1:1: .* is not a variable name"):
         parse_raw("A B=1", "f", OUTSIDE.get)
+
+
+@pytest.mark.parametrize("read", [parse, parse_raw])
+def test_a_nul_byte_is_refused_with_its_line(read: Callable[..., dict[str, str]]) -> None:
+    with pytest.raises(StackFileError, match="f:2:1: the file holds a NUL byte"):
+        read("A=1\nB=a\0b\n", "f", lambda name: None)
