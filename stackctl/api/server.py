@@ -25,6 +25,7 @@ from stackctl.api.connection import Connection
 from stackctl.api.handlers import Handlers, Session
 from stackctl.api.hangups import Hangups
 from stackctl.api.http import Exchange, Limits, Peer
+from stackctl.api.lobby import Lobby
 from stackctl.errors import MachineError
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Server:
         self._leaving = False
         self._emptied = asyncio.Event()
         #: Each with the path of its socket, when it has one.
-        self._listeners: list[tuple[asyncio.Server, Path | None]] = []
+        self._listeners: list[tuple[asyncio.Server | Lobby, Path | None]] = []
         #: TCP clients that have not shown a certificate yet, the longest waiting first.
         self._handshakes: dict[Handshake, None] = {}
         self._hangups = Hangups()
@@ -98,13 +99,8 @@ class Server:
         `group` (a gid) may use it too. Raises MachineError.
         """
         sock = _bind(path, group)
-        loop = asyncio.get_running_loop()
-        server = await loop.create_unix_server(
-            lambda: Connection(self), sock=sock, backlog=_AT_ONCE
-        )
-        # asyncio accepts as many in one turn as its backlog says; the kernel's queue is longer.
         sock.listen(_BACKLOG)
-        self._listeners.append((server, path))
+        self._listeners.append((Lobby(sock, lambda: Connection(self), self.limits.waiting), path))
 
     async def listen_tls(self, host: str, port: int, context: ssl.SSLContext) -> int:
         """Serves TCP at `host` ("" is every address) to clients with a certificate; the port,
@@ -126,6 +122,7 @@ class Server:
         chosen: int = sock.getsockname()[1]
         loop = asyncio.get_running_loop()
         server = await loop.create_server(shaking, sock=sock, backlog=_AT_ONCE)
+        # asyncio accepts as many in one turn as its backlog says; the kernel's queue is longer.
         sock.listen(_BACKLOG)
         self._listeners.append((server, None))
         return chosen
@@ -157,6 +154,8 @@ class Server:
             async with asyncio.timeout(grace):
                 # Accepting what has queued takes the loop a few turns.
                 for _ in range(5):
+                    await asyncio.sleep(0)
+                while any(isinstance(s, Lobby) and s.occupied for s, _ in self._listeners):
                     await asyncio.sleep(0)
                 while self._connections:
                     self._emptied.clear()
