@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from stackctl.model.network import Endpoint
+from stackctl.model.port_runs import port_runs
 from stackctl.model.record import ContainerRecord, NetworkRecord
 from stackctl.net.options import has_icc
 from stackctl.values import dataclass
@@ -40,11 +41,11 @@ class Web:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entrance:
-    """A published port: `host` as "127.0.0.1:8080/tcp"."""
+    """A published port, or a run of them: `host` as "127.0.0.1:8080/tcp"."""
 
     host: str
     container: str
-    port: int
+    port: str
     network: str
 
 
@@ -128,18 +129,19 @@ def _entrances(record: ContainerRecord) -> list[Entrance]:
         for endpoint in record.endpoints
         for address in (endpoint.ipv4, endpoint.ipv6)
     }
-    found = []
-    for port in record.ports:
-        host = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip
-        found.append(
-            Entrance(
-                host=f"{host}:{port.host_port}/{port.protocol}",
-                container=record.name,
-                port=port.container_port,
-                network=by_address.get(port.address, ""),
-            )
+    ports = (
+        ((p.host_ip, p.protocol, by_address.get(p.address, "")), p.host_port, p.container_port)
+        for p in record.ports
+    )
+    return [
+        Entrance(
+            host=f"{f'[{address}]' if ':' in address else address}:{outside}/{protocol}",
+            container=record.name,
+            port=inside,
+            network=network,
         )
-    return found
+        for (address, protocol, network), outside, inside in port_runs(ports)
+    ]
 
 
 # --- forms ------------------------------------------------------------------------
@@ -169,11 +171,9 @@ def as_dot(graph: NetGraph) -> str:
     """For Graphviz."""
     lines = ["graph networks {", "  rankdir=LR;", '  outside [shape=plaintext, label="outside"];']
     for network in graph.networks:
-        label = "\\n".join((network.name, *network.subnets))
+        label = _quoted(network.name, *network.subnets)
         style = "solid" if network.is_open else "dashed"
-        lines.append(
-            f"  {_dot('n', network.name)} [shape=box, style={style}, label={_quoted(label)}];"
-        )
+        lines.append(f"  {_dot('n', network.name)} [shape=box, style={style}, label={label}];")
         if network.way_out:
             lines.append(
                 f"  {_dot('n', network.name)} -- outside [label={_quoted(network.way_out)}];"
@@ -181,9 +181,9 @@ def as_dot(graph: NetGraph) -> str:
     for container in dict.fromkeys(m.container for m in graph.members):
         lines.append(f"  {_dot('c', container)} [shape=ellipse, label={_quoted(container)}];")
     for member in graph.members:
-        label = "\\n".join(member.addresses)
+        label = _quoted(*member.addresses)
         ends = f"{_dot('c', member.container)} -- {_dot('n', member.network)}"
-        lines.append(f"  {ends} [label={_quoted(label)}];")
+        lines.append(f"  {ends} [label={label}];")
     for entrance in graph.entrances:
         label = f"{entrance.host} to {entrance.port}"
         ends = f"outside -- {_dot('c', entrance.container)}"
@@ -191,8 +191,9 @@ def as_dot(graph: NetGraph) -> str:
     return "\n".join([*lines, "}"])
 
 
-def _quoted(text: str) -> str:
-    return '"' + text.replace('"', '\\"') + '"'
+def _quoted(*lines: str) -> str:
+    safe = (line.replace("\\", "\\\\").replace('"', '\\"') for line in lines)
+    return '"' + "\\n".join(safe) + '"'
 
 
 def _dot(kind: str, name: str) -> str:

@@ -30,7 +30,7 @@ SECONDS = "3"
 QUESTIONS = "20000"
 PORTS, MEMBERS, JOINS = 500, 300, 5
 #: Seconds; the peers take up to ten minutes for all.
-CROWD_LIMIT = 100
+LIMIT = 100
 _STREAM, _PAGES = 5201, 8080
 _NGINX = """\
 daemon off; master_process off; worker_processes 1; pid {place}/pid; error_log {place}/log;
@@ -187,19 +187,23 @@ class Connect(Kind):
 
 
 class Ports(Kind):
-    """A service with 500 published ports, beside the same one without."""
+    """A service with 500 published ports, beside the same one without.
+
+    One round only: of the peers, one takes minutes to take them away again.
+    """
 
     name = "ports"
-    large = True
+    is_single = True
 
     def run(self, contender: Contender, directory: Path, samples: Samples) -> None:
         ports = f"['20000-{20000 + PORTS - 1}:20000-{20000 + PORTS - 1}']"
         for row, more in (("no", ""), (f"{PORTS}", f", ports: {ports}")):
             text = f"services:\n  one: {{image: '${{IMAGE}}', {SLEEP}{more}}}\n"
             path = self.project(contender, directory, text)
-            up = timed(contender, path, contender.compose("up", "-d"))
-            samples.add(f"network: one service, {row} published ports: up -d", contender, up)
-            timed(contender, path, contender.compose("down", "-t", "0"))
+            up = timed(contender, path, contender.compose("up", "-d"), limit=LIMIT)
+            what = f"network: one service, {row} published ports, at most {LIMIT} s"
+            samples.add(f"{what}: up -d", contender, up)
+            _remove_all(contender, path)
 
 
 class Crowd(Kind):
@@ -217,19 +221,24 @@ class Crowd(Kind):
             f"  s{i:03}: {{image: '${{IMAGE}}', {SLEEP}}}\n" for i in range(MEMBERS)
         )
         path = self.project(contender, directory, text)
-        took = timed(contender, path, contender.compose("up", "-d"), limit=CROWD_LIMIT)
-        there = self._ids(contender)
-        what = f"network: {MEMBERS} containers on one bridge, at most {CROWD_LIMIT} s"
+        took = timed(contender, path, contender.compose("up", "-d"), limit=LIMIT)
+        there = _ids(contender)
+        what = f"network: {MEMBERS} containers on one bridge, at most {LIMIT} s"
         samples.add(f"{what}: came, containers", contender, len(there))
         samples.add(f"{what}: up -d, containers/s", contender, len(there) / took)
-        remove = contender.engine("container", "rm", "-f", *self._ids(contender, "-a"))
-        timed(contender, path, remove)
+        _remove_all(contender, path)
 
-    def _ids(self, contender: Contender, *more: str) -> list[str]:
-        environment = {**os.environ, **contender.environment}
-        argv = contender.engine("container", "ls", "-q", *more)
-        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True)
-        return done.stdout.split()
+
+def _ids(contender: Contender, *more: str) -> list[str]:
+    environment = {**os.environ, **contender.environment}
+    argv = contender.engine("container", "ls", "-q", *more)
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def _remove_all(contender: Contender, path: Path) -> None:
+    if there := _ids(contender, "-a"):
+        timed(contender, path, contender.engine("container", "rm", "-f", *there))
 
 
 def _address(pid: int) -> str:

@@ -233,6 +233,7 @@ def timed(
     environment = {
         **os.environ,
         "COMPOSE_PARALLEL_LIMIT": "64",
+        "COMPOSE_HTTP_TIMEOUT": "600",
         **contender.environment,
         "IMAGE": contender.image,
         **(more or {}),

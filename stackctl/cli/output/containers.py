@@ -8,6 +8,7 @@ from typing import Any
 
 from stackctl.cli.output.table import Column, table
 from stackctl.cli.output.text import replica_name, short_id
+from stackctl.model.port_runs import port_runs
 
 Row = Mapping[str, Any]
 
@@ -57,7 +58,7 @@ def full_id(row: Row) -> str:
 
 def published(rows: Iterable[Row]) -> list[tuple[str, str]]:
     """(replica, "localhost:8080 -> 80/tcp") for each published port, once a host port."""
-    found: dict[tuple[str, str], None] = {}
+    found: list[tuple[tuple[str, str, str], int, int]] = []
     for row in rows:
         name = row_name(row)
         for port in row.get("Publishers") or ():
@@ -69,9 +70,12 @@ def published(rows: Iterable[Row]) -> list[tuple[str, str]]:
                 address = "localhost"
             if ":" in address:
                 address = f"[{address}]"
-            text = f"{address}:{host_port} -> {port['TargetPort']}/{port.get('Protocol', 'tcp')}"
-            found[name, text] = None
-    return list(found)
+            where = (name, address, str(port.get("Protocol", "tcp")))
+            found.append((where, int(host_port), int(port["TargetPort"])))
+    return [
+        (name, f"{address}:{outside} -> {inside}/{protocol}")
+        for (name, address, protocol), outside, inside in port_runs(found)
+    ]
 
 
 def row_name(row: Row) -> str:

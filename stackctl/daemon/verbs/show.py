@@ -15,6 +15,7 @@ from stackctl.daemon.jobs import Message
 from stackctl.daemon.projects import Projects, load_request
 from stackctl.errors import NotFound
 from stackctl.model.container import Health, Status
+from stackctl.model.port_runs import port_runs
 from stackctl.model.record import ContainerRecord
 
 API_VERSION = "1.51"
@@ -270,9 +271,8 @@ def _ago(seconds: float) -> str:
 
 
 def _ports_text(record: ContainerRecord) -> str:
-    shown = [
-        f"{f'[{p.host_ip}]' if ':' in p.host_ip else p.host_ip}:{p.host_port}"
-        f"->{p.container_port}/{p.protocol}"
-        for p in record.ports
-    ]
-    return ", ".join(shown)
+    ports = (((p.host_ip, p.protocol), p.host_port, p.container_port) for p in record.ports)
+    return ", ".join(
+        f"{f'[{address}]' if ':' in address else address}:{outside}->{inside}/{protocol}"
+        for (address, protocol), outside, inside in port_runs(ports)
+    )
