@@ -18,48 +18,112 @@ ENV PATH=/usr/bin:/bin BASE=1
 CMD ["sh"]
 """
 
+#: A case has as much as goes together: what it costs to begin and to look is buildah's most.
 CASES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "copy-file": (
-        "FROM base\nCOPY a.txt /new/dir/b.txt\nCOPY a.txt /opt/\nCOPY a.txt /opt/c\n",
+    "copy": (
+        """\
+FROM base
+COPY a.txt /new/dir/b.txt
+COPY a.txt /opt/
+COPY a.txt /opt/c
+COPY tree /srv
+COPY tree /srv/again/
+COPY *.txt tree/[xy] /g/
+COPY ["with space", "/a b/c d"]
+COPY --chown=app a.txt /1
+COPY --chown=app:tty tree /2/
+COPY --chown=7:8 a.txt /3
+COPY --chmod=640 a.txt run.sh /m/
+COPY . /all/
+""",
         (),
     ),
-    "copy-directory": ("FROM base\nCOPY tree /srv\nCOPY tree /srv/again/\n", ()),
-    "copy-glob": ("FROM base\nCOPY *.txt tree/[xy] /g/\n", ()),
-    "copy-json": ('FROM base\nCOPY ["with space", "/a b/c d"]\n', ()),
-    "copy-chown": (
-        "FROM base\nCOPY --chown=app a.txt /1\nCOPY --chown=app:tty tree /2/\n"
-        "COPY --chown=7:8 a.txt /3\n",
+    "copy-onto-what-is-there": (
+        """\
+FROM base
+RUN mkdir /real && ln -s real /way && mkdir /file && ln -s /etc/motd /link
+COPY a.txt /way/x
+COPY a.txt /etc/motd
+COPY b.txt /etc/motd
+COPY b.txt /file
+WORKDIR /w/x
+COPY a.txt .
+COPY b.txt sub/
+""",
         (),
     ),
-    "copy-chmod": ("FROM base\nCOPY --chmod=640 a.txt run.sh /m/\n", ()),
-    "copy-onto-link": ("FROM base\nRUN mkdir /real && ln -s real /way\nCOPY a.txt /way/x\n", ()),
-    "copy-over-file": ("FROM base\nCOPY a.txt /etc/motd\nCOPY b.txt /etc/motd\n", ()),
-    "copy-relative": ("FROM base\nWORKDIR /w/x\nCOPY a.txt .\nCOPY b.txt sub/\n", ()),
-    "copy-ignored": ("FROM base\nCOPY . /all/\n", ()),
-    "copy-from-stage": (
-        "FROM base AS one\nRUN mkdir /o && echo 1 > /o/f && chown 5:6 /o/f && chmod 4711 /o/f\n"
-        "FROM base\nCOPY --from=one /o /p/\nCOPY --from=0 /o/f /q\n",
+    "copy-from": (
+        """\
+FROM base AS one
+RUN mkdir /o && echo 1 > /o/f && chown 5:6 /o/f && chmod 4711 /o/f && ln /o/f /o/g
+RUN ln -s f /o/s && mkdir /o/d && chmod 1775 /o/d
+FROM base
+COPY --from=one /o /p/
+COPY --from=0 /o/f /q
+COPY --from=one --chown=9:9 /o/f /r
+COPY --from=base /etc/passwd /etc/group /accounts/
+""",
         (),
     ),
-    "copy-from-image": ("FROM scratch\nCOPY --from=base /etc/passwd /etc/passwd\n", ()),
-    "add-file": ("FROM base\nADD a.txt tree /x/\n", ()),
-    "add-archive": ("FROM base\nADD files.tar.gz /t/\nADD files.tar.gz /etc/\n", ()),
-    "add-compressed-file": ("FROM base\nADD plain.gz /z/\n", ()),
-    "run-shell": ("FROM base\nRUN echo $BASE > /f && mkdir -p /d/e && chmod 700 /d\n", ()),
-    "run-exec": ('FROM base\nRUN ["sh", "-c", "echo $0 > /x", "zero"]\n', ()),
-    "run-removes": (
-        "FROM base\nRUN echo 1 > /one && mkdir /two && echo 2 > /two/f\n"
-        "RUN rm /one && rm -r /two && rm /etc/motd && mkdir /two && echo n > /two/n\n",
+    "add": (
+        """\
+FROM base
+ADD a.txt tree /x/
+ADD files.tar.gz /t/
+ADD files.tar.gz /etc/
+ADD plain.gz /z/
+ADD --chown=3:4 a.txt /y/
+""",
         (),
     ),
-    "run-renames": ("FROM base\nRUN mv /etc/motd /etc/motto && mv /usr/share /usr/shared\n", ()),
-    "run-links": ("FROM base\nRUN echo a > /a && ln /a /b && ln -s /nowhere /c && mkfifo /p\n", ()),
-    "run-continued": ("FROM base\nRUN echo \\\n# no\n  a \\\n  b > /f\n", ()),
-    "user": (
-        "FROM base\nUSER app\nRUN id -u > /tmp/u; id -g > /tmp/g\nUSER 7:8\nRUN id -u > /tmp/7\n",
+    "run": (
+        """\
+FROM base
+RUN echo $BASE > /f && mkdir -p /d/e && chmod 700 /d
+RUN ["sh", "-c", "echo $0 > /x", "zero"]
+RUN echo \\
+# no
+  a \\
+  b > /g
+RUN echo a > /a && ln /a /b && ln -s /nowhere /c && mkfifo /p
+""",
         (),
     ),
-    "workdir": ("FROM base\nWORKDIR /a\nWORKDIR b/../c\nRUN pwd > f\nENV D=/d\nWORKDIR $D/e\n", ()),
+    "run-changes": (
+        """\
+FROM base
+RUN echo 1 > /one && mkdir /two && echo 2 > /two/f
+RUN rm /one && rm -r /two && rm /etc/motd && mkdir /two && echo n > /two/n
+RUN mv /etc/group /etc/groups && mv /usr/share /usr/shared
+RUN rm -r /two && echo file > /two && chmod 600 /etc/passwd && chown 1:2 /root
+""",
+        (),
+    ),
+    "run-mounts": (
+        """\
+FROM base
+RUN --mount=type=cache,target=/c echo x > /c/f && ls /c > /seen
+RUN --mount=type=bind,source=tree,target=/t cat /t/x > /copy
+RUN --mount=type=tmpfs,target=/t echo 1 > /t/f
+RUN --mount=type=cache,target=/c ls /c > /seen-again
+""",
+        (),
+    ),
+    "user-and-workdir": (
+        """\
+FROM base
+WORKDIR /a
+WORKDIR b/../c
+RUN pwd > f
+ENV D=/d
+WORKDIR $D/e
+USER app
+RUN id -u > /tmp/u; id -g > /tmp/g
+USER 7:8
+RUN id -u > /tmp/7
+""",
+        (),
+    ),
     "env": (
         'FROM base\nENV A=1 B="two words" C=it\\\'s\nENV D old form $A\nENV A=2 E=$A\n'
         "RUN env | grep -E '^[A-E]=' | sort > /env\n",
@@ -72,41 +136,43 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "arg": (
         "ARG TAG=base\nFROM $TAG\nARG WHO=nobody\nARG GIVEN\nARG TAG\n"
-        "RUN echo $WHO $GIVEN $TAG > /args\nENV SEEN=$GIVEN\n",
+        "RUN echo $WHO $GIVEN $TAG > /args\nENV SEEN=$GIVEN\nCMD echo $SEEN\n",
         ("GIVEN=yes",),
     ),
-    "label": ('FROM base\nLABEL a=1 "b c"="d e"\nLABEL a=2 long="x \\\n y"\n', ()),
-    "expose": ("FROM base\nARG P=90\nEXPOSE 80 53/udp $P\n", ()),
-    "volume": ('FROM base\nVOLUME /data\nVOLUME ["/more", "/most"]\n', ()),
-    "cmd": ("FROM base\nCMD echo $BASE\n", ()),
-    "cmd-exec": ('FROM base\nCMD ["a", "b c"]\n', ()),
-    "entrypoint": ('FROM base\nENTRYPOINT ["/run.sh", "x"]\n', ()),
-    "entrypoint-and-cmd": ('FROM base\nCMD ["y"]\nENTRYPOINT ["/run.sh"]\n', ()),
-    "shell": ('FROM base\nSHELL ["/bin/sh", "-ec"]\nRUN echo $- > /flags\n', ()),
-    "stopsignal": ("FROM base\nSTOPSIGNAL SIGQUIT\n", ()),
-    "healthcheck": (
-        "FROM base\nHEALTHCHECK --interval=1m30s --timeout=3s --start-period=2s --retries=4 "
-        "CMD wget -q localhost\n",
+    "config": (
+        """\
+FROM base
+LABEL a=1 "b c"="d e"
+LABEL a=2 long="x \\
+ y"
+ARG P=90
+EXPOSE 80 53/udp $P
+VOLUME /data
+VOLUME ["/more", "/most"]
+STOPSIGNAL SIGQUIT
+HEALTHCHECK --interval=1m30s --timeout=3s --start-period=2s --retries=4 CMD wget -q localhost
+MAINTAINER Some One <one@example.org>
+CMD ["a", "b c"]
+ENTRYPOINT ["/run.sh", "x"]
+""",
         (),
     ),
-    "healthcheck-none": ("FROM base\nHEALTHCHECK NONE\n", ()),
-    "maintainer": ("FROM base\nMAINTAINER Some One <one@example.org>\n", ()),
+    "shell": (
+        'FROM base\nSHELL ["/bin/sh", "-ec"]\nRUN echo $- > /flags\nHEALTHCHECK NONE\n',
+        (),
+    ),
+    "entrypoint-drops-the-bases-command": ('FROM base\nENTRYPOINT ["/run.sh", "x"]\n', ()),
     "onbuild": ("FROM base\nONBUILD RUN echo later > /later\nONBUILD ENV L=1\n", ()),
     "stages": (
         "FROM base AS a\nRUN echo a > /a\nFROM a AS b\nRUN echo b > /b\nFROM base AS unused\n"
         "RUN false\nFROM b\nCOPY --from=a /a /from-a\n",
         (),
     ),
-    "from-scratch": ('FROM scratch\nCOPY a.txt /\nENTRYPOINT ["/a.txt"]\n', ()),
-    "run-mount-cache": (
-        "FROM base\nRUN --mount=type=cache,target=/c echo x > /c/f && ls /c > /seen\n",
+    "from-scratch": (
+        "FROM scratch\nCOPY a.txt /\nCOPY --from=base /etc/passwd /etc/passwd\n"
+        'ENTRYPOINT ["/a.txt"]\n',
         (),
     ),
-    "run-mount-bind": (
-        "FROM base\nRUN --mount=type=bind,source=tree,target=/t cat /t/x > /copy\n",
-        (),
-    ),
-    "run-mount-tmpfs": ("FROM base\nRUN --mount=type=tmpfs,target=/t echo 1 > /t/f\n", ()),
 }
 
 
