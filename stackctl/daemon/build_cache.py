@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import field
 
+from stackctl.daemon.creation import tree_size
 from stackctl.errors import NotFound
 from stackctl.image.service import Images
 from stackctl.image.store import Store
 from stackctl.values import dataclass
 
+STEP, MOUNT = "regular", "exec.cachemount"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheRow:
-    """One step's result. Moments are Unix seconds, `size` bytes: packed and unpacked."""
+    """One step's result, or the directory of a RUN's cache (`kind` as BuildKit has it).
+
+    Moments are Unix seconds, `size` bytes: packed and unpacked.
+    """
 
     id: str
     layer: str
@@ -22,6 +28,7 @@ class CacheRow:
     shared: bool
     created: float
     used: float
+    kind: str = STEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +55,37 @@ def rows(images: Images) -> list[CacheRow]:
                 used=known.used,
             )
         )
-    return found
+    for mount in images.cache_mounts.known():
+        size = tree_size(mount.path)
+        # When it was made is nowhere to be found.
+        moments = {"created": mount.used, "used": mount.used}
+        found.append(
+            CacheRow(id=mount.name, layer="", size=size, shared=False, kind=MOUNT, **moments)
+        )
+    return sorted(found, key=lambda row: row.used)
 
 
 def prune(images: Images, wanted: Callable[[CacheRow], bool], keep: int) -> Pruned:
-    """Forgets the entries that are `wanted`, until no more than `keep` bytes are left."""
+    """Forgets the entries that are `wanted`, until no more than `keep` bytes are left.
+
+    The directory of a cache that a RUN is using stays.
+    """
     every = rows(images)
     left = sum(row.size for row in every)
-    gone = []
+    steps, gone, freed = list[str](), list[str](), 0
     for row in every:
-        if wanted(row) and (not keep or left > keep):
-            gone.append(row.id)
-            left -= row.size
-    images.build_cache.forget(gone)
-    return Pruned(gone, images.store.collect() if gone else 0)
+        if not wanted(row) or (keep and left <= keep):
+            continue
+        if row.kind == STEP:
+            steps.append(row.id)
+        elif images.cache_mounts.remove(row.id):
+            freed += row.size
+        else:
+            continue
+        gone.append(row.id)
+        left -= row.size
+    images.build_cache.forget(steps)
+    return Pruned(gone, freed + (images.store.collect() if steps else 0))
 
 
 def _packed(store: Store, digest: str) -> int:

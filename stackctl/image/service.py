@@ -39,6 +39,8 @@ from stackctl.state.paths import Paths
 from stackctl.values import dataclass
 
 if TYPE_CHECKING:
+    from stackctl.image.build.cache_mounts import CacheMounts
+
     # Loaded when somebody pulls: TLS and HTTP are not for every start of the daemon.
     from stackctl.image.registry.manifest import Platform
     from stackctl.image.registry.pull import LayerProgress, Pulled
@@ -282,6 +284,13 @@ class Images:
     def build_cache(self) -> Cache:
         """What builds have left for later ones; its methods block."""
         return self._cache_of(self.store)
+
+    @property
+    def cache_mounts(self) -> CacheMounts:
+        """What RUN --mount=type=cache has left; its methods block."""
+        from stackctl.image.build.cache_mounts import CacheMounts
+
+        return CacheMounts(self._paths.root / "build" / "mounts")
 
     def _cache_of(self, store: Store) -> Cache:
         return Cache(self._paths.root / "build" / "cache", store)

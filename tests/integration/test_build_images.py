@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -152,6 +153,21 @@ def test_caches_of_run_persist_and_are_in_no_layer(base: Engine, context: Path) 
     build(base, context, file, "--build-arg", "n=2")
     assert text(base, "seen") == "1\n2\n"
     assert text(base, "c/f") is None
+    # It counts as what builds have left, and goes with it; but not while a RUN has it.
+    assert "exec.cachemount" in base.ok("system", "df", "-v").out
+    busy = file.replace(
+        "cat /c/f", "while [ -e /c/f ] && [ ! -e /c/go ]; do sleep 0.1; done; cat /c/f"
+    )
+    thread = threading.Thread(target=lambda: build(base, context, busy, "--build-arg", "n=3"))
+    thread.start()
+    [cached] = (base.paths.root / "build/mounts").iterdir()
+    wait_until(lambda: (cached / "f").read_text().endswith("3\n"), what="the RUN to begin")
+    base.ok("builder", "prune", "-af")
+    (cached / "go").touch()
+    thread.join()
+    assert text(base, "seen") == "1\n2\n3\n"
+    base.ok("builder", "prune", "-f")
+    assert not cached.exists()
 
 
 def test_here_documents(base: Engine, context: Path) -> None:
@@ -229,7 +245,6 @@ def test_links_of_a_context_lead_nowhere_outside(base: Engine, context: Path) ->
 
 
 def test_a_killed_engine_leaves_a_store_that_builds(base: Engine, context: Path) -> None:
-    import threading
 
     file = "FROM base\nRUN echo 1 > /one\nRUN echo 1 > /began; sleep 600\n"
     failed: list[Result] = []

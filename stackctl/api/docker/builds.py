@@ -79,7 +79,7 @@ class BuildRoutes:
             return (
                 row.used < limit
                 and ("id" not in filters or any(row.id.startswith(i) for i in filters["id"]))
-                and filters.exact("type", "regular")
+                and filters.exact("type", row.kind)
                 and filters.matches("description", row.layer)
                 and filters.one("shared", default=row.shared) is row.shared
                 and filters.one("private", default=not row.shared) is not row.shared
@@ -95,7 +95,7 @@ def cached(row: Cached) -> Message:
     """One of BuildCache in GET /system/df."""
     return {
         "ID": row.id,
-        "Type": "regular",
+        "Type": row.kind,
         "Description": row.layer,
         "InUse": False,
         "Shared": row.shared,

@@ -191,6 +191,7 @@ def _each(run: Invocation, found: Mapping[str, Any]) -> None:
     cached = [
         {
             "ID": c["id"][:12],
+            "T": c["kind"],
             "S": size_text(c["size"]),
             "C": ago(c["created"]),
             "U": ago(c["used"]),
@@ -204,6 +205,7 @@ def _each(run: Invocation, found: Mapping[str, Any]) -> None:
         cached,
         (
             (Column("CACHE ID"), "ID"),
+            (Column("CACHE TYPE"), "T"),
             (Column("SIZE"), "S"),
             (Column("CREATED"), "C"),
             (Column("LAST USED"), "U"),

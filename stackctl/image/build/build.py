@@ -18,6 +18,7 @@ from stackctl.image import base
 from stackctl.image.build import checking, delivery, graph, remote
 from stackctl.image.build import instructions as ins
 from stackctl.image.build.agents import Agents
+from stackctl.image.build.cache_mounts import CacheMounts
 from stackctl.image.build.contexts import Contexts, read_dockerfile
 from stackctl.image.build.copying import Source
 from stackctl.image.build.graph import FromContext, FromImage, FromNothing, FromStage, Origin
@@ -362,8 +363,8 @@ class Build:
         return place
 
     @property
-    def cache_mounts(self) -> Path:
-        return self._builder.home / "mounts"
+    def cache_mounts(self) -> CacheMounts:
+        return self._builder.cache_mounts
 
     def unique(self) -> str:
         return secrets.token_hex(8)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from stackctl.image.build import cache
 from stackctl.image.build.build import Build, end
+from stackctl.image.build.cache_mounts import CacheMounts
 from stackctl.image.build.contexts import Contexts
 from stackctl.image.build.copying import Digests
 from stackctl.image.build.request import BuildRequest, Emit, Engine
@@ -48,6 +49,7 @@ class Builder:
         self.clock = clock
         self.home = paths.root / "build"
         self.cache = cache.Cache(self.home / "cache", store)
+        self.cache_mounts = CacheMounts(self.home / "mounts")
         self.digests = Digests()
         #: Equal steps of builds that run at once are done once; and mounts that are not shared.
         self.steps = Turns()
@@ -58,6 +60,7 @@ class Builder:
         """At start: what a killed build left behind. Blocking."""
         remove_tree(self.home / "work")
         self.cache.prune(_FORGOTTEN)
+        self.cache_mounts.sweep()
         remove_tree(self.paths.run / "build")
 
     async def build(self, request: BuildRequest, emit: Emit) -> Image:

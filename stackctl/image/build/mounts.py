@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -99,19 +98,6 @@ def _size(text: str) -> int:
     if found is None:
         raise FlagError(f"--mount: size={text[:40]!r} is not a size", "for example 64m")
     return int(found[1]) << " kmgt".index(found[2].lower() or " ") * 10
-
-
-def cache_directory(home: Path, mount: RunMount, unique: str = "") -> Path:
-    """Where a cache mount's files stay; made with the mode and owner that were asked for."""
-    name = hashlib.sha256(f"{mount.id}\0{mount.from_}\0{unique}".encode()).hexdigest()[:32]
-    place = home / name
-    try:
-        place.mkdir(parents=True, mode=0o700)
-    except FileExistsError:
-        return place
-    os.chown(place, mount.uid, mount.gid)
-    place.chmod(mount.mode)
-    return place
 
 
 def secret_file(home: Path, number: int, mount: RunMount, content: bytes) -> Path:

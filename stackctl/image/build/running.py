@@ -246,7 +246,8 @@ class Running:
             elif mount.id not in self._held:
                 self._held.add(mount.id)
                 await held.enter_async_context(build.mounts.turn(mount.id))
-        place = mounts.cache_directory(build.cache_mounts, mount, unique)
+        place, fd = build.cache_mounts.take(mount, unique)
+        held.callback(os.close, fd)
         if source is not None and not any(place.iterdir()):
             await asyncio.to_thread(_copied, place, source, wish)
         return place
