@@ -140,6 +140,9 @@ def test_networks_are_made_listed_and_pruned(stack: Stack) -> None:
     assert stack.ok("net", "ls", "-q", "--filter", "label=a").out.split() == [shape["Id"][:12]]
     assert stack.ok("net", "ls", "-q", "--filter", "label=c").out == ""
     assert stack.ok("net", "inspect", "-f", "{{.Name}} {{.Driver}}", "six").out == "six bridge\n"
+    for wanted, count in (("type=custom", 1), ("type=builtin", 0), ("scope=swarm", 0)):
+        found = stack.ok("net", "ls", "-q", "--filter", wanted, "--filter", "name=six").out
+        assert len(found.split()) == count, wanted
     assert stack.ok("net", "rm", "-f", "seven").out == ""
     for name in ("host", "none", "bridge"):
         assert "are there without being made" in stack.run("net", "create", name).expect(2).err

@@ -32,7 +32,7 @@ def ls(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only ids.")] = False,
     filter: Annotated[
         list[str] | None,
-        typer.Option("--filter", metavar="KEY=VALUE", help="name, id, label, driver, dangling."),
+        typer.Option("--filter", metavar="KEY=VALUE", help="name, id, label, driver, type..."),
     ] = None,
     format: options.RowsFormat = "",
     no_trunc: options.NoTrunc = False,

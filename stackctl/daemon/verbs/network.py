@@ -21,6 +21,8 @@ from stackctl.scheduler.ops import CreateNetwork, RemoveNetwork
 #: Names that mean the machine's own network, none, and the engine's own.
 PREDEFINED = ("host", "none", "default", DEFAULT_NETWORK)
 
+_FILTERS = ("name", "id", "label", "driver", "dangling", "scope", "type")
+
 Verb = Callable[[Mapping[str, Any]], AsyncIterator[Message]]
 
 
@@ -62,8 +64,8 @@ class NetworkVerbs:
         ]
 
     async def ls(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        """Rows by name; filters name, label, driver, dangling."""
-        chosen = filters.parse(body.get("filters"), ("name", "id", "label", "driver", "dangling"))
+        """Rows by name."""
+        chosen = filters.parse(body.get("filters"), _FILTERS)
         for record in sorted(self._registry.store.networks(), key=lambda r: r.config.name):
             if self._passes(record, chosen):
                 config = record.config
@@ -84,10 +86,13 @@ class NetworkVerbs:
         config = record.config
         names, ids = chosen.get("name", ()), chosen.get("id", ())
         drivers, dangling = chosen.get("driver", ()), chosen.get("dangling", ())
+        kind = "builtin" if config.name == DEFAULT_NETWORK else "custom"
         return (
             (not names or any(name in config.name for name in names))
             and (not ids or any(record.id.startswith(i) for i in ids))
             and (not drivers or (config.driver or "bridge") in drivers)
+            and kind in chosen.get("type", (kind,))
+            and "local" in chosen.get("scope", ("local",))
             and filters.labels_fit(config.labels, chosen.get("label", ()))
             and (
                 not dangling
