@@ -27,6 +27,7 @@ from stackctl.daemon.registry import Registry
 from stackctl.daemon.sessions import OpenSession, Sessions
 from stackctl.daemon.supervisor import Supervisor
 from stackctl.daemon.uploads import Uploads
+from stackctl.daemon.verbs.config import ConfigVerb
 from stackctl.daemon.verbs.container import ContainerVerbs
 from stackctl.daemon.verbs.container_show import ContainerShowVerbs
 from stackctl.daemon.verbs.image import ImageVerbs
@@ -112,7 +113,7 @@ class Service:
             "port": show.port,
             "top": show.top,
             "events": show.events,
-            "config": show.config,
+            "config": ConfigVerb(parts.images).config,
             "version": show.version,
             "info": show.info,
             "doctor": show.doctor,

@@ -90,8 +90,13 @@ class Checks:
         self, path: tuple[str, str], item: Secret | Config, origins: tuple[str, ...]
     ) -> None:
         given = [origin for origin in origins if getattr(item, origin) is not None]
-        refused = self._written.has(path, "external")
-        if len(given) != 1 and not refused:
+        if item.external and given:
+            self._mistakes.add(
+                f'"{given[0]}" says what {path[0][:-1]} "{path[1]}" is, but it is external',
+                self._written.at(*path, given[0], key=True),
+                hint="remove one of the two",
+            )
+        elif len(given) != 1 and not item.external:
             self._mistakes.add(
                 f'{path[0][:-1]} "{path[1]}" needs exactly one of {", ".join(origins)}',
                 self._written.at(*path),

@@ -49,8 +49,9 @@ class ServicePort(Attributes):
     )
     host_ip: Address | None = Field(None, description="The host address to listen on; absent: all.")
     protocol: Protocol = Field("tcp", description="tcp, udp or sctp.")
-    mode: Literal["ingress", "host"] | None = Field(
-        None, description="Accepted for other engines' sake; both mean the same on one machine."
+    mode: Literal["ingress", "host"] = Field(
+        "ingress",
+        description="Accepted for other engines' sake; both mean the same on one machine.",
     )
     name: str | None = Field(None, description="A name for people; has no effect.")
     app_protocol: str | None = Field(

@@ -145,8 +145,8 @@ class Secret(Attributes):
     environment: str | None = Field(
         None, description="The caller's variable that holds it.", min_length=1
     )
-    external: Annotated[Flag | None, Refused("the engine keeps no secrets of its own")] = Field(
-        None, description="true: kept by the engine."
+    external: Flag | None = Field(
+        None, description="true: kept by another engine; no service here can use it."
     )
     labels: Annotated[Labels, NoEffect("for engines that keep secrets")] = Field(
         default_factory=dict, description="Labels; no effect on one machine."
@@ -171,8 +171,8 @@ class Config(Attributes):
         None, description="The caller's variable that holds it.", min_length=1
     )
     content: str | None = Field(None, description="The text itself; variables are filled in.")
-    external: Annotated[Flag | None, Refused("the engine keeps no configs of its own")] = Field(
-        None, description="true: kept by the engine."
+    external: Flag | None = Field(
+        None, description="true: kept by another engine; no service here can use it."
     )
     labels: Annotated[Labels, NoEffect("for engines that keep configs")] = Field(
         default_factory=dict, description="Labels; no effect on one machine."

@@ -51,6 +51,7 @@ class ServiceChecks:
         self._dependencies()
         self._used_services()
         self._build_bases()
+        self._build_file()
         self._shared_network()
         self._platform()
         self._not_exactly()
@@ -127,6 +128,15 @@ class ServiceChecks:
                     f'the builds of services "{self._name}" and "{other}" are based on each other',
                     at,
                 )
+
+    def _build_file(self) -> None:
+        build = self._service.build
+        if build and build.dockerfile is not None and build.dockerfile_inline is not None:
+            self._mistakes.add(
+                f"{self._who} has both dockerfile and dockerfile_inline",
+                self._at("build", "dockerfile_inline", key=True),
+                hint="remove one of the two",
+            )
 
     def _networks(self) -> None:
         networks = self._written.names("networks")
@@ -259,8 +269,16 @@ class ServiceChecks:
     def _used_files(self) -> None:
         for field, used in (("secrets", self._service.secrets), ("configs", self._service.configs)):
             defined = self._written.names(field)
+            known = getattr(self._file, field)
             for i, file in enumerate(used):
-                if file.source not in defined:
+                if file.source in known and known[file.source].external:
+                    self._mistakes.add(
+                        f'{self._who} uses {field[:-1]} "{file.source}", which is external: '
+                        f"the engine keeps no {field} of its own",
+                        self._at(field, i),
+                        hint=f"give the {field[:-1]} a file, or an environment variable",
+                    )
+                elif file.source not in defined:
                     self._mistakes.add(
                         f'{self._who} uses {field[:-1]} "{file.source}", which is not defined',
                         self._at(field, i),

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import field
 from typing import Any
 
+from stackctl.errors import ImageError
+from stackctl.model.reference import HOST, parse
 from stackctl.spec import coverage, loader, profiles, variables
 from stackctl.spec.dump import as_text, escaped, yaml_or_json
 from stackctl.spec.hashes import config_hash
 from stackctl.spec.loader import LoadRequest, Notice
-from stackctl.spec.model import Stack
+from stackctl.spec.model import Service, Stack
 from stackctl.spec.nodes import Node, plain
+from stackctl.spec.ports import port_range
 from stackctl.spec.shape import stack_shape
 from stackctl.values import dataclass
 
@@ -34,6 +38,10 @@ class Wish:
     hashes: bool = False
     #: Only what the engine makes of each attribute; mistakes are no reason to stop.
     coverage: bool = False
+    #: What images are called instead: NAME -> NAME@DIGEST.
+    pins: Mapping[str, str] = field(default_factory=dict)
+    #: Nothing but the services' images.
+    only_images: bool = False
 
     @staticmethod
     def of(body: Mapping[str, Any]) -> Wish:
@@ -48,6 +56,7 @@ class Wish:
             variables=bool(body.get("variables")),
             hashes=bool(body.get("hashes")),
             coverage=bool(body.get("coverage")),
+            only_images=bool(body.get("lock_image_digests")),
         )
 
 
@@ -71,9 +80,34 @@ def described(request: LoadRequest, wish: Wish) -> tuple[dict[str, Any], tuple[N
         )
         return _of_tree(root, wish), ()
     loaded = loader.load(request, services=wish.services, consistent=wish.consistent)
-    facts = shown(loaded.stack, wish)
+    stack = loaded.stack
+    if wish.pins:
+        stack = pinned(stack, wish.pins)
+    facts = shown(stack, wish)
+    if wish.only_images:
+        facts["text"] = _images_alone(stack, facts["services"], wish.format)
     facts["environment"] = dict(sorted(loaded.variables.items()))
-    return facts, loaded.warnings
+    return facts, (*loaded.warnings, *_foreseen(stack))
+
+
+def _foreseen(stack: Stack) -> Iterator[Notice]:
+    """What `up` would refuse, though the file can be read, printed and taken down."""
+    for name, service in stack.services.items():
+        try:
+            parse(service.image or HOST)
+        except ImageError as error:
+            yield Notice(
+                text=f"up will refuse it: {error.brief}",
+                place=stack.places("services", name, "image"),
+            )
+        for i, port in enumerate(service.ports):
+            first, last = port_range(port.published or "0", lowest=0)
+            if first and last - first + 1 < service.replicas:
+                yield Notice(
+                    text=f'up will refuse it: {service.replicas} replicas of service "{name}" '
+                    f"cannot share host port {port.published}",
+                    place=stack.places("services", name, "ports", i),
+                )
 
 
 def _of_tree(root: Node, wish: Wish) -> dict[str, Any]:
@@ -112,6 +146,23 @@ def shown(stack: Stack, wish: Wish) -> dict[str, Any]:
         "profiles": sorted({p for s in every.values() for p in s.profiles}),
         "hashes": {n: config_hash(stack, s) for n, s in stack.services.items() if wish.hashes},
     }
+
+
+def _images_alone(stack: Stack, names: Sequence[str], format: str) -> str:
+    """A file that goes over the stack's own ones and says which images are meant."""
+    images = {name: stack.services[name].image for name in names}
+    said = {name: {"image": image} for name, image in images.items() if image}
+    return yaml_or_json(escaped({"services": said}), format)
+
+
+def pinned(stack: Stack, pins: Mapping[str, str]) -> Stack:
+    """The stack with images called by what `pins` says."""
+
+    def named(service: Service) -> Service:
+        image = service.image or ""
+        return service.model_copy(update={"image": pins[image]}) if image in pins else service
+
+    return dataclasses.replace(stack, services={k: named(s) for k, s in stack.services.items()})
 
 
 def image_of(stack: Stack, name: str) -> str:

@@ -68,10 +68,12 @@ def config(
         typer.Option("--no-consistency", help="Do not ask whether what services name exists."),
     ] = False,
     resolve_image_digests: Annotated[
-        bool, typer.Option("--resolve-image-digests", help="Name images by what they are.")
+        bool,
+        typer.Option("--resolve-image-digests", help="Name images by what registries have now."),
     ] = False,
     lock_image_digests: Annotated[
-        bool, typer.Option("--lock-image-digests", help="Only the images' digests.", hidden=True)
+        bool,
+        typer.Option("--lock-image-digests", help="A file for -f with nothing but such images."),
     ] = False,
     format: Annotated[
         str, typer.Option("--format", metavar="yaml|json", help="How to print it, mistakes too.")
@@ -94,11 +96,10 @@ def config(
     wanted = [name for name, flag in zip(names, flags, strict=True) if flag]
     if len(wanted) > 1:
         raise UsageError(f"--{wanted[0]} and --{wanted[1]} do not go together")
-    if resolve_image_digests or lock_image_digests:
-        raise UsageError(
-            "digests of images are in the lock file, not in the resolved stack file",
-            hint="see `stackctl lock --help`",
-        )
+    unresolved = no_interpolate or no_normalize or no_path_resolution or no_env_resolution
+    with_digests = resolve_image_digests or lock_image_digests
+    if with_digests and unresolved:
+        raise UsageError("digests are those of a resolved stack file: --no-... does not go along")
     body = run.body(
         services=services or [],
         format=format,
@@ -110,9 +111,11 @@ def config(
         no_path_resolution=no_path_resolution,
         no_env_resolution=no_env_resolution,
         no_consistency=no_consistency,
+        resolve_image_digests=resolve_image_digests,
+        lock_image_digests=lock_image_digests,
     )
     try:
-        result = _resolved(run, body)
+        result = _resolved(run, body, start=with_digests)
         text = "" if quiet else _text(run, result, wanted[0] if wanted else "", hashes, format)
     except StackctlError as error:
         if format != "json" or error.exit_code == UsageError.exit_code:
@@ -194,15 +197,17 @@ def _coverage(run: Invocation, rows: Sequence[Mapping[str, str]]) -> str:
     return "".join(lines) + f"{total or 'no attributes'}\n"
 
 
-def _resolved(run: Invocation, body: Message) -> Message:
+def _resolved(run: Invocation, body: Message, *, start: bool) -> Message:
     """What the files come to.
 
     An engine that runs has the reader loaded already; none is started, and no
-    right is needed, to look at a file.
+    right is needed, to look at a file. Only an engine asks registries: `start` it.
     """
     try:
-        client = run.connect(start=False)
+        client = run.client if start else run.connect(start=False)
     except (EngineUnreachable, NotPermitted):
+        if start:
+            raise
         return _read_here(run, body)
     result: Message = {}
     for message in client.stream("config", body):

@@ -1,4 +1,4 @@
-"""What is: ps, ls, port, top, images, events, version, info, doctor, config."""
+"""What is: ps, ls, port, top, images, events, version, info, doctor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import stackctl
 from stackctl.daemon.containers import Parts
 from stackctl.daemon.jobs import Message
-from stackctl.daemon.projects import Projects, load_request
+from stackctl.daemon.projects import Projects
 from stackctl.errors import NotFound
 from stackctl.model.container import Health, Status
 from stackctl.model.port_runs import port_runs
@@ -127,16 +127,6 @@ class ShowVerbs:
             except TimeoutError:
                 pass
         yield {"type": "result", "exit_code": 0}
-
-    async def config(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        """What the stack's files come to, as far as the request asks (spec.shown.Wish)."""
-        from stackctl.spec.shown import Wish, described
-
-        request = load_request(body)
-        facts, warnings = await asyncio.to_thread(described, request, Wish.of(body))
-        for notice in warnings:
-            yield {"type": "warning", "text": notice.text, "place": str(notice.place or "")}
-        yield {"type": "result", "exit_code": 0, **facts}
 
     async def version(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         yield {

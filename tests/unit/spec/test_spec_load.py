@@ -572,7 +572,12 @@ def test_mistakes_in_a_service(project: Any, lines: str, message: str) -> None:
         ("services: [a]", "1:11: services must be a mapping, not a list"),
         ("secrets: {a: {}}", '1:14: secret "a" needs exactly one of file, environment'),
         ("configs: {a: {content: x, file: y}}", 'config "a" needs exactly one of file,'),
-        ("secrets: {a: {external: true}}", '1:15: "external" (secrets.a) is not supported: the'),
+        (
+            "services: {w: {image: x, secrets: [a]}}\nsecrets: {a: {external: true}}",
+            '1:36: service "w" uses secret "a", which is external: the engine keeps no secrets',
+        ),
+        ("secrets: {a: {external: true, file: x}}", '1:31: "file" says what secret "a" is, but'),
+        ("services: {a: {build: {dockerfile: x, dockerfile_inline: y}}}", "has both dockerfile"),
         ("include: [x]", "1:11: there is no file"),
         ("volumes: {v: {driver_opts: {type: nfs, o: addr=x}}}", "only a directory {type: none"),
         ("networks: {n: {external: true, internal: true}}", '1:32: "internal" says how to make'),

@@ -79,6 +79,28 @@ def test_names_and_hashes(project: Any) -> None:
         facts(project, text, services=("c",))
 
 
+def test_images_by_their_digests(project: Any) -> None:
+    text = "services: {a: {image: x, ports: ['1']}, b: {image: z}, c: {build: .}}"
+    pins = {"x": "host/x:1@sha256:0"}
+    found = facts(project, text, pins=pins)
+    assert "image: host/x:1@sha256:0" in found["text"] and "image: z" in found["text"]
+    assert "ports" in found["text"]
+    alone = plain(yaml.compose(facts(project, text, pins=pins, only_images=True)["text"], "o")[0])
+    assert alone == {"services": {"a": {"image": "host/x:1@sha256:0"}, "b": {"image": "z"}}}
+
+
+def test_what_up_would_refuse_is_foretold(project: Any) -> None:
+    project.write(
+        "stack.yaml",
+        "services:\n  a: {image: Nginx}\n  b: {image: x, scale: 2, ports: ['1', '5:5']}\n"
+        "  c: {image: x, scale: 2, ports: ['5-6:5']}\n",
+    )
+    _, told = described(project.request(), Wish())
+    assert [(n.place.line, n.place.column) for n in told if n.place] == [(2, 14), (3, 40)]
+    assert "up will refuse it: 'Nginx' is not an image reference" in told[0].text
+    assert "2 replicas" in told[1].text and "cannot share host port 5" in told[1].text
+
+
 def test_as_written(project: Any) -> None:
     text = (
         "services:\n  web:\n    image: x:${TAG}\n    ports: ['${P}:80', 81]\n    env_file: e.env\n"
