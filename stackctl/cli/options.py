@@ -166,3 +166,7 @@ DetachKeys = Annotated[
 FactsFormat = Annotated[
     str, typer.Option("-f", "--format", metavar="text|json", help="How to print it.")
 ]
+OnlyPlatform = Annotated[
+    str,
+    typer.Option("--platform", metavar="OS/ARCH", help="Only if the image is for it."),
+]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from stackctl.image.build.build import own_platform
 from support.docker_registry import base_layer, change_layer, docker_registry, publish
 from support.engine import Engine
 from support.registries import fake_registry
@@ -137,7 +138,14 @@ def test_the_commands_for_images(app: Stack, registry: str, tmp_path: Path) -> N
         engine.ok("image", "tag", "mine:2", f"{registry}/copy:{tag}")
     pushed = engine.ok("image", "push", "-a", f"{registry}/copy").out.splitlines()
     assert [line.partition(" ")[0] for line in pushed] == ["1:", "2:"]
-    engine.ok("image", "pull", "-q", f"{registry}/copy:2")
+    engine.ok("image", "rm", "-f", f"{registry}/copy:1", f"{registry}/copy:2")
+    pulled = engine.ok("image", "pull", "-a", "-q", f"{registry}/copy").out.splitlines()
+    assert sorted(pulled) == [f"{registry}/copy:1", f"{registry}/copy:2"]
+    assert engine.run("image", "pull", "-a", f"{registry}/copy:2").code == 2
+    for command in (("inspect",), ("history",), ("save", "-o", str(archive)), ("rm",), ("push",)):
+        wrong = engine.run("image", *command, "--platform", "linux/s390x", "mine:2").expect(1)
+        assert "not for linux/s390x" in wrong.err, command
+    engine.ok("image", "inspect", "--platform", own_platform(), "mine:2")
     assert engine.run("image", "verify").code == 0
     app.write('services: {a: {image: "mine:2", command: "true"}}')
     app.ok("run", "--rm", "-T", "a", "cat", "/etc/added")

@@ -43,6 +43,7 @@ class ImageVerbs:
         return {
             "image-pull": self.pull,
             "image-push": self.push,
+            "image-tags": self.tags,
             "image-ls": self.ls,
             "image-inspect": self.inspect,
             "image-history": self.history,
@@ -85,6 +86,7 @@ class ImageVerbs:
 
     async def push(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         reference = str(body.get("reference") or "")
+        await self._check_platform(body, reference)
 
         async def work(emit: Emit) -> Message:
             CALLER.set(asking.caller(body, emit))
@@ -94,6 +96,16 @@ class ImageVerbs:
 
         async for message in streamed(work):
             yield message
+
+    async def tags(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """A row for each tag that the registry has of `reference`."""
+        from stackctl.image.registry.look import tags
+
+        reference, environment = parse(str(body.get("reference") or "")), asking.environment(body)
+        work = partial(tags, environment, reference)
+        for tag in await self._images.blocking(work, f"ask for {reference.familiar}"):
+            yield {"type": "row", "tag": tag}
+        yield _result()
 
     async def login(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """Ask the registry whether it accepts the credentials, then keep them."""
@@ -138,6 +150,7 @@ class ImageVerbs:
 
         for name in _names(body):
             image_id = await self._id(name)
+            await self._check_platform(body, name)
             work = partial(inspect, self._images.store, image_id)
             row = await self._images.blocking(work, "read the image")
             yield {"type": "row", **row}
@@ -147,6 +160,7 @@ class ImageVerbs:
         from stackctl.image.archive import history
 
         image_id = await self._id(str(body.get("name") or ""))
+        await self._check_platform(body, image_id)
         rows = await self._images.blocking(
             lambda: history(self._images.store, image_id), "read the image"
         )
@@ -169,6 +183,7 @@ class ImageVerbs:
         force = bool(body.get("force"))
         for name in _names(body):
             try:
+                await self._check_platform(body, name)
                 work = partial(self._images.store.remove, name, force=force, in_use=self._in_use())
                 removed = await self._images.blocking(work, "remove the image")
             except StackctlError as error:
@@ -227,6 +242,8 @@ class ImageVerbs:
         from stackctl.image.archive import save
 
         names, output = _names(body), absolute(body, "output")
+        for name in names:
+            await self._check_platform(body, name)
 
         def work() -> int:
             new = output.with_name(f".{output.name}-{os.getpid()}.part")
@@ -404,6 +421,11 @@ class ImageVerbs:
         if found is None:
             raise NotFound(f"no such image: {name}", hint="`stackctl image ls` lists them")
         return found[0]
+
+    async def _check_platform(self, body: Mapping[str, Any], name: str) -> None:
+        """Raises ImageAbsent when an image is not for body["platform"]: each is for one here."""
+        if platform := str(body.get("platform") or ""):
+            await self._images.resolve_for(name, platform)
 
     def _in_use(self) -> frozenset[str]:
         return frozenset(r.config.image_id for r in self._parts.registry.all())

@@ -28,6 +28,10 @@ from stackctl.image.registry.settings import Endpoint
 _ACCEPT = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST))
 _RANGE = re.compile(r"bytes ([0-9]+)-")
 _BUFFER = 1 << 20
+#: The next page of a list (RFC 8288).
+_NEXT = re.compile(r'\s*<([^>]+)>\s*;\s*rel="?next"?')
+_PAGE = 1000
+_MOST_TAGS = 100_000
 
 Body = Callable[[], Iterable[bytes]]
 
@@ -68,6 +72,20 @@ class Repository:
         with self._ask("HEAD", url, {"Accept": _ACCEPT}, scope=self._pull) as answer:
             self._expect(answer, (200,), f"{self.path}:{reference}")
             return answer.header("Docker-Content-Digest")
+
+    def tags(self) -> list[str]:
+        """All tags that the registry lists, page after page."""
+        found: list[str] = []
+        url = f"{self.endpoint.url}/v2/{quote(self.path)}/tags/list?n={_PAGE}"
+        while url and len(found) < _MOST_TAGS:
+            with self._ask("GET", url, scope=self._pull) as answer:
+                self._expect(answer, (200,), self.path)
+                found += _tags(answer.read(MAX_DOCUMENT), self.endpoint.host)
+                following = _NEXT.match(answer.header("Link"))
+            url = urljoin(url, following[1]) if following else ""
+            if url and urlsplit(url).netloc != self.endpoint.host:
+                raise ImageError(f"{self.endpoint.host} lists tags on another host")
+        return found
 
     def put_manifest(self, reference: str, raw: bytes, media_type: str) -> None:
         headers = {"Content-Type": media_type}
@@ -227,6 +245,16 @@ def _pieces(answer: Answer) -> Iterator[memoryview]:
     with answer:
         while count := answer.readinto(buffer):
             yield buffer[:count]
+
+
+def _tags(raw: bytes, host: str) -> list[str]:
+    try:
+        tags = json.loads(raw)["tags"] or []
+        if all(isinstance(tag, str) for tag in tags):
+            return list(tags)
+    except (ValueError, RecursionError, TypeError, KeyError):
+        pass
+    raise ImageError(f"{host} lists tags in a form that is not known")
 
 
 def _complaint(answer: Answer) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar
 
 from stackctl.errors import ImageError
 from stackctl.image.content import MAX_DOCUMENT
@@ -14,6 +16,8 @@ from stackctl.image.registry.manifest import Manifest, Platform, parse
 from stackctl.image.registry.settings import Endpoint, Settings
 from stackctl.model.reference import Reference
 from stackctl.values import dataclass
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,21 +32,9 @@ class Look:
 
 def look(environment: Mapping[str, str], reference: Reference) -> Look:
     """Blocking. Raises NotFound, NotPermitted, ImageError, Unreachable."""
-    settings = Settings.of(environment)
-    keyring = Keyring(environment)
-    http = Http(settings)
-    found: list[tuple[bytes, str, str]] = []
-
-    def make(endpoint: Endpoint) -> Repository:
-        credentials = None if endpoint.mirror else keyring.get(reference.domain)
-        return Repository(http, endpoint, reference.path, credentials)
-
-    def ask(repository: Repository) -> None:
-        found.append(repository.manifest(reference.digest or reference.tag))
-
-    try:
-        repository = reachable(make, settings.endpoints(reference.domain), ask)
-        raw, media_type, digest = found[-1]
+    wanted = reference.digest or reference.tag
+    with _asked(environment, reference, lambda each: each.manifest(wanted)) as (repository, found):
+        raw, media_type, digest = found
         parsed = parse(raw, media_type)
         if isinstance(parsed, Manifest):
             pieces, _ = repository.blob(parsed.config.digest)
@@ -55,6 +47,32 @@ def look(environment: Mapping[str, str], reference: Reference) -> Look:
         else:
             platforms = tuple(platform for _, platform in parsed)
         return Look(media_type=media_type, digest=digest, size=len(raw), platforms=platforms)
+
+
+def tags(environment: Mapping[str, str], reference: Reference) -> list[str]:
+    """All that the registry lists of a name. Blocking; raises as `look`."""
+    with _asked(environment, reference, Repository.tags) as (_, found):
+        return found
+
+
+@contextmanager
+def _asked(
+    environment: Mapping[str, str], reference: Reference, ask: Callable[[Repository], T]
+) -> Iterator[tuple[Repository, T]]:
+    """The first of the reference's registry and its mirrors that answers, and what it says."""
+    settings = Settings.of(environment)
+    keyring = Keyring(environment)
+    http = Http(settings)
+    found: list[T] = []
+
+    def make(endpoint: Endpoint) -> Repository:
+        credentials = None if endpoint.mirror else keyring.get(reference.domain)
+        return Repository(http, endpoint, reference.path, credentials)
+
+    try:
+        endpoints = settings.endpoints(reference.domain)
+        repository = reachable(make, endpoints, lambda each: found.append(ask(each)))
+        yield repository, found[-1]
     finally:
         http.close()
 

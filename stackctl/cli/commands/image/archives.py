@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from stackctl.cli import options
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.errors import UsageError
 from stackctl.state.endpoints import LocalEngine
@@ -25,17 +26,19 @@ def save(
     output: Annotated[
         str, typer.Option("-o", "--output", metavar="FILE", help="Instead of standard output.")
     ] = "",
+    platform: options.OnlyPlatform = "",
 ) -> int:
     """Write images to an archive (docker-archive and OCI layout in one)."""
     run = invocation(ctx)
+    body = {"names": names, "platform": platform}
     if output and output != "-":
-        run.client.call("image-save", {"names": names, "output": str(Path(output).absolute())})
+        run.client.call("image-save", {**body, "output": str(Path(output).absolute())})
         return 0
     if sys.stdout.isatty():
         raise UsageError("an archive is nothing for a terminal", hint="-o FILE, or redirect it")
     with tempfile.TemporaryDirectory(dir=_scratch(run)) as directory:
         file = Path(directory) / "images.tar"
-        run.client.call("image-save", {"names": names, "output": str(file)})
+        run.client.call("image-save", {**body, "output": str(file)})
         with open(file, "rb") as source:
             run.console.flush()
             shutil.copyfileobj(source, sys.stdout.buffer, _CHUNK)

@@ -26,9 +26,25 @@ def pull(
     platform: Annotated[
         str, typer.Option("--platform", metavar="OS/ARCH", help="For another machine.")
     ] = "",
+    all_tags: Annotated[
+        bool, typer.Option("-a", "--all-tags", help="Every tag of this name that is there.")
+    ] = False,
 ) -> int:
     """Get an image from its registry."""
     run = invocation(ctx)
+    if not all_tags:
+        return _pull(run, name, platform, quiet)
+    if "@" in name or ":" in name.rpartition("/")[2]:
+        raise UsageError(f"-a takes a name without a tag, not {name}")
+    found = [row["tag"] for row in rows(run, "image-tags", run.body(reference=name))]
+    if not found:
+        raise NotFound(f"the registry has no tag of {name}")
+    for tag in found:
+        _pull(run, f"{name}:{tag}", platform, quiet)
+    return 0
+
+
+def _pull(run: Invocation, name: str, platform: str, quiet: bool) -> int:
     result = transfer(run, "image-pull", run.body(reference=name, platform=platform), quiet)
     if not quiet:
         if result.get("digest"):
@@ -46,6 +62,7 @@ def push(
         bool, typer.Option("-a", "--all-tags", help="Every tag of this name that is here.")
     ] = False,
     quiet: options.OnlyResult = False,
+    platform: options.OnlyPlatform = "",
 ) -> int:
     """Send an image to its registry."""
     run = invocation(ctx)
@@ -54,13 +71,13 @@ def push(
         if not found:
             raise NotFound(f"there is no image {name} here", hint="-a takes a name without a tag")
         for row in found:
-            _push(run, f"{name}:{row['tag']}", quiet)
+            _push(run, f"{name}:{row['tag']}", platform, quiet)
         return 0
-    return _push(run, name, quiet)
+    return _push(run, name, platform, quiet)
 
 
-def _push(run: Invocation, name: str, quiet: bool) -> int:
-    result = transfer(run, "image-push", run.body(reference=name), quiet)
+def _push(run: Invocation, name: str, platform: str, quiet: bool) -> int:
+    result = transfer(run, "image-push", run.body(reference=name, platform=platform), quiet)
     if quiet:
         run.console.out(str(result.get("reference") or name))
     else:

@@ -145,11 +145,15 @@ def _is_id(image_id: str, text: str) -> bool:
 
 
 def inspect(
-    ctx: typer.Context, names: options.ImageNames, format: options.InspectFormat = ""
+    ctx: typer.Context,
+    names: options.ImageNames,
+    format: options.InspectFormat = "",
+    platform: options.OnlyPlatform = "",
 ) -> int:
     """Show all that is known of images."""
     run = invocation(ctx)
-    print_inspected(run.console, rows(run, "image-inspect", {"names": names}), format)
+    body = {"names": names, "platform": platform}
+    print_inspected(run.console, rows(run, "image-inspect", body), format)
     return 0
 
 
@@ -168,10 +172,11 @@ def history(
     ] = True,
     no_trunc: options.NoTrunc = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only ids.")] = False,
+    platform: options.OnlyPlatform = "",
 ) -> int:
     """Show how an image came to be."""
     run = invocation(ctx)
-    found = rows(run, "image-history", {"name": name})
+    found = rows(run, "image-history", {"name": name, "platform": platform})
     for row in found:
         row["CreatedAt"] = row.pop("Created")
         since = ago(_seconds(row["CreatedAt"]))
@@ -209,10 +214,12 @@ def rm(
     no_prune: Annotated[
         bool, typer.Option("--no-prune", help="For docker's sake: parents with names stay anyway.")
     ] = False,
+    platform: options.OnlyPlatform = "",
 ) -> int:
     """Remove names, and images with their last one."""
     run = invocation(ctx)
-    for message in run.client.stream("image-rm", {"names": names, "force": force}):
+    body = {"names": names, "force": force, "platform": platform}
+    for message in run.client.stream("image-rm", body):
         if message["type"] == "row":
             run.console.out(_gone(message))
             run.console.flush()
