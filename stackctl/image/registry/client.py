@@ -80,9 +80,10 @@ class Repository:
         while url and len(found) < _MOST_TAGS:
             with self._ask("GET", url, scope=self._pull) as answer:
                 self._expect(answer, (200,), self.path)
-                found += _tags(answer.read(MAX_DOCUMENT), self.endpoint.host)
+                page = _tags(answer.read(MAX_DOCUMENT), self.endpoint.host)
                 following = _NEXT.match(answer.header("Link"))
-            url = urljoin(url, following[1]) if following else ""
+            found += page
+            url = urljoin(url, following[1]) if following and page else ""
             if url and urlsplit(url).netloc != self.endpoint.host:
                 raise ImageError(f"{self.endpoint.host} lists tags on another host")
         return found

@@ -17,6 +17,7 @@ from stackctl.errors import ImageError, NotFound, NotPermitted
 from stackctl.image.registry.credentials import Credentials, Keyring
 from stackctl.image.registry.http import Http, Pauses, Unreachable
 from stackctl.image.registry.login import login, logout
+from stackctl.image.registry.look import tags
 from stackctl.image.registry.manifest import Manifest, Platform, choose
 from stackctl.image.registry.manifest import parse as parse_manifest
 from stackctl.image.registry.pull import Pulled, Puller
@@ -76,6 +77,32 @@ def bed(store: Store, tmp_path: Path) -> Bed:
 
 def root_of(store: Store, pulled: Pulled) -> list[Path]:
     return [Path(path) for path in store.ensure_unpacked(pulled.image.id)]
+
+
+def test_tags_are_listed_page_after_page(registry: FakeRegistry, bed: Bed) -> None:
+    reference = parse(f"{registry.address}/app")
+    following = {
+        "n=1000": ("a b", "?last=b"),
+        "?last=b": ("c", "?last=c"),
+        "?last=c": ("", "?last=c"),
+    }
+
+    def meddle(handler: BaseHTTPRequestHandler, request: Request) -> bool:
+        [(names, link)] = [v for k, v in following.items() if request.path.endswith(k)]
+        raw = json.dumps({"name": "app", "tags": names.split()}).encode()
+        answer(handler, 200, raw, {"Link": f'</v2/app/tags/list{link}>; rel="next"'})
+        return True
+
+    registry.meddle = meddle
+    assert tags(bed.environment, reference) == ["a", "b", "c"]
+    registry.meddle = lambda handler, request: (
+        answer(handler, 200, b'{"tags":["a"]}', {"Link": "<http://127.0.0.1:1/>; rel=next"}) is None
+    )
+    with pytest.raises(ImageError, match="on another host"):
+        tags(bed.environment, reference)
+    registry.meddle = lambda handler, request: answer(handler, 200, b'{"tags":[1]}') is None
+    with pytest.raises(ImageError, match="in a form"):
+        tags(bed.environment, reference)
 
 
 def test_pull(registry: FakeRegistry, bed: Bed) -> None:
