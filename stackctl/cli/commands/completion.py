@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -13,16 +15,22 @@ from stackctl.errors import UsageError
 
 _BASH = r"""# bash completion of stackctl:  source <(stackctl completion bash)
 _stackctl_names() { stackctl "${options[@]}" config "$1" 2>/dev/null; }
+@FLAGS@
 _stackctl() {
     local word="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}"
-    local i command= groups="@GROUPS@" options=()
+    local i command= below= groups=" @GROUPS@ " options=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         case "${COMP_WORDS[i]}" in
             -f|--file|-p|--project-name|--profile|--env-file|--project-directory)
                 options+=("${COMP_WORDS[i]}" "${COMP_WORDS[i+1]}"); ((i++)) ;;
-            --progress|--ansi|--host|--parallel) ((i++)) ;;
+            --progress|--ansi|--host|-H|--context|-c|--parallel|--tls*) ((i++)) ;;
             -*) ;;
-            *) command="${COMP_WORDS[i]}"; break ;;
+            *)
+                command="${COMP_WORDS[i]}"
+                if [[ "$groups" == *" $command "* ]] && ((i + 1 < COMP_CWORD)); then
+                    below=" ${COMP_WORDS[i+1]}"
+                fi
+                break ;;
         esac
     done
     case "$previous" in
@@ -33,11 +41,15 @@ _stackctl() {
     esac
     if [[ -z "$command" ]]; then
         COMPREPLY=($(compgen -W "@COMMANDS@ @OPTIONS@" -- "$word"))
-    elif [[ " $groups " == *" $command "* ]]; then
-        case "$command" in
+    elif [[ "$word" == -* ]]; then
+        COMPREPLY=($(compgen -W "$(_stackctl_flags "$command$below")" -- "$word"))
+    elif [[ "$groups" == *" $command "* ]]; then
+        if [[ -z "$below" ]]; then
+            case "$command" in
 @GROUP_CASES@
-        esac
-    elif [[ "$word" != -* ]]; then
+            esac
+        fi
+    else
         COMPREPLY=($(compgen -W "$(_stackctl_names --services)" -- "$word"))
     fi
 }
@@ -46,16 +58,22 @@ complete -F _stackctl stackctl
 
 _ZSH = r"""#compdef stackctl
 # zsh completion of stackctl:  source <(stackctl completion zsh)
+@FLAGS@
 _stackctl() {
     local -a options
-    local i command=
+    local i command= below= groups=" @GROUPS@ "
     for ((i = 2; i < CURRENT; i++)); do
         case "${words[i]}" in
             -f|--file|-p|--project-name|--profile|--env-file|--project-directory)
                 options+=("${words[i]}" "${words[i+1]}"); ((i++)) ;;
-            --progress|--ansi|--host|--parallel) ((i++)) ;;
+            --progress|--ansi|--host|-H|--context|-c|--parallel|--tls*) ((i++)) ;;
             -*) ;;
-            *) command="${words[i]}"; break ;;
+            *)
+                command="${words[i]}"
+                if [[ "$groups" == *" $command "* ]] && ((i + 1 < CURRENT)); then
+                    below=" ${words[i+1]}"
+                fi
+                break ;;
         esac
     done
     case "${words[CURRENT-1]}" in
@@ -64,6 +82,14 @@ _stackctl() {
     esac
     if [[ -z "$command" ]]; then
         compadd -- @COMMANDS@ @OPTIONS@
+        return
+    fi
+    if [[ "${words[CURRENT]}" == -* ]]; then
+        compadd -- ${=$(_stackctl_flags "$command$below")}
+        return
+    fi
+    if [[ -n "$below" ]]; then
+        _files
         return
     fi
     case "$command" in
@@ -75,19 +101,72 @@ compdef _stackctl stackctl
 """
 
 _FISH = r"""# fish completion of stackctl:  stackctl completion fish | source
+# The command of the line so far, and the word below it if it has some.
+function __stackctl_command
+    set -l words (commandline -opc)
+    set -l i 2
+    while test $i -le (count $words)
+        switch $words[$i]
+            case @VALUED@
+                set i (math $i + 2)
+            case '-*'
+                set i (math $i + 1)
+            case @GROUP_WORDS@
+                string join ' ' $words[$i] $words[(math $i + 1)]
+                return
+            case '*'
+                echo $words[$i]
+                return
+        end
+    end
+end
+function __stackctl_is
+    set -l command (__stackctl_command)
+    test "$command" = "$argv[1]"
+end
+function __stackctl_names
+    # The files and profiles of the line so far are those that are asked.
+    set -l words (commandline -opc)
+    set -l options
+    for i in (seq 2 (count $words))
+        switch $words[$i]
+            case -f --file -p --project-name --profile --env-file --project-directory
+                test $i -lt (count $words); and set -a options $words[$i] $words[(math $i + 1)]
+        end
+    end
+    stackctl $options config $argv[1] 2>/dev/null
+end
+function __stackctl_flags
+    switch (__stackctl_command)
+@FISH_FLAGS@
+    end
+end
+function __stackctl_wants_service
+    not string match -qr '^$|^(@GROUP_PATTERN@)( |$)' -- (__stackctl_command)
+end
 complete -c stackctl -f
-complete -c stackctl -n __fish_use_subcommand -a "@COMMANDS@"
-complete -c stackctl -l profile -x -a "(stackctl config --profiles 2>/dev/null)"
-complete -c stackctl -s f -l file -r -F
-complete -c stackctl -l env-file -r -F
+complete -c stackctl -n "__stackctl_is ''" -a "@COMMANDS@"
+complete -c stackctl -n "__stackctl_is ''" -l profile -x -a "(__stackctl_names --profiles)"
+complete -c stackctl -n "__stackctl_is ''" -s f -l file -r -F
+complete -c stackctl -n "__stackctl_is ''" -l env-file -r -F
+complete -c stackctl -n "__stackctl_is ''" -l project-directory -r -F
+complete -c stackctl -n "__stackctl_is ''" -s p -l project-name -x
+@FISH_OPTIONS@
 @FISH_GROUPS@
-complete -c stackctl -n "not __fish_use_subcommand; and not __fish_seen_subcommand_from @GROUPS@" \
-    -a "(stackctl config --services 2>/dev/null)"
+complete -c stackctl -n "string match -q -- '-*' (commandline -ct)" -a "(__stackctl_flags)"
+complete -c stackctl -n __stackctl_wants_service -a "(__stackctl_names --services)"
 """
 
 _OPTIONS = (
     "--file --project-name --profile --env-file --project-directory --progress --ansi --dry-run "
     "--parallel --compatibility --host --help --version"
+)
+#: Those of which fish is told more.
+_TOLD = ("--file", "--project-name", "--profile", "--env-file", "--project-directory")
+#: Options before the command that have a value.
+_VALUED = (
+    *("-f", "-p", *_TOLD, "--progress", "--ansi", "--host", "-H", "--context", "-c"),
+    *("--parallel", "--tlscacert", "--tlscert", "--tlskey"),
 )
 
 
@@ -100,14 +179,24 @@ def completion(
 
     one_of("the shell", shell, ("bash", "zsh", "fish"))
     below = {name: " ".join(group.commands) for name, group in GROUPS.items()}
+    flags = _flags()
     cases = (
-        f'            {name}) COMPREPLY=($(compgen -W "{words}" -- "$word")) ;;'
+        f'                {name}) COMPREPLY=($(compgen -W "{words}" -- "$word")) ;;'
         for name, words in below.items()
     )
     zsh = (f"        {name}) compadd -- {words} ;;" for name, words in below.items())
     fish = (
-        f'complete -c stackctl -n "__fish_seen_subcommand_from {name}" -a "{words}"'
+        f'complete -c stackctl -n "__stackctl_is {name}" -a "{words}"'
         for name, words in below.items()
+    )
+    fish_options = (
+        f"complete -c stackctl -n \"__stackctl_is ''\" -l {flag[2:]}"
+        for flag in _OPTIONS.split()
+        if flag not in _TOLD
+    )
+    fish_flags = (
+        f'        case "{name}"\n            string split " " -- "{" ".join(found)}"'
+        for name, found in flags.items()
     )
     text = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}[shell]
     for mark, value in (
@@ -117,10 +206,34 @@ def completion(
         ("@GROUP_CASES@", "\n".join(cases)),
         ("@ZSH_CASES@", "\n".join(zsh)),
         ("@FISH_GROUPS@", "\n".join(fish)),
+        ("@FISH_OPTIONS@", "\n".join(fish_options)),
+        ("@FISH_FLAGS@", "\n".join(fish_flags)),
+        ("@VALUED@", " ".join(_VALUED)),
+        ("@GROUP_WORDS@", " ".join(GROUPS)),
+        ("@GROUP_PATTERN@", "|".join(GROUPS)),
+        ("@FLAGS@", _flags_function(flags)),
     ):
         text = text.replace(mark, value)
     invocation(ctx).console.stdout.write(text)
     return 0
+
+
+def _flags() -> dict[str, tuple[str, ...]]:
+    """The long options of each command ("up", "volume ls")."""
+    from stackctl.cli.grammar import TABLE
+
+    table = json.loads(TABLE.read_bytes())
+    return {
+        name: (*(option for option in command["options"] if option.startswith("--")), "--help")
+        for name, command in table.items()
+        if name and isinstance(command, dict)
+    }
+
+
+def _flags_function(flags: Mapping[str, Sequence[str]]) -> str:
+    """A function of bash and zsh that prints them."""
+    cases = (f'        "{name}") echo "{" ".join(found)}" ;;' for name, found in flags.items())
+    return "\n".join(("_stackctl_flags() {", '    case "$1" in', *cases, "    esac", "}"))
 
 
 def publish(

@@ -1,9 +1,10 @@
-"""Shell completion: the scripts are well-formed, and bash completes with ours."""
+"""Shell completion, as each shell itself offers it."""
 
 from __future__ import annotations
 
 import shlex
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,42 +12,83 @@ import pytest
 
 from stackctl.cli.table import COMMANDS, GROUPS
 
+SHELLS = (
+    "bash",
+    pytest.param("zsh", marks=pytest.mark.needs("program:zsh")),
+    pytest.param("fish", marks=pytest.mark.needs("program:fish")),
+)
 
-@pytest.fixture
-def complete(cli: Any, tmp_path: Path) -> Any:
-    """What bash offers for a command line, with a stand-in for `stackctl config`."""
-    script = tmp_path / "completion.bash"
-    script.write_text(cli("completion", "bash").out)
+#: A line's words are arrays there; what compadd is given, zsh narrows to what was begun.
+ZSH = """
+autoload -U compinit; compinit -D -u; source {script}
+[[ $_comps[stackctl] == _stackctl ]] || exit 9
+compadd() {{ [[ $1 == -- ]] && shift; print -l -- "$@" }}
+_files() {{ : }}
+words=({words}); CURRENT={count}; _stackctl
+"""
+BASH = """
+source {script}; COMP_WORDS=({words}); COMP_CWORD=$(({count} - 1))
+_stackctl; printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+FISH = "source {script}; complete -C {line}"
+
+
+@pytest.fixture(params=SHELLS)
+def complete(request: Any, cli: Any, tmp_path: Path) -> Callable[[str], set[str]]:
+    """What a shell offers for a command line, with a stand-in for `stackctl config`."""
+    shell = request.param
+    script = tmp_path / "completion"
+    script.write_text(cli("completion", shell).out)
     tools = tmp_path / "bin"
     tools.mkdir()
     fake = tools / "stackctl"
     fake.write_text(
-        '#!/bin/sh\ncase "$*" in *--profiles) echo dev test;; *) echo web db "$2";; esac\n'
+        "#!/bin/sh\n"
+        'case "$*" in\n'
+        "    *--profiles) printf 'dev\\ntest\\n' ;;\n"
+        "    *) printf 'web\\ndb\\n%s\\n' \"$2\" ;;\n"
+        "esac\n"
     )
     fake.chmod(0o755)
+    home = tmp_path / "home"
+    home.mkdir()
 
-    def offered(line: str) -> list[str]:
+    def offered(line: str) -> set[str]:
         words = shlex.split(line) + ([""] if line.endswith(" ") else [])
-        code = (
-            f"PATH={tools}:$PATH; source {script}; COMP_WORDS=({shlex.join(words)});"
-            f"COMP_CWORD={len(words) - 1}; _stackctl; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        text = {"bash": BASH, "zsh": ZSH, "fish": FISH}[shell].format(
+            script=script, words=shlex.join(words), count=len(words), line=shlex.quote(line)
         )
-        run = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
-        return [word for word in run.stdout.split("\n") if word]
+        found = subprocess.run(
+            {"bash": ["bash", "-c"], "zsh": ["zsh", "-fc"], "fish": ["fish", "-Nc"]}[shell]
+            + [text],
+            env={"PATH": f"{tools}:/usr/bin:/bin", "HOME": str(home), "TERM": "dumb"},
+            cwd=home,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        # fish explains an offer behind a tab.
+        said = {each.split("\t")[0] for each in found.stdout.split("\n")}
+        return {each for each in said if each and each.startswith(words[-1])}
 
     return offered
 
 
-def test_bash_completes_commands_services_and_profiles(complete: Any) -> None:
-    assert complete("stackctl pl") == ["plan"]
-    assert set(COMMANDS) | set(GROUPS) <= set(complete("stackctl "))
-    assert "--profile" in complete("stackctl --pro")
-    assert complete("stackctl logs w") == ["web"]
-    assert complete("stackctl --profile ") == ["dev", "test"]
-    assert complete("stackctl --profile d") == ["dev"]
+def test_commands_flags_services_and_profiles(complete: Any) -> None:
+    assert complete("stackctl pl") == {"plan"}
+    assert set(COMMANDS) | set(GROUPS) <= complete("stackctl ")
+    assert complete("stackctl --prof") == {"--profile"}
+    assert complete("stackctl logs w") == {"web"}
+    assert complete("stackctl --profile d") == {"dev"}
+    assert complete("stackctl --profile ") == {"dev", "test"}
     # The files that were named are those that are asked.
-    assert "x.yaml" in complete("stackctl -f x.yaml up ")
-    assert complete("stackctl volume in") == ["inspect"]
+    assert complete("stackctl -f x.yaml up x") == {"x.yaml"}
+    assert complete("stackctl -f x.yaml --ansi never pla") == {"plan"}
+    assert complete("stackctl up --det") == {"--detach"}
+    assert complete("stackctl -f x.yaml logs --fo") == {"--follow"}
+    assert complete("stackctl volume in") == {"inspect"}
+    assert complete("stackctl volume ls --fo") == {"--format"}
+    assert complete("stackctl volume ls w") == set()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
