@@ -25,6 +25,10 @@ from stackctl.image.store import Store
 from stackctl.values import dataclass
 
 
+#: Seconds; how long an entry was of no use is asked for in hours and days.
+_MOMENT = 60.0
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """`layer` None: the step changed no file. `created` are Unix seconds."""
@@ -70,7 +74,9 @@ class Cache:
         entry = read_entry(path)
         if entry is not None and self._holds(entry):
             with contextlib.suppress(OSError):
-                os.utime(path)
+                # What was of use a moment ago need not wait for the disk to say so again.
+                if not 0 <= time.time() - path.stat().st_mtime < _MOMENT:
+                    os.utime(path)
             return entry
         for place in places:
             entry = place.entry(key)
