@@ -69,6 +69,10 @@ class Contender(ABC):
     def engine(self, *argv: str) -> tuple[str, ...]:
         """The whole command line of an engine's command ("network", "create"...)."""
 
+    def removal(self, *containers: str) -> tuple[str, ...]:
+        """The whole command line that kills containers and removes them."""
+        return self.engine("container", "rm", "-f", *containers)
+
     def pid(self, container: str) -> int:
         """The process id, in the box, of a container's first process."""
         inspect = self.engine("container", "inspect", "--format", "{{.State.Pid}}", container)
@@ -298,6 +302,10 @@ class Podman(Contender):
     def engine(self, *argv: str) -> tuple[str, ...]:
         # An absolute name: a command's is looked up in the caller's PATH.
         return (f"{self.home}/bin/podman", *argv)
+
+    def removal(self, *containers: str) -> tuple[str, ...]:
+        # Without the 0 each may take ten seconds to end by itself.
+        return self.engine("container", "rm", "-f", "-t", "0", *containers)
 
     def is_own(self, comm: str, cmdline: str) -> bool:
         return comm.startswith(("podman", "conmon", "aardvark", "dnsmasq"))

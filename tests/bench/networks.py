@@ -240,7 +240,7 @@ def _ids(contender: Contender, *more: str) -> list[str]:
 
 def _remove_all(contender: Contender, path: Path) -> None:
     if there := _ids(contender, "-a"):
-        timed(contender, path, contender.engine("container", "rm", "-f", *there))
+        timed(contender, path, contender.removal(*there))
 
 
 def _address(pid: int) -> str:
