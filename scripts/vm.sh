@@ -55,5 +55,5 @@ vm_boot() {
         -drive file="$1/disk.img",format=raw,if=virtio,cache=unsafe \
         -kernel "$(echo "$1"/root/boot/vmlinuz-*)" -initrd "$(echo "$1"/root/boot/initrd.img-*)" \
         -append "root=/dev/vda rw console=ttyS0 quiet loglevel=1 systemd.unified_cgroup_hierarchy=1 panic=-1" \
-        < /dev/null | tr -d '\r' | tee "$1/console.log"
+        < /dev/null | stdbuf -oL tr -d '\r' | tee "$1/console.log"
 }
