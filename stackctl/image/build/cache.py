@@ -24,7 +24,6 @@ from stackctl.image.content import Layer, digest
 from stackctl.image.store import Store
 from stackctl.values import dataclass
 
-
 #: Seconds; how long an entry was of no use is asked for in hours and days.
 _MOMENT = 60.0
 
