@@ -21,7 +21,7 @@ from stackctl.model.image import Image
 from stackctl.model.network import IpamPool, NetworkConfig, VolumeConfig
 from stackctl.scheduler.desired import Condition, Dependency, Desired, DesiredService
 from stackctl.scheduler.recorded import render
-from stackctl.spec import paths, ports, profiles, volumes
+from stackctl.spec import implied, paths, ports, profiles, volumes
 from stackctl.spec.hashes import config_hash, digest_of
 from stackctl.spec.mistakes import did_you_mean
 from stackctl.spec.model import DRIVER_OPTIONS, Network, Service, Stack, Volume
@@ -78,11 +78,7 @@ def desired(
             for key, volume in _used_volumes(stack).items()
             if not volume.external
         ),
-        external_networks=tuple(
-            network.name or key
-            for key, network in _used_networks(stack).items()
-            if network.external
-        ),
+        external_networks=_foreign_networks(stack),
         external_volumes=tuple(
             volume.name or key for key, volume in _used_volumes(stack).items() if volume.external
         ),
@@ -243,6 +239,13 @@ def _used_networks(stack: Stack) -> dict[str, Network]:
         for key, network in stack.networks.items()
         if key in used and not network_mode_of(network)
     }
+
+
+def _foreign_networks(stack: Stack) -> tuple[str, ...]:
+    """Networks that must be there, because nobody says how they are made."""
+    declared = [n.name or key for key, n in _used_networks(stack).items() if n.external]
+    named = [implied.named_network(service) for service in stack.services.values()]
+    return tuple(dict.fromkeys(filter(None, (*declared, *named))))
 
 
 def _used_volumes(stack: Stack) -> dict[str, Volume]:

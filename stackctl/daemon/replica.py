@@ -29,7 +29,7 @@ from stackctl.model.container import (
 )
 from stackctl.model.image import Image, ImageConfig
 from stackctl.model.network import DEFAULT_NETWORK
-from stackctl.spec import ports, volumes
+from stackctl.spec import implied, ports, volumes
 from stackctl.spec.model import Network, Service, Stack
 from stackctl.spec.process import Hook as ServiceHook
 from stackctl.spec.service import ServicePort, ServiceVolume
@@ -227,14 +227,15 @@ def _network_mode(stack: Stack, service: Service) -> str:
             f'a network of driver "{modes[0]}" cannot be joined beside others',
             hint="leave the other networks out",
         )
-    if joins_default_network(service):
+    if _sole_network(service):
         return ""
     return service.network_mode or (modes[0] if modes else "")
 
 
-def joins_default_network(service: Service) -> bool:
-    """Whether it is on the engine's own network, where nobody answers to services' names."""
-    return service.network_mode in ("bridge", "default")
+def _sole_network(service: Service) -> str:
+    """The network that network_mode names; or ""."""
+    is_default = service.network_mode in ("bridge", "default")
+    return DEFAULT_NETWORK if is_default else implied.named_network(service)
 
 
 def _attachments(
@@ -242,8 +243,8 @@ def _attachments(
 ) -> tuple[NetworkAttachment, ...]:
     """Memberships, highest priority first. One-offs do not answer to the service's name."""
     own_mac = service.mac_address or ""
-    if joins_default_network(service):
-        return (NetworkAttachment(network=DEFAULT_NETWORK, mac_address=own_mac),)
+    if sole := _sole_network(service):
+        return (NetworkAttachment(network=sole, mac_address=own_mac),)
     by_priority = sorted(service.networks.items(), key=lambda item: -(item[1].priority or 0))
     found: list[NetworkAttachment] = []
     for key, membership in by_priority:

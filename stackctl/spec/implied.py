@@ -13,6 +13,14 @@ _FIRST = ServiceDependency.model_validate({})
 #: What it shares goes away when the other one is made anew.
 _TOGETHER = ServiceDependency.model_validate({"restart": True})
 
+_MODES = ("none", "host", "bridge", "default")
+
+
+def named_network(service: Service) -> str:
+    """The network of the engine's, not of the stack's, that network_mode names; or ""."""
+    mode = service.network_mode or ""
+    return "" if mode in _MODES or mode.startswith((OF_SERVICE, OF_CONTAINER)) else mode
+
 
 def uses(service: Service) -> Iterator[tuple[str, int | None, str]]:
     """Every other service that is named: the attribute, the index in its list, the name."""

@@ -79,7 +79,9 @@ _WINDOWS = Refused("it exists for Windows only")
 
 Restart = Annotated[str, Field(pattern=r"^(no|always|unless-stopped|on-failure(:[0-9]{1,9})?)$")]
 ContainerName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}$")]
-NetworkMode = Annotated[str, Field(pattern=r"^(none|host|bridge|default|service:.+|container:.+)$")]
+NetworkMode = Annotated[
+    str, Field(pattern=r"^(service:.+|container:.+|[a-zA-Z0-9][a-zA-Z0-9_.-]*)$")
+]
 _OTHERS = "service:.+|container:.+"
 IpcMode = Annotated[str, Field(pattern=rf"^(private|shareable|host|none|{_OTHERS})$")]
 PidMode = Annotated[str, Field(pattern=rf"^(private|host|{_OTHERS})$")]
@@ -183,7 +185,7 @@ class Service(Attributes):
     network_mode: Annotated[NetworkMode | None, MAY_BE_EMPTY] = Field(
         None,
         description="`none` (only a loopback), `host` (the machine's own network), `bridge` (the "
-        "engine's own network, without names) or `service:NAME`.",
+        "engine's own network, without names), `service:NAME`, or a network that exists.",
     )
     depends_on: Annotated[dict[str, ServiceDependency], forms.DEPENDENCIES] = Field(
         default_factory=dict,

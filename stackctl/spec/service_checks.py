@@ -213,6 +213,13 @@ class ServiceChecks:
     def _shared_network(self) -> None:
         """Ports are published by whose network it is."""
         mode = self._service.network_mode or ""
+        own = self._file.networks.get(implied.named_network(self._service))
+        if own is not None and own.name != mode:
+            self._mistakes.warn(
+                f"network_mode names the engine's network \"{mode}\", not the stack's own: "
+                f"`networks: [{mode}]` joins that one",
+                self._at("network_mode"),
+            )
         where = self._at("ports", key=True)
         if self._service.ports and mode.startswith((implied.OF_SERVICE, implied.OF_CONTAINER)):
             self._mistakes.add(

@@ -278,7 +278,7 @@ _PATTERN_HINTS = {
     "restart": "no, always, unless-stopped, on-failure or on-failure:5",
     "container_name": "letters, digits, - _ and ., starting with a letter or digit",
     "hostname": "letters, digits, - and ., at most 64 characters",
-    "network_mode": "none, host, bridge or service:NAME",
+    "network_mode": "none, host, bridge, service:NAME or the name of a network",
     "uid": 'a number in quotes, such as "1000"',
     "gid": 'a number in quotes, such as "1000"',
     "ipc": "private, shareable, host, none or service:NAME",

@@ -39,6 +39,7 @@ services:
     command: sleep infinity
     stop_signal: SIGKILL
     networks: {shared: {aliases: [books]}}
+  guest: {image: stackctl/host, command: sleep infinity, network_mode: street, stop_signal: KILL}
 networks:
   shared: {external: true, name: street}
 """
@@ -84,6 +85,8 @@ def test_a_shared_network_leaks_no_foreign_container_into_an_own_name(
     # What only the other one has is found in the network that both are in.
     assert resolved(shop, "web", "books") == theirs["street"]
     assert resolved(shop, "db", "books") == ""
+    # network_mode: NAME is in it too.
+    assert resolved(other, "guest", "books") == theirs["street"]
     assert shop.run("net", "rm", "street").expect(1).err.count("in use")
     other.down()
     assert resolved(shop, "web", "books") == ""

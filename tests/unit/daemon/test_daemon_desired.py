@@ -232,6 +232,7 @@ services:
       back: {aliases: [b, web], priority: 5, gw_priority: 1, ipv4_address: 10.9.0.5}
       out:
   alone: {image: img, network_mode: none}
+  guest: {image: img, network_mode: street}
 networks:
   front: {name: fixed}
   back:
@@ -244,7 +245,9 @@ networks:
 """
     )
     plan = wanted(stack)
-    web, alone = (service.replicas[0] for service in plan.services)
+    web, alone, guest = (service.replicas[0] for service in plan.services)
+    # The engine's, whatever the stack calls its own.
+    assert (guest.networks, guest.network_mode) == ((NetworkAttachment(network="street"),), "")
     assert web.networks == (
         NetworkAttachment(
             network="p_back", aliases=("web", "b"), ipv4_address="10.9.0.5", gw_priority=1
@@ -254,7 +257,7 @@ networks:
     )
     assert (alone.networks, alone.network_mode) == ((), "none")
     assert [n.name for n in plan.networks] == ["fixed", "p_back"]
-    assert plan.external_networks == ("out",)
+    assert plan.external_networks == ("out", "street")
     back = plan.networks[1]
     assert back.internal and back.ipam[0].subnet == "10.9.0.0/24"
     assert back.labels == {

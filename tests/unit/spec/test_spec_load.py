@@ -875,3 +875,13 @@ def test_a_variable_brings_no_null_character(project: Any) -> None:
     found = project.mistakes(ONE % "$A", environment={"A": "a\0b"})
     assert len(found) == 1
     assert "a text cannot have a NUL character" in found[0]
+
+
+def test_network_mode_names_no_network_of_the_stack(project: Any) -> None:
+    text = "services: {a: {image: x, network_mode: n}}\nnetworks: {n: %s}\n"
+    (notice,) = project.load(text % "{}").warnings
+    assert "`networks: [n]` joins that one" in notice.text
+    assert notice.place is not None and notice.place.column == 40
+    assert not project.load(text % "{external: true, name: n}").warnings
+    (mistake,) = project.mistakes((text % "{}").replace("mode: n", "mode: n/m"))
+    assert 'network_mode cannot be "n/m"' in mistake
