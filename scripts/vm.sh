@@ -27,6 +27,9 @@ vm_root() {
 }
 
 vm_runs() {
+    case "$2" in
+        /tmp/*) echo "systemd empties /tmp when it boots: have the checkout elsewhere" >&2; exit 1 ;;
+    esac
     cat > "$1/root/etc/systemd/system/vm.service" <<UNIT
 [Unit]
 After=basic.target
