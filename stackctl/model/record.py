@@ -51,7 +51,9 @@ class ContainerRecord:
         """What is told of it: there is no word for the moment in which it is being started."""
         if self.status is not Status.STARTING:
             return self.status
-        return Status.EXITED if self.finished_at else Status.CREATED
+        if not self.finished_at:
+            return Status.CREATED
+        return Status.RESTARTING if self.restart_count else Status.EXITED
 
     @property
     def name(self) -> str:

@@ -13,24 +13,30 @@ from stackctl.model.record import ContainerRecord
 
 
 @pytest.mark.parametrize(
-    ("status", "finished_at", "seen"),
+    ("status", "finished_at", "restarts", "seen"),
     [
-        (Status.STARTING, 0.0, "created"),
-        (Status.STARTING, 5.0, "exited"),
-        (Status.RUNNING, 5.0, "running"),
-        (Status.CREATED, 0.0, "created"),
+        (Status.STARTING, 0.0, 0, "created"),
+        (Status.STARTING, 5.0, 0, "exited"),
+        (Status.STARTING, 5.0, 2, "restarting"),
+        (Status.RUNNING, 5.0, 2, "running"),
+        (Status.CREATED, 0.0, 0, "created"),
     ],
 )
 def test_what_is_being_started_has_not_started(
-    status: Status, finished_at: float, seen: str
+    status: Status, finished_at: float, restarts: int, seen: str
 ) -> None:
     config = ContainerConfig(name="c", image="x", image_id="", argv=("true",))
     record = ContainerRecord(
-        id="0" * 64, config=config, created_at=1.0, status=status, finished_at=finished_at
+        id="0" * 64,
+        config=config,
+        created_at=1.0,
+        status=status,
+        finished_at=finished_at,
+        restart_count=restarts,
     )
     assert record.seen_status == seen
     state = inspected(record, directory=Path(), log=Path(), volume_path=lambda _: "")["State"]
-    assert (state["Status"], state["Running"]) == (seen, seen == "running")
+    assert (state["Status"], state["Running"]) == (seen, seen in ("running", "restarting"))
     row = container_row(record)
     assert row["State"] == seen
     assert row["Status"].lower().split()[0] == {"running": "up"}.get(seen, seen)
