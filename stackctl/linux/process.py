@@ -223,6 +223,15 @@ def start_time(pid: int) -> int:
     return int(text[text.rindex(b")") + 2 :].split()[19])
 
 
+def is_thread(pid: int) -> bool:
+    """Whether that number is a thread's that is not its process's first one; it may be a zombie.
+
+    FileNotFoundError or ProcessLookupError when there is none.
+    """
+    with open(f"/proc/{pid}/status", "rb") as file:
+        return b"Tgid:\t%d\n" % pid not in file.readlines()
+
+
 _Rlimit = ctypes.c_uint64 * 2
 _getrlimit = function("getrlimit", c_int, _Rlimit)
 _setrlimit = function("setrlimit", c_int, _Rlimit)

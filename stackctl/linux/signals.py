@@ -6,7 +6,7 @@ import _signal  # type: ignore[import-not-found]
 import ctypes
 import os
 
-from stackctl.linux.libc import c_int, c_size_t, c_void_p, syscall
+from stackctl.linux.libc import c_int, c_size_t, c_void_p, check, syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +47,32 @@ def block(signums: Iterable[int]) -> None:
 
 def unblock(signums: Iterable[int]) -> None:
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, signums)
+
+
+_signalfd4 = syscall(
+    {"x86_64": 289}.get(os.uname().machine, 74),
+    c_int,
+    ctypes.POINTER(ctypes.c_uint64),
+    c_size_t,
+    c_int,
+)
+#: Of struct signalfd_siginfo.
+_INFO = 128
+
+
+def descriptor(signums: Iterable[int]) -> int:
+    """A descriptor that is readable while one of these (blocked) signals is pending."""
+    mask = ctypes.c_uint64(sum(1 << (signum - 1) for signum in signums))
+    return check(_signalfd4(-1, mask, 8, os.O_CLOEXEC | os.O_NONBLOCK))
+
+
+def drain(fd: int) -> None:
+    """Take all that `descriptor` has told."""
+    try:
+        while len(os.read(fd, 16 * _INFO)) == 16 * _INFO:
+            pass
+    except BlockingIOError:
+        pass
 
 
 def wait(signums: Iterable[int]) -> int:

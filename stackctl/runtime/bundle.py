@@ -44,8 +44,8 @@ class Partner:
 class StartRequest:
     """What the engine knows when it starts a container.
 
-    `volumes` maps volume names to host directories; `hosts`, `resolv_conf`,
-    `hostname` are the texts of the generated files; `netns_blobs` are netlink
+    `volumes` maps volume names to host directories; `hosts` and `resolv_conf` are
+    the texts of generated files, `hostname` is a name; `netns_blobs` are netlink
     messages for NETLINK_NETFILTER to send in the new network namespace.
     `partners` maps each of settings.partners(config) ("ipc", "pid", "uts",
     "network") to the container that it names.
@@ -116,6 +116,7 @@ def bundle(
         processors=processors,
         groups=rootfs.ControlGroups(version=plan.version, hierarchies=plan.hierarchies),
     )
+    hostname = request.hostname or config.hostname or record.id[:12]
     id_map = f"0 {record.id_base} {ID_COUNT}\n"
     return {
         "id": record.id,
@@ -123,7 +124,7 @@ def bundle(
         "env": list(config.env),
         "cwd": config.working_dir or "/",
         "user": config.user,
-        "hostname": request.hostname or config.hostname or record.id[:12],
+        "hostname": hostname,
         "tty": config.tty,
         "size": list(request.size) if request.size else None,
         "stdin": config.stdin_open,
@@ -149,7 +150,7 @@ def bundle(
         "files": [
             [generated["/etc/hosts"], request.hosts],
             [generated["/etc/resolv.conf"], request.resolv_conf],
-            [generated["/etc/hostname"], request.hostname],
+            [generated["/etc/hostname"], f"{hostname}\n"],
         ],
         "mounts": rootfs.lowered(mounts),
         "staging": str(paths.container_run(record.id) / STAGING),

@@ -34,7 +34,7 @@ from stackctl.runtime.preparation import prepare, start_message
 from stackctl.runtime.procfs import ProcessRow, has_default_action, is_runnable, rows
 from stackctl.runtime.session import STDOUT, Session
 from stackctl.runtime.shim import protocol
-from stackctl.runtime.shims import Shim, ShimGone, ShimProgram
+from stackctl.runtime.shims import GivenUp, Shim, ShimGone, ShimProgram
 from stackctl.runtime.stats import Stats, look
 from stackctl.state.paths import Paths
 
@@ -232,6 +232,14 @@ class Runtime:
             if ready.done():
                 try:
                     await attach(ready.result())
+                except Exception as error:
+                    shim.tell({"op": "abort", "id": record.id})
+                    await asyncio.wait((reply,))
+                    cause = reply.exception()
+                    if isinstance(cause, ContainerError) and not isinstance(cause, GivenUp):
+                        # It had failed before: that is why its network could not be attached.
+                        raise cause from error
+                    raise
                 except BaseException:
                     shim.tell({"op": "abort", "id": record.id})
                     await asyncio.wait((reply,))

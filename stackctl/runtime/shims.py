@@ -38,6 +38,10 @@ class ShimGone(MachineError):
     """The connection to a shim broke: it was killed, or it left."""
 
 
+class GivenUp(ContainerError):
+    """A start that ended because we said so."""
+
+
 class Shim:
     """A connection to one shim."""
 
@@ -166,6 +170,8 @@ class Shim:
 def translated(error: Message) -> StackctlError:
     """A failed step as the user sees it, with the exit code that a shell would give."""
     code, step, text = error["errno"], error["step"], error["message"]
+    if error.get("given_up"):
+        return GivenUp(text)
     if step != "exec":
         return ContainerError(f"cannot start the container: {text}", hint=_hint(code, step))
     failure = ContainerError(f"cannot execute {text.removeprefix('exec: ')}")

@@ -331,3 +331,37 @@ def test_swapped_volume_paths_stay_inside(bed: Bed, engine_dirs: Paths) -> None:
         except ContainerError:
             pass  # the target was away for a moment
     assert list(outside.iterdir()) == []
+
+
+#: A thread takes the process's parent for its tracer and ends: only a tracer's wait frees it.
+TRACED = """
+import ctypes, os, threading, time
+libc = ctypes.CDLL(None)
+thread = threading.Thread(target=lambda: libc.ptrace(0, 0, 0, 0))
+thread.start(); thread.join()
+print("ready", flush=True)
+time.sleep({seconds})
+os._exit(5)
+"""
+
+
+def test_a_thread_that_is_traced_by_its_parent_keeps_nothing_alive(bed: Bed) -> None:
+    ends = bed.start("python3", "-c", TRACED.format(seconds=0))
+    assert ends.wait().exit_code == 5
+    stays = bed.start("python3", "-c", TRACED.format(seconds=1000))
+    session = bed.do(bed.runtime.attach(stays.record))
+    while not stays.log():
+        bed.do(session.read())
+    out, err, code = bed.runs(stays, "python3", "-c", TRACED.format(seconds=0))
+    assert (out, code) == (b"ready\n", 5), err
+    bed.do(bed.runtime.kill(stays.record))
+    assert stays.wait().exit_code == 137
+
+
+@pytest.mark.parametrize("user", ["65536", "0:65536"])
+def test_ids_beyond_the_containers_are_told_as_such(bed: Bed, user: str) -> None:
+    with pytest.raises(ContainerError, match="is beyond the container's 65536 ids"):
+        bed.start("true", user=user)
+    running = bed.start("sleep", "1000")
+    with pytest.raises(ContainerError, match="is beyond the container's 65536 ids"):
+        bed.runs(running, "true", user=user)

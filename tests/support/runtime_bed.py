@@ -142,7 +142,7 @@ class Bed:
             partners=partners or {},
             hosts="127.0.0.1\tlocalhost\n",
             resolv_conf="nameserver 127.0.0.11\n",
-            hostname=f"{record.config.hostname or record.id[:12]}\n",
+            hostname=record.config.hostname or record.id[:12],
         )
         process = await self.runtime.start(request, self._attach)
         container.record = replace(record, process=process)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+import itertools
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from stackctl.daemon.containers import Parts
@@ -15,6 +16,9 @@ from stackctl.daemon.verbs.following import Following, log_message
 from stackctl.errors import StackctlError, UsageError
 from stackctl.model.record import ContainerRecord
 from stackctl.runtime.logfile import LogLine, read
+
+#: Lines that are read before the first of them is sent.
+_PIECE = 1000
 
 
 class Logs:
@@ -44,25 +48,24 @@ class Logs:
             async for message in following.messages(following.ended()):
                 yield message
         else:
-            for record, line in await asyncio.to_thread(
-                self._merged, records, tail=tail, since=since, until=until
-            ):
-                yield log_message(record, line)
+            lines = self._merged(records, tail=tail, since=since, until=until)
+            # Piece by piece: a log may be larger than memory.
+            while piece := await asyncio.to_thread(lambda: list(itertools.islice(lines, _PIECE))):
+                for record, line in piece:
+                    yield log_message(record, line)
         yield {"type": "result", "exit_code": 0}
 
     def _merged(
         self, records: Sequence[ContainerRecord], *, tail: int | None, since: float, until: float
-    ) -> list[tuple[ContainerRecord, LogLine]]:
-        """Lines of all containers by time; `tail` counts per container."""
-        streams = [
-            [
-                (line.time, index, line)
-                for line in read(self._parts.paths, r.id, tail=tail, since=since, until=until)
-            ]
-            for index, r in enumerate(records)
-        ]
-        merged = heapq.merge(*streams, key=lambda entry: entry[0])
-        return [(records[index], line) for _, index, line in merged]
+    ) -> Iterator[tuple[ContainerRecord, LogLine]]:
+        """Lines of all containers by time; `tail` counts per container. Blocking."""
+
+        def of(record: ContainerRecord) -> Iterator[tuple[ContainerRecord, LogLine]]:
+            paths = self._parts.paths
+            for line in read(paths, record.id, tail=tail, since=since, until=until):
+                yield record, line
+
+        return heapq.merge(*map(of, records), key=lambda entry: entry[1].time)
 
     async def attached(
         self, work: AsyncIterator[Message], project: str, body: Mapping[str, Any]

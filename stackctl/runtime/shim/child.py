@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     Bundle = dict[str, Any]
+    #: Pid and start time: together they are no other process.
+    Process = tuple[int, int]
 
 #: Signals that the interpreter or the shim ignores: an executed program would inherit that.
 _IGNORED = (
@@ -53,9 +55,10 @@ def container_process(control: int, stdio: tuple[int, int, int], bundle_path: st
 
 
 def exec_process(
-    control: int, stdio: tuple[int, int, int], bundle_path: str, pid: int, request: Bundle
+    control: int, stdio: tuple[int, int, int], bundle_path: str, first: Process, request: Bundle
 ) -> NoReturn:
-    """The forked child of an exec into the container whose first process is `pid`."""
+    """The forked child of an exec into the container with that first process."""
+    pid, started = first
     stage = mounts.Stage()
     try:
         _keep_only(control, stdio)
@@ -70,13 +73,12 @@ def exec_process(
         owner = _first_host_id(pid) if bundle["own_ids"] else 0
         execution.own_stdio(owner, owner)
         stage.step = "join the namespaces"
-        pidfd = os.pidfd_open(pid)
-        process.prctl(process.PR_SET_DUMPABLE, 0)
         flags = bundle["namespaces"] | (process.CLONE_NEWUSER if bundle["own_ids"] else 0)
         for flag, _, _ in bundle["joins"]:
             flags |= flag
-        process.setns(pidfd, flags)
-        os.close(pidfd)
+        with _Partner(pid, started) as pidfd:
+            process.prctl(process.PR_SET_DUMPABLE, 0)
+            process.setns(pidfd, flags)
         _become_root()
         words.tell_notices(stage)
         inner = os.fork()
@@ -102,6 +104,7 @@ def _keep_only(control: int, stdio: tuple[int, int, int]) -> None:
             os.dup2(fd, number)
     os.dup2(control, words.CONTROL, inheritable=False)
     process.close_range(words.CONTROL + 1)
+    signals.unblock((signals.SIGCHLD,))
     os.setsid()
     os.umask(0o022)
 
@@ -147,7 +150,7 @@ class _Partner:
     def __init__(self, pid: int, started: int) -> None:
         self._pidfd = os.pidfd_open(pid)
         if process.start_time(pid) != started:
-            raise mounts.SetupError("the container whose namespace is shared has ended")
+            raise mounts.SetupError("the container whose namespaces are to be joined has ended")
 
     def __enter__(self) -> int:
         return self._pidfd

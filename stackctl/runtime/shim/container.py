@@ -192,6 +192,7 @@ class Container:
         self._on_end = on_end
         self._seq: int = message["seq"]
         self._error = ""
+        self._given_up = False
         self.state = "starting"
         self.start_time = 0
         self.exit: Message | None = None
@@ -231,6 +232,7 @@ class Container:
     def abort(self) -> None:
         if self.state == "starting":
             self._error = "the start was given up"
+            self._given_up = True
             self._launch.abort()
 
     def close_stdin(self) -> None:
@@ -282,7 +284,8 @@ class Container:
     def on_failed(self, failure: Message) -> None:
         self.state = "failed"
         self._error = self._error or f"{failure['step']}: {failure['text']}"
-        self._tell({"seq": self._seq, "error": {**failure, "message": self._error}})
+        error = {**failure, "message": self._error, "given_up": self._given_up}
+        self._tell({"seq": self._seq, "error": error})
         self._is_settled()
         if not self.pid:
             self._end(126, 0)
@@ -344,9 +347,10 @@ class Exec:
         self._on_end = on_end
         ends = (fds[0], fds[1], fds[2]) if len(fds) == 3 else (-1, -1, -1)
         request = message["request"]
+        first = (container.pid, container.start_time)
         self._launch = Launch(
             poller,
-            lambda fd: child.exec_process(fd, ends, container.bundle, container.pid, request),
+            lambda fd: child.exec_process(fd, ends, container.bundle, first, request),
             self,
         )
 

@@ -26,6 +26,11 @@ def execute(
     bundle: Bundle, who: identity.Identity, slave: int, label: int, stage: mounts.Stage
 ) -> NoReturn:
     """Stdio, limits, rights; then the program. Shared by run and exec."""
+    stage.step = "take the user's ids"
+    if bundle["own_ids"] and max(who.uid, who.gid, *who.groups, 0) >= bundle["id_count"]:
+        raise mounts.SetupError(
+            f"user {who.uid}:{who.gid} is beyond the container's {bundle['id_count']} ids"
+        )
     if slave >= 0:
         stage.step = "take the terminal"
         terminal.make_controlling(slave)
@@ -110,10 +115,6 @@ def _drop_rights(bundle: Bundle, who: identity.Identity) -> None:
     process.drop_bounding(bundle["capabilities"])
     process.prctl(process.PR_CAP_AMBIENT, process.PR_CAP_AMBIENT_CLEAR_ALL)
     process.prctl(process.PR_SET_KEEPCAPS, 1)
-    if bundle["own_ids"] and max(who.uid, who.gid, *who.groups, 0) >= bundle["id_count"]:
-        raise mounts.SetupError(
-            f"user {who.uid}:{who.gid} is beyond the container's {bundle['id_count']} ids"
-        )
     os.setgroups(who.groups)
     os.setresgid(who.gid, who.gid, who.gid)
     os.setresuid(who.uid, who.uid, who.uid)

@@ -17,6 +17,7 @@ from stackctl.linux import process, signals
 from stackctl.runtime.shim import protocol
 from stackctl.runtime.shim.container import Container, Exec
 from stackctl.runtime.shim.streams import EPOLLIN, EPOLLOUT, Poller
+from stackctl.runtime.shim.tracees import Tracees
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ class Shim:
         self._inode = os.stat(listener.getsockname()).st_ino
         listener.setblocking(False)
         self._loop.watch(listener.fileno(), EPOLLIN, self._accept)
+        self._tracees = Tracees(self._loop)
 
     def run(self) -> None:
         while not self._told_to_stop:
@@ -157,6 +159,7 @@ class Shim:
             if not self._loop.run_once(IDLE_SECONDS if idle else -1) and idle:
                 self._leave()
                 return
+            self._tracees.reap()
 
     def _leave(self) -> None:
         """Take no more connections; whoever comes now starts another shim."""
