@@ -213,7 +213,7 @@ def test_events_and_the_engine_itself(docker: Docker) -> None:
         assert listening.stdout is not None
         # It is told of everything from the moment that its request was answered.
         seen: list[str] = []
-        while "die" not in seen:
+        while "destroy" not in seen:
             docker.ok("run", "--rm", IMAGE, "true")
             seen = docker.ok(
                 "events", "--since", "1h", "--until", "0s", "--format", "{{.Action}}"

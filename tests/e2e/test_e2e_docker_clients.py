@@ -185,7 +185,7 @@ def test_docker_compose(client: Any, engine: Engine, tmp_path: Path) -> None:
     assert "built" in compose.ok(*both, "run", "--rm", "-T", "made", cwd=directory)
     compose.ok(*both, "down", "-v", "-t", "0", cwd=directory)
     client.images.remove("app_made")
-    assert client.containers.list(all=True) == []
+    assert client.containers.list(all=True, ignore_removed=True) == []
     assert client.volumes.list() == []
     # A stack of our own is compose's too: its labels say so.
     (directory / "stack.yaml").write_text(COMPOSE.replace("${PORT}", str(free_port())))
@@ -239,7 +239,11 @@ def test_testcontainers(client: Any, engine: Engine, monkeypatch: pytest.MonkeyP
         labels=labels,
     )
     core.Reaper._socket.close()
-    wait_until(lambda: client.containers.list(all=True) == [], 60, what="the reaper to be done")
+    wait_until(
+        lambda: client.containers.list(all=True, ignore_removed=True) == [],
+        60,
+        what="the reaper to be done",
+    )
     assert network.name not in [n.name for n in client.networks.list()]
     assert [v.name for v in client.volumes.list()] == ["others"]
     assert not [i for i in client.images.list() if "left:test" in i.tags]
