@@ -189,6 +189,7 @@ def test_inspect_logs_top_and_port(engine: Engine, tmp_path: Path) -> None:
     assert found["Config"]["Env"][0] == "A=b" or "A=b" in found["Config"]["Env"]
     binding = '{{(index (index .NetworkSettings.Ports "8000/tcp") 0).HostPort}}'
     assert container(engine, "inspect", "-f", binding, "web") == str(port)
+    assert container(engine, "top", "web", "-o", "pid,user").split()[:2] == ["PID", "USER"]
     top = container(engine, "top", "web").splitlines()
     assert top[0].split() == ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
     assert any("httpd" in line for line in top[1:])

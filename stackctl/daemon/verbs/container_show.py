@@ -12,6 +12,7 @@ from stackctl.daemon import filters, inspection
 from stackctl.daemon.containers import Parts
 from stackctl.daemon.creation import Creation
 from stackctl.daemon.jobs import Message
+from stackctl.daemon.process_table import by_ps
 from stackctl.daemon.supervisor import Supervisor
 from stackctl.daemon.verbs.logs import Logs
 from stackctl.daemon.verbs.show import container_row
@@ -111,13 +112,19 @@ class ContainerShowVerbs:
         return self._logs.of([self._find(body.get("container"))], body)
 
     async def top(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        """Rows as `ps -ef` has them."""
+        """Rows as `ps -ef` has them; with `options` a row of titles, then rows of cells."""
         record = self._find(body.get("container"))
         if not record.status.is_alive:
             raise Conflict(f"container {record.name} is not running")
-        booted = _boot_time()
-        for process in await self._parts.runtime.processes(record):
-            yield {"type": "row", **_process(process, booted)}
+        found = await self._parts.runtime.processes(record)
+        if arguments := [str(word) for word in body.get("options") or ()]:
+            titles, table = await by_ps({process.pid for process in found}, arguments)
+            for cells in (titles, *table):
+                yield {"type": "row", "Cells": cells}
+        else:
+            booted = _boot_time()
+            for process in found:
+                yield {"type": "row", **_process(process, booted)}
         yield {"type": "result", "exit_code": 0}
 
     async def port(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:

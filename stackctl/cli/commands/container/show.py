@@ -16,7 +16,6 @@ from stackctl.cli.output.table import Column, table
 from stackctl.cli.output.text import cut
 from stackctl.cli.rows import rows
 from stackctl.cli.values import moment, tail
-from stackctl.errors import UsageError
 
 _COLUMNS = (
     (Column("CONTAINER ID"), "ID"),
@@ -155,16 +154,18 @@ def top(
     ctx: typer.Context,
     container: options.Container,
     options: Annotated[
-        list[str] | None, typer.Argument(metavar="[PS OPTIONS]", help="Only -ef (the default).")
+        list[str] | None, typer.Argument(metavar="[PS OPTIONS]", help="What to show (-ef).")
     ] = None,
 ) -> int:
     """Print the processes of a container."""
     run = invocation(ctx)
-    if options and options not in (["-ef"], ["ef"]):
-        raise UsageError("options of ps are not supported", hint="leave them out")
-    found = rows(run, "container-top", {"container": container})
-    names = ("UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD")
-    cells = [[str(row[name]) for name in names] for row in found]
+    asked = [] if options in (["-ef"], ["ef"]) else options or []
+    found = rows(run, "container-top", {"container": container, "options": asked})
+    names: list[str] = ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
+    if asked:
+        names, *cells = [row["Cells"] for row in found]
+    else:
+        cells = [[str(row[name]) for name in names] for row in found]
     for line in table([Column(name) for name in names], cells):
         run.console.out(line)
     return 0
