@@ -232,18 +232,14 @@ class Runtime:
             if ready.done():
                 try:
                     await attach(ready.result())
-                except Exception as error:
+                except BaseException as error:
                     shim.tell({"op": "abort", "id": record.id})
                     await asyncio.wait((reply,))
                     cause = reply.exception()
-                    if isinstance(cause, ContainerError) and not isinstance(cause, GivenUp):
+                    failed = isinstance(cause, ContainerError) and not isinstance(cause, GivenUp)
+                    if failed and cause is not None and isinstance(error, Exception):
                         # It had failed before: that is why its network could not be attached.
                         raise cause from error
-                    raise
-                except BaseException:
-                    shim.tell({"op": "abort", "id": record.id})
-                    await asyncio.wait((reply,))
-                    reply.exception()
                     raise
                 shim.tell({"op": "go", "id": record.id})
             started = await reply

@@ -162,6 +162,8 @@ class _Tail:
         When it is no longer among the rotated ones, the oldest of them comes next.
         """
         mine = os.fstat(self._file.fileno()).st_ino
+        if _inode(path) == mine:
+            return self  # as nearly always: a follower asks after each line
         found = _opened(path)
         newer: io.FileIO | None = None
         for file in found:
@@ -238,11 +240,15 @@ def _look(log: Path) -> tuple[list[io.FileIO], bool]:
         missing = 0
         if found.setdefault(os.fstat(file.fileno()).st_ino, file) is not file:
             file.close()
+    return list(found.values()), not gaps and _inode(log) == next(iter(found), -1)
+
+
+def _inode(path: Path) -> int:
+    """-1 when there is none."""
     try:
-        newest = os.stat(log).st_ino
+        return os.stat(path).st_ino
     except FileNotFoundError:
-        newest = -1
-    return list(found.values()), not gaps and newest == next(iter(found), -1)
+        return -1
 
 
 def _entries(log: Path, tail: int | None) -> Iterator[LogLine]:
