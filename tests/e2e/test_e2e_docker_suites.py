@@ -13,7 +13,7 @@ import pytest
 
 from support.engine import Engine
 from support.waiting import wait_until
-from support.wire import Answer, Api
+from support.wire import Answer, Api, cleared
 
 pytestmark = pytest.mark.needs("root", "netns", "userns", "overlay", "cgroup", "nft", "bridge")
 
@@ -23,12 +23,8 @@ IMAGE = "stackctl/host"
 @pytest.fixture
 def api(engine: Engine) -> Iterator[Api]:
     engine.ok("info")
-    found = Api(engine.paths.socket)
-    yield found
-    for entry in found("GET", "/containers/json?all=1").json:
-        found("DELETE", f"/containers/{entry['Id']}?force=1&v=1")
-    found("POST", "/networks/prune")
-    found("POST", "/volumes/prune?filters=" + quote('{"all": ["1"]}'))
+    with cleared(engine.paths.socket) as found:
+        yield found
 
 
 def create(api: Api, name: str, *argv: str, **more: Any) -> Answer:

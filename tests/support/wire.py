@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 #: Seconds that an answer may take.
 LIMIT = 60.0
@@ -147,3 +149,14 @@ class Api:
 
     def wire(self) -> Wire:
         return Wire(self.socket)
+
+
+@contextmanager
+def cleared(path: Path) -> Iterator[Api]:
+    """The API at `path`, whose containers, networks and volumes go afterwards."""
+    api = Api(path)
+    yield api
+    for entry in api("GET", "/containers/json?all=1").json:
+        api("DELETE", f"/containers/{entry['Id']}?force=1&v=1")
+    api("POST", "/networks/prune")
+    api("POST", "/volumes/prune?filters=" + quote('{"all": ["1"]}'))

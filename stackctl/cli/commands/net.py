@@ -61,9 +61,7 @@ def ls(
 def inspect(
     ctx: typer.Context,
     networks: options.Networks,
-    format: Annotated[
-        str, typer.Option("-f", "--format", metavar="FORMAT", help="json, or a template.")
-    ] = "",
+    format: options.InspectFormat = "",
 ) -> int:
     """Everything about networks, as JSON."""
     return inspect_all(invocation(ctx), "net-inspect", {"networks": networks}, format)

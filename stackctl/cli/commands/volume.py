@@ -73,9 +73,7 @@ def create(
 def inspect(
     ctx: typer.Context,
     volumes: options.VolumeNames,
-    format: Annotated[
-        str, typer.Option("-f", "--format", metavar="FORMAT", help="json, or a template.")
-    ] = "",
+    format: options.InspectFormat = "",
 ) -> int:
     """Print all that is known of volumes."""
     return inspect_all(invocation(ctx), "volume-inspect", {"volumes": volumes}, format)

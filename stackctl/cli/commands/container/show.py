@@ -90,9 +90,7 @@ def _date(seconds: float) -> str:
 def inspect(
     ctx: typer.Context,
     containers: options.Containers,
-    format: Annotated[
-        str, typer.Option("-f", "--format", metavar="FORMAT", help="json, or a template.")
-    ] = "",
+    format: options.InspectFormat = "",
     size: Annotated[bool, typer.Option("-s", "--size", help="What they have written.")] = False,
 ) -> int:
     """Print all that is known of containers."""
