@@ -117,8 +117,7 @@ class Committing:
             await asyncio.to_thread(content.close)
 
     async def _snapshot(self, record: ContainerRecord) -> Snapshot:
-        image = await self._parts.images.get(record.config.image_id)
-        return await self._parts.images.prepare(record.id, image)
+        return await self._parts.images.prepare(record.id, record.config.image_id)
 
 
 def image_config(config: ContainerConfig) -> dict[str, Any]:

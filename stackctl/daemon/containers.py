@@ -121,7 +121,6 @@ class Containers:
                 f'the container name "{config.name}" is in use',
                 hint="remove or rename that container, or choose another name",
             )
-        image = await self._parts.images.get(config.image_id)
         home = self._parts.paths.container(container_id)
         former = self._registry.find(replaces) if replaces else None
         mounts = own_mounts.inherited(config, None if renew_volumes else former)
@@ -153,8 +152,9 @@ class Containers:
             undo.callback(self._registry.delete, container_id)
             undo.callback(shutil.rmtree, home, ignore_errors=True)
             generated.write(home, config.files)
+            await self._parts.images.prepare(container_id, config.image_id)
+            undo.push_async_callback(self._parts.images.release, container_id)
             await own_mounts.make_volumes(self._parts.volumes, record, volumes or {})
-            await self._parts.images.prepare(container_id, image)
             undo.pop_all()
         self._publish_event(record, "create")
         return record
@@ -294,11 +294,10 @@ class Containers:
                 await parts.net.attach(process.pid, record.endpoints, naming)
 
             undo.push_async_callback(parts.net.leave, record.id)
-            image = await parts.images.get(record.config.image_id)
             named = sharing.named(record, self._registry)
             request = StartRequest(
                 record=told(parts.volumes.mounted(record), self._registry),
-                snapshot=await parts.images.prepare(record.id, image),
+                snapshot=await parts.images.prepare(record.id, record.config.image_id),
                 volumes=parts.volumes.paths(record.config),
                 hosts=names.hosts_file(named, parts.machine.hosts),
                 resolv_conf=names.resolver_file(named.config, parts.machine.resolver_lines),
@@ -329,8 +328,7 @@ class Containers:
 
     async def archive(self, record: ContainerRecord) -> Archive:
         """Its files, for `cp`: of its running process, or of the root that a start would get."""
-        image = await self._parts.images.get(record.config.image_id)
-        snapshot = await self._parts.images.prepare(record.id, image)
+        snapshot = await self._parts.images.prepare(record.id, record.config.image_id)
         volumes = self._parts.volumes
         return self._parts.runtime.archive(
             volumes.mounted(record), snapshot, volumes.paths(record.config)

@@ -136,13 +136,7 @@ class Images:
 
     async def get(self, image_id: str) -> Image:
         """The image that a container was made from, by id ("sha256:..."). Raises NotFound."""
-        found = await _run(lambda: self._find_id(image_id), "read the image")
-        if found is None:
-            raise NotFound(
-                f"image {image_id[:19]} is not here any more",
-                hint="recreate the container: stackctl up --force-recreate",
-            )
-        return found
+        return await _run(lambda: self._by_id(image_id), "read the image")
 
     def exists(self, reference: str) -> bool:
         """Whether `resolve` would find it. Raises ImageError for what is no reference."""
@@ -242,11 +236,15 @@ class Images:
 
         return tell
 
-    async def prepare(self, container_id: str, image: Image) -> Snapshot:
-        """The mounts of a container's root, its writable directories made (or kept)."""
+    async def prepare(self, container_id: str, image_id: str) -> Snapshot:
+        """The mounts of a container's root, its writable directories made (or kept).
+
+        Raises NotFound, as `get` does.
+        """
 
         def work() -> Snapshot:
-            return self.driver.prepare(self._writable(container_id), self._parts(image))
+            parts = self._parts(self._by_id(image_id))
+            return self.driver.prepare(self._writable(container_id), parts)
 
         return await _run(work, "make a container's writable layer")
 
@@ -320,6 +318,15 @@ class Images:
         if found is None:
             with suppress(NotFound):
                 found = self.store.image(image_id)
+        return found
+
+    def _by_id(self, image_id: str) -> Image:
+        found = self._find_id(image_id)
+        if found is None:
+            raise NotFound(
+                f"image {image_id[:19]} is not here any more",
+                hint="recreate the container: stackctl up --force-recreate",
+            )
         return found
 
     def _parts(self, image: Image) -> tuple[Part, ...]:

@@ -22,7 +22,7 @@ def snapshot(tmp_path: Path) -> Iterator[Snapshot]:
     images = Images(Paths(tmp_path / "root", tmp_path / "run"))
 
     async def make() -> Snapshot:
-        return await images.prepare("c1", await images.resolve("stackctl/host"))
+        return await images.prepare("c1", (await images.resolve("stackctl/host")).id)
 
     yield asyncio.run(make())
     asyncio.run(images.release("c1"))

@@ -31,7 +31,7 @@ def bed(engine_dirs: Paths) -> Iterator[Bed]:
 def files(bed: Bed, container: Container, volumes: dict[str, str] | None = None) -> Archive:
     async def work() -> Archive:
         image = await bed.images.resolve("stackctl/host")
-        snapshot = await bed.images.prepare(container.record.id, image)
+        snapshot = await bed.images.prepare(container.record.id, image.id)
         return bed.runtime.archive(container.record, snapshot, volumes or {})
 
     return bed.do(work())

@@ -73,7 +73,8 @@ def test_what_a_volume_holds_is_kept(bed: Bed, volume: Path) -> None:
 def test_attributes_reach_a_fresh_volume(bed: Bed, volume: Path) -> None:
     """A file's capabilities and user attributes come along, as the container sees them."""
     home = bed.create("true", mounts=(VolumeMount(volume="data", target="/srv"),))
-    bed.do(bed.images.prepare(home.record.id, bed.do(bed.images.resolve("stackctl/host"))))
+    image = bed.do(bed.images.resolve("stackctl/host"))
+    bed.do(bed.images.prepare(home.record.id, image.id))
     upper = bed.paths.container(home.record.id) / "rw/0/upper/srv"
     upper.mkdir()
     file = upper / "tool"

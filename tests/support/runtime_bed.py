@@ -137,7 +137,7 @@ class Bed:
         image = await self.images.resolve("stackctl/host")
         request = StartRequest(
             record=record,
-            snapshot=await self.images.prepare(record.id, image),
+            snapshot=await self.images.prepare(record.id, image.id),
             volumes=volumes or {},
             partners=partners or {},
             hosts="127.0.0.1\tlocalhost\n",

@@ -244,7 +244,7 @@ class TestService:
     def test_prepare_and_release(self, images: Images, tmp_path: Path) -> None:
         async def scenario() -> None:
             found = await images.resolve("stackctl/host")
-            snapshot = await images.prepare("c1", found)
+            snapshot = await images.prepare("c1", found.id)
             first = snapshot.mounts[0]
             assert isinstance(first, OverlayMount)
             assert [mount.target for mount in snapshot.mounts] == ["/", "/usr", "/lib"]
@@ -252,7 +252,7 @@ class TestService:
             assert first.upper == str(home / "0/upper")
             assert os.stat(first.upper).st_mode & 0o7777 == 0o755
             (Path(first.upper) / "kept").touch()
-            assert await images.prepare("c1", found) == snapshot
+            assert await images.prepare("c1", found.id) == snapshot
             assert (Path(first.upper) / "kept").exists()
             await images.release("c1")
             assert not home.exists()
