@@ -1,7 +1,7 @@
 """From the shim's fork to the container's exec: one straight line, each step named.
 
-The shim forks `container_process`. It still is the host's root in the host's
-namespaces; it joins the control groups, makes the user namespace, takes hold
+The shim forks `main`, maybe before it has an order for it. It still is the host's root in
+the host's namespaces; it joins the control groups, makes the user namespace, takes hold
 of everything on the host that the container is to see, then enters the new
 namespaces and forks pid 1, which builds the root, waits for `go` and executes.
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     Bundle = dict[str, Any]
+    #: What the shim wants of a child: see `main`.
+    Order = dict[str, Any]
     #: Pid and start time: together they are no other process.
     Process = tuple[int, int]
 
@@ -41,53 +43,54 @@ _IGNORED = (
 b"".decode("utf-8", "replace")
 
 
-def container_process(control: int, stdio: tuple[int, int, int], bundle_path: str) -> NoReturn:
-    """The forked child of a start. `stdio` -1 means /dev/null or the terminal to come."""
+def main(control: int) -> NoReturn:
+    """The shim's forked child: waits for one order on `control` and carries it out.
+
+    An order has "bundle", the path of a container's bundle, and "stdio": which of 0, 1 and 2
+    come with it as descriptors (another one is /dev/null, or the terminal to come). With
+    "request" it is an exec into the container whose first process is "first" (a Process);
+    without, the start of that container. No order: nobody needs us any more.
+    """
     stage = mounts.Stage()
     try:
-        _keep_only(control, stdio)
-        stage.step = "read the bundle"
-        bundle = read_bundle(bundle_path)
-        _prepare(bundle, stage)
+        _keep_only(control)
+        order = words.order()
+        if order is not None:
+            stage.step = "read the bundle"
+            bundle = read_bundle(order["bundle"])
+            if "request" in order:
+                _join({**bundle, **order["request"]}, order["first"], stage)
+            else:
+                _prepare(bundle, stage)
     except BaseException as error:
         words.fail(stage, error)
     os._exit(0)
 
 
-def exec_process(
-    control: int, stdio: tuple[int, int, int], bundle_path: str, first: Process, request: Bundle
-) -> NoReturn:
-    """The forked child of an exec into the container with that first process."""
+def _join(bundle: Bundle, first: Process, stage: mounts.Stage) -> None:
+    """As the host's root: into the groups and namespaces of a container, and the exec's process."""
     pid, started = first
-    stage = mounts.Stage()
-    try:
-        _keep_only(control, stdio)
-        stage.step = "read the bundle"
-        bundle = {**read_bundle(bundle_path), **request}
-        stage.step = "join the control groups"
-        for path in bundle["cgroup"]["procs"]:
-            process.write_file(path, "0")
-        _set_oom_score(bundle["oom_score_adj"], stage)
-        _raise_limits(bundle["rlimits"], stage)
-        _only_what_we_have(bundle, stage)
-        owner = _first_host_id(pid) if bundle["own_ids"] else 0
-        execution.own_stdio(owner, owner)
-        stage.step = "join the namespaces"
-        flags = bundle["namespaces"] | (process.CLONE_NEWUSER if bundle["own_ids"] else 0)
-        for flag, _, _ in bundle["joins"]:
-            flags |= flag
-        with _Partner(pid, started) as pidfd:
-            process.prctl(process.PR_SET_DUMPABLE, 0)
-            process.setns(pidfd, flags)
-        _become_root()
-        words.tell_notices(stage)
-        inner = os.fork()
-        if inner == 0:
-            _exec_inside(bundle, stage)
-        words.report({"message": "spawned", "pid": inner})
-    except BaseException as error:
-        words.fail(stage, error)
-    os._exit(0)
+    stage.step = "join the control groups"
+    for path in bundle["cgroup"]["procs"]:
+        process.write_file(path, "0")
+    _set_oom_score(bundle["oom_score_adj"], stage)
+    _raise_limits(bundle["rlimits"], stage)
+    _only_what_we_have(bundle, stage)
+    owner = _first_host_id(pid) if bundle["own_ids"] else 0
+    execution.own_stdio(owner, owner)
+    stage.step = "join the namespaces"
+    flags = bundle["namespaces"] | (process.CLONE_NEWUSER if bundle["own_ids"] else 0)
+    for flag, _, _ in bundle["joins"]:
+        flags |= flag
+    with _Partner(pid, started) as pidfd:
+        process.prctl(process.PR_SET_DUMPABLE, 0)
+        process.setns(pidfd, flags)
+    _become_root()
+    words.tell_notices(stage)
+    inner = os.fork()
+    if inner == 0:
+        _exec_inside(bundle, stage)
+    words.report({"message": "spawned", "pid": inner})
 
 
 def read_bundle(path: str) -> Bundle:
@@ -95,13 +98,10 @@ def read_bundle(path: str) -> Bundle:
         return protocol.decode(file.read())
 
 
-def _keep_only(control: int, stdio: tuple[int, int, int]) -> None:
+def _keep_only(control: int) -> None:
     """Descriptors 0-3 and nothing else; signals as a fresh process has them."""
     for signum in _IGNORED:
         signals.default(signum)
-    for number, fd in enumerate(stdio):
-        if fd >= 0:
-            os.dup2(fd, number)
     os.dup2(control, words.CONTROL, inheritable=False)
     process.close_range(words.CONTROL + 1)
     signals.unblock((signals.SIGCHLD,))

@@ -8,8 +8,9 @@ import time
 from _json import encode_basestring_ascii
 
 from stackctl.linux import process
-from stackctl.runtime.shim import child, protocol
+from stackctl.runtime.shim import protocol
 from stackctl.runtime.shim.logs import LogWriter
+from stackctl.runtime.shim.reserve import Reserve
 from stackctl.runtime.shim.streams import EPOLLIN, STDERR, STDOUT, Outputs, Poller
 
 TYPE_CHECKING = False
@@ -30,7 +31,16 @@ class Launch:
     The process itself becomes ours to wait for when its parent, the child, is reaped.
     """
 
-    def __init__(self, poller: Poller, run: Callable[[int], None], owner: Container | Exec) -> None:
+    def __init__(
+        self,
+        poller: Poller,
+        reserve: Reserve,
+        order: Message,
+        fds: tuple[int, ...],
+        owner: Container | Exec,
+    ) -> None:
+        """`order` and `fds` as child.main takes them."""
+        self._reserve = reserve
         self._poller = poller
         self._owner = owner
         self.pid = 0
@@ -42,16 +52,9 @@ class Launch:
         self._executing = False
         self._told_go = False
         self._given_up = False
-        ours, theirs = protocol.pair()
-        self._control = ours
-        self._helper = os.fork()
-        if self._helper == 0:
-            run(theirs.fileno())
-            os._exit(127)
-        poller.children.add(self._helper)
-        theirs.close()
-        ours.setblocking(False)
-        poller.watch(ours.fileno(), EPOLLIN, self._message)
+        self._helper, self._control = reserve.take(order, fds)
+        self._control.setblocking(False)
+        poller.watch(self._control.fileno(), EPOLLIN, self._message)
         self._helper_fd = os.pidfd_open(self._helper)
         poller.watch(self._helper_fd, EPOLLIN, self._helper_ended)
 
@@ -108,7 +111,7 @@ class Launch:
         self._poller.unwatch(self._helper_fd)
         os.close(self._helper_fd)
         _, status = os.waitpid(self._helper, 0)
-        self._poller.children.discard(self._helper)
+        self._reserve.known.discard(self._helper)
         self._hear_out()
         if status and self._failure is None and not self._executing:
             self._failure = {
@@ -116,7 +119,7 @@ class Launch:
                 "errno": 0,
                 "text": "the process that set it up was killed",
             }
-        if self._poller.strays:
+        if self._reserve.strays:
             self._reap_strays()
         if not self.pid:
             if self._control.fileno() >= 0:
@@ -125,7 +128,7 @@ class Launch:
                 self._close_control()
                 self._reap_strays()
             return
-        self._poller.children.add(self.pid)
+        self._reserve.known.add(self.pid)
         self.is_ours = True
         self.pidfd = os.pidfd_open(self.pid)
         self._poller.watch(self.pidfd, EPOLLIN, self._process_ended)
@@ -142,17 +145,17 @@ class Launch:
         """
         me = os.getpid()
         with open(f"/proc/{me}/task/{me}/children", "rb") as file:
-            unknown = {int(pid) for pid in file.read().split()} - self._poller.children
-        for pid in unknown & self._poller.strays:
+            unknown = {int(pid) for pid in file.read().split()} - self._reserve.known
+        for pid in unknown & self._reserve.strays:
             os.waitpid(pid, os.WNOHANG)
-        self._poller.strays = unknown
+        self._reserve.strays = unknown
 
     def _process_ended(self, _events: int) -> None:
         self._poller.unwatch(self.pidfd)
         os.close(self.pidfd)
         self.pidfd = -1
         _, status = os.waitpid(self.pid, 0)
-        self._poller.children.discard(self.pid)
+        self._reserve.known.discard(self.pid)
         self._hear_out()
         if self._control.fileno() >= 0:  # a fork of it (init's) still holds the other end
             self._close_control()
@@ -183,7 +186,14 @@ class Launch:
 class Container:
     """The main process of one container and its streams."""
 
-    def __init__(self, poller: Poller, message: Message, tell: Tell, on_end: Callable[[], None]):
+    def __init__(
+        self,
+        poller: Poller,
+        reserve: Reserve,
+        message: Message,
+        tell: Tell,
+        on_end: Callable[[], None],
+    ) -> None:
         self.id: str = message["id"]
         self._poller = poller
         self._run: str = message["run"]
@@ -202,29 +212,26 @@ class Container:
         self.stdin = -1
         self._when_running: list[Callable[[], None]] = []
         self.bundle = os.path.join(self._run, protocol.BUNDLE)
-        self._launch = self._fork(message)
+        self._launch = self._start(reserve, message)
 
     @property
     def pid(self) -> int:
         return self._launch.pid
 
-    def _fork(self, message: Message) -> Launch:
-        stdio = [-1, -1, -1]
+    def _start(self, reserve: Reserve, message: Message) -> Launch:
+        ends: dict[int, int] = {}
         if not self._tty:
             for number, stream in ((1, STDOUT), (2, STDERR)):
-                reader, stdio[number] = os.pipe2(os.O_CLOEXEC)
+                reader, ends[number] = os.pipe2(os.O_CLOEXEC)
                 self.outputs.add(reader, stream)
             if message["stdin"]:
-                stdio[0], self.stdin = os.pipe2(os.O_CLOEXEC)
-        ends = (stdio[0], stdio[1], stdio[2])
+                ends[0], self.stdin = os.pipe2(os.O_CLOEXEC)
+        order = {"bundle": self.bundle, "stdio": list(ends)}
         try:
-            return Launch(
-                self._poller, lambda fd: child.container_process(fd, ends, self.bundle), self
-            )
+            return Launch(self._poller, reserve, order, tuple(ends.values()), self)
         finally:
-            for fd in stdio:
-                if fd >= 0:
-                    os.close(fd)
+            for fd in ends.values():
+                os.close(fd)
 
     def go(self) -> None:
         self._launch.go()
@@ -335,6 +342,7 @@ class Exec:
     def __init__(
         self,
         poller: Poller,
+        reserve: Reserve,
         container: Container,
         message: Message,
         fds: list[int],
@@ -345,14 +353,13 @@ class Exec:
         self._seq: int = message["seq"]
         self._tell = tell
         self._on_end = on_end
-        ends = (fds[0], fds[1], fds[2]) if len(fds) == 3 else (-1, -1, -1)
-        request = message["request"]
-        first = (container.pid, container.start_time)
-        self._launch = Launch(
-            poller,
-            lambda fd: child.exec_process(fd, ends, container.bundle, first, request),
-            self,
-        )
+        order = {
+            "bundle": container.bundle,
+            "stdio": [0, 1, 2][: len(fds)],
+            "first": (container.pid, container.start_time),
+            "request": message["request"],
+        }
+        self._launch = Launch(poller, reserve, order, tuple(fds), self)
 
     def belongs_to(self, tell: Tell) -> bool:
         return self._tell == tell

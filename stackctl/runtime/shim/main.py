@@ -16,6 +16,7 @@ import select
 from stackctl.linux import process, signals
 from stackctl.runtime.shim import protocol
 from stackctl.runtime.shim.container import Container, Exec
+from stackctl.runtime.shim.reserve import Reserve
 from stackctl.runtime.shim.streams import EPOLLIN, EPOLLOUT, Poller
 from stackctl.runtime.shim.tracees import Tracees
 
@@ -38,7 +39,6 @@ class Loop(Poller):
     """Descriptors and their callbacks."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[int], object]] = {}
 
@@ -137,8 +137,9 @@ class Connection:
 class Shim:
     """All containers of one stack."""
 
-    def __init__(self, listener: _socket.socket) -> None:
-        self._loop = Loop()
+    def __init__(self, listener: _socket.socket, loop: Loop, reserve: Reserve) -> None:
+        self._loop = loop
+        self._reserve = reserve
         self._listener = listener
         self._containers: dict[str, Container] = {}
         self._starters: dict[str, Connection] = {}
@@ -156,13 +157,23 @@ class Shim:
             idle = not self._connections and all(
                 c.state == "exited" for c in self._containers.values()
             )
-            if not self._loop.run_once(IDLE_SECONDS if idle else -1) and idle:
-                self._leave()
-                return
+            # The next child is forked when nobody waits for us.
+            may_fork = self._reserve.is_wanted and not self._is_starting()
+            timeout = 0 if may_fork else IDLE_SECONDS if idle else -1
+            if not self._loop.run_once(timeout):
+                if may_fork:
+                    self._reserve.fill()
+                elif idle:
+                    self._leave()
+                    return
             self._tracees.reap()
+
+    def _is_starting(self) -> bool:
+        return any(c.state == "starting" for c in self._containers.values())
 
     def _leave(self) -> None:
         """Take no more connections; whoever comes now starts another shim."""
+        self._reserve.dismiss()
         path = self._listener.getsockname()
         try:
             if os.stat(path).st_ino == self._inode:
@@ -266,12 +277,13 @@ class Shim:
         if known is not None and known.state != "exited":
             raise ValueError(f"container {container_id[:12]} is {known.state} already")
         self._starters[container_id] = connection
-        gc.freeze()  # the child then shares the pages that a collection would touch
 
         def ended() -> None:
             self._starters.pop(container_id, None)
 
-        self._containers[container_id] = Container(self._loop, message, self.broadcast, ended)
+        self._containers[container_id] = Container(
+            self._loop, self._reserve, message, self.broadcast, ended
+        )
 
     def _exec(self, connection: Connection, message: Message, fds: list[int]) -> None:
         container = self._containers[message["id"]]
@@ -281,7 +293,7 @@ class Shim:
         def ended() -> None:
             self._execs.discard(run)
 
-        run = Exec(self._loop, container, message, fds, connection.tell, ended)
+        run = Exec(self._loop, self._reserve, container, message, fds, connection.tell, ended)
         self._execs.add(run)
 
     def _signal_exec(self, connection: Connection, message: Message) -> None:
@@ -303,8 +315,14 @@ def main() -> None:
     process.set_name("stackctl-shim")
     listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, LISTENER)
     os.set_inheritable(LISTENER, False)
-    if listener.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN) or _is_needed(listener):
-        Shim(listener).run()
+    loop = Loop()
+    reserve = Reserve(loop)
+    if not listener.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
+        reserve.fill()
+        if not _is_needed(listener):
+            reserve.dismiss()
+            return
+    Shim(listener, loop, reserve).run()
 
 
 def _is_needed(engine: _socket.socket) -> bool:

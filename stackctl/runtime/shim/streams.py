@@ -29,13 +29,7 @@ EPOLLIN, EPOLLOUT, EPOLLHUP = 1, 4, 16
 
 
 class Poller:
-    """What streams need of the shim's loop: callbacks by descriptor; and whose children we know."""
-
-    def __init__(self) -> None:
-        #: Pids that somebody waits for.
-        self.children: set[int] = set()
-        #: Children that nobody knew at the last look.
-        self.strays: set[int] = set()
+    """What streams need of the shim's loop: callbacks by descriptor."""
 
     def watch(self, fd: int, events: int, callback: Callable[[int], object]) -> None:
         raise NotImplementedError

@@ -1,4 +1,5 @@
-"""What a forked child says to the shim: it was spawned, it executes, it has failed at a step."""
+"""What a forked child hears from the shim, its order, and says to it: it was spawned, it executes,
+it has failed at a step."""
 
 from __future__ import annotations
 
@@ -15,6 +16,22 @@ if TYPE_CHECKING:
 
 #: Where the control socket sits in the child, above stdio.
 CONTROL = 3
+
+
+def order() -> Bundle | None:
+    """The shim's order, its descriptors put in their places; None when there will be none."""
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, CONTROL)
+    try:
+        received = protocol.receive(sock)
+    finally:
+        sock.detach()
+    if received is None:
+        return None
+    message, fds = received
+    for number, fd in zip(message["stdio"], fds, strict=True):
+        os.dup2(fd, number)
+        os.close(fd)
+    return message
 
 
 def tell_notices(stage: mounts.Stage) -> None:
