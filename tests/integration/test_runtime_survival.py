@@ -120,6 +120,27 @@ def test_a_spare_shim_becomes_the_next_one_and_its_death_costs_nothing(
     bed.come_back()
 
 
+def test_a_child_forked_ahead_is_the_next_to_work_and_its_death_costs_nothing(
+    bed: Bed, engine: Engine
+) -> None:
+    container = bed.start("sleep", "1000")
+    (shim,) = engine.shim_pids()
+    (first,) = wait_until(lambda: engine.forked_ahead(shim))
+    assert bed.runs(container, "echo", "in order") == (b"in order\n", b"", 0)
+    (second,) = wait_until(lambda: engine.forked_ahead(shim))
+    assert second != first and not lives(first)
+    os.kill(second, signal.SIGKILL)
+    wait_until(lambda: not lives(second))
+    assert bed.runs(container, "echo", "again") == (b"again\n", b"", 0)
+    (third,) = wait_until(lambda: engine.forked_ahead(shim))
+    os.kill(third, signal.SIGKILL)
+    wait_until(lambda: engine.forked_ahead(shim) not in ([], [third]))
+    (fourth,) = engine.forked_ahead(shim)
+    os.kill(shim, signal.SIGKILL)
+    wait_until(lambda: not lives(fourth))
+    container.wait()
+
+
 def test_an_engine_that_dies_during_a_start_aborts_it(bed: Bed, engine: Engine) -> None:
     container = bed.create("sleep", "1000")
 

@@ -167,11 +167,15 @@ class Engine:
         return [p.pid for p in self.processes() if _role(p) == "daemon"]
 
     def shim_pids(self) -> list[int]:
-        return [p.pid for p in self.processes() if _role(p) == "shim"]
+        return [p.pid for p in self.processes() if _role(p) == "shim" and not _is_child(p)]
 
     def spare_pids(self) -> list[int]:
         """The shim that waits for its work: there soon after the last start."""
-        return [p.pid for p in self.processes() if _role(p) == "spare"]
+        return [p.pid for p in self.processes() if _role(p) == "spare" and not _is_child(p)]
+
+    def forked_ahead(self, shim: int) -> list[int]:
+        """The child of `shim` that waits for its order: there when nothing starts."""
+        return [p.pid for p in self.processes() if _is_child(p) and _parent(p.pid) == shim]
 
     def keeper_pids(self) -> list[int]:
         return [p.pid for p in self.processes() if _role(p) == "keeper"]
@@ -278,6 +282,23 @@ def _role(process: Process) -> str:
         if re.search(rf"stackctl\S*[.-]{re.escape(word)}", process.command):
             return role
     return ""
+
+
+def _is_child(process: Process) -> bool:
+    """A fork of a shim that has no order yet, or carries one out."""
+    comm = Path(f"/proc/{_parent(process.pid)}/comm")
+    try:
+        return _role(process) in ("shim", "spare") and comm.read_text() == "stackctl-shim\n"
+    except OSError:
+        return False
+
+
+def _parent(pid: int) -> int:
+    """0: it has gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def _lives(pid: int) -> bool:

@@ -6,7 +6,7 @@ socket would double the shim's start and add a sixth to its memory. Only root
 and processes that we forked reach these sockets.
 
     daemon --start(seq, id, run)--> shim
-                                    shim --fork--> child
+                                    shim --order(bundle, fds)--> child     [forked ahead, or now]
                                     shim <--spawned(pid)-- child   [namespaces exist; it leaves]
     daemon <--ready(id, pid)------- shim
        [attaches the network]                              pid 1   [meanwhile builds its root]
@@ -19,7 +19,7 @@ and processes that we forked reach these sockets.
                                     shim: writes exit.json
     daemon <--exit(id)------------- shim
 
-    daemon --exec(seq, session, three fds)--> shim --fork--> child --setns, fork--> process
+    daemon --exec(seq, session, three fds)--> shim --order--> child --setns, fork--> process
     daemon <--terminal(session, fd)---------- shim                 [only with a terminal]
     daemon <--reply(seq)--------------------- shim                 [executed]
     daemon --signal-exec(session, signal)---> shim                 [no reply]
