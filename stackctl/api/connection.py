@@ -4,16 +4,16 @@
                                |--upgrade--> raw stream             both ways, half-closes apart
     idle --head or idle deadline, end of input--> closed
 
-A connection without a request costs no task: thousands of half-open ones are
-cheap, and have deadlines. Bytes wait in `_inbox` until somebody wants them; when
-it is full the kernel makes the client wait. Knows nothing of routes.
+A connection without a request costs no task, and on a unix socket is not here before
+its first head is whole (`lobby`). All have deadlines. Bytes wait in `_inbox` until
+somebody wants them; when it is full the kernel makes the client wait. Knows nothing of
+routes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
-import json
 import logging
 import sys
 import termios
@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 import h11
 
-from stackctl.api.http import ClientGone, Exchange, Limits, Peer
+from stackctl.api.http import ClientGone, Exchange, Limits, Peer, refusal
 from stackctl.errors import StackctlError, UsageError
 
 log = logging.getLogger(__name__)
@@ -235,11 +235,7 @@ class Connection(asyncio.Protocol):
     def _refuse(self, status: int, reason: str) -> None:
         """Answers what never became an exchange, and closes."""
         self._disarm()
-        text = json.dumps({"message": reason}).encode()
-        self._transport.write(
-            b"HTTP/1.1 %d Refused\r\nContent-Type: application/json\r\n"
-            b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (status, len(text), text)
-        )
+        self._transport.write(refusal(status, reason))
         self.close()
 
     # -- deadlines

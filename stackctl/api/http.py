@@ -31,8 +31,10 @@ class Limits:
     body_seconds: float = 30.0
     #: An upload: without a single byte.
     stall_seconds: float = 120.0
-    #: Connections without a request; beyond, the oldest of them is closed.
+    #: Connections between two requests; beyond, the oldest of them is closed.
     waiting: int = 1024
+    #: Connections before their first request, and beyond. They cost next to nothing.
+    lobby: int = 8192
     #: After an answer: bytes and time for what the client still sends.
     discard_bytes: int = 1024 * 1024
     discard_seconds: float = 2.0
@@ -65,6 +67,15 @@ class PayloadTooLarge(UsageError):
 class RequestTimeout(UsageError):
     kind = "timeout"
     status = 408
+
+
+def refusal(status: int, reason: str) -> bytes:
+    """The answer to what never became an exchange; the connection ends with it."""
+    text = json.dumps({"message": reason}).encode()
+    return (
+        b"HTTP/1.1 %d Refused\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (status, len(text), text)
+    )
 
 
 class Carrier(Protocol):

@@ -100,7 +100,7 @@ class Server:
         """
         sock = _bind(path, group)
         sock.listen(_BACKLOG)
-        self._listeners.append((Lobby(sock, lambda: Connection(self), self.limits.waiting), path))
+        self._listeners.append((Lobby(sock, lambda: Connection(self), self.limits), path))
 
     async def listen_tls(self, host: str, port: int, context: ssl.SSLContext) -> int:
         """Serves TCP at `host` ("" is every address) to clients with a certificate; the port,
@@ -155,8 +155,11 @@ class Server:
                 # Accepting what has queued takes the loop a few turns.
                 for _ in range(5):
                     await asyncio.sleep(0)
-                while any(isinstance(s, Lobby) and s.occupied for s, _ in self._listeners):
-                    await asyncio.sleep(0)
+                lobbies = [s for s, _ in self._listeners if isinstance(s, Lobby)]
+                for lobby in lobbies:
+                    lobby.hurry(_LATE_SECONDS)
+                while any(lobby.occupied for lobby in lobbies):
+                    await asyncio.sleep(_LATE_SECONDS / 20)
                 while self._connections:
                     self._emptied.clear()
                     await self._emptied.wait()
@@ -293,5 +296,5 @@ def _bind_tcp(host: str, port: int) -> socket.socket:
 
 def _affordable(limits: Limits) -> Limits:
     """Half-open connections must not use up the descriptors that the engine itself needs."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return replace(limits, waiting=max(16, min(limits.waiting, soft // 2)))
+    most = max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+    return replace(limits, waiting=min(limits.waiting, most), lobby=min(limits.lobby, most))

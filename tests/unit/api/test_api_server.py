@@ -239,7 +239,7 @@ def test_ping_answers_while_two_hundred_are_slow(served: Served) -> None:
 
 
 def test_of_too_many_the_oldest_that_wait_are_closed(serve: Callable[..., Served]) -> None:
-    served = serve(limits=Limits(waiting=20))
+    served = serve(limits=Limits(lobby=20))
     with contextlib.ExitStack() as stack:
         busy = stack.enter_context(connected(served))
         busy.sendall(post("forever"))
