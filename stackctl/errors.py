@@ -13,6 +13,7 @@
     |  `- OutOfSpace         the disk or a quota is full
     |- ImageError            a reference, manifest or layer is unusable
     |- ContainerError        the container's own process failed (step, exit code)
+    |  `- NotExecutable      its program is missing, or none
     |- OperationFailed       an operation of a plan failed, with its cause
     |  `- OperationsFailed   several of one plan, the first one first
     |- EngineUnreachable     no daemon answers and none could be started
@@ -174,6 +175,10 @@ class ContainerError(StackctlError):
     """The container's process could not be started, or ended when it should not have."""
 
     kind = "container"
+
+
+class NotExecutable(ContainerError):
+    """Everything was ready, but the program itself: 127 it is not there, 126 it cannot be run."""
 
 
 class OperationFailed(StackctlError):

@@ -448,6 +448,8 @@ class Containers:
 
     async def pause(self, container_id: str) -> None:
         record = self._registry.get(container_id)
+        if record.status is Status.PAUSED:
+            raise Conflict(f"container {record.name} is paused already")
         if record.status is not Status.RUNNING:
             raise Conflict(f"container {record.name} is not running")
         await self._parts.runtime.pause(record)

@@ -122,13 +122,16 @@ def _mount(raw: Wish, name_volume: NameVolume) -> Mount:
             )
         case "volume":
             options = raw.get("VolumeOptions") or {}
+            subpath = str(options.get("Subpath") or "")
+            if volume_forms.leads_out(subpath):
+                raise _bad_mount(kind, "subpath must be a relative path within the volume")
             return VolumeMount(
                 volume=source or name_volume(target),
                 target=target,
                 read_only=read_only,
                 nocopy=bool(options.get("NoCopy")),
                 anonymous=not source,
-                subpath=str(options.get("Subpath") or ""),
+                subpath=subpath,
             )
         case "tmpfs":
             options = raw.get("TmpfsOptions") or {}

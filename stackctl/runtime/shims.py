@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stackctl.errors import ContainerError, MachineError, StackctlError
+from stackctl.errors import ContainerError, MachineError, NotExecutable, StackctlError
 from stackctl.runtime.interpreter import spawn
 from stackctl.runtime.shim import main as shim_main
 from stackctl.runtime.shim import protocol
@@ -172,10 +172,17 @@ def translated(error: Message) -> StackctlError:
     code, step, text = error["errno"], error["step"], error["message"]
     if error.get("given_up"):
         return GivenUp(text)
-    if step != "exec":
-        return ContainerError(f"cannot start the container: {text}", hint=_hint(code, step))
-    failure = ContainerError(f"cannot execute {text.removeprefix('exec: ')}")
-    failure.exit_code = 127 if code == errno.ENOENT else 126
+    if step == "exec":
+        failure: ContainerError = NotExecutable(f"cannot execute {text.removeprefix('exec: ')}")
+        failure.exit_code = 127 if code == errno.ENOENT else 126
+        return failure
+    if error.get("joining"):
+        failure = ContainerError(f"cannot run a command in the container: {text}")
+        # As from docker exec: a missing working directory is like a missing program.
+        failure.exit_code = 127 if code == errno.ENOENT else 126
+    else:
+        failure = ContainerError(f"cannot start the container: {text}")
+    failure.hint = _hint(code, step)
     return failure
 
 

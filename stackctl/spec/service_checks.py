@@ -241,6 +241,13 @@ class ServiceChecks:
                     self._mistakes.add(f'"{other}" options on a mount of type {mount.type}', where)
             if reason := volume_forms.forbidden(mount.target):
                 self._mistakes.add(reason, where, hint="mount it somewhere else")
+            subpath = (mount.volume.subpath if mount.volume else None) or ""
+            if volume_forms.leads_out(subpath):
+                self._mistakes.add(
+                    f'subpath "{subpath}" leads out of the volume',
+                    where,
+                    hint="it is relative to the volume, and stays within it",
+                )
             if mount.bind is not None and mount.bind.selinux is not None:
                 self._mistakes.warn("SELinux labels are not changed", where)
             match mount.type:

@@ -44,6 +44,11 @@ def forbidden(target: str) -> str:
     return ""
 
 
+def leads_out(subpath: str) -> bool:
+    """Whether this is no path within a volume: it is absolute, or its .. climb out."""
+    return subpath.startswith("/") or posixpath.normpath(subpath).split("/")[0] == ".."
+
+
 def parse(spec: str, odd: Callable[[str], None] = _refuse) -> dict[str, Any]:
     """The long form as plain values; `odd` is told of each option that can have no effect.
 

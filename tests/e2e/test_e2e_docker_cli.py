@@ -100,6 +100,9 @@ def test_exec_cp_diff_and_stats(docker: Docker, tmp_path: Path) -> None:
     assert docker.ok("exec", "-u", "12:34", "-w", "/tmp", "-e", "A=B", "box", "sh", "-c",
                      'echo "$(id -u) $PWD $A"').strip() == "12 /tmp B"  # fmt: skip
     assert docker.run("exec", "box", "no-such-program").code == 127
+    astray = docker.run("exec", "-w", "/nowhere", "box", "true")
+    assert astray.code == 127 and "OCI runtime exec failed: exec failed: " in astray.err
+    assert docker.run("exec", "-u", "nobody-knows", "box", "true").code == 126
     docker.ok("exec", "-d", "box", "touch", "/tmp/detached")
     (tmp_path / "file").write_text("content")
     docker.ok("cp", str(tmp_path / "file"), "box:/tmp/copied")

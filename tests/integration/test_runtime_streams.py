@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stackctl.errors import Conflict, ContainerError
+from stackctl.errors import Conflict, ContainerError, NotExecutable
 from stackctl.model.container import Security
 from stackctl.runtime.container import Session
 from stackctl.state.paths import Paths
@@ -80,9 +80,25 @@ def test_an_exec_that_takes_too_long_can_be_killed_alone(bed: Bed, sleeper: Cont
 
 
 def test_exec_of_what_is_not_there(bed: Bed, sleeper: Container) -> None:
-    with pytest.raises(ContainerError) as caught:
+    with pytest.raises(NotExecutable) as caught:
         bed.exec(sleeper, "no-such-program")
     assert caught.value.exit_code == 127
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "text"),
+    [
+        ({"working_dir": "/nowhere"}, 127, "change to the working directory /nowhere: No such"),
+        ({"user": "nobody-knows"}, 126, 'no user "nobody-knows"'),
+    ],
+)
+def test_an_exec_that_cannot_be_as_asked_says_so(
+    bed: Bed, sleeper: Container, request_: dict[str, str], code: int, text: str
+) -> None:
+    with pytest.raises(ContainerError, match="cannot run a command in the container: ") as caught:
+        bed.exec(sleeper, "true", **request_)
+    assert text in caught.value.brief
+    assert caught.value.exit_code == code
 
 
 def test_exec_in_a_stopped_container(bed: Bed) -> None:

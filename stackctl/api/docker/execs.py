@@ -81,7 +81,7 @@ class ExecRoutes:
             await raw.head_taken()
             text = str(error)
             if isinstance(error, ContainerError):
-                text = f"OCI runtime exec failed: {exec_failed(_argv(made), error)}"
+                text = exec_failed(_argv(made), error)
             data = f"{text}\r\n".encode()
             await raw.write(data if tty else b"\2\0\0\0" + len(data).to_bytes(4, "big") + data)
             await raw.finish()

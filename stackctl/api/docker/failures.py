@@ -14,6 +14,7 @@ from stackctl.errors import (
     ImageAbsent,
     ImageError,
     MachineError,
+    NotExecutable,
     NotFound,
     StackctlError,
 )
@@ -77,8 +78,9 @@ def registry_failed(error: StackctlError) -> StackctlError:
 
 def start_failed(record: ContainerRecord, error: StackctlError) -> StackctlError:
     """Of start and restart."""
-    if isinstance(error, ContainerError) and error.exit_code in (126, 127):
-        return DockerError(400, _not_executed(record.config.argv[:1], error))
+    if isinstance(error, NotExecutable):
+        reason = _not_executed(record.config.argv[:1], error)
+        return DockerError(400, f"failed to create task for container: {reason}")
     if isinstance(error, Conflict) and "port" in error.brief:
         return DockerError(
             500,
@@ -100,17 +102,16 @@ def kill_failed(record: ContainerRecord, error: StackctlError) -> StackctlError:
 
 
 def exec_failed(argv: list[str], error: ContainerError) -> str:
-    return _not_executed(tuple(argv[:1]), error)
+    if isinstance(error, NotExecutable):
+        return f"OCI runtime exec failed: exec failed: {_not_executed(tuple(argv[:1]), error)}"
+    return f"OCI runtime exec failed: exec failed: {_words(error)}"
 
 
-def _not_executed(argv: tuple[str, ...], error: ContainerError) -> str:
+def _not_executed(argv: tuple[str, ...], error: NotExecutable) -> str:
     # The two phrases are what the docker command tells 127 and 126 by.
     reason = "executable file not found in $PATH" if error.exit_code == 127 else "permission denied"
     what = argv[0] if argv else ""
-    return (
-        "failed to create task for container: unable to start container process: "
-        f'exec: "{what}": {reason}: {error.brief}'
-    )
+    return f'unable to start container process: exec: "{what}": {reason}: {error.brief}'
 
 
 def _words(error: StackctlError) -> str:

@@ -329,9 +329,10 @@ class Container:
         )
         try:
             fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            os.write(fd, text.encode())
+            whole = os.write(fd, text.encode()) == len(text.encode())
             os.close(fd)
-            os.rename(path + ".new", path)
+            if whole:  # half a record would say less than none
+                os.rename(path + ".new", path)
         except OSError:
             pass  # the directory was removed under us: whoever did knows
 
@@ -378,8 +379,8 @@ class Exec:
         self._tell({"seq": self._seq, "pid": self._launch.pid})
 
     def on_failed(self, failure: Message) -> None:
-        error = {**failure, "message": f"{failure['step']}: {failure['text']}"}
-        self._tell({"seq": self._seq, "error": error})
+        text = f"{failure['step']}: {failure['text']}"
+        self._tell({"seq": self._seq, "error": {**failure, "message": text, "joining": True}})
         if not self._launch.pid:
             self._on_end()
 

@@ -20,10 +20,21 @@ PARTIAL = 16384
 class LogWriter:
     """Appends to `path` ("": nowhere), renaming it to .1, .2 ... beyond `max_size` bytes.
 
-    A full disk loses lines and never stops the container; `lost` counts them.
+    A full disk loses lines and never stops the container; as soon as there is room again, the
+    log says how many.
     """
 
-    __slots__ = ("_fd", "_max_files", "_max_size", "_path", "_second", "_size", "_tails", "lost")
+    __slots__ = (
+        "_fd",
+        "_lost",
+        "_max_files",
+        "_max_size",
+        "_path",
+        "_second",
+        "_size",
+        "_tails",
+        "_why",
+    )
 
     def __init__(self, path: str, max_size: int, max_files: int) -> None:
         self._path = path
@@ -31,7 +42,8 @@ class LogWriter:
         self._max_files = max_files
         self._tails: dict[str, bytes] = {}
         self._second = (-1, "")
-        self.lost = 0
+        self._lost = 0
+        self._why = ""
         self._fd, self._size = self._open()
 
     def feed(self, stream: str, data: bytes, now: int) -> None:
@@ -73,17 +85,30 @@ class LogWriter:
         text = "".join(
             [f'{{"log":{encode_basestring(p.decode("utf-8", "replace"))}{end}' for p in pieces]
         )
+        if self._lost:
+            told = f"stackctl: {self._lost} lines of output are missing here: {self._why}\\n"
+            text = f'{{"log":"{told}","stream":"stderr","time":"{self._time(now)}"}}\n{text}'
         raw = text.encode("utf-8", "surrogatepass")
         try:
             written = os.write(self._fd, raw)
             while written < len(raw):  # a nearly full disk takes a part
                 written += os.write(self._fd, raw[written:])
-        except OSError:
-            self.lost += len(pieces)
+        except OSError as error:
+            self._lost += len(pieces)
+            self._why = error.strerror or ""
+            self._cut()
             return
+        self._lost = 0
         self._size += len(raw)
         if self._max_size and self._size >= self._max_size:
             self._rotate()
+
+    def _cut(self) -> None:
+        """Take back the part of a line that a full disk took: the next one begins afresh."""
+        try:
+            os.ftruncate(self._fd, self._size)
+        except OSError:
+            pass  # the reader skips what is no JSON
 
     def _time(self, now: int) -> str:
         second, nanosecond = divmod(now, 1_000_000_000)

@@ -412,6 +412,10 @@ def test_mistakes_in_the_words_that_clients_look_for(wish: dict[str, Any], words
             "VolumeOptions must not be specified",
         ),
         ({"Type": "tmpfs", "Target": "/foo", "Source": "/x"}, "Source must not be specified"),
+        (
+            {"Source": "v", "Target": "/foo", "VolumeOptions": {"Subpath": "../up"}},
+            "subpath must be a relative path within the volume",
+        ),
     ],
 )
 def test_mistakes_in_mounts(mount: dict[str, Any], words: str) -> None:

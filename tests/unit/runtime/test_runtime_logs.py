@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -42,7 +44,32 @@ def test_a_line_is_as_docker_writes_it(paths: Paths) -> None:
         "stream": "stdout",
         "time": "2023-11-14T22:13:20.123456789Z",
     }
-    assert log.lost == 0
+
+
+def test_what_a_full_disk_swallowed_is_told_and_the_next_line_is_whole(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = writer(paths)
+    log.feed("stdout", b"before\n", NOW)
+    whole = os.write
+
+    def full(fd: int, data: bytes) -> int:
+        if len(data) > 20:
+            return whole(fd, data[:20])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "write", full)
+        log.feed("stdout", b"one\ntwo\n", NOW)
+        log.feed("stderr", b"three\n", NOW)
+    log.feed("stdout", b"after\n", NOW)
+    log.feed("stdout", b"last\n", NOW)
+    assert [(line.stream, line.text) for line in read(paths, ID)] == [
+        ("stdout", "before"),
+        ("stderr", "stackctl: 3 lines of output are missing here: No space left on device"),
+        ("stdout", "after"),
+        ("stdout", "last"),
+    ]
 
 
 def test_halves_of_a_line_are_joined(paths: Paths) -> None:

@@ -512,6 +512,10 @@ def test_mistakes_of_several_files_name_each(project: Any) -> None:
         ('command: ["a\\0b"]', "a text cannot have a NUL character"),
         ("volumes: ['/x:/']", "/ is the container's own root"),
         ("volumes: ['/x:/a/../']", "/ is the container's own root"),
+        (
+            "volumes: [{type: volume, source: v, target: /d, volume: {subpath: a/../../b}}]",
+            'subpath "a/../../b" leads out of the volume',
+        ),
         ("volumes: ['v:/proc/sys']", "/proc/sys is the kernel's"),
         ("tmpfs: /proc", "/proc is the kernel's"),
         (
