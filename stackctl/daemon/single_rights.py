@@ -16,6 +16,7 @@ from stackctl.model.container import (
     Security,
     Ulimit,
 )
+from stackctl.runtime import capabilities
 from stackctl.spec import units
 from stackctl.spec.units import LEAST_MEMORY
 
@@ -50,6 +51,16 @@ def check(host: Wish) -> None:
         raise UsageError(f"Invalid value {adjustment}, range for oom score adj is [-1000, 1000]")
     if int(host.get("ShmSize") or 0) < 0:
         raise UsageError("SHM size can not be less than 0")
+    weight = int(host.get("BlkioWeight") or 0)
+    if weight and not 10 <= weight <= 1000:
+        raise UsageError(f"Range of blkio weight is from 10 to 1000, and {weight} is not")
+    for key in ("CapAdd", "CapDrop"):
+        for name in items(host.get(key)):
+            try:
+                capabilities.normal(str(name))
+            except UsageError as error:
+                unknown = f'invalid {key}: unknown capability: "{name}"'
+                raise UsageError(unknown, hint=error.hint) from None
     for key, what in (("CpusetCpus", "cpus"), ("CpusetMems", "mems")):
         text = str(host.get(key) or "")
         if text and not _CPUSET.fullmatch(text):

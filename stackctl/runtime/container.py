@@ -214,7 +214,7 @@ class Runtime:
         try:
             said = labels.checked(record.config)
             shim = await self._pool.ensure(shim_name(record))
-            prepare(request, self._paths, self.cgroups)
+            said += prepare(request, self._paths, self.cgroups)
         except BaseException:
             self._attachments.drop_waiting(record.id)
             raise

@@ -19,8 +19,11 @@ LOG_SIZE = 20 * 1024 * 1024
 LOG_FILES = 5
 
 
-def prepare(request: StartRequest, paths: Paths, cgroups: CgroupDriver) -> None:
-    """Write the bundle; a few small files on the run-time file system. Raises StackctlError."""
+def prepare(request: StartRequest, paths: Paths, cgroups: CgroupDriver) -> tuple[str, ...]:
+    """Write the bundle; a few small files on the run-time file system. Raises StackctlError.
+
+    Returns what is to be said about what was asked for.
+    """
     record = request.record
     config, security = record.config, record.config.security
     names = capabilities.effective(security)
@@ -42,6 +45,7 @@ def prepare(request: StartRequest, paths: Paths, cgroups: CgroupDriver) -> None:
         paths.container(record.id).mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise MachineError(f"cannot write {error.filename}: {error.strerror}") from error
+    return plan.notices
 
 
 def start_message(record: ContainerRecord, paths: Paths) -> dict[str, Any]:

@@ -152,6 +152,13 @@ def test_a_rate_of_a_device_is_set(bed: Bed) -> None:
     assert str(5 * MB) in bed.output(script, limits=limits)
 
 
+def test_a_weight_of_block_devices_is_set_or_told(bed: Bed) -> None:
+    script = "cat /sys/fs/cgroup/blkio/blkio.*weight /sys/fs/cgroup/io.*weight 2>/dev/null; true"
+    shown = bed.output(script, limits=Limits(blkio_weight=300))
+    said = "blkio weights have no effect" in " ".join(bed.notices)
+    assert ("300" in shown) is not said
+
+
 def test_a_limit_on_what_is_no_disk_is_refused(bed: Bed) -> None:
     limits = Limits(device_read_bps=(DeviceLimit(path="/dev/null", value=1),))
     with pytest.raises(UsageError, match="no block device"):

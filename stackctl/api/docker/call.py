@@ -16,6 +16,7 @@ from stackctl.errors import StackctlError, UsageError
 NEWEST = (1, 51)
 OLDEST = (1, 24)
 
+_HALF = re.compile("[\ud800-\udfff]")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h)")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -126,7 +127,19 @@ def parsed(text: bytes) -> dict[str, Any]:
         raise DockerError(400, "invalid JSON: unexpected content after JSON")
     if not isinstance(value, dict | None):
         raise DockerError(400, "invalid JSON: an object is expected")
-    return value or {}
+    return _of_characters(value) if b"\\u" in text and value else value or {}
+
+
+def _of_characters(value: Any) -> Any:
+    """Half a surrogate pair is no character: U+FFFD takes its place, as in Go's decoder."""
+    match value:
+        case str():
+            return _HALF.sub("\ufffd", value)
+        case list():
+            return [_of_characters(each) for each in value]
+        case dict():
+            return {_of_characters(key): _of_characters(each) for key, each in value.items()}
+    return value
 
 
 def moment(text: str) -> float:

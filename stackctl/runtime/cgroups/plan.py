@@ -103,6 +103,7 @@ class CgroupPlan:
             before anybody joins; empty: nothing to do (v1 has rules in `writes`)
     version and hierarchies: what a container may mount to see its own group: on v1
             (name of the directory, its controllers), on v2 nothing beyond the one tree
+    notices what was asked for and cannot be had, and does not keep the container from running
 
     On v1 the files are `tasks`, not `cgroup.procs`: a single thread that moves
     itself is spared the wait for an RCU grace period (some milliseconds; kernel/
@@ -116,6 +117,7 @@ class CgroupPlan:
     devices: bytes = b""
     version: int = 2
     hierarchies: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 def plan(
@@ -170,6 +172,7 @@ def _plan_v1(
             (os.path.basename(top), tuple(name for name in tree.v1 if tree.v1[name] == top))
             for top in tops
         ),
+        notices=_notices(tree, engine_group, limits),
     )
 
 
@@ -178,10 +181,13 @@ def limit_writes(
 ) -> tuple[tuple[str, str], ...]:
     """The files of the limits alone, for a container that runs (update)."""
     check(tree, limits)
+    for notice in _notices(tree, engine_group, limits):
+        raise MachineError(notice)
     group = f"{engine_group}/{container_id}"
     if tree.version == 1:
         return tuple(_limits_v1(tree, engine_group, group, limits))
-    return tuple((f"{tree.v2}/{group}/{name}", text) for name, text in _limits_v2(limits, tree))
+    found = _limits_v2(limits, tree, engine_group)
+    return tuple((f"{tree.v2}/{group}/{name}", text) for name, text in found)
 
 
 def _devices_v1(tree: Tree, group: str, rules: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -222,19 +228,22 @@ def _limits_v1(
         yield f"{cpu}.shares", str(limits.cpu_shares)
     if limits.pids is not None:
         yield f"{tree.v1['pids']}/{group}/pids.max", _at_most(limits.pids)
-    yield from _blkio_v1(tree, group, limits)
+    yield from _blkio_v1(tree, engine_group, group, limits)
     for size, most in limits.hugetlb.items():
         yield f"{tree.v1['hugetlb']}/{group}/hugetlb.{size}.limit_in_bytes", str(most)
 
 
-def _blkio_v1(tree: Tree, group: str, limits: Limits) -> Iterator[tuple[str, str]]:
-    blkio = f"{tree.v1.get('blkio')}/{group}/blkio"
-    # The weights' names depend on the scheduler: bfq's, or those of the late cfq.
-    bfq = ".bfq" if os.path.exists(f"{tree.v1.get('blkio')}/blkio.bfq.weight") else ""
-    if limits.blkio_weight:
-        yield f"{blkio}{bfq}.weight", str(limits.blkio_weight)
-    for each in limits.blkio_weight_device:
-        yield f"{blkio}{bfq}.weight_device", f"{device_numbers(each.path)} {each.value}"
+def _blkio_v1(
+    tree: Tree, engine_group: str, group: str, limits: Limits
+) -> Iterator[tuple[str, str]]:
+    top = tree.v1.get("blkio")
+    blkio = f"{top}/{group}/blkio"
+    if weights := _weights(tree, engine_group):
+        if limits.blkio_weight:
+            yield f"{top}/{group}/{weights}", str(limits.blkio_weight)
+        for each in limits.blkio_weight_device:
+            text = f"{device_numbers(each.path)} {each.value}"
+            yield f"{top}/{group}/{weights}_device", text
     for name, rates in (
         ("read_bps", limits.device_read_bps),
         ("write_bps", limits.device_write_bps),
@@ -255,17 +264,18 @@ def _plan_v2(
     writes: list[tuple[str, str]] = []
     if enabled:
         writes.append((f"{parent}/cgroup.subtree_control", " ".join(f"+{c}" for c in enabled)))
-    writes += [(f"{group}/{name}", text) for name, text in _limits_v2(limits, tree)]
+    writes += [(f"{group}/{name}", text) for name, text in _limits_v2(limits, tree, engine_group)]
     return CgroupPlan(
         (parent, group),
         tuple(writes),
         (f"{group}/cgroup.procs",),
         group,
         device_program(rules) if rules else b"",
+        notices=_notices(tree, engine_group, limits),
     )
 
 
-def _limits_v2(limits: Limits, tree: Tree) -> Iterator[tuple[str, str]]:
+def _limits_v2(limits: Limits, tree: Tree, engine_group: str) -> Iterator[tuple[str, str]]:
     if limits.cpuset_cpus:
         yield "cpuset.cpus", limits.cpuset_cpus
     if limits.cpuset_mems:
@@ -287,18 +297,21 @@ def _limits_v2(limits: Limits, tree: Tree) -> Iterator[tuple[str, str]]:
         yield "cpu.weight", str(weight(limits.cpu_shares))
     if limits.pids is not None:
         yield "pids.max", _at_most(limits.pids)
-    yield from _io_v2(limits)
+    yield from _io_v2(limits, _weights(tree, engine_group))
     for size, most in limits.hugetlb.items():
         yield f"hugetlb.{size}.max", str(most)
 
 
-def _io_v2(limits: Limits) -> Iterator[tuple[str, str]]:
-    # io.bfq.weight has v1's numbers; what wants io.weight (10..1000 -> 1..10000) is iocost.
-    if limits.blkio_weight:
-        yield "io.weight", f"default {1 + (limits.blkio_weight - 10) * 9999 // 990}"
-    for each in limits.blkio_weight_device:
-        weight = 1 + (each.value - 10) * 9999 // 990
-        yield "io.weight", f"{device_numbers(each.path)} {weight}"
+def _io_v2(limits: Limits, weights: str) -> Iterator[tuple[str, str]]:
+    def scaled(value: int) -> int:
+        # io.bfq.weight has v1's numbers; what wants io.weight (10..1000 -> 1..10000) is iocost.
+        return value if "bfq" in weights else 1 + (value - 10) * 9999 // 990
+
+    if weights:
+        if limits.blkio_weight:
+            yield weights, f"default {scaled(limits.blkio_weight)}"
+        for each in limits.blkio_weight_device:
+            yield weights, f"{device_numbers(each.path)} {scaled(each.value)}"
     for name, rates in (
         ("rbps", limits.device_read_bps),
         ("wbps", limits.device_write_bps),
@@ -307,6 +320,26 @@ def _io_v2(limits: Limits) -> Iterator[tuple[str, str]]:
     ):
         for each in rates:
             yield "io.max", f"{device_numbers(each.path)} {name}={each.value}"
+
+
+def _weights(tree: Tree, engine_group: str) -> str:
+    """The file that takes the weight of block devices; "": this kernel has none.
+
+    Its name depends on the scheduler, and the top of the tree has none (Linux,
+    Documentation/block/bfq-iosched.rst).
+    """
+    if tree.version == 2:
+        place, names = f"{tree.v2}/{engine_group}", ("io.weight", "io.bfq.weight")
+    else:
+        place = f"{tree.v1.get('blkio')}/{engine_group}"
+        names = ("blkio.bfq.weight", "blkio.weight")
+    return next((name for name in names if os.path.exists(f"{place}/{name}")), "")
+
+
+def _notices(tree: Tree, engine_group: str, limits: Limits) -> tuple[str, ...]:
+    if (limits.blkio_weight or limits.blkio_weight_device) and not _weights(tree, engine_group):
+        return ("this kernel gives block devices no weights: blkio weights have no effect",)
+    return ()
 
 
 def device_numbers(path: str) -> str:

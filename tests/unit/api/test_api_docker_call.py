@@ -127,7 +127,14 @@ def test_any_glob_matches_or_is_a_mistake(pattern: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [(b"", {}), (b" null ", {}), (b"{}", {}), (b' {"A": 1}\n', {"A": 1})]
+    ("text", "value"),
+    [
+        (b"", {}),
+        (b" null ", {}),
+        (b"{}", {}),
+        (b' {"A": 1}\n', {"A": 1}),
+        (rb'{"\ud800a": ["\ud83d\ude00", {"x": "\udc80"}]}', {"\ufffda": ["😀", {"x": "\ufffd"}]}),
+    ],
 )
 def test_bodies_are_objects_or_nothing(text: bytes, value: object) -> None:
     assert parsed(text) == value

@@ -9,7 +9,7 @@ import pytest
 from stackctl.errors import MachineError, UsageError
 from stackctl.model.container import Limits, Security
 from stackctl.runtime.cgroups.driver import driver
-from stackctl.runtime.cgroups.plan import CgroupPlan, plan, weight
+from stackctl.runtime.cgroups.plan import CgroupPlan, limit_writes, plan, weight
 from stackctl.runtime.cgroups.tree import find
 
 MB = 1 << 20
@@ -49,6 +49,36 @@ def written(root: Path, limits: Limits) -> dict[str, str]:
     """By path below the root, device rules left out."""
     made = planned(root, limits, Security(privileged=True))
     return {path.removeprefix(f"{root}/"): text for path, text in made.writes}
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "expected"),
+    [
+        (1, "blkio.bfq.weight", "300"),
+        (1, "blkio.weight", "300"),
+        (2, "io.bfq.weight", "default 300"),
+        (2, "io.weight", "default 2930"),
+    ],
+)
+def test_weights_of_block_devices_have_the_schedulers_name(
+    tmp_path: Path, version: int, name: str, expected: str
+) -> None:
+    """Only groups below the top have the file; without it the container runs, and it is said."""
+    root = v1_tree(tmp_path) if version == 1 else v2_tree(tmp_path)
+    top = root / ("blkio" if version == 1 else "")
+    limits = Limits(blkio_weight=300)
+    without = planned(root, limits)
+    assert [text for _, text in without.writes if "300" in text] == []
+    assert without.notices == (
+        "this kernel gives block devices no weights: blkio weights have no effect",
+    )
+    with pytest.raises(MachineError, match="no weights"):
+        limit_writes(find(str(root)), "engine", "c1", limits)
+    (top / "engine").mkdir()
+    (top / "engine" / name).touch()
+    made = planned(root, limits)
+    assert (f"{top}/engine/c1/{name}", expected) in made.writes
+    assert made.notices == ()
 
 
 class TestV1:
