@@ -9,6 +9,7 @@ compose-go.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable
 from functools import partial
@@ -29,13 +30,16 @@ from stackctl.spec.nodes import (
 )
 from stackctl.values import dataclass
 
+# Only these make splitting more than looking for blanks.
+_QUOTING = re.compile(r"['\"\\]")
+_BLANKS = re.compile("[ \t\r\n]+")
 # MAX_ARG_STRLEN of execve(2); splitting takes time for each character.
 _LONGEST_COMMAND = 128 * 1024
 
 Canonical = Callable[[Node, Mistakes], Node]
 
 
-def _unchanged(node: Node, mistakes: Mistakes) -> Node:
+def unchanged(node: Node, mistakes: Mistakes) -> Node:
     return node
 
 
@@ -55,7 +59,7 @@ class Form:
     """
 
     name: str
-    canonical: Canonical = _unchanged
+    canonical: Canonical = unchanged
     replace: bool = False
     key: Callable[[Node], str | None] = _no_key
     merges: Callable[[Mapping, Mapping], bool] = lambda base, over: True
@@ -172,7 +176,10 @@ def _command(node: Node, mistakes: Mistakes) -> Node:
         mistakes.add("the command is too long for the kernel", node.mark)
         return Sequence([], node.mark, tag=node.tag)
     try:
-        words = shlex.split(node.value)
+        if _QUOTING.search(node.value):
+            words = shlex.split(node.value)
+        else:
+            words = [word for word in _BLANKS.split(node.value) if word]
     except ValueError as error:
         mistakes.add(
             f"the command cannot be split into words: {str(error).lower()}",

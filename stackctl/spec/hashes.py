@@ -20,6 +20,8 @@ _NOT_HASHED = (
     "profiles",
 )
 
+_ENCODE = json.JSONEncoder(sort_keys=True, default=str).encode
+
 
 def config_hash(stack: Stack, service: Service) -> str:
     """Of the service's own attributes, the full names of what it joins and mounts, and the
@@ -61,4 +63,4 @@ def config_hash(stack: Stack, service: Service) -> str:
 
 def digest_of(value: Any) -> str:
     """SHA-256 of plain data; equal data give equal digests."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(_ENCODE(value).encode()).hexdigest()

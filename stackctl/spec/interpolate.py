@@ -151,19 +151,23 @@ class Interpolation:
         return self._node(node, {})
 
     def _node(self, node: Node, done: dict[int, Node]) -> Node:
+        if isinstance(node, Scalar):
+            value = node.value
+            if isinstance(value, str) and "$" in value:
+                return self._scalar(node, value)
+            return node
+        if not node.live:
+            return node
         match node:
-            case Scalar():
-                value = node.value
-                if isinstance(value, str) and "$" in value:
-                    return self._scalar(node, value)
-                return node
             case Sequence():
                 # An anchored branch is worked on once, and stays shared.
                 if (known := done.get(id(node))) is not None:
                     return known
                 items = [self._node(item, done) for item in node.items]
                 same = all(a is b for a, b in zip(items, node.items, strict=True))
-                done[id(node)] = node if same else Sequence(items, node.mark, tag=node.tag)
+                done[id(node)] = (
+                    node if same else Sequence(items, node.mark, tag=node.tag, tagged=node.tagged)
+                )
                 return done[id(node)]
             case Mapping():
                 if (known := done.get(id(node))) is not None:
@@ -174,7 +178,9 @@ class Interpolation:
                     if found is not entry.node:
                         entries[key] = Entry(entry.key_mark, found)
                 done[id(node)] = (
-                    Mapping({**node.entries, **entries}, node.mark, tag=node.tag)
+                    Mapping(
+                        {**node.entries, **entries}, node.mark, tag=node.tag, tagged=node.tagged
+                    )
                     if entries
                     else node
                 )

@@ -33,7 +33,8 @@ def canonical(node: Node, shape: Shape, mistakes: Mistakes, *, lenient: bool = F
     """
     if shape is LEAF or node.tag == RESET:
         return node
-    if shape.form is not forms.PLAIN:
+    form = shape.form
+    if form is not forms.PLAIN and form.canonical is not forms.unchanged:
         node = _in_form(node, shape, mistakes, lenient)
     match node:
         case Mapping():
@@ -50,12 +51,16 @@ def canonical(node: Node, shape: Shape, mistakes: Mistakes, *, lenient: bool = F
                     changed[key] = Entry(key_mark, value)
             if not changed:
                 return node
-            return Mapping({**node.entries, **changed}, node.mark, tag=node.tag)
+            # Forms add no tags of their own.
+            return Mapping({**node.entries, **changed}, node.mark, tag=node.tag, tagged=node.tagged)
         case Sequence():
             if shape.items is None:
                 return node
-            items = [canonical(i, shape.items, mistakes, lenient=lenient) for i in node.items]
-            return forms.unique(Sequence(items, node.mark, tag=node.tag), shape.form, mistakes)
+            below = shape.items
+            if below is not LEAF:
+                items = [canonical(i, below, mistakes, lenient=lenient) for i in node.items]
+                node = Sequence(items, node.mark, tag=node.tag, tagged=node.tagged)
+            return forms.unique(node, shape.form, mistakes)
         case Scalar():
             return node
 
@@ -118,9 +123,9 @@ def _merge_mappings(base: Mapping, over: Mapping, shape: Shape, mistakes: Mistak
 
 def cleaned(node: Node) -> Node:
     """The tree without what `!reset` drops; unchanged branches stay shared."""
+    if isinstance(node, Scalar) or not node.tagged:
+        return node
     match node:
-        case Scalar():
-            return node
         case Mapping():
             entries: dict[str, Entry] = {}
             same = not node.tag

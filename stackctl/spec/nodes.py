@@ -36,12 +36,25 @@ class Scalar:
 
 
 class Sequence:
-    __slots__ = ("items", "mark", "tag")
+    """`live` and `tagged`: whether a text below may hold a `$`, whether a tag may stand here or
+    below. True where nobody knows: steps that have nothing to do there pass such branches by."""
 
-    def __init__(self, items: list[Node], mark: Mark, *, tag: str = "") -> None:
+    __slots__ = ("items", "live", "mark", "tag", "tagged")
+
+    def __init__(
+        self,
+        items: list[Node],
+        mark: Mark,
+        *,
+        tag: str = "",
+        live: bool = True,
+        tagged: bool = True,
+    ) -> None:
         self.items = items
         self.mark = mark
         self.tag = tag
+        self.live = live
+        self.tagged = tagged
 
 
 class Entry(NamedTuple):
@@ -52,12 +65,24 @@ class Entry(NamedTuple):
 
 
 class Mapping:
-    __slots__ = ("entries", "mark", "tag")
+    """`live` and `tagged` as a Sequence has them."""
 
-    def __init__(self, entries: dict[str, Entry], mark: Mark, *, tag: str = "") -> None:
+    __slots__ = ("entries", "live", "mark", "tag", "tagged")
+
+    def __init__(
+        self,
+        entries: dict[str, Entry],
+        mark: Mark,
+        *,
+        tag: str = "",
+        live: bool = True,
+        tagged: bool = True,
+    ) -> None:
         self.entries = entries
         self.mark = mark
         self.tag = tag
+        self.live = live
+        self.tagged = tagged
 
     def get(self, key: str) -> Node | None:
         entry = self.entries.get(key)

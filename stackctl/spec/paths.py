@@ -8,7 +8,7 @@ from posixpath import normpath
 
 from stackctl.spec import forms
 from stackctl.spec.nodes import Entry, Mapping, Node, Scalar, Sequence
-from stackctl.spec.shape import Shape
+from stackctl.spec.shape import LEAF, Shape
 from stackctl.spec.volumes import is_host_path
 
 
@@ -62,11 +62,10 @@ def rebase(node: Node, shape: Shape, directory: str, variables: Variables[str, s
 
 
 def _mapping(node: Mapping, shape: Shape, directory: str, variables: Variables[str, str]) -> Node:
-    entries = dict(node.entries)
-    same = True
+    entries: dict[str, Entry] = {}
     for key, entry in node.entries.items():
         below = shape.below(key)
-        if not _has_paths(below):
+        if below is LEAF or not _has_paths(below):
             continue
         if below.form is forms.MOUNT_SOURCE and not _is_bind(node):
             value = entry.node
@@ -79,9 +78,8 @@ def _mapping(node: Mapping, shape: Shape, directory: str, variables: Variables[s
         else:
             value = rebase(entry.node, below, directory, variables)
         if value is not entry.node:
-            same = False
             entries[key] = Entry(entry.key_mark, value)
-    return node if same else Mapping(entries, node.mark, tag=node.tag)
+    return Mapping({**node.entries, **entries}, node.mark, tag=node.tag) if entries else node
 
 
 def _is_bind(mount: Mapping) -> bool:

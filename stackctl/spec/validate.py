@@ -8,6 +8,7 @@ pydantic's work, whose error paths are mapped back to marks.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import ValidationError
@@ -49,16 +50,17 @@ def validate(root: Node, mistakes: Mistakes) -> tuple[StackFile, Mapping] | None
             hint='it starts with "services:"',
         )
         return None
-    known = _known_keys(root, stack_shape(), "", mistakes)
+    known, values = _known(root, stack_shape(), "", mistakes)
     for _ in range(_MAX_PASSES):
         assert isinstance(known, Mapping)
         try:
-            return StackFile.model_validate(plain(known)), known
+            return StackFile.model_validate(values), known
         except ValidationError as found:
             wrong = [_explain(error, known, mistakes) for error in found.errors(include_url=False)]
             # Backwards: items that go do not move those that are still to go.
             for path in sorted({_removable(path) for path in wrong}, key=_last_first):
                 known = _without(known, path)
+            values = plain(known)
     return None
 
 
@@ -99,47 +101,73 @@ def _without(node: Node, path: Path) -> Node:
             return node
 
 
-def _known_keys(node: Node, shape: Shape, path: str, mistakes: Mistakes) -> Node:
-    """The tree without keys that no model has; each is a mistake."""
+def _known(node: Node, shape: Shape, path: str, mistakes: Mistakes) -> tuple[Node, Any]:
+    """The tree without keys that no model has, each of which is a mistake, and its plain values.
+
+    What loses nothing stays the same node.
+    """
     match node:
         case Mapping() if shape.fields is not None:
-            entries: dict[str, Entry] = {}
-            for key, entry in node.entries.items():
-                field = shape.fields.get(key)
-                if field is not None:
-                    if is_null(entry.node):
-                        # `key:` with nothing after it leaves the attribute at its default.
-                        continue
-                    if field.support is not None and not _supported(
-                        field.support, key, path, entry.key_mark, mistakes
-                    ):
-                        continue
-                    entries[key] = _entry(entry, field, path, key, mistakes)
-                elif key.startswith("x-"):
-                    entries[key] = entry
-                else:
-                    _unknown_key(key, entry.key_mark, shape, path, mistakes)
-            return Mapping(entries, node.mark)
+            return _known_fields(node, shape.fields, path, mistakes)
         case Mapping() if shape.values is not None and shape.values is not LEAF:
-            entries = {}
-            for key, entry in node.entries.items():
+            values: dict[str, Any] = {}
+            changed: dict[str, Entry] = {}
+            for key, (key_mark, inner) in node.entries.items():
                 if shape.values.fields is not None:
-                    _check_name(key, entry.key_mark, path, mistakes)
-                entries[key] = _entry(entry, shape.values, path, key, mistakes)
-            return Mapping(entries, node.mark)
+                    _check_name(key, key_mark, path, mistakes)
+                kept, values[key] = _known(inner, shape.values, _join(path, key), mistakes)
+                if kept is not inner:
+                    changed[key] = Entry(key_mark, kept)
+            return _with(node, changed), values
         case Sequence() if shape.items is not None and shape.items is not LEAF:
-            items = [_known_keys(item, shape.items, f"{path}[]", mistakes) for item in node.items]
-            return Sequence(items, node.mark)
+            found = [_known(item, shape.items, f"{path}[]", mistakes) for item in node.items]
+            if all(kept is item for (kept, _), item in zip(found, node.items, strict=True)):
+                return node, [value for _, value in found]
+            return Sequence([kept for kept, _ in found], node.mark), [value for _, value in found]
         case _:
-            return node
+            return node, plain(node)
 
 
-def _entry(entry: Entry, shape: Shape, path: str, key: str, mistakes: Mistakes) -> Entry:
-    """The entry, with only known keys below; the same one where there are none."""
-    if isinstance(entry.node, Scalar) or shape is LEAF:
-        return entry
-    below = _known_keys(entry.node, shape, f"{path}.{key}" if path else key, mistakes)
-    return entry if below is entry.node else Entry(entry.key_mark, below)
+def _known_fields(
+    node: Mapping, fields: dict[str, Shape], path: str, mistakes: Mistakes
+) -> tuple[Node, dict[str, Any]]:
+    values: dict[str, Any] = {}
+    changed: dict[str, Entry] = {}
+    dropped: set[str] = set()
+    for key, (key_mark, inner) in node.entries.items():
+        shape = fields.get(key)
+        if shape is None:
+            if key.startswith("x-"):
+                values[key] = plain(inner)
+            else:
+                dropped.add(key)
+                _unknown_key(key, key_mark, fields, path, mistakes)
+        elif is_null(inner) or (
+            shape.support is not None
+            and not _supported(shape.support, key, path, key_mark, mistakes)
+        ):
+            # `key:` with nothing after it leaves the attribute at its default.
+            dropped.add(key)
+        elif isinstance(inner, Scalar):
+            values[key] = inner.value
+        elif shape is LEAF:
+            values[key] = plain(inner)
+        else:
+            kept, values[key] = _known(inner, shape, _join(path, key), mistakes)
+            if kept is not inner:
+                changed[key] = Entry(key_mark, kept)
+    if not dropped:
+        return _with(node, changed), values
+    entries = {**node.entries, **changed}
+    return Mapping({k: e for k, e in entries.items() if k not in dropped}, node.mark), values
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _with(node: Mapping, changed: dict[str, Entry]) -> Mapping:
+    return Mapping({**node.entries, **changed}, node.mark) if changed else node
 
 
 def _check_name(key: str, mark: Mark, path: str, mistakes: Mistakes) -> None:
@@ -163,9 +191,8 @@ def _supported(support: Support, key: str, path: str, mark: Mark, mistakes: Mist
     return True
 
 
-def _unknown_key(key: str, mark: Mark, shape: Shape, path: str, mistakes: Mistakes) -> None:
-    assert shape.fields is not None
-    hint = did_you_mean(key, sorted(shape.fields))
+def _unknown_key(key: str, mark: Mark, known: Iterable[str], path: str, mistakes: Mistakes) -> None:
+    hint = did_you_mean(key, sorted(known))
     mistakes.add(f'unknown key "{key}" in {path or "the top level"}', mark, hint=hint)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from stackctl.spec.nodes import Mapping, Mark, Node, mark_at
@@ -25,10 +26,10 @@ class Written(NamedTuple):
         """What stands there in the tree of the models."""
         return _below(self.root, path)
 
-    def names(self, section: str) -> list[str]:
+    def names(self, section: str) -> Collection[str]:
         """Names that a top-level section defines, rightly or not."""
         node = _below(self.whole, (section,))
-        return list(node.entries) if isinstance(node, Mapping) else []
+        return node.entries.keys() if isinstance(node, Mapping) else ()
 
     def has(self, path: tuple[str, ...], *keys: str) -> bool:
         """Whether a definition has one of the keys, rightly or not."""

@@ -39,9 +39,13 @@ BUDGET = Budget()
 _CORE = "tag:yaml.org,2002:"
 _MERGE = "<<"
 _NULL = frozenset(("", "~", "null", "Null", "NULL"))
-_TRUE = frozenset(("true", "True", "TRUE"))
-_FALSE = frozenset(("false", "False", "FALSE"))
-_FIRST = frozenset("0123456789+-.~nNtTfF")
+_WORDS: dict[str, Value] = {
+    **dict.fromkeys(_NULL, None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+#: What a number begins with.
+_FIRST = frozenset("0123456789+-.")
 _INT = re.compile(r"[-+]?[0-9]+\Z")
 # A leading 0 is octal as well: file modes are written 0440, and Go's reader takes them so.
 _OCTAL = re.compile(r"([-+]?)0o?([0-7]+)\Z")
@@ -55,14 +59,10 @@ _MAX_DIGITS = 300
 
 def resolve(text: str) -> Value:
     """The value of a plain scalar (YAML 1.2.2, section 10.3.2, plus 0440 as octal)."""
-    if text and (text[0] not in _FIRST or len(text) > _MAX_DIGITS):
+    if text[:1] not in _FIRST:
+        return _WORDS.get(text, text)
+    if len(text) > _MAX_DIGITS:
         return text
-    if text in _NULL:
-        return None
-    if text in _TRUE:
-        return True
-    if text in _FALSE:
-        return False
     if found := _OCTAL.match(text):
         return int(found[1] + found[2], 8)
     if _INT.match(text):
@@ -162,6 +162,8 @@ class _Frame:
     #: Expanded nodes counted when it was opened.
     before: int
     height: int = 0
+    live: bool = False
+    tagged: bool = False
     items: list[Node] = field(default_factory=list)
     entries: dict[str, Entry] = field(default_factory=dict)
     key: str | None = None
@@ -179,6 +181,8 @@ class _Composer:
         self._open_anchors: set[str] = set()
         self._nodes = 0
         self._frames: list[_Frame] = []
+        #: The innermost of them.
+        self._top: _Frame | None = None
         self._root: Node | None = None
 
     def documents(self) -> list[Node]:
@@ -223,9 +227,12 @@ class _Composer:
     def _count(self, nodes: int, mark: Mark) -> None:
         self._nodes += nodes
         if self._nodes > self._budget.nodes:
-            raise self._fail(
-                f"the file holds more than {self._budget.nodes} values, aliases expanded", mark
-            )
+            raise self._too_many(mark)
+
+    def _too_many(self, mark: Mark) -> StackFileError:
+        return self._fail(
+            f"the file holds more than {self._budget.nodes} values, aliases expanded", mark
+        )
 
     def _check_depth(self, height: int, mark: Mark) -> None:
         if len(self._frames) + height > self._budget.depth:
@@ -240,21 +247,25 @@ class _Composer:
         anchor = event.anchor
         if anchor is not None:
             self._open_anchors.add(anchor)
-        self._frames.append(_Frame(mark, tag, anchor, is_mapping, self._nodes - 1))
+        self._top = _Frame(mark, tag, anchor, is_mapping, self._nodes - 1, tagged=bool(tag))
+        self._frames.append(self._top)
 
     def _key_must_be_scalar(self, mark: Mark) -> None:
-        if self._frames and self._frames[-1].is_mapping and self._frames[-1].key is None:
+        if self._top is not None and self._top.is_mapping and self._top.key is None:
             raise self._fail(
                 "a key must be text", mark, "an unquoted { or [ starts a mapping or a list"
             )
 
     def _close(self) -> None:
         frame = self._frames.pop()
+        self._top = self._frames[-1] if self._frames else None
+        live, tagged = frame.live, frame.tagged
         node: Node
         if frame.is_mapping:
-            node = Mapping(_merged(frame, self._mistakes), frame.mark, tag=frame.tag)
+            entries = _merged(frame, self._mistakes) if frame.merges else frame.entries
+            node = Mapping(entries, frame.mark, tag=frame.tag, live=live, tagged=tagged)
         else:
-            node = Sequence(frame.items, frame.mark, tag=frame.tag)
+            node = Sequence(frame.items, frame.mark, tag=frame.tag, live=live, tagged=tagged)
         if frame.anchor is not None:
             self._open_anchors.discard(frame.anchor)
             counted = self._nodes - frame.before
@@ -280,25 +291,31 @@ class _Composer:
     def _scalar(self, event: Any) -> None:
         start = event.start_mark
         mark = (self._file, start.line + 1, start.column + 1)
-        self._count(1, mark)
+        self._nodes += 1
+        if self._nodes > self._budget.nodes:
+            raise self._too_many(mark)
         text = event.value
-        if event.style == '"' and "\0" in text:
+        style = event.style
+        if style == '"' and "\0" in text:
             # Only an escape can make one; neither a file's name nor an argument can hold it.
             raise self._fail("a text cannot have a NUL character", mark)
-        tag = event.tag
-        frames = self._frames
-        if frames and frames[-1].is_mapping and frames[-1].key is None and event.anchor is None:
+        tag, anchor, frame = event.tag, event.anchor, self._top
+        if anchor is None and frame is not None and frame.is_mapping and frame.key is None:
             # A key keeps its text, whatever it would resolve to.
-            self._begin_entry(frames[-1], text, mark, is_merge=text == _MERGE and event.implicit[0])
+            if text == _MERGE or text in frame.entries:
+                self._begin_entry(frame, text, mark, is_merge=text == _MERGE and event.implicit[0])
+            else:
+                frame.key, frame.key_mark = text, mark
             return
         node: Scalar
         if tag is None:
-            is_plain = event.implicit[0]
+            # Without quotes, and no block.
+            is_plain = not style
             node = Scalar(resolve(text) if is_plain else text, mark, plain=is_plain)
         else:
-            node = self._tagged(text, tag, mark, not event.style)
-        if event.anchor is not None:
-            self._anchors[event.anchor] = _Anchor(node, 1, 0)
+            node = self._tagged(text, tag, mark, not style)
+        if anchor is not None:
+            self._anchors[anchor] = _Anchor(node, 1, 0)
         self._add(node, 0, key_text=text)
 
     def _begin_entry(self, frame: _Frame, key: str, mark: Mark, *, is_merge: bool) -> None:
@@ -349,8 +366,18 @@ class _Composer:
         if not self._frames:
             self._root = node
             return
-        frame = self._frames[-1]
-        frame.height = max(frame.height, height)
+        frame = self._top
+        assert frame is not None
+        if height > frame.height:
+            frame.height = height
+        if isinstance(node, Scalar):
+            if isinstance(node.value, str) and "$" in node.value:
+                frame.live = True
+            if node.tag:
+                frame.tagged = True
+        else:
+            frame.live |= node.live
+            frame.tagged |= node.tagged
         if not frame.is_mapping:
             frame.items.append(node)
             if len(frame.items) > self._budget.width:
@@ -375,8 +402,6 @@ class _Composer:
 
 def _merged(frame: _Frame, mistakes: Mistakes) -> dict[str, Entry]:
     """A mapping's entries with its merge keys applied: its own win, then the first source."""
-    if not frame.merges:
-        return frame.entries
     inherited: dict[str, Entry] = {}
     for merge in frame.merges:
         for source in merge.items if isinstance(merge, Sequence) else [merge]:

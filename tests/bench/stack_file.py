@@ -1,19 +1,24 @@
 """How long a stack file of 200 services takes: python tests/bench/stack_file.py.
 
-Inside the engine (load, desire, plan; models are imported already) and as a whole
-`stackctl config` command without an engine. Milliseconds, best and median.
+Inside the engine (load, desire, plan; models are imported already, the collector set as the
+engine sets it), as a whole `stackctl config` command without an engine, and beside one that
+runs. Milliseconds, best and median.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from stackctl.daemon.desired import desired
+from stackctl.daemon.service import collect_seldom
 from stackctl.model.image import Image, ImageConfig
 from stackctl.scheduler.desired import Observed, UpPolicy
 from stackctl.scheduler.plan import up_plan
@@ -53,20 +58,48 @@ def inside(directory: str) -> float:
     return time.perf_counter() - began
 
 
+def words(directory: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
+    program = Path(sys.executable).with_name("stackctl")
+    env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": directory}
+    env |= {"STACKCTL_ROOT": f"{directory}/r", "STACKCTL_RUN": directory}
+    return [str(program), *arguments], env
+
+
+@contextmanager
+def engine(directory: str) -> Iterator[None]:
+    argv, env = words(directory, "daemon")
+    process = subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not Path(directory, "engine.sock").exists():
+            time.sleep(0.1)
+        time.sleep(2)  # it loads what a first request needs
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
 def command(directory: str) -> float:
     began = time.perf_counter()
-    program = Path(sys.executable).with_name("stackctl")
-    env = {"PATH": "/usr/bin:/bin", "STACKCTL_ROOT": f"{directory}/r", "STACKCTL_RUN": directory}
-    subprocess.run([program, "config"], cwd=directory, env=env, check=True, capture_output=True)
+    argv, env = words(directory, "config")
+    subprocess.run(argv, env=env, cwd=directory, check=True, capture_output=True)
     return time.perf_counter() - began
+
+
+def report(title: str, work: Callable[[str], float], directory: str) -> None:
+    took = [work(directory) * 1000 for _ in range(RUNS)]
+    print(f"{title}: best {min(took):.0f} ms, median {statistics.median(took):.0f} ms")
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         Path(directory, "stack.yaml").write_text(stack_file())
-        for title, work in (("load and plan", inside), ("stackctl config", command)):
-            took = [work(directory) * 1000 for _ in range(RUNS)]
-            print(f"{title}: best {min(took):.0f} ms, median {statistics.median(took):.0f} ms")
+        report("stackctl config without an engine", command, directory)
+        if os.geteuid() == 0:
+            with engine(directory):
+                report("stackctl config beside an engine", command, directory)
+        collect_seldom()
+        report("load and plan", inside, directory)
 
 
 if __name__ == "__main__":
