@@ -262,9 +262,15 @@ def _from_manifest(store: Store, found: Descriptor, *, named: bool) -> Image:
         for d, i in zip(manifest.layers, ids, strict=True)
     ]
     names = _names(found.annotations) if named else []
-    image = store.put_image(config, layers, names, manifest=digest)
-    store.ensure_unpacked(image.id)
-    return image
+    return _published(store, config, layers, names, manifest=digest)
+
+
+def _published(
+    store: Store, config: bytes, layers: Sequence[Layer], names: Sequence[str], manifest: str = ""
+) -> Image:
+    """An image is to be seen, and gets its names, when all of its layers could be unpacked."""
+    store.unpacked.ensure(layers)
+    return store.put_image(config, layers, names, manifest=manifest)
 
 
 def _names(annotations: Mapping[str, str]) -> list[str]:
@@ -296,9 +302,7 @@ def _from_legacy(store: Store, members: Mapping[str, str]) -> Iterator[Image]:
             kind = OCI_TAR if plain else DOCKER_TAR_GZIP
             size = store.blobs.size(digest)
             layers.append(Layer(digest=digest, diff_id=diff_id, size=size, media_type=kind))
-        image = store.put_image(config, layers, [str(name) for name in names])
-        store.ensure_unpacked(image.id)
-        yield image
+        yield _published(store, config, layers, [str(name) for name in names])
 
 
 def _lookup(members: Mapping[str, str], name: str) -> str:

@@ -30,6 +30,16 @@ class Part:
     layers: tuple[str, ...]
 
 
+def distinct(layers: Sequence[str]) -> tuple[str, ...]:
+    """Each directory once (top first), for an overlay: it refuses a second one with ELOOP.
+
+    A layer may come twice in an image (RUN true, and RUN true again). Its uppermost place is
+    enough: whatever it adds, hides or replaces further down, it does there again, above all
+    that lies between.
+    """
+    return tuple(dict.fromkeys(layers))
+
+
 class StorageDriver(Protocol):
     """Blocking; the service calls it in threads. All errors are OSError."""
 
@@ -66,7 +76,7 @@ class Overlay:
             mounts.append(
                 OverlayMount(
                     target=part.target,
-                    lower=part.layers,
+                    lower=distinct(part.layers),
                     upper=str(home / "upper"),
                     work=str(home / "work"),
                 )

@@ -49,6 +49,21 @@ def test_only_what_changed_is_built_again(base: Engine, context: Path) -> None:
     _goes_when_it_is_told_to(base, context, file)
 
 
+def test_a_layer_may_come_twice(base: Engine, context: Path) -> None:
+    file = """FROM base
+RUN true
+RUN :
+COPY --link f /d/f
+RUN rm -r /d
+COPY --link f /d/f
+RUN test -e /d/f
+"""
+    build(base, context, file)
+    layers = document(base)[1]["rootfs"]["diff_ids"]
+    assert len(set(layers)) < len(layers)
+    assert base.ok("container", "run", "--rm", "made", "cat", "/d/f").out == "one\n"
+
+
 def _goes_when_it_is_told_to(base: Engine, context: Path, file: str) -> None:
     """What builds have left takes space, is told, and goes; then images go."""
     used = {

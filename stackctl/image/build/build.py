@@ -30,7 +30,7 @@ from stackctl.image.build.saved import Caches, Directory, InRegistry
 from stackctl.image.build.settings import DEFAULT_PATH, Settings
 from stackctl.image.build.stage import StageRun, State
 from stackctl.image.build.tree import Tree
-from stackctl.image.drivers import Overlay, Part
+from stackctl.image.drivers import Overlay, Part, distinct
 from stackctl.image.removal import remove_tree
 from stackctl.model.image import Image, OverlayMount, Snapshot
 from stackctl.model.reference import HOST
@@ -303,7 +303,7 @@ class Build:
         (directory / "work").mkdir()
         root = OverlayMount(
             target="/",
-            lower=parts[0].layers,
+            lower=distinct(parts[0].layers),
             upper=str(directory / "upper"),
             work=str(directory / "work"),
         )

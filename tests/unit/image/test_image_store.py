@@ -328,6 +328,22 @@ class TestArchives:
         assert store.find("old:1") == (image.id, parse_name("old:1"))
         assert len(store.layers(image.id)) == 2
 
+    def test_a_refused_image_is_not_there_and_takes_no_name(self, store: Store) -> None:
+        good = made(store, BASE, names=("app:1",))
+        broken = BASE[:-700]  # in the middle of an entry
+        config = json.dumps({"rootfs": {"diff_ids": [digest(broken)]}}).encode()
+        listed = [{"Config": "c.json", "RepoTags": ["app:1"], "Layers": ["l.tar"]}]
+        raw = tar(
+            entry("l.tar", broken),
+            entry("c.json", config),
+            entry("manifest.json", json.dumps(listed).encode()),
+        )
+        with pytest.raises(ImageError):
+            load(store, io.BytesIO(raw).read)
+        assert store.find("app:1") == (good.id, parse_name("app:1"))
+        assert set(store.index.records()) == {good.id}
+        assert not list(problems(store))
+
     @pytest.mark.parametrize("raw", [b"", b"not a tar" * 100, tar(entry("x", b"1"))])
     def test_what_is_no_archive_is_refused(self, store: Store, raw: bytes) -> None:
         with pytest.raises(ImageError):
