@@ -26,7 +26,11 @@ lines). Log or raise, never both; only stackctl.cli prints.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from stackctl.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Place(NamedTuple):

@@ -8,30 +8,33 @@ on another machine is reached through `tunnel`, whose end is a plain socket too.
 from __future__ import annotations
 
 import errno
-import json
 import os
-import socket
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from _socket import AF_UNIX, SOCK_STREAM
+from _socket import socket as bare_socket
 
 from stackctl.api.reply import PIECE, MessageStream, Reply
 from stackctl.errors import EngineUnreachable, InternalError, NotPermitted, RemoteError
+from stackctl.json_text import dumps, loads
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+    from typing import Any, Protocol
+
     from stackctl.state.endpoints import RemoteEngine
     from stackctl.state.paths import Paths
 
-Message = dict[str, Any]
+    Message = dict[str, Any]
 
-#: Starts a daemon and gives a connection to it; the second argument makes one.
-Launch = Callable[["Paths", Callable[[], socket.socket]], socket.socket]
+    #: Starts a daemon and gives a connection to it; the second argument makes one.
+    Launch = Callable[[Paths, Callable[[], socket.socket]], socket.socket]
 
-#: A connection to the engine. Raises EngineUnreachable, NotPermitted.
-Dial = Callable[[], socket.socket]
+    #: A connection to the engine. Raises EngineUnreachable, NotPermitted.
+    Dial = Callable[[], socket.socket]
 
-
-class Readable(Protocol):
-    def read(self, size: int = ..., /) -> bytes: ...
+    class Readable(Protocol):
+        def read(self, size: int = ..., /) -> bytes: ...
 
 
 class Client:
@@ -89,14 +92,19 @@ class Client:
             ("Connection: Upgrade", "Upgrade: tcp"),
         )
         reply.expect(101)
+        from socket import socket
+
+        found: Any = reply.detach()
+        if not isinstance(found, socket):
+            found = socket(fileno=found.detach())
         raw = "raw-stream" in reply.headers.get("content-type", "")
         return SessionSocket(
-            reply.detach(),
+            found,
             reply.headers.get("x-stackctl-session", ""),
             raw or reply.headers.get("x-stackctl-tty") == "1",
             framed=not raw,
             container=reply.headers.get("x-stackctl-container", ""),
-            warnings=tuple(json.loads(reply.headers.get("x-stackctl-warnings") or "[]")),
+            warnings=tuple(loads(reply.headers.get("x-stackctl-warnings") or "[]")),
         )
 
     def archive_stat(self, container: str, path: str) -> Message:
@@ -133,7 +141,7 @@ class Client:
         reply = self._request("POST", "/stackctl/v1/upload", content, headers)
         reply.expect(200)
         with reply:
-            return str(json.loads(reply.read())["id"])
+            return str(loads(reply.read())["id"])
 
     def images(self, names: Sequence[str]) -> Reply:
         """The archive of images, as Docker's API gives it; to be read and closed."""
@@ -229,7 +237,7 @@ def _exchange(
 
 
 def _local(paths: Paths, launch: Launch | None) -> socket.socket:
-    path = os.fspath(paths.socket)
+    path = paths.socket_name
     try:
         return _connect(path)
     except (FileNotFoundError, ConnectionRefusedError):
@@ -259,17 +267,18 @@ def _launch(paths: Paths, connect: Callable[[], socket.socket]) -> socket.socket
 def _connect(path: str) -> socket.socket:
     if len(os.fsencode(path)) > 107:
         raise OSError(errno.ENAMETOOLONG, "the path is too long for a socket")
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # What `socket` puts around it (and imports for that) only a session has a use for.
+    sock: Any = bare_socket(AF_UNIX, SOCK_STREAM)
     try:
         sock.connect(path)
     except BaseException:
         sock.close()
         raise
-    return sock
+    return sock  # type: ignore[no-any-return]
 
 
 def _encoded(body: Message) -> bytes:
-    return json.dumps(body).encode()
+    return dumps(body).encode()
 
 
 def _archive(container: str, path: str) -> str:
@@ -290,7 +299,7 @@ def _stat(reply: Reply) -> Message:
 
     try:
         text = base64.b64decode(reply.headers["x-docker-container-path-stat"])
-        stat = json.loads(text)
+        stat = loads(text)
     except (KeyError, ValueError) as error:
         reply.close()
         raise InternalError("the engine's answer has no readable path stat") from error

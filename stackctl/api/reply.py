@@ -5,10 +5,7 @@ Standard library only, as its neighbour `client`.
 
 from __future__ import annotations
 
-import json
-import socket
-from collections.abc import Iterator
-from typing import Any
+from _socket import MSG_DONTWAIT, MSG_PEEK
 
 from stackctl.errors import (
     EngineUnreachable,
@@ -17,8 +14,15 @@ from stackctl.errors import (
     RemoteError,
     StackctlError,
 )
+from stackctl.json_text import loads
 
-Message = dict[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+    from typing import Any, TypeAlias
+
+Message: TypeAlias = "dict[str, Any]"
 
 PIECE = 64 * 1024
 _HEAD_LIMIT = 64 * 1024
@@ -119,7 +123,7 @@ class Reply:
     def _receive(self, wait: bool) -> bool:
         """More bytes into the buffer; False when there are none yet."""
         try:
-            data = self._sock.recv(PIECE, 0 if wait else socket.MSG_DONTWAIT)
+            data = self._sock.recv(PIECE, 0 if wait else MSG_DONTWAIT)
         except BlockingIOError:
             return False
         except ConnectionError:
@@ -152,7 +156,7 @@ class Reply:
         head = bytearray()
         while True:
             try:
-                seen = self._sock.recv(PIECE, socket.MSG_PEEK)
+                seen = self._sock.recv(PIECE, MSG_PEEK)
             except ConnectionError:
                 seen = b""
             if not seen or len(head) > _HEAD_LIMIT:
@@ -240,7 +244,7 @@ class MessageStream:
         self._text = rest
         for line in lines:
             try:
-                message = json.loads(line)
+                message = loads(line)
             except ValueError as error:
                 raise InternalError(f"the engine's answer is not JSON: {error}") from error
             self._ready.append(message)
@@ -261,7 +265,7 @@ class MessageStream:
 def refusal(status: int, body: bytes) -> StackctlError:
     """The error that an answer other than the expected one stands for."""
     try:
-        raw = json.loads(body)
+        raw = loads(body)
     except ValueError:
         raw = {}
     raw = raw if isinstance(raw, dict) else {}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
-from stackctl.cli.invocation import Invocation
 from stackctl.cli.output.building import choose
 from stackctl.cli.steps import watch
 from stackctl.errors import MachineError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from stackctl.cli.invocation import Invocation
 
 _LAYOUT = "oci-layout://"
 _OUTPUTS = ("local", "tar", "docker", "oci", "image", "registry", "cacheonly")
@@ -94,7 +97,8 @@ def secrets(values: Sequence[str], environment: Mapping[str, str]) -> dict[str, 
             found[name] = environment[variable]
             continue
         try:
-            content = Path(source or name).read_bytes()
+            with open(source or name, "rb") as file:
+                content = file.read()
         except OSError as error:
             raise UsageError(f"--secret {name}: {source or name}: {error.strerror}") from None
         found[name] = content.decode("utf-8", "surrogateescape")
@@ -207,12 +211,12 @@ def address(place: str) -> str:
     if place.startswith(_LAYOUT):
         return _LAYOUT + absolute(place.removeprefix(_LAYOUT))
     is_remote = "://" in place or place.startswith(("git@", "github.com/", "gitlab.com/"))
-    return place if is_remote and not Path(place).is_dir() else absolute(place)
+    return place if is_remote and not os.path.isdir(place) else absolute(place)
 
 
 def absolute(path: str) -> str:
     """As seen from the current directory."""
     try:
-        return os.path.normpath(Path(path).expanduser().absolute())
+        return os.path.abspath(os.path.expanduser(path))
     except FileNotFoundError:
         raise MachineError("the current directory does not exist any more") from None

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import NamedTuple
-
 from stackctl.errors import UsageError
 from stackctl.state.endpoints import Endpoint, TlsFiles, endpoint
+from stackctl.state.used import used_context
+from stackctl.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Wished(NamedTuple):
@@ -33,6 +35,8 @@ class Wished(NamedTuple):
                 "--tlscacert, --tlscert and --tlskey go together",
                 hint="both sides of a connection show a certificate",
             )
+        from pathlib import Path
+
         return TlsFiles(*(Path(name).absolute() for name in named))
 
 
@@ -48,9 +52,7 @@ def context_name(wished: Wished, environment: Mapping[str, str]) -> str:
         return ""
     if given := environment.get("STACKCTL_CONTEXT"):
         return given
-    from stackctl.state.contexts import Contexts
-
-    return Contexts.from_environment(environment).current()
+    return used_context(environment)
 
 
 def chosen(wished: Wished, environment: Mapping[str, str]) -> Endpoint:

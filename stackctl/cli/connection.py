@@ -6,13 +6,17 @@ fake. Connecting may start a daemon; nothing else here has effects.
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
-
 from stackctl.state.endpoints import Endpoint, RemoteEngine
 
-Message = dict[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any, Protocol, TypeAlias
+else:
+    Protocol = object  # the ports are for those who check types
+
+Message: TypeAlias = "dict[str, Any]"
 
 
 class Messages(Protocol):
@@ -68,7 +72,7 @@ class Client(Protocol):
 
 
 #: (endpoint, start) -> client; with `start` a daemon of ours is started when none answers.
-Connect = Callable[[Endpoint, bool], Client]
+Connect: TypeAlias = "Callable[[Endpoint, bool], Client]"
 
 
 def connect_to_engine(endpoint: Endpoint, start: bool) -> Client:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 
 from stackctl.cli.output.console import Console
 from stackctl.cli.output.errors import print_error
 from stackctl.errors import InternalError, MachineError, StackctlError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 #: As a shell reports a death by SIGINT, SIGPIPE and SIGTERM.
 INTERRUPTED = 130
@@ -33,39 +35,53 @@ class Leave(Exception):
         self.code = code
 
 
-class Outcome:
-    code = 0
+class exit_code_of:
+    """Its `code` is from the exception that the block raised, if any. (What `contextlib`
+    imports would cost every command some milliseconds.)"""
 
+    def __init__(
+        self, console: Console, environment: Mapping[str, str], arguments: Sequence[str]
+    ) -> None:
+        self._console = console
+        self._environment = environment
+        self._arguments = arguments
+        self.code = 0
 
-@contextmanager
-def exit_code_of(
-    console: Console, environment: Mapping[str, str], arguments: Sequence[str]
-) -> Iterator[Outcome]:
-    """Sets `code` of what it yields from the exception that the block raised, if any."""
-    outcome = Outcome()
-    try:
-        try:
-            yield outcome
-        except StackctlError as error:
-            outcome.code = _failed(console, error)
-        except Leave as leave:
-            outcome.code = leave.code
-    except Terminated:
-        outcome.code = TERMINATED
-    except KeyboardInterrupt:
-        outcome.code = INTERRUPTED
-    except BrokenPipeError:
-        _silence()
-        outcome.code = BROKEN_PIPE
-    except OSError as error:
-        if error.errno in _OUTPUT_ERRORS:
-            _silence()
-            print_error(console, MachineError(f"cannot write the output: {error.strerror}"))
-            outcome.code = 1
-        else:
-            outcome.code = _unexpected(console, environment, arguments, error)
-    except Exception as bug:
-        outcome.code = _unexpected(console, environment, arguments, bug)
+    def __enter__(self) -> exit_code_of:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        if error is not None:
+            try:
+                self.code = self._code_of(error)
+            except BrokenPipeError:
+                _silence()
+                self.code = BROKEN_PIPE
+            except OSError as full:
+                self.code = self._code_of(full)
+        return isinstance(error, Exception | KeyboardInterrupt | None)
+
+    def _code_of(self, error: BaseException) -> int:
+        match error:
+            case StackctlError():
+                return _failed(self._console, error)
+            case Leave():
+                return error.code
+            case Terminated():
+                return TERMINATED
+            case KeyboardInterrupt():
+                return INTERRUPTED
+            case BrokenPipeError():
+                _silence()
+                return BROKEN_PIPE
+            case OSError(errno=number) if number in _OUTPUT_ERRORS:
+                _silence()
+                lost = MachineError(f"cannot write the output: {error.strerror}")
+                print_error(self._console, lost)
+                return 1
+            case Exception():
+                return _unexpected(self._console, self._environment, self._arguments, error)
+        return 0
 
 
 def _failed(console: Console, error: StackctlError) -> int:

@@ -19,16 +19,21 @@ The root's own options are below "", a group has null, another name a command's 
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
 
-TABLE = Path(__file__).with_name("grammar.json")
+from stackctl.json_text import dumps, loads
+from stackctl.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any, TypeAlias
+
+#: A line for each command.
+TABLE = os.path.join(os.path.dirname(__file__), "grammar.json")
 
 _FLAGS = {"yes": True, "no": False}
-Values = dict[str, Any]
+Values: TypeAlias = "dict[str, Any]"
 
 
 class Line(NamedTuple):
@@ -51,11 +56,11 @@ class _Unclear(Exception):
 
 def parse(arguments: Sequence[str]) -> Line | None:
     """None when this is nothing to decide here."""
-    table = json.loads(TABLE.read_bytes())
+    table = _Table()
     try:
-        given, words = _read(table[""], arguments)
+        given, words = _read(table.get(""), arguments)
         name, words = _command(table, words)
-        command = table[name]
+        command = table.get(name)
         values, words = _read(command, words)
         _assign(command["arguments"], words, values)
     except _Unclear:
@@ -64,15 +69,32 @@ def parse(arguments: Sequence[str]) -> Line | None:
     return Line(module, function, given, values)
 
 
-def _command(table: Mapping[str, Any], words: list[str]) -> tuple[str, list[str]]:
+class _Table:
+    """The file, of which two lines or three are read: all of it takes longer than a command."""
+
+    def __init__(self) -> None:
+        with open(TABLE, encoding="utf-8") as file:
+            self._text = file.read()
+
+    def get(self, name: str) -> Any:
+        key = f"\n{dumps(name)}: "
+        start = self._text.find(key)
+        if start < 0:
+            raise _Unclear
+        start += len(key)
+        return loads(self._text[start : self._text.index("\n", start)].rstrip(","))
+
+
+def _command(table: _Table, words: list[str]) -> tuple[str, list[str]]:
     """The name of the command, and what follows it."""
     for count in (1, 2):
         name = " ".join(words[:count])
-        if name.count(" ") != count - 1 or not name or name not in table:
+        if name.count(" ") != count - 1 or not name:
             raise _Unclear
-        if isinstance(table[name], str):
-            name = table[name]
-        if table[name] is not None:
+        found = table.get(name)
+        if isinstance(found, str):
+            name, found = found, table.get(found)
+        if found is not None:
             return name, words[count:]
         words = [name, *words[1:]]
     raise _Unclear

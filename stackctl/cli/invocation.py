@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stackctl.cli.choice import Wished, chosen
-from stackctl.cli.connection import Client, Connect
+from stackctl.cli.later import once
 from stackctl.cli.output.console import Console
 from stackctl.cli.project import project_part
 from stackctl.cli.values import one_of
 from stackctl.errors import StackFileError, UsageError
 from stackctl.state.endpoints import Endpoint, LocalEngine
-from stackctl.state.paths import Paths
+from stackctl.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
     import typer
+
+    from stackctl.cli.connection import Client, Connect
+    from stackctl.state.paths import Paths
 
 
 class Session(NamedTuple):
@@ -64,7 +68,7 @@ class Invocation:
     def environment(self) -> Mapping[str, str]:
         return self.session.environment
 
-    @cached_property
+    @once
     def endpoint(self) -> Endpoint:
         """Where the engine is. Raises UsageError, NotFound for an unknown context."""
         return chosen(self.engine, self.environment)
@@ -79,7 +83,7 @@ class Invocation:
             )
         return self.endpoint.paths
 
-    @cached_property
+    @once
     def client(self) -> Client:
         """The engine, started if need be. Raises EngineUnreachable."""
         client = self.connect(start=True)
@@ -93,7 +97,7 @@ class Invocation:
 
         return ReadOnly(client)
 
-    @cached_property
+    @once
     def stdin(self) -> str:
         """Standard input to its end, of which there is one. Raises StackFileError."""
         try:

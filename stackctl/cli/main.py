@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
-from collections.abc import Mapping, Sequence
-from importlib import import_module
 
 from stackctl.cli import grammar
 from stackctl.cli.connection import Connect, connect_to_engine
 from stackctl.cli.failures import Terminated, exit_code_of
 from stackctl.cli.invocation import Session, Started, begin
-from stackctl.cli.later import import_later, import_now
+from stackctl.cli.later import import_later, import_now, load
 from stackctl.cli.output.console import Console
 from stackctl.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from signal import SIGTERM, signal
+else:
+    from _signal import SIGTERM, signal  # without the enumerations around them
 
 
 def run(
@@ -47,6 +51,11 @@ def run(
 
 def _carry_out(arguments: Sequence[str], session: Session) -> object:
     """What the command returned. Typer is asked for help, and about mistakes."""
+    if list(arguments) == ["--version"]:
+        from stackctl import __version__
+
+        session.console.out(f"stackctl {__version__}")
+        return 0
     line = grammar.parse(arguments)
     if line is None:
         import_now("typer")
@@ -54,7 +63,7 @@ def _carry_out(arguments: Sequence[str], session: Session) -> object:
 
         return interpret(arguments, session)
     import_later("typer", "stackctl.cli.options")
-    module = import_module(f"stackctl.cli.commands.{line.module}")
+    module = load(f"stackctl.cli.commands.{line.module}")
     command = getattr(module, line.function)
     return command(Started(begin(session, **line.globals)), **line.arguments)
 
@@ -83,7 +92,7 @@ def _open_standard_streams() -> None:
 
 def main() -> None:
     """Entry point of the installed script."""
-    signal.signal(signal.SIGTERM, _terminate)
+    signal(SIGTERM, _terminate)
     _open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A service may log anything; a locale may lack a letter.

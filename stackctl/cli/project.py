@@ -6,11 +6,14 @@ are relative to, and the caller's environment for interpolation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+import os
 
 from stackctl.errors import MachineError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
 
 def project_part(
@@ -28,7 +31,7 @@ def project_part(
     Raises MachineError when the directory is gone.
     """
     try:
-        cwd = str(Path.cwd())
+        cwd = os.getcwd()
     except FileNotFoundError:
         raise MachineError(
             "the current directory does not exist any more", hint="cd somewhere else"

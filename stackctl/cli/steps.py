@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-from stackctl.cli.connection import Message
-from stackctl.cli.invocation import Invocation
 from stackctl.cli.output.errors import place_text, print_warning
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from stackctl.cli.connection import Message
+    from stackctl.cli.invocation import Invocation
     from stackctl.cli.output.board import Board
     from stackctl.cli.output.display import Display
 

@@ -5,14 +5,16 @@ Each function raises UsageError with what would be right.
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from stackctl.errors import UsageError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+_PART = r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)"
 
 
 def scales(values: Iterable[str]) -> dict[str, int]:
@@ -28,9 +30,12 @@ def scales(values: Iterable[str]) -> dict[str, int]:
 
 def duration(text: str) -> float | None:
     """Seconds of Go's notation (`1m30s`, `300ms`); None when it is no duration."""
+    import re
+
     position, total = 0, 0.0
+    part = re.compile(_PART)
     while position < len(text):
-        match = _PART.match(text, position)
+        match = part.match(text, position)
         if match is None:
             return None
         total += float(match[1]) * _UNITS[match[2]]

@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 
 from stackctl.errors import Conflict, MachineError, NotFound, UsageError
 from stackctl.state.endpoints import TlsFiles
+from stackctl.state.used import DEFAULT as DEFAULT
+from stackctl.state.used import contexts_root, used_below
 
-DEFAULT = "default"
 PEM = ("ca.pem", "cert.pem", "key.pem")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.+-]*\Z")
 
@@ -79,22 +80,11 @@ class Contexts:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Contexts:
-        if given := environment.get("STACKCTL_CONFIG"):
-            return cls(Path(given))
-        base = environment.get("XDG_CONFIG_HOME")
-        home = environment.get("HOME") or "/root"
-        return cls(Path(base or f"{home}/.config", "stackctl"))
+        return cls(Path(contexts_root(environment)))
 
     def current(self) -> str:
         """The context that `use` chose. Raises MachineError for a damaged file."""
-        path = self._root / "config.json"
-        try:
-            chosen = json.loads(path.read_bytes()).get("currentContext")
-        except (FileNotFoundError, NotADirectoryError, PermissionError):
-            return DEFAULT
-        except (ValueError, AttributeError, OSError):
-            raise MachineError(f"{path} cannot be read", hint="mend it or remove it") from None
-        return str(chosen or DEFAULT)
+        return used_below(str(self._root))
 
     def use(self, name: str) -> None:
         """Raises NotFound."""

@@ -8,12 +8,14 @@ Plain TCP does not exist: whoever reaches an engine is root on its machine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import NamedTuple
-
 from stackctl.errors import UsageError
-from stackctl.state.paths import Paths
+from stackctl.state.paths import SOCKET, Paths
+from stackctl.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 #: Docker's, for TLS.
 PORT = 2376
@@ -42,7 +44,7 @@ class LocalEngine(NamedTuple):
     may_start: bool
 
     def __str__(self) -> str:
-        return f"unix://{self.paths.socket}"
+        return f"unix://{self.paths.socket_name}"
 
 
 class RemoteEngine(NamedTuple):
@@ -71,13 +73,13 @@ def endpoint(host: str, files: TlsFiles | None, environment: Mapping[str, str]) 
             f'--host "{host}" is no address of an engine',
             hint="unix:///run/stackctl/engine.sock, the absolute path alone, or tcp://HOST:2376",
         )
-    named = Paths(ours.root, Path(path).parent)
-    if named.socket != Path(path):
+    run, _, name = path.rstrip("/").rpartition("/")
+    if name != SOCKET:
         raise UsageError(
             f'--host "{host}" does not name an engine\'s socket',
-            hint=f"an engine's socket is called {named.socket.name}",
+            hint=f"an engine's socket is called {SOCKET}",
         )
-    return LocalEngine(named, may_start=False)
+    return LocalEngine(ours.with_run(run or "/"), may_start=False)
 
 
 def tcp_address(text: str) -> tuple[str, int]:
@@ -107,4 +109,6 @@ def _known_files(host: str, environment: Mapping[str, str]) -> TlsFiles:
             hint="a directory with ca.pem, cert.pem and key.pem: set STACKCTL_CERT_PATH, "
             "or keep them in a context (stackctl context create)",
         )
+    from pathlib import Path
+
     return TlsFiles.of(Path(directory))

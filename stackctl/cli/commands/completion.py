@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -222,7 +223,7 @@ def _flags() -> dict[str, tuple[str, ...]]:
     """The long options of each command ("up", "volume ls")."""
     from stackctl.cli.grammar import TABLE
 
-    table = json.loads(TABLE.read_bytes())
+    table = json.loads(Path(TABLE).read_bytes())
     return {
         name: (*(option for option in command["options"] if option.startswith("--")), "--help")
         for name, command in table.items()

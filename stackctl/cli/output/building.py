@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from stackctl.cli.output.console import BOLD, CYAN, GREEN, RED, YELLOW, Console
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stackctl.cli.output.display import Display, Message
     from stackctl.cli.output.live import Clock
 

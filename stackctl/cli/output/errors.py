@@ -6,10 +6,12 @@ error: stack.yaml:14:9: service "web" depends on "bd", which no service is calle
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from stackctl.cli.output.console import BOLD, CYAN, DIM, RED, YELLOW, Console
 from stackctl.errors import StackctlError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def print_error(console: Console, error: StackctlError) -> None:

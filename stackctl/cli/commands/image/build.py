@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from functools import cached_property
-from pathlib import Path
-from types import TracebackType
-from typing import Annotated, Any
 
 import typer
 
 from stackctl.cli import building
 from stackctl.cli.invocation import Invocation, invocation
+from stackctl.cli.later import Annotated, once
 from stackctl.cli.output.errors import print_warning
 from stackctl.cli.values import one_of
 from stackctl.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Any
 
 Texts = list[str] | None
 
@@ -185,9 +187,11 @@ def build(
             _to_standard_output(run, made)
     image = result["images"][0]
     if iidfile:
-        Path(iidfile).write_text(image["id"])
+        _write(iidfile, image["id"])
     if metadata_file:
-        Path(metadata_file).write_text(json.dumps(_metadata(image), indent=2) + "\n")
+        import json
+
+        _write(metadata_file, json.dumps(_metadata(image), indent=2) + "\n")
     if quiet:
         run.console.out(image["id"])
     elif not wanted or any(o["type"] == "image" or not o.get("dest") for o in wanted):
@@ -196,16 +200,22 @@ def build(
     return 0
 
 
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
 class _Scratch:
     """A directory for what goes through standard input and output: made when it is needed."""
 
     def __init__(self) -> None:
         self._made = ""
 
-    @cached_property
+    @once
     def directory(self) -> Path:
         # Most builds need neither the directory nor what tempfile imports.
         import tempfile
+        from pathlib import Path
 
         self._made = tempfile.mkdtemp(prefix="stackctl-build-")
         return Path(self._made)
