@@ -332,7 +332,7 @@ class Store:
                 if not (force and name):
                     raise Conflict(
                         f"image {text} is in use by a container",
-                        hint="remove the container first (stackctl ps -a shows it)",
+                        hint="`stackctl container ls -a` shows it: remove it first",
                     )
                 self.untag(name)
                 return Removed(untagged=(name,))

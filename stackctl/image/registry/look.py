@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
-from stackctl.errors import ImageError
 from stackctl.image.content import MAX_DOCUMENT
 from stackctl.image.registry.client import Repository, reachable
 from stackctl.image.registry.credentials import Keyring
 from stackctl.image.registry.http import Http
-from stackctl.image.registry.manifest import Manifest, Platform, parse
+from stackctl.image.registry.manifest import Manifest, Platform, parse, platform_of
 from stackctl.image.registry.settings import Endpoint, Settings
 from stackctl.model.reference import Reference
 from stackctl.values import dataclass
@@ -43,7 +41,7 @@ def look(environment: Mapping[str, str], reference: Reference) -> Look:
                 config += piece
                 if len(config) > MAX_DOCUMENT:
                     break
-            platforms: tuple[Platform, ...] = (_platform(bytes(config)),)
+            platforms: tuple[Platform, ...] = (platform_of(bytes(config)),)
         else:
             platforms = tuple(platform for _, platform in parsed)
         return Look(media_type=media_type, digest=digest, size=len(raw), platforms=platforms)
@@ -75,18 +73,3 @@ def _asked(
         yield repository, found[-1]
     finally:
         http.close()
-
-
-def _platform(config: bytes) -> Platform:
-    """As the image's config says."""
-    try:
-        document = json.loads(config)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise ImageError("the image's config is not a JSON object")
-    return Platform(
-        os=str(document.get("os") or "linux"),
-        architecture=str(document.get("architecture") or ""),
-        variant=str(document.get("variant") or ""),
-    )

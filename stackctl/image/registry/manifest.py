@@ -93,6 +93,21 @@ def parse(raw: bytes, media_type: str = "") -> Manifest | tuple[tuple[Descriptor
     return _index(document) if is_index else _manifest(document)
 
 
+def platform_of(config: bytes) -> Platform:
+    """What an image is for, as its config says. Raises ImageError."""
+    try:
+        document = json.loads(config)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise ImageError("the image's config is not a JSON object")
+    return Platform(
+        os=str(document.get("os") or "linux"),
+        architecture=str(document.get("architecture") or ""),
+        variant=str(document.get("variant") or ""),
+    )
+
+
 def choose(entries: tuple[tuple[Descriptor, Platform], ...], wanted: Platform) -> Descriptor:
     """The manifest for a platform. Raises NotFound with those that there are."""
     fitting = [

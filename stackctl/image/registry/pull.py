@@ -23,7 +23,14 @@ from stackctl.image.content import MAX_DOCUMENT, Descriptor, Layer
 from stackctl.image.registry.client import Repository, reachable
 from stackctl.image.registry.credentials import Keyring
 from stackctl.image.registry.http import Cancelled, Http, Pauses, Unreachable
-from stackctl.image.registry.manifest import Manifest, Platform, choose, layer_type, parse
+from stackctl.image.registry.manifest import (
+    Manifest,
+    Platform,
+    choose,
+    layer_type,
+    parse,
+    platform_of,
+)
 from stackctl.image.registry.settings import Endpoint, Settings
 from stackctl.image.store import Store, document
 from stackctl.image.unpack.process import Unpacking
@@ -91,9 +98,7 @@ class Puller:
                 self._settings.endpoints(reference.domain),
                 lambda repository: manifests.append(repository.manifest(wanted)),
             )
-            return self._take(
-                reference, repository, manifests[-1], platform or Platform.here(), on_progress
-            )
+            return self._take(reference, repository, manifests[-1], platform, on_progress)
         except (Unreachable, Cancelled):
             raise
         finally:
@@ -126,14 +131,14 @@ class Puller:
         reference: Reference,
         repository: Repository,
         top: tuple[bytes, str, str],
-        platform: Platform,
+        platform: Platform | None,
         on_progress: OnProgress,
     ) -> Pulled:
         raw, media_type, pulled_by = top
         found = parse(raw, media_type)
         manifest_digest = pulled_by
         if not isinstance(found, Manifest):
-            chosen = choose(found, platform)
+            chosen = choose(found, platform or Platform.here())
             raw, media_type, manifest_digest = repository.manifest(chosen.digest)
             found = parse(raw, media_type)
             if not isinstance(found, Manifest):
@@ -141,6 +146,8 @@ class Puller:
         with self._store.lease():
             self._store.protect([manifest_digest, found.config.digest])
             config = self._config(repository, found.config)
+            if platform is not None and manifest_digest == pulled_by:
+                choose(((found.config, platform_of(config)),), platform)  # no index has said it
             layers = self._layers(repository, found, config, on_progress)
             before = self._store.index.names().get(str(reference))
             self._store.put_blob(raw, expected=manifest_digest)

@@ -230,6 +230,11 @@ def test_platforms(registry: FakeRegistry, bed: Bed) -> None:
         assert os.listdir(root_of(bed.store, pulled)[0]) == [name]
     with pytest.raises(NotFound, match="riscv64"):
         bed.pull(registry.name("all"), Platform.parse("riscv64"))
+    # One manifest alone: what its config says counts, and what is here is no excuse.
+    assert bed.pull(registry.name("arm64")).changed
+    bed.pull(registry.name("arm64"), Platform.parse("amd64"))
+    with pytest.raises(NotFound, match="s390x"):
+        bed.pull(registry.name("arm64"), Platform.parse("s390x"))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 Texts = list[str] | None
+#: Bytes of a Dockerfile. (A request has 16 MiB.)
+_LONGEST = 4 << 20
 
 
 def build(
@@ -271,21 +273,18 @@ def _files(context: str, file: str, scratch: _Scratch) -> dict[str, Any]:
         raise UsageError("context and Dockerfile cannot both come from standard input")
     found: dict[str, Any] = {"context": "", "dockerfile": file or "Dockerfile"}
     if context == "-":
-        content = sys.stdin.buffer.read()
-        if content[257:262] == b"ustar" or content[:2] in (b"\x1f\x8b", b"BZ", b"\xfd7"):
-            archive = scratch.directory / "context.tar"
-            archive.write_bytes(content)
-            found["context"] = str(archive)
+        head = sys.stdin.buffer.read(512)
+        if _is_archive(head):
+            found["context"] = str(_kept(head, scratch.directory / "context.tar"))
         else:
-            found |= {"text": content.decode("utf-8", "replace"), "dockerfile": "-"}
+            found |= {"text": _dockerfile(head), "dockerfile": "-"}
         return found
     if not context:
         raise UsageError("the context is missing", hint="for the current directory: .")
     found["context"] = building.address(context)
     is_remote = not found["context"].startswith("/")
     if file == "-":
-        text = sys.stdin.buffer.read().decode("utf-8", "replace")
-        found |= {"text": text, "dockerfile": "-"}
+        found |= {"text": _dockerfile(b""), "dockerfile": "-"}
     elif file and is_remote:
         found["dockerfile"] = file
     elif file:
@@ -293,3 +292,36 @@ def _files(context: str, file: str, scratch: _Scratch) -> dict[str, Any]:
         below = os.path.relpath(given, found["context"])
         found["dockerfile"] = given if below.startswith("..") else below
     return found
+
+
+def _is_archive(head: bytes) -> bool:
+    """By the first 512 bytes: a compressed one's mark, or the sum in a tar's first header."""
+    if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")):
+        return True
+    try:
+        told = int(head[148:156].strip(b" \0"), 8)
+    except ValueError:
+        return False
+    return len(head) == 512 and told == sum(head[:148]) + 8 * ord(" ") + sum(head[156:])
+
+
+def _kept(head: bytes, archive: Path) -> Path:
+    """Standard input to its end in a file, a piece at a time: it may be larger than memory."""
+    with archive.open("wb") as file:
+        piece = head
+        while piece:
+            file.write(piece)
+            piece = sys.stdin.buffer.read(1 << 20)
+    return archive
+
+
+def _dockerfile(head: bytes) -> str:
+    """Standard input to its end, as text. Raises UsageError for more than a Dockerfile is."""
+    content = head + sys.stdin.buffer.read(_LONGEST + 1 - len(head))
+    if len(content) > _LONGEST:
+        raise UsageError(
+            f"standard input is no Dockerfile: it has more than {_LONGEST >> 20} MiB",
+            hint="an archive is known by its first bytes: tar, or one that gzip, bzip2, xz or zstd"
+            " compressed",
+        )
+    return content.decode("utf-8", "replace")
