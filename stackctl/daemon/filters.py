@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from stackctl.daemon.patterns import Pattern
 from stackctl.errors import UsageError
 from stackctl.model.container import VolumeMount
 from stackctl.model.record import ContainerRecord
@@ -99,7 +100,7 @@ def containers(
         config = record.config
         return (
             _any(filters, "id", record.id.startswith)
-            and (not patterns or any(p.search(f"/{record.name}") for p in patterns))
+            and (not patterns or any(p.found_in(f"/{record.name}") for p in patterns))
             and labels_fit(config.labels, filters.get("label", ()))
             and _any(filters, "exited", lambda v: _exited(record, v))
             and _any(filters, "status", lambda v: str(record.status) == v)
@@ -121,10 +122,10 @@ def _any(filters: Filters, name: str, fits: Callable[[str], bool]) -> bool:
     return not values or any(fits(value) for value in values)
 
 
-def _pattern(text: str) -> re.Pattern[str]:
+def _pattern(text: str) -> Pattern:
     try:
-        return re.compile(text)
-    except re.error as error:
+        return Pattern(text)
+    except ValueError as error:
         raise UsageError(f'filter name="{text}": {error}') from None
 
 

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import Collection, Sequence
 
 from stackctl.errors import MachineError, UsageError
+
+
+def start_shown(ticks: int) -> str:
+    """When a process began, in clock ticks since the machine started, as ps -ef shows it."""
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    began = booted + ticks / os.sysconf("SC_CLK_TCK")
+    form = "%H:%M" if time.time() - began < 86400 else "%b%d"
+    return time.strftime(form, time.localtime(began))
 
 
 async def by_ps(

@@ -8,6 +8,7 @@ a clear error, never ignored.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -42,8 +43,17 @@ _PLAIN: Mapping[str, tuple[Any, ...]] = {
     "Runtime": ("", "runc", "io.containerd.runc.v2", "stackctl"),
     "Isolation": ("", "default"),
     "Cgroup": ("",),
-    "DeviceRequests": ((), [], None),
-    "StorageOpt": ({}, None),
+    "DeviceRequests": ([],),
+    "StorageOpt": ({},),
+}
+#: Why others cannot be had.
+_ONLY_PLAIN: Mapping[str, str] = {
+    "CgroupParent": "all containers of an engine are below its own control group",
+    "Runtime": "stackctl starts containers itself, by no other program",
+    "Isolation": "it is for Windows",
+    "Cgroup": "a control group of its own is all that a container can have",
+    "DeviceRequests": "no driver finds devices by what they can; name them with --device",
+    "StorageOpt": "what containers write is bounded by the disk alone",
 }
 
 
@@ -138,7 +148,7 @@ def _refuse_unknown(host: Wish) -> None:
         value = host.get(key)
         if value is not None and value not in plain:
             raise StackctlError(
-                f"{key} {value!r} is not supported", hint="leave it out; stackctl isolates always"
+                f"{key} {json.dumps(value)} is not supported", hint=_ONLY_PLAIN[key]
             )
     _unmasked(host)
     if len(host.get("ConsoleSize") or (0, 0)) != 2:

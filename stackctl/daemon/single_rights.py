@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -154,6 +155,12 @@ def _cpus(host: Wish) -> float | None:
     nano = int(host.get("NanoCpus") or 0)
     if nano and (host.get("CpuQuota") or host.get("CpuPeriod")):
         raise UsageError("--cpus says what --cpu-quota and --cpu-period say: give one of them")
+    most = os.cpu_count() or 1
+    if nano and not 0.01 <= nano / 1e9 <= most:
+        # Docker's words.
+        raise UsageError(
+            f"range of CPUs is from 0.01 to {most}.00, as there are only {most} CPUs available"
+        )
     return nano / 1e9 if nano else None
 
 

@@ -66,9 +66,26 @@ def test_bodies_have_to_say_that_they_are_json(api: Api) -> None:
             {"HostConfig": {"Mounts": [{"Type": "bind", "Source": "/gone", "Target": "/x"}]}},
             "bind source path does not exist: /gone",
         ),
+        # Not 404: the docker command would take it for the image's, and pull.
+        ({"HostConfig": {"NetworkMode": "gone"}}, "network gone not found"),
+        ({"HostConfig": {"NanoCpus": 10**12}}, "range of CPUs is from 0.01 to "),
+        ({"HostConfig": {"DeviceRequests": [{"Count": -1}]}}, '[{"Count": -1}] is not supported'),
     ):
         refused = create(api, "wrong", **wish)
         assert refused.status == 400 and words in refused.message
+    for image in ("praqma/network-multitool", "my-volume", "container:1"):
+        missing = api("POST", "/containers/create", {"Image": image})
+        assert missing.status == 404 and missing.message.startswith(f"No such image: {image}")
+    # Halves of characters are none, as in Go; clients' patterns hold nobody up.
+    odd = api(
+        "POST", "/containers/create?name=odd", {"Image": IMAGE, "Cmd": ["\ud800", "\U0001f600"]}
+    )
+    assert inspected(api, "odd")["Config"]["Cmd"] == ["\ufffd", "\U0001f600"]
+    assert api("POST", f"/containers/{odd.json['Id']}/rename?name={'a' * 40}_").status == 204
+    slow = quote(json.dumps({"name": ["^/?(a+)+$"]}))
+    assert api("GET", f"/containers/json?all=1&filters={slow}").json == []
+    assert api("DELETE", f"/containers/{'a' * 40}_").status == 204
+    assert api("GET", "/events?until=nan").status == 400
     wish = {"Image": IMAGE, "Cmd": ["true"]}
     other = api("POST", "/containers/create?platform=linux/s390x", wish)
     assert other.status == 404 and "for linux/s390x" in other.message
@@ -88,6 +105,7 @@ def test_the_life_of_containers(api: Api) -> None:
     found = api("GET", "/containers/plain/top?ps_args=-eo+pid,comm").json
     assert found["Titles"] == ["PID", "COMMAND"]
     assert [row[1] for row in found["Processes"]] == ["sleep"]
+    assert api("GET", "/containers/plain/top").json["Processes"][0][4].count(":") == 1
     for arguments, words in (("--invalid", "ps --invalid: "), ("-eo+comm", "PID")):
         refused = api("GET", f"/containers/plain/top?ps_args={arguments}")
         assert refused.status == 400 and words in refused.message

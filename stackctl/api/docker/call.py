@@ -7,10 +7,13 @@ import re
 import time
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stackctl.api.http import Exchange, Headers
 from stackctl.errors import StackctlError, UsageError
+
+if TYPE_CHECKING:
+    from stackctl.daemon.patterns import Pattern
 
 #: What we speak, and the oldest that we answer.
 NEWEST = (1, 51)
@@ -18,6 +21,7 @@ OLDEST = (1, 24)
 
 _HALF = re.compile("[\ud800-\udfff]")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h)")
+_SECONDS = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]*)?")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -144,10 +148,8 @@ def _of_characters(value: Any) -> Any:
 
 def moment(text: str) -> float:
     """Raises DockerError (400)."""
-    try:
+    if _SECONDS.fullmatch(text):
         return max(float(text), 0.0)
-    except ValueError:
-        pass
     if _DURATION.sub("", text) == "":
         return time.time() - sum(float(n) * _UNITS[u] for n, u in _DURATION.findall(text))
     try:
@@ -162,6 +164,8 @@ class Filters:
 
     def __init__(self, values: Mapping[str, tuple[str, ...]]) -> None:
         self._values = values
+        #: None for what is no expression.
+        self._patterns: dict[str, Pattern | None] = {}
 
     @classmethod
     def parse(cls, text: str, allowed: Collection[str]) -> Filters:
@@ -208,7 +212,20 @@ class Filters:
         """As a regular expression somewhere in a candidate, or the same text."""
         if name not in self:
             return True
-        return any(_found(value, text) for value in self[name] for text in candidates)
+        if not set(candidates).isdisjoint(self[name]):
+            return True
+        return any(self._found(value, text) for value in self[name] for text in candidates)
+
+    def _found(self, value: str, text: str) -> bool:
+        if value not in self._patterns:
+            from stackctl.daemon.patterns import Pattern
+
+            try:
+                self._patterns[value] = Pattern(value)
+            except ValueError:
+                self._patterns[value] = None
+        pattern = self._patterns[value]
+        return value in text if pattern is None else pattern.found_in(text)
 
     def labels(self, labels: Mapping[str, str], name: str = "label") -> bool:
         """All that are named must be there, KEY or KEY=VALUE."""
@@ -243,15 +260,6 @@ def _truth(name: str, text: str) -> bool:
             return False
         case _:
             raise DockerError(400, f"invalid filter '{name}={text}'")
-
-
-def _found(pattern: str, text: str) -> bool:
-    if pattern == text:
-        return True
-    try:
-        return re.search(pattern, text) is not None
-    except (re.error, RecursionError):
-        return pattern in text
 
 
 def object_at(body: Mapping[str, Any], key: str) -> dict[str, Any]:

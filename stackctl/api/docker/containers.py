@@ -17,6 +17,7 @@ from stackctl.api.docker.failures import (
 )
 from stackctl.api.docker.port import DockerEngine, Message
 from stackctl.api.docker.table import Table
+from stackctl.daemon.process_table import start_shown
 from stackctl.daemon.wish import CREATE, HOST_CONFIG, canonical, checked
 from stackctl.errors import Conflict, NotFound, StackctlError
 from stackctl.model.container import BindMount, Health, Status, TmpfsMount, VolumeMount
@@ -136,7 +137,10 @@ class ContainerRoutes:
             await call.reply({"Titles": titles, "Processes": rows})
             return
         rows = [
-            [str(p.uid), str(p.pid), str(p.ppid), "0", "", "?", _cpu_time(p.time), p.command]
+            [
+                *(str(p.uid), str(p.pid), str(p.ppid), "0"),
+                *(start_shown(p.start_time), "?", _cpu_time(p.time), p.command),
+            ]
             for p in await self._engine.processes(record)
         ]
         await call.reply({"Titles": _TITLES, "Processes": rows})
@@ -252,6 +256,8 @@ class ContainerRoutes:
             )
         try:
             await self._engine.rename(record, name)
+        except NotFound:
+            raise  # it was removed meanwhile
         except StackctlError as error:
             raise creation_failed(self._engine, error, name, record.config.image) from error
         await call.done()

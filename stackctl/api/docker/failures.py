@@ -45,14 +45,14 @@ def creation_failed(
                     f'"{record.id}". You have to remove (or rename) that container to be able '
                     "to reuse that name.",
                 )
+    if isinstance(error, ImageAbsent):
+        other_platform = "not for" in error.brief
+        return DockerError(404, error.brief) if other_platform else no_such_image(image)
     if isinstance(error, NotFound):
-        if isinstance(error, ImageAbsent) and "not for" in error.brief:
-            return DockerError(404, error.brief)
-        if "network" in error.brief:
-            return DockerError(404, f"{_last_quoted(error.brief)} not found")
-        if "volume" in error.brief or "container" in error.brief:
-            return error
-        return no_such_image(image)
+        # 404 is the image's alone: clients that hear it pull, and try again.
+        network = error.brief.startswith("network ")
+        words = f"{_last_quoted(error.brief)} not found" if network else _words(error)
+        return DockerError(400, words)
     if error.status == 500:
         return DockerError(400, _words(error))
     return error
@@ -64,16 +64,17 @@ def no_such_image(reference: str) -> DockerError:
     return DockerError(404, f"No such image: {tagged}")
 
 
-def registry_failed(error: StackctlError) -> StackctlError:
+def registry_failed(error: StackctlError, status: int) -> StackctlError:
     """Of what asks a registry: a name that is none, or a registry that does not answer.
 
-    The latter is no failure of this server: 424, the request failed for want of another.
+    The latter is no failure of this server, so none of the 500s: `status` is what the API has
+    for an image that is not there.
     """
     if isinstance(error, ImageError):
         return DockerError(400, f"invalid reference format: {error}")
     if isinstance(error, MachineError) or error.status != 502:
         return error
-    return DockerError(424, _words(error))
+    return DockerError(status, _words(error))
 
 
 def start_failed(record: ContainerRecord, error: StackctlError) -> StackctlError:
@@ -81,7 +82,7 @@ def start_failed(record: ContainerRecord, error: StackctlError) -> StackctlError
     if isinstance(error, NotExecutable):
         reason = _not_executed(record.config.argv[:1], error)
         return DockerError(400, f"failed to create task for container: {reason}")
-    if isinstance(error, Conflict) and "port" in error.brief:
+    if isinstance(error, Conflict) and error.brief.startswith(("host port ", "no host port ")):
         return DockerError(
             500,
             "driver failed programming external connectivity on endpoint "

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 
 from stackctl.api.docker.call import DockerError
+from stackctl.daemon.patterns import Pattern
 
 
 def matches(pattern: str, name: str) -> bool:
     """Whether all of `name` is what the pattern says. DockerError (400) for what is none."""
     try:
-        return re.fullmatch(_expression(pattern), name, re.DOTALL) is not None
-    except (re.error, IndexError):
+        return Pattern(rf"\A(?s:{_expression(pattern)})\z").found_in(name)
+    except (ValueError, IndexError):
         raise DockerError(400, f'invalid pattern "{pattern}": syntax error in pattern') from None
 
 

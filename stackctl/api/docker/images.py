@@ -206,7 +206,7 @@ class ImageRoutes:
         except NotFound as error:
             raise DockerError(404, _absent(name, error)) from error
         except StackctlError as error:
-            raise registry_failed(error) from error
+            raise registry_failed(error, 404) from error
 
     async def _import(self, call: Call) -> None:
         if call.text("fromSrc") != "-":
@@ -234,7 +234,7 @@ class ImageRoutes:
         try:
             await self._progress(call, self._engine.images.push(name, credentials(call)))
         except StackctlError as error:
-            raise registry_failed(error) from error
+            raise registry_failed(error, 404) from error
 
     async def _progress(self, call: Call, messages: AsyncIterator[Message]) -> None:
         """Messages as they come; a failure after the first is a message too."""
@@ -274,7 +274,7 @@ class ImageRoutes:
         except NotPermitted as error:
             raise DockerError(401, str(error)) from error
         except StackctlError as error:
-            raise registry_failed(error) from error
+            raise registry_failed(error, 401) from error
 
     async def auth(self, call: Call) -> None:
         """The registry is asked; the credentials are the client's to keep."""
@@ -286,7 +286,7 @@ class ImageRoutes:
         except NotPermitted as error:
             raise DockerError(401, str(error)) from error
         except StackctlError as error:
-            raise registry_failed(error) from error
+            raise registry_failed(error, 401) from error
         await call.reply({"Status": "Login Succeeded", "IdentityToken": ""})
 
     async def load(self, call: Call) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ from stackctl.daemon import filters, inspection
 from stackctl.daemon.containers import Parts
 from stackctl.daemon.creation import Creation
 from stackctl.daemon.jobs import Message
-from stackctl.daemon.process_table import by_ps
+from stackctl.daemon.process_table import by_ps, start_shown
 from stackctl.daemon.supervisor import Supervisor
 from stackctl.daemon.verbs.logs import Logs
 from stackctl.daemon.verbs.show import container_row
@@ -122,9 +121,8 @@ class ContainerShowVerbs:
             for cells in (titles, *table):
                 yield {"type": "row", "Cells": cells}
         else:
-            booted = _boot_time()
             for process in found:
-                yield {"type": "row", **_process(process, booted)}
+                yield {"type": "row", **_process(process)}
         yield {"type": "result", "exit_code": 0}
 
     async def port(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
@@ -213,20 +211,14 @@ class ContainerShowVerbs:
         return row
 
 
-def _boot_time() -> float:
-    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def _process(process: ProcessRow, booted: float) -> Message:
-    began = booted + process.start_time / 100
-    same_day = time.time() - began < 86400
+def _process(process: ProcessRow) -> Message:
     hours, rest = divmod(int(process.time), 3600)
     return {
         "UID": str(process.uid),
         "PID": str(process.pid),
         "PPID": str(process.ppid),
         "C": "0",
-        "STIME": time.strftime("%H:%M" if same_day else "%b%d", time.localtime(began)),
+        "STIME": start_shown(process.start_time),
         "TTY": "?",
         "TIME": f"{hours:02d}:{rest // 60:02d}:{rest % 60:02d}",
         "CMD": process.command,
