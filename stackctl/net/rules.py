@@ -266,6 +266,7 @@ def _skeleton(table: Table, layout: Layout) -> list[Request]:
     if layout is IPV6:
         sets.append(table.set("relayed", INET_PROTO + INET_SERVICE, number=9))
     chains = [
+        table.chain("inside"),
         table.chain("outside", "filter", nft.HOOK_PREROUTING, _RAW),
         table.chain("between", "filter", nft.HOOK_FORWARD, _FILTER),
         *([table.chain("entering", "filter", nft.HOOK_INPUT, _FILTER)] if layout is IPV6 else []),
@@ -294,8 +295,9 @@ def _filter_rules(table: Table, layout: Layout) -> list[Request]:
         *([table.rule("entering", relayed)] if layout is IPV6 else []),
         # route_localnet makes a bridge accept 127.0.0.0/8: only for answers, which
         # carry the bridge's address here. A container's own packet must not pass.
-        table.rule("outside", [*from_us, *loopback_target, x.drop()]),
-        table.rule("outside", [*from_us, x.accept()]),
+        table.rule("inside", [*loopback_target, x.drop()]),
+        table.rule("inside", [x.accept()]),
+        table.rule("outside", [*from_us, x.jump("inside")]),
         table.rule("outside", [into, x.equal(nft.ifname("lo")), x.accept()]),
         table.rule("outside", [layout.daddr(), x.in_set("guarded"), x.drop()]),
         # A neighbour who poses as a container would reach published ports under its address.

@@ -4,13 +4,15 @@ A table of family bridge looks at every frame that a container sends, before
 the bridge learns from it. A frame passes with the MAC address that the port was
 given, and as IPv4, ARP or IPv6 with the port's addresses only; router
 advertisements and redirects never pass. A port that is not known yet sends
-nothing: the rules fail closed. Where containers are to be kept apart (icc off)
+nothing: the rules fail closed. What is sent nearly always is let through by one look
+at everything at once; the rules behind it would come to the same. Where containers are to be kept apart (icc off)
 they send to the bridge only, beside asking for addresses. (A port's own flag for
 that, "isolated", would also stop published ports: bridge-nf-call-iptables makes
 the kernel bridge what it translated.)
 
-Sets: macs (port . MAC), v4 (port . address), v6 (port . address), apart (port),
-uplinks (port . the bridge's MAC).
+Sets: usual4, usual6 (port . MAC . ether type . address; not of ports in apart),
+macs (port . MAC), v4 (port . address), v6 (port . address), apart (port), uplinks
+(port . the bridge's MAC).
 """
 
 from __future__ import annotations
@@ -22,7 +24,15 @@ from collections.abc import Iterable
 from stackctl.net import nft
 from stackctl.net import nftexpr as x
 from stackctl.net.netlink import Request
-from stackctl.net.nft import ETHER_ADDR, IFNAME, IPV4_ADDR, IPV6_ADDR, Table, element
+from stackctl.net.nft import (
+    ETHER_ADDR,
+    ETHER_TYPE,
+    IFNAME,
+    IPV4_ADDR,
+    IPV6_ADDR,
+    Table,
+    element,
+)
 from stackctl.values import dataclass
 
 _PRIORITY = -300
@@ -32,6 +42,7 @@ _ROUTER_ADVERTISEMENT, _REDIRECT = 134, 137
 _NEIGHBOUR_SOLICITATION, _NEIGHBOUR_ADVERTISEMENT = 135, 136
 #: The second part of a key: after the 16 bytes of the port's name.
 _SECOND = x.PARTS + 4
+_SETS = ("usual4", "usual6", "macs", "v4", "v6", "apart", "uplinks")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +92,7 @@ class StationTable:
     def _elements(self, stations: Iterable[Station], *, delete: bool = False) -> list[Request]:
         if not self.is_possible:
             return []
-        pages: dict[str, list[bytes]] = {"macs": [], "v4": [], "v6": [], "apart": [], "uplinks": []}
+        pages: dict[str, list[bytes]] = {name: [] for name in _SETS}
         for station in stations:
             port = nft.ifname(station.port)
             mac = bytes.fromhex(station.mac.replace(":", ""))
@@ -93,6 +104,10 @@ class StationTable:
             for text in station.addresses:
                 address = ipaddress.ip_address(text)
                 pages[f"v{address.version}"].append(element(port + address.packed))
+                if not station.uplink:
+                    kind = struct.pack(">H", _IP if address.version == 4 else _IP6)
+                    usual = element(port + nft.join(mac, kind, address.packed))
+                    pages[f"usual{address.version}"].append(usual)
         requests = []
         for name, items in pages.items():
             requests += self.table.elements(name, items, delete=delete)
@@ -106,10 +121,14 @@ def _ether_type(number: int) -> tuple[bytes, ...]:
 def _skeleton(table: Table, prefix: str) -> list[Request]:
     port = x.meta(x.META_IIFNAME)
     own_mac = (port, x.ether_saddr(_SECOND))
+    sender = (*own_mac, x.ether_type(_SECOND + 2))
+    usual4 = (*sender, x.saddr4(_SECOND + 3), x.in_set("usual4"))
+    usual6 = (*sender, x.saddr6(_SECOND + 3), x.in_set("usual6"))
     own4 = (port, x.saddr4(_SECOND), x.in_set("v4"))
     own6 = (port, x.saddr6(_SECOND), x.in_set("v6"))
     advertised = (port, x.advertised6(_SECOND), x.in_set("v6", inverted=True))
     icmp6 = (*_ether_type(_IP6), x.meta(x.META_L4PROTO), x.equal(bytes((_ICMP6,))))
+    not_icmp6 = (x.meta(x.META_L4PROTO), x.differs(bytes((_ICMP6,))))
     nobody4, nobody6 = x.equal(b"\0" * 4), x.equal(b"\0" * 16)
 
     def icmp6_type(number: int) -> tuple[bytes, ...]:
@@ -124,6 +143,8 @@ def _skeleton(table: Table, prefix: str) -> list[Request]:
         table.set("v6", IFNAME + IPV6_ADDR, number=3),
         table.set("apart", IFNAME, number=4),
         table.set("uplinks", IFNAME + ETHER_ADDR, number=5),
+        table.set("usual4", IFNAME + ETHER_ADDR + ETHER_TYPE + IPV4_ADDR, number=6),
+        table.set("usual6", IFNAME + ETHER_ADDR + ETHER_TYPE + IPV6_ADDR, number=7),
         table.chain("aside"),
         table.rule("aside", [port, x.ether_daddr(_SECOND), x.in_set("uplinks"), x.leave()]),
         table.rule("aside", [*_ether_type(_ARP), x.leave()]),
@@ -131,9 +152,11 @@ def _skeleton(table: Table, prefix: str) -> list[Request]:
         table.rule("aside", [*icmp6_type(_NEIGHBOUR_ADVERTISEMENT), x.leave()]),
         table.rule("aside", [x.drop()]),
         table.chain("sending", "filter", nft.HOOK_PREROUTING, _PRIORITY),
+        rule(*usual4, x.accept()),
         rule(port, x.differs(prefix.encode()), x.accept()),
         rule(*own_mac, x.in_set("macs", inverted=True), x.drop()),
         rule(port, x.in_set("apart"), x.jump("aside")),
+        rule(*usual6, *not_icmp6, x.accept()),
         rule(*_ether_type(_IP), *own4, x.accept()),
         rule(*_ether_type(_ARP), port, x.arp_sender4(_SECOND), x.in_set("v4"), x.accept()),
         # Asking who has an address before taking it (RFC 5227, RFC 4862) teaches nobody.
