@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from stackctl.daemon import names
 from stackctl.daemon.containers import Containers, Parts
 from stackctl.errors import Conflict, NotFound
 from stackctl.model.container import NetworkAttachment
-from stackctl.model.network import Endpoint
 from stackctl.model.record import ContainerRecord, NetworkRecord
 
 
@@ -36,13 +36,18 @@ class Connections:
             net = self._parts.net
             endpoint = net.lease(network, record.id, attachment)
             wanted = replace(record, endpoints=(*record.endpoints, endpoint))
-            try:
+            async with AsyncExitStack() as undo:
+                undo.callback(net.release, endpoint)
                 if record.process is not None and record.status.is_alive:
+                    pid = record.process.pid
                     naming = names.naming(wanted, "keep")
-                    await net.connect(record.process.pid, endpoint, wanted.endpoints, naming)
-            except BaseException:
-                net.release(endpoint)
-                raise
+                    await net.connect(pid, endpoint, wanted.endpoints, naming)
+                    former = names.naming(record, "keep")
+                    undo.push_async_callback(
+                        net.disconnect, pid, endpoint, record.endpoints, former
+                    )
+                    wanted = await self._with_ports(wanted)
+                undo.pop_all()
             wanted = self._registry.put(wanted)
         self._event("connect", network, wanted)
         return wanted
@@ -60,20 +65,19 @@ class Connections:
             if record.process is not None and record.status.is_alive:
                 naming = names.naming(wanted, "keep")
                 await net.disconnect(record.process.pid, gone, rest, naming)
-                wanted = await self._publish_again(wanted, gone)
+                wanted = replace(wanted, ports=await net.lead(wanted.ports, rest))
             net.release(gone)
             wanted = self._registry.put(wanted)
         self._event("disconnect", network, wanted)
         return wanted
 
-    async def _publish_again(self, record: ContainerRecord, gone: Endpoint) -> ContainerRecord:
-        """The ports that led to a network that the container has left."""
-        addresses = {a.partition("/")[0] for a in (gone.ipv4, gone.ipv6)}
-        if not any(port.address in addresses for port in record.ports):
-            return record
-        await self._parts.net.unpublish(record.ports)
-        record = replace(record, ports=())
-        return replace(record, ports=await self._containers.publish_ports(record))
+    async def _with_ports(self, record: ContainerRecord) -> ContainerRecord:
+        """Its published ports lead to its new way out; without a network it had none."""
+        if record.ports:
+            ports = await self._parts.net.lead(record.ports, record.endpoints)
+        else:
+            ports = await self._containers.publish_ports(record)
+        return replace(record, ports=ports)
 
     def _event(self, action: str, network: NetworkRecord, record: ContainerRecord) -> None:
         attributes = {

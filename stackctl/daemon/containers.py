@@ -30,7 +30,7 @@ from stackctl.model.container import (
     Health,
     Status,
 )
-from stackctl.model.network import Endpoint, PublishedPort, VolumeConfig
+from stackctl.model.network import PublishedPort, VolumeConfig
 from stackctl.model.record import ContainerRecord, ProcessRef
 from stackctl.net.service import Net
 from stackctl.runtime.archive import Archive
@@ -339,7 +339,7 @@ class Containers:
             return ()
         return await self._parts.net.publish(
             record.id,
-            _published_endpoint(record),
+            record.endpoints,
             record.config.ports,
             self._parts.machine.publish_address,
             title=_title(record),
@@ -474,12 +474,6 @@ def _title(record: ContainerRecord) -> str:
     """How somebody else's error calls it."""
     project = record.config.project
     return f"container {record.name}" + (f" of project {project}" if project else "")
-
-
-def _published_endpoint(record: ContainerRecord) -> Endpoint:
-    """The endpoint that published ports lead to: the one with the default gateway."""
-    with_gateway = [e for e in record.endpoints if e.gateway4 or e.gateway6]
-    return (with_gateway or list(record.endpoints))[0]
 
 
 def signal_number(name: str) -> int:

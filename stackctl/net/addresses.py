@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from stackctl.errors import Conflict, StackctlError
 from stackctl.model.addressing import AnyNetwork, interface_problem, link_local, mac_problem
@@ -224,6 +225,21 @@ def ways_out(endpoints: Sequence[Endpoint]) -> dict[str, Endpoint]:
                 found[gateway] = endpoint
                 break
     return found
+
+
+def front_of(endpoints: Sequence[Endpoint]) -> Endpoint | None:
+    """Where published ports lead: the addresses that the default routes leave by.
+
+    Answers to who is far away leave there, and no container may send as another address.
+    Without any way out the first endpoint; None when there is none.
+    """
+    ways = ways_out(endpoints)
+    four = next((e for gateway, e in ways.items() if ":" not in gateway), None)
+    six = next((e for gateway, e in ways.items() if ":" in gateway), None)
+    front = four or six or next(iter(endpoints), None)
+    if front is None or six is None:
+        return front
+    return replace(front, ipv6=six.ipv6)
 
 
 def _version(subnet: str) -> int:

@@ -214,11 +214,16 @@ class Kernel:
             raise clash(wishes[reply["busy"]], reply["errno"], name_of(reply["owner"]))
         numbers: list[int] = reply["numbers"]
         forwards = [way for index, number in enumerate(numbers) for way in forward(index, number)]
+        self._owners.update({(f.protocol, f.host_ip, f.host_port): owner for f in forwards})
+        self.lead(forwards)
+        return numbers
+
+    def lead(self, wanted: Iterable[Forward]) -> None:
+        """Ports lead there from now on. Those that are not held (any more) are left alone."""
+        forwards = [f for f in wanted if (f.protocol, f.host_ip, f.host_port) in self._owners]
         self._requests += self.table.add_forwards(forwards)
         self._ways += relayed(forwards)
         self._note_udp(forwards)
-        self._owners.update({(f.protocol, f.host_ip, f.host_port): owner for f in forwards})
-        return numbers
 
     def unpublish(self, forwards: Sequence[Forward]) -> None:
         self._requests += self.table.remove_forwards(forwards)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from stackctl.errors import StackctlError
@@ -66,6 +67,12 @@ def _inside(host_ip: str, endpoint: Endpoint) -> str:
     """The container's address for what arrives at an address of the machine."""
     six = endpoint.ipv6 if ":" in host_ip else ""
     return (six or endpoint.ipv4).partition("/")[0]
+
+
+def led_to(endpoint: Endpoint, ports: Iterable[PublishedPort]) -> list[PublishedPort]:
+    """The same host ports at another endpoint of the container, where it has an address."""
+    moved = [replace(p, address=_inside(p.host_ip or ANY_ADDRESS, endpoint)) for p in ports]
+    return [p for p in moved if p.address]
 
 
 def relayed(forwards: Iterable[Forward]) -> list[list[Any]]:

@@ -12,14 +12,14 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, Literal
+from typing import Any
 
 from stackctl.errors import StackctlError
 from stackctl.model.container import NetworkAttachment, PortBinding
 from stackctl.model.network import Endpoint, NetworkConfig, PublishedPort
 from stackctl.model.record import NetworkRecord, with_subnets
 from stackctl.net import redirect, rtnl
-from stackctl.net.addresses import Addresses, ways_out
+from stackctl.net.addresses import Addresses, front_of, ways_out
 from stackctl.net.endpoint import Wire
 from stackctl.net.firewall import Finding
 from stackctl.net.kernel import Kernel
@@ -36,7 +36,15 @@ from stackctl.net.options import (
     walls_of,
 )
 from stackctl.net.pool import mac_of
-from stackctl.net.publishing import ANY_ADDRESS, freedom, key_of, published, ways_of, wish_of
+from stackctl.net.publishing import (
+    ANY_ADDRESS,
+    freedom,
+    key_of,
+    led_to,
+    published,
+    ways_of,
+    wish_of,
+)
 from stackctl.net.rules import Forward
 from stackctl.net.watch import RulesWatch
 from stackctl.net.worker import Worker
@@ -359,17 +367,19 @@ class Net:
     async def publish(
         self,
         container_id: str,
-        endpoint: Endpoint,
+        endpoints: Sequence[Endpoint],
         bindings: Sequence[PortBinding],
         default_ip: str = "",
         title: str = "",
     ) -> tuple[PublishedPort, ...]:
         """Holds host ports and leads them to the container: all or none.
 
+        `endpoints` are all that it has: the ports lead to that of its default route.
         `title` names the container in somebody else's Conflict ("container web-1 of
         project shop"). Conflict: a port is taken; its text says by whom.
         """
-        if not bindings:
+        endpoint = front_of(endpoints)
+        if not bindings or endpoint is None:
             return ()
         self._titles[container_id] = title or f"container {container_id[:12]}"
         record = self._addresses.network(endpoint.network_id)
@@ -395,6 +405,28 @@ class Net:
         made = {id(b): forwards for b, forwards in zip(order, held, strict=True)}
         return tuple(published(f, container_id) for b in bindings for f in made[id(b)])
 
+    async def lead(
+        self, ports: Sequence[PublishedPort], endpoints: Sequence[Endpoint]
+    ) -> tuple[PublishedPort, ...]:
+        """After a change of the container's endpoints: its ports lead where it answers from now.
+
+        Their numbers stay held; one that no address is left for is given up.
+        """
+        front = front_of(endpoints)
+        wanted = led_to(front, ports) if front else []
+        if wanted == list(ports):
+            return tuple(ports)
+        kept = {key_of(p) for p in wanted}
+        forwards = [self._forward_of(p) for p in wanted]
+        gone = [self._forward_of(p) for p in ports if key_of(p) not in kept]
+
+        def work() -> None:
+            self._kernel.lead(forwards)
+            self._kernel.unpublish(gone)
+
+        await self._worker.run(work)
+        return tuple(wanted)
+
     def _title_of(self, container_id: str) -> str:
         return self._titles.get(container_id, f"container {container_id[:12]}" * bool(container_id))
 
@@ -418,28 +450,6 @@ class Net:
         )
 
     # --- names --------------------------------------------------------------------
-
-    async def set_names(
-        self,
-        container_id: str,
-        endpoints: Sequence[Endpoint],
-        names: Mapping[str, tuple[str, ...]],
-        resolver: tuple[int, int] | Literal["keep"] | None,
-        servers: tuple[str, ...] = (),
-    ) -> None:
-        """What the container is called in each network (by network name), and its resolver.
-
-        See `Naming`. Calling again replaces; open sockets are kept.
-        """
-        await self.name(
-            Naming(
-                container_id=container_id,
-                endpoints=tuple(endpoints),
-                names=names,
-                resolver=resolver,
-                servers=servers,
-            )
-        )
 
     async def name(self, naming: Naming) -> None:
         """What a container is called. Calling again replaces; open sockets are kept."""

@@ -5,10 +5,11 @@ the bridge learns from it. A frame passes with the MAC address that the port was
 given, and as IPv4, ARP or IPv6 with the port's addresses only; router
 advertisements and redirects never pass. A port that is not known yet sends
 nothing: the rules fail closed. What is sent nearly always is let through by one look
-at everything at once; the rules behind it would come to the same. Where containers are to be kept apart (icc off)
-they send to the bridge only, beside asking for addresses. (A port's own flag for
-that, "isolated", would also stop published ports: bridge-nf-call-iptables makes
-the kernel bridge what it translated.)
+at everything at once; the rules behind it would come to the same.
+
+Where containers are to be kept apart (icc off) they send to the bridge only, beside
+asking for addresses. (A port's own flag for that, "isolated", would also stop published
+ports: bridge-nf-call-iptables makes the kernel bridge what it translated.)
 
 Sets: usual4, usual6 (port . MAC . ether type . address; not of ports in apart),
 macs (port . MAC), v4 (port . address), v6 (port . address), apart (port), uplinks

@@ -48,7 +48,7 @@ def test_a_port_is_published_on_both_ip_versions_at_one_number(tmp_path: Path) -
             one, two = await it.container("one", front), await it.container("two", front)
             for udp in (False, True):
                 binding = PortBinding(container_port=80, protocol="udp" if udp else "tcp")
-                ports = await it.net.publish("one", it.endpoints["one"][0], [binding])
+                ports = await it.net.publish("one", it.endpoints["one"], [binding])
                 assert [p.host_ip for p in ports] == ["0.0.0.0", "::"]
                 number = ports[0].host_port
                 assert ports[1].host_port == number
@@ -59,17 +59,17 @@ def test_a_port_is_published_on_both_ip_versions_at_one_number(tmp_path: Path) -
                 assert (await fetch(one, f"{LAN}1", number, udp=udp)).startswith("one ")
                 await it.net.unpublish(ports)
             binding = PortBinding(container_port=80, host_port=(8080, 8080))
-            ports = await it.net.publish("one", it.endpoints["one"][0], [binding])
+            ports = await it.net.publish("one", it.endpoints["one"], [binding])
             assert (await fetch(None, "::1", 8080)).startswith("one ")
             with pytest.raises(Conflict, match="8080/tcp is held by"):
-                await it.net.publish("two", it.endpoints["two"][0], [binding])
+                await it.net.publish("two", it.endpoints["two"], [binding])
             # Somebody else's port of IPv6 alone is a clash, too, and nothing is left held.
             await it.net.unpublish(ports)
             taken = socket.create_server(("::", 8080), family=socket.AF_INET6)
             with pytest.raises(Conflict, match="8080/tcp is held by"):
-                await it.net.publish("two", it.endpoints["two"][0], [binding])
+                await it.net.publish("two", it.endpoints["two"], [binding])
             taken.close()
-            await it.net.publish("two", it.endpoints["two"][0], [binding])
+            await it.net.publish("two", it.endpoints["two"], [binding])
 
     run(scenario, tmp_path)
 

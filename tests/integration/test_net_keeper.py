@@ -111,7 +111,7 @@ def test_a_killed_keeper_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None
             web = await it.named("web-1", ("web",), front)
             lease = it.endpoints["web-1"][0]
             binding = PortBinding(container_port=80, host_port=(8080, 8080))
-            await it.net.publish("web-1", lease, [binding])
+            await it.net.publish("web-1", [lease], [binding])
             first = it.keeper_pid()
             os.kill(first, signal.SIGKILL)
             await until(lambda: os.path.exists(f"/proc/{first}") is False or _zombie(first))
@@ -148,7 +148,7 @@ def test_a_keeper_alone_takes_up_its_table(tmp_path: Path) -> None:
             web = await it.named("web-1", ("web",), front)
             lease = it.endpoints["web-1"][0]
             binding = PortBinding(container_port=80, host_port=(8080, 8080))
-            ports = await it.net.publish("web-1", lease, [binding])
+            ports = await it.net.publish("web-1", [lease], [binding])
             await until(lambda: "8080" in _text(paths.keeper_table))
             await it.net.close()  # no daemon
             assert texts(resolve(web, "web"))
@@ -244,7 +244,7 @@ def test_a_busy_port_names_who_has_it(tmp_path: Path) -> None:
             async def publish(first: int, last: int, **more: str) -> int:
                 binding = PortBinding(container_port=80, host_port=(first, last), **more)
                 title = "container web-1 of project shop"
-                return (await it.net.publish("web-1", lease, [binding], title=title))[0].host_port
+                return (await it.net.publish("web-1", [lease], [binding], title=title))[0].host_port
 
             me = rf"8080/tcp is held by .* \(pid {os.getpid()}\)"
             with socket.create_server(("127.0.0.1", 8080)):
@@ -265,9 +265,18 @@ def test_a_busy_port_names_who_has_it(tmp_path: Path) -> None:
             # A failed request leaves nothing held.
             two = [PortBinding(container_port=80, host_port=(n, n)) for n in (8500, 8080)]
             with pytest.raises(Conflict):
-                await it.net.publish("web-1", lease, two)
+                await it.net.publish("web-1", [lease], two)
+            # Nor does it clash with nobody when it clashes with itself.
+            two = [PortBinding(container_port=n, host_port=(8500, 8500)) for n in (80, 81)]
+            with pytest.raises(Conflict, match="8500/tcp is held by container web-1"):
+                await it.net.publish("web-1", [lease], two)
+            # Who has the number at another address is not the holder.
+            await publish(8501, 8501, host_ip="127.0.0.2")
+            told = pytest.raises(Conflict, match=r"8501/tcp is held by .* \(pid")
+            with socket.create_server(("127.0.0.3", 8501)), told:
+                await publish(8501, 8501, host_ip="127.0.0.3")
             socket.create_server(("0.0.0.0", 8500)).close()
-            free = await it.net.publish("web-1", lease, [PortBinding(container_port=80)])
+            free = await it.net.publish("web-1", [lease], [PortBinding(container_port=80)])
             assert free[0].host_port >= 1024
             await it.net.unpublish(free)
             await it.net.unpublish(free)
@@ -289,7 +298,7 @@ def test_a_port_that_waits_for_old_connections_to_end_can_be_published(tmp_path:
             server.close()
             lease = it.endpoints["web-1"][0]
             binding = PortBinding(container_port=80, host_port=(8080, 8080))
-            assert (await it.net.publish("web-1", lease, [binding]))[0].host_port == 8080
+            assert (await it.net.publish("web-1", [lease], [binding]))[0].host_port == 8080
 
     run(scenario, tmp_path)
 

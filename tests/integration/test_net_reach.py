@@ -224,7 +224,7 @@ def test_a_restarted_daemon_takes_over_and_removes_strays(tmp_path: Path) -> Non
             await it.container("gone", front)
             await it.publish("one", 8080)
             binding = PortBinding(container_port=80)
-            ports = await it.net.publish("one", it.endpoints["one"][0], [binding])
+            ports = await it.net.publish("one", it.endpoints["one"], [binding])
             await it.net.close()
             # The daemon is dead: everything goes on.
             assert (await fetch(None, "127.0.0.1", 8080)).startswith("one ")

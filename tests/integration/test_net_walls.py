@@ -17,7 +17,7 @@ from stackctl.net.naming import Naming
 from stackctl.net.netlink import NETLINK_ROUTE, NetlinkSocket
 from stackctl.net.pool import link_local_of
 from stackctl.state.paths import Paths
-from support.netengine import Lab
+from support.netengine import LAN, Lab
 from support.netlab import Box, defaults, fetch, neighbour, run
 from support.netwalls import (
     advertised,
@@ -133,7 +133,7 @@ def test_a_bridge_is_called_as_the_user_wants_and_not_as_another_one(tmp_path: P
             await it.container("two", named)
             assert (await fetch(one, it.address("two"), 80)).startswith("two ")
             ports = await it.net.publish(
-                "two", it.endpoints["two"][0], [PortBinding(container_port=80)]
+                "two", it.endpoints["two"], [PortBinding(container_port=80)]
             )
             assert [p.host_ip for p in ports] == ["127.0.0.1"]
             with pytest.raises(Conflict, match="br-front already"):
@@ -199,9 +199,18 @@ def test_a_running_container_joins_and_leaves_networks(tmp_path: Path) -> None:
             await it.container("far", back)
             assert defaults(one) == [front.gateway4]
             wanted = NetworkAttachment(network="back", interface_name="lan7", gw_priority=5)
+            ports = await it.publish("one", 8080)
+            far = it.boxes["lan"] = neighbour(LAN)
+            assert await fetch(far, f"{LAN}1", 8080) == f"one {LAN}2"
             lease = it.net.lease(back, "one", wanted)
             it.endpoints["one"].append(lease)
             await it.net.connect(one.pid, lease, it.endpoints["one"], naming(it, "one"))
+            # The answer leaves by the new way out: the port must lead there, too.
+            assert await fetch(far, f"{LAN}1", 8080, timeout=0.3) == "timeout"
+            ports = await it.net.lead(ports, it.endpoints["one"])
+            await it.publish("one", 8081)
+            for number in (8080, 8081):
+                assert await fetch(far, f"{LAN}1", number) == f"one {LAN}2"
             assert await fetch(one, it.address("far"), 80) == f"far {it.address('one', 1)}"
             assert defaults(one) == [back.gateway4]
             it.endpoints["one"].remove(lease)
@@ -209,6 +218,8 @@ def test_a_running_container_joins_and_leaves_networks(tmp_path: Path) -> None:
             with one.inside():
                 assert "lan7" not in [name for _, name in socket.if_nameindex()]
             assert defaults(one) == [front.gateway4]
+            ports = await it.net.lead(ports, it.endpoints["one"])
+            assert await fetch(far, f"{LAN}1", 8080) == f"one {LAN}2"
             assert await fetch(one, it.address("far"), 80, timeout=0.3) == "timeout"
             it.net.release(lease)
             # And again: nothing of the first time stands in the way.

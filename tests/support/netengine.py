@@ -78,12 +78,12 @@ class Lab:
     async def publish(
         self, name: str, port: int, host_ip: str = "", protocol: str = "tcp", inside: int = 80
     ) -> tuple[PublishedPort, ...]:
-        """Of the container's first network, at exactly this port."""
+        """Of the container, at exactly this port."""
         binding = PortBinding(
             container_port=inside, protocol=protocol, host_ip=host_ip, host_port=(port, port)
         )
         title = f"container {name}"
-        return await self.net.publish(name, self.endpoints[name][0], [binding], title=title)
+        return await self.net.publish(name, self.endpoints[name], [binding], title=title)
 
 
 async def crossing(it: Lab) -> None:

@@ -12,6 +12,7 @@ import dns.rcode
 import dns.rrset
 
 from stackctl.model.record import NetworkRecord
+from stackctl.net.naming import Naming
 from stackctl.state.paths import Paths
 from support.netengine import Lab
 from support.netlab import Box
@@ -122,7 +123,10 @@ class NamesLab(Lab):
         box = await self.container(name, *networks, is_mute=is_mute)
         box.load(self.net.netns_blobs(PORT))
         called = {n.config.name: (name, *names) for n in networks}
-        await self.net.set_names(name, self.endpoints[name], called, (box.pid, PORT))
+        mine = tuple(self.endpoints[name])
+        await self.net.name(
+            Naming(container_id=name, endpoints=mine, names=called, resolver=(box.pid, PORT))
+        )
         return box
 
     def keeper_pid(self) -> int:

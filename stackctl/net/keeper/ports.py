@@ -88,8 +88,8 @@ class Ports:
             try:
                 ports = self._hold_one(wish, owner)
             except OSError as error:
+                of_ours = self._owner_of(wish)  # maybe the asker itself
                 self.release(got)
-                of_ours = self._owner_of(wish)
                 raise Busy(index, error.errno or errno.EADDRINUSE, of_ours) from None
             got += ports
             numbers.append(ports[0].number)
@@ -133,8 +133,10 @@ class Ports:
         return held
 
     def _owner_of(self, wish: Wish) -> str:
+        """The container that has a port which the wish cannot have; "" when none has."""
         for port, held in self._held.items():
-            if port.protocol == wish.protocol and wish.first <= port.number <= wish.last:
+            same = port.protocol == wish.protocol and wish.first <= port.number <= wish.last
+            if same and any(_meet(port.address, a) for a in (wish.address, wish.twin) if a):
                 return held.owner
         return ""
 
@@ -205,6 +207,13 @@ class Ports:
             return
         stream = Stream(self._loop, client, server, lambda: self._streams.discard(stream))
         self._streams.add(stream)
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether nobody can have a port at both addresses."""
+    if (":" in one) != (":" in other):
+        return False
+    return one == other or not {one, other}.isdisjoint((ANY, "::"))
 
 
 def _bound(protocol: str, address: str, number: int) -> socket.socket:
