@@ -29,6 +29,27 @@ def carry_out_build(run: Invocation, body: dict[str, Any], progress: str) -> dic
         display.close()
 
 
+_REFUSED = {
+    "cgroup_parent": "RUN has a control group below the engine's",
+    "security_opt": "RUN --security=insecure asks for more rights, --allow grants them",
+    "squash": "`FROM scratch` and `COPY --from=STAGE / /` make one layer",
+    "isolation": "it is for Windows",
+}
+
+
+def refuse_limits(limits: Sequence[str], **others: object) -> None:
+    """Docker's flags of the classic builder, which would change nothing here."""
+    if any(limits):
+        raise UsageError(
+            "memory and processors of a build are not limited by flags",
+            hint="limits of the engine's service (MemoryMax=, CPUQuota=) count for what RUN does",
+        )
+    for name, given in others.items():
+        if given:
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{flag} is not supported: {_REFUSED[name]}")
+
+
 def checked(run: Invocation, result: dict[str, Any]) -> int:
     """The last word of --check, and its exit code."""
     count = int(result.get("findings") or 0)

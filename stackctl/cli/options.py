@@ -170,3 +170,6 @@ OnlyPlatform = Annotated[
     str,
     typer.Option("--platform", metavar="OS/ARCH", help="Only if the image is for it."),
 ]
+WithoutTrust = Annotated[
+    bool, typer.Option("--disable-content-trust", hidden=True, help="So it is.")
+]

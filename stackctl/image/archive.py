@@ -28,7 +28,7 @@ from stackctl.image.content import (
     Layer,
 )
 from stackctl.image.pack import BLOCK, Header, header_bytes
-from stackctl.image.registry.manifest import Manifest, Platform, choose, parse
+from stackctl.image.registry.manifest import Manifest, Platform, choose, parse, platform_of
 from stackctl.image.store import Store, canonical, document
 from stackctl.image.unpack.failure import BadLayer
 from stackctl.image.unpack.stream import Source
@@ -136,8 +136,11 @@ def _blob_name(digest: str) -> str:
 # -- load
 
 
-def load(store: Store, read: Callable[[int], bytes]) -> list[Image]:
-    """The images of an archive, with their names. Raises ImageError, OSError.
+def load(
+    store: Store, read: Callable[[int], bytes], platform: Platform | None = None
+) -> list[Image]:
+    """The images of an archive, with their names. Raises ImageError, OSError, and NotFound when
+    `platform` is asked for and one is not for it. (None: this machine's, or the only one.)
 
     Every member is stored as a blob as it comes by, so that the order does not matter and
     nothing is written twice; what no image refers to goes with the next collection.
@@ -147,7 +150,7 @@ def load(store: Store, read: Callable[[int], bytes]) -> list[Image]:
         with store.lease():
             members = _members(store, source)
             source.finish()
-            return _images(store, members)
+            return _images(store, members, platform)
     except BadLayer as error:
         raise ImageError(f"the archive cannot be read: {error}") from None
     finally:
@@ -155,10 +158,10 @@ def load(store: Store, read: Callable[[int], bytes]) -> list[Image]:
         store.collect()
 
 
-def load_layout(store: Store, directory: Path) -> list[Image]:
+def load_layout(store: Store, directory: Path, platform: Platform | None = None) -> list[Image]:
     """The images of an OCI layout that is a directory."""
     with store.lease():
-        return _images(store, _layout_members(store, directory))
+        return _images(store, _layout_members(store, directory), platform)
 
 
 def image_of_layout(store: Store, directory: Path, *, tag: str = "", digest: str = "") -> str:
@@ -178,7 +181,7 @@ def image_of_layout(store: Store, directory: Path, *, tag: str = "", digest: str
         found = [e for e in found if _tag_of(e.annotations.get(_REF_NAME, "")) == wanted]
     if not found:
         raise NotFound(f"{directory} has no image {digest or tag or 'latest'!r}")
-    return _from_manifest(store, found[0], named=False).id
+    return _from_manifest(store, found[0], None, named=False).id
 
 
 def _tag_of(name: str) -> str:
@@ -222,38 +225,44 @@ def _members(store: Store, source: Source) -> dict[str, str]:
     return found
 
 
-def _images(store: Store, members: Mapping[str, str]) -> list[Image]:
+def _images(store: Store, members: Mapping[str, str], platform: Platform | None) -> list[Image]:
     if "index.json" in members:
-        images = list(_from_index(store, members))
+        images = list(_from_index(store, members, platform))
         if images:
             return images
     if "manifest.json" in members:
-        return list(_from_legacy(store, members))
+        return list(_from_legacy(store, members, platform))
     raise ImageError(
         "there are no images in this file",
         hint="`stackctl image import` takes the tar of a root file system",
     )
 
 
-def _from_index(store: Store, members: Mapping[str, str]) -> Iterator[Image]:
+def _from_index(
+    store: Store, members: Mapping[str, str], platform: Platform | None
+) -> Iterator[Image]:
     index = parse(store.blobs.read(members["index.json"], MAX_DOCUMENT))
     if isinstance(index, Manifest):
         raise ImageError("index.json is no index")
     for found, _ in index:
         if store.blobs.has(found.digest):
-            yield _from_manifest(store, found, named=True)
+            yield _from_manifest(store, found, platform, named=True)
 
 
-def _from_manifest(store: Store, found: Descriptor, *, named: bool) -> Image:
+def _from_manifest(
+    store: Store, found: Descriptor, platform: Platform | None, *, named: bool
+) -> Image:
     raw = store.blobs.read(found.digest, MAX_DOCUMENT)
     manifest, digest = parse(raw, found.media_type), found.digest
     if not isinstance(manifest, Manifest):
-        chosen = choose(manifest, Platform.here())
+        chosen = choose(manifest, platform or Platform.here())
         raw, digest = store.blobs.read(chosen.digest, MAX_DOCUMENT), chosen.digest
         manifest = parse(raw, chosen.media_type)
         if not isinstance(manifest, Manifest):
             raise ImageError("an index leads to another index")
     config = store.blobs.read(manifest.config.digest, MAX_DOCUMENT)
+    if platform is not None and digest == found.digest:
+        choose(((found, platform_of(config)),), platform)  # no index has said it
     ids = diff_ids(document(config))
     if len(ids) != len(manifest.layers):
         raise ImageError("config and manifest of the image differ about its layers")
@@ -281,7 +290,9 @@ def _names(annotations: Mapping[str, str]) -> list[str]:
     return []
 
 
-def _from_legacy(store: Store, members: Mapping[str, str]) -> Iterator[Image]:
+def _from_legacy(
+    store: Store, members: Mapping[str, str], platform: Platform | None
+) -> Iterator[Image]:
     try:
         listed = json.loads(store.blobs.read(members["manifest.json"], MAX_DOCUMENT))
         described = [
@@ -291,7 +302,10 @@ def _from_legacy(store: Store, members: Mapping[str, str]) -> Iterator[Image]:
     except (ValueError, KeyError, TypeError):
         raise ImageError("the archive's manifest.json is malformed") from None
     for config_name, layer_names, names in described:
-        config = store.blobs.read(_lookup(members, config_name), MAX_DOCUMENT)
+        told = _lookup(members, config_name)
+        config = store.blobs.read(told, MAX_DOCUMENT)
+        if platform is not None:
+            choose(((Descriptor(digest=told, size=len(config)), platform_of(config)),), platform)
         ids = diff_ids(document(config))
         if len(ids) != len(layer_names):
             raise ImageError("config and manifest of the image differ about its layers")

@@ -261,14 +261,17 @@ class ImageVerbs:
     async def load(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """Rows: id and names of each image in the file or directory `input`."""
         from stackctl.image.archive import load, load_layout
+        from stackctl.image.registry.manifest import Platform
 
         source = _input(body)
+        wanted = str(body.get("platform") or "")
+        platform = Platform.parse(wanted) if wanted else None
 
         def work() -> list[Image]:
             if source.is_dir():
-                return load_layout(self._images.store, source)
+                return load_layout(self._images.store, source, platform)
             with open(source, "rb", buffering=0) as file:
-                return load(self._images.store, file.read)
+                return load(self._images.store, file.read, platform)
 
         for image in await self._images.blocking(work, f"load {source}"):
             reference = image.reference if image.reference != image.id else ""

@@ -87,3 +87,27 @@ def test_endless_text_is_not_read_to_its_end(built: Any) -> None:
     assert outcome.code == 2 and not wish
     assert outcome.err.startswith("error: standard input is no Dockerfile: it has more than 4 MiB")
     assert endless.given < 8 << 20
+
+
+def test_flags_of_the_classic_builder(cli: Any, engine: Any) -> None:
+    engine.answers["build"] = [BUILT]
+    quiet = ("--rm", "--force-rm", "--compress", "--disable-content-trust", "--isolation=default")
+    assert cli("image", "build", *quiet, ".").code == 0
+    for flag, reason in (
+        ("-m=64m", "memory and processors"),
+        ("--cpuset-cpus=0", "memory and processors"),
+        ("--squash", "--squash is not supported: `FROM scratch`"),
+        ("--cgroup-parent=x", "--cgroup-parent is not supported"),
+        ("--security-opt=x", "--security-opt is not supported"),
+        ("--isolation=hyperv", "it is for Windows"),
+    ):
+        refused = cli("image", "build", flag, ".")
+        assert refused.code == 2 and reason in refused.err
+    assert len(engine.bodies("build")) == 1
+
+
+def test_an_archive_is_loaded_for_a_platform(cli: Any, engine: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(b"")
+    assert cli("image", "load", "-i", str(tmp_path / "a.tar"), "--platform", "arm64").code == 0
+    (body,) = engine.bodies("image-load")
+    assert body["platform"] == "arm64"

@@ -18,6 +18,7 @@ from stackctl.image.changes import apply_changes
 from stackctl.image.compress import compressed
 from stackctl.image.content import OCI_TAR_GZIP, Layer
 from stackctl.image.drivers import Copies, Part
+from stackctl.image.registry.manifest import Platform
 from stackctl.image.store import Store
 from stackctl.image.verify import problems, repair
 from stackctl.model.image import DirectoryMount, Image
@@ -311,9 +312,12 @@ class TestArchives:
         assert set(other.names()) == {parse_name(n) for n in ("one:1", "one:2", "two")}
         assert other.layers(one.id) == store.layers(one.id)
         assert not list(problems(other))
+        with pytest.raises(NotFound, match="s390x"):
+            load(other, io.BytesIO(raw).read, Platform.parse("s390x"))
 
     def test_an_archive_of_an_older_docker(self, store: Store) -> None:
-        config = json.dumps({"rootfs": {"diff_ids": [digest(BASE), digest(BASE)]}}).encode()
+        rootfs = {"diff_ids": [digest(BASE), digest(BASE)]}
+        config = json.dumps({"architecture": "arm", "rootfs": rootfs}).encode()
         listed = [
             {"Config": "c.json", "RepoTags": ["old:1"], "Layers": ["1/layer.tar", "2/layer.tar"]}
         ]
@@ -324,7 +328,10 @@ class TestArchives:
             entry("c.json", config),
             entry("manifest.json", json.dumps(listed).encode()),
         )
-        (image,) = load(store, io.BytesIO(raw).read)
+        with pytest.raises(NotFound, match="s390x"):
+            load(store, io.BytesIO(raw).read, Platform.parse("s390x"))
+        assert not store.names()
+        (image,) = load(store, io.BytesIO(raw).read, Platform.parse("arm"))
         assert store.find("old:1") == (image.id, parse_name("old:1"))
         assert len(store.layers(image.id)) == 2
 

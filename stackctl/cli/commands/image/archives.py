@@ -52,11 +52,12 @@ def load(
         str, typer.Option("-i", "--input", metavar="FILE", help="Instead of standard input.")
     ] = "",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing.")] = False,
+    platform: options.OnlyPlatform = "",
 ) -> int:
     """Take images from an archive or an OCI layout."""
     run = invocation(ctx)
     with _readable(run, input) as path:
-        for message in run.client.stream("image-load", {"input": path}):
+        for message in run.client.stream("image-load", {"input": path, "platform": platform}):
             if message["type"] == "row" and not quiet:
                 name = message["name"]
                 run.console.out(

@@ -139,9 +139,38 @@ def build(
     provenance: Annotated[str, typer.Option("--provenance", hidden=True, help="Not made.")] = "",
     sbom: Annotated[str, typer.Option("--sbom", hidden=True, help="Not made.")] = "",
     rm: Annotated[bool, typer.Option("--rm", hidden=True, help="Always so.")] = True,
+    force_rm: Annotated[bool, typer.Option("--force-rm", hidden=True, help="Always so.")] = True,
+    compress: Annotated[bool, typer.Option("--compress", hidden=True, help="No need.")] = False,
+    disable_content_trust: Annotated[
+        bool, typer.Option("--disable-content-trust", hidden=True, help="So it is.")
+    ] = True,
+    memory: Annotated[str, typer.Option("-m", "--memory", hidden=True, help="Refused.")] = "",
+    memory_swap: Annotated[str, typer.Option("--memory-swap", hidden=True, help="Refused.")] = "",
+    cpu_shares: Annotated[
+        str, typer.Option("-c", "--cpu-shares", hidden=True, help="Refused.")
+    ] = "",
+    cpu_period: Annotated[str, typer.Option("--cpu-period", hidden=True, help="Refused.")] = "",
+    cpu_quota: Annotated[str, typer.Option("--cpu-quota", hidden=True, help="Refused.")] = "",
+    cpuset_cpus: Annotated[str, typer.Option("--cpuset-cpus", hidden=True, help="Refused.")] = "",
+    cpuset_mems: Annotated[str, typer.Option("--cpuset-mems", hidden=True, help="Refused.")] = "",
+    cgroup_parent: Annotated[
+        str, typer.Option("--cgroup-parent", hidden=True, help="Refused.")
+    ] = "",
+    security_opt: Annotated[
+        Texts, typer.Option("--security-opt", hidden=True, help="Refused.")
+    ] = None,
+    squash: Annotated[bool, typer.Option("--squash", hidden=True, help="Refused.")] = False,
+    isolation: Annotated[str, typer.Option("--isolation", hidden=True, help="Refused.")] = "",
 ) -> int:
     """Build an image from a Dockerfile."""
     run = invocation(ctx)
+    building.refuse_limits(
+        (memory, memory_swap, cpu_shares, cpu_period, cpu_quota, cpuset_cpus, cpuset_mems),
+        cgroup_parent=cgroup_parent,
+        security_opt=security_opt,
+        squash=squash,
+        isolation=isolation if isolation != "default" else "",
+    )
     if attest or any(x not in ("", "false") for x in (provenance, sbom)):
         print_warning(run.console, "images carry no attestations: none is made")
     for each in allow or ():

@@ -29,6 +29,7 @@ def pull(
     all_tags: Annotated[
         bool, typer.Option("-a", "--all-tags", help="Every tag of this name that is there.")
     ] = False,
+    disable_content_trust: options.WithoutTrust = True,
 ) -> int:
     """Get an image from its registry."""
     run = invocation(ctx)
@@ -63,6 +64,7 @@ def push(
     ] = False,
     quiet: options.OnlyResult = False,
     platform: options.OnlyPlatform = "",
+    disable_content_trust: options.WithoutTrust = True,
 ) -> int:
     """Send an image to its registry."""
     run = invocation(ctx)
