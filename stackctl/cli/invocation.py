@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from stackctl.cli.connection import Client, Connect
     from stackctl.state.paths import Paths
 
+#: Paths that mean something else in another process.
+_OWN_FILES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
+
 
 class Session(NamedTuple):
     """What main() was given: tests bring their own console, environment and engine."""
@@ -101,9 +104,25 @@ class Invocation:
     def stdin(self) -> str:
         """Standard input to its end, of which there is one. Raises StackFileError."""
         try:
-            return sys.stdin.read()
+            if not self._pipe:
+                return sys.stdin.read()
+            with open(self._pipe, encoding="utf-8") as pipe:
+                return pipe.read()
+        except OSError as error:
+            raise StackFileError(f"{self._pipe} cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:
             raise StackFileError("standard input is not UTF-8 text") from None
+
+    @once
+    def _pipe(self) -> str:
+        """A stack file that only this process can open, that of `-f <(command)`, or "".
+
+        It is read here, as if it were `-`. Raises UsageError for several.
+        """
+        own = [name for name in self.files if name.startswith(_OWN_FILES)]
+        if len(own) + ("-" in self.files) > 1:
+            raise UsageError("only one stack file can be a pipe", hint="write the others to files")
+        return own[0] if own else ""
 
     def silenced(self) -> Invocation:
         """The same, with --progress quiet."""
@@ -127,7 +146,7 @@ class Invocation:
                     hint="a number of seconds, 0 or more",
                 )
         part = project_part(
-            files=self.files,
+            files=["-" if name == self._pipe else name for name in self.files],
             project_directory=self.project_directory,
             name=self.project_name,
             profiles=self.profiles,

@@ -24,7 +24,7 @@ from stackctl.scheduler.recorded import render
 from stackctl.spec import implied, paths, ports, profiles, volumes
 from stackctl.spec.hashes import config_hash, digest_of
 from stackctl.spec.mistakes import did_you_mean
-from stackctl.spec.model import DRIVER_OPTIONS, Network, Service, Stack, Volume
+from stackctl.spec.model import DRIVER_OPTIONS, MOST_CONTAINERS, Network, Service, Stack, Volume
 from stackctl.spec.service import ServicePort, ServiceVolume
 
 ImageOf = Callable[[str], Image]
@@ -60,6 +60,7 @@ def desired(
         if count < 0:
             raise UsageError(f'"{name}" cannot have {count} containers')
         counts[name] = count
+    _check_size(stack, counts, scale or {})
     for name, service in stack.services.items():
         _check_sharing(stack, name, service, counts[name])
     return Desired(
@@ -293,6 +294,18 @@ def _volume(stack: Stack, key: str, volume: Volume) -> VolumeConfig:
 
 def _resource_labels(stack: Stack, kind: str, key: str) -> dict[str, str]:
     return {f"com.docker.compose.{kind}": key, "com.docker.compose.project": stack.name}
+
+
+def _check_size(stack: Stack, counts: Mapping[str, int], scale: Mapping[str, int]) -> None:
+    """Raises UsageError, StackFileError for more containers than a stack may have."""
+    total = sum(counts.values())
+    if total <= MOST_CONTAINERS:
+        return
+    name = max(counts, key=lambda each: counts[each])
+    brief = f"{total} containers are too many: a stack has at most {MOST_CONTAINERS}"
+    if name in scale:
+        raise UsageError(f"{brief}, and {name} was to have {counts[name]}")
+    raise StackFileError(brief, place=stack.places("services", name))
 
 
 def _check_sharing(stack: Stack, name: str, service: Service, count: int) -> None:

@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any
 
-from stackctl.spec import yaml
+from stackctl.spec import emit
 from stackctl.spec.model import Config, Network, Secret, Service, Stack, Volume
 
 # JSON may hold these as they are, YAML may not.
@@ -57,7 +57,7 @@ def yaml_or_json(data: Any, format: str) -> str:
     if format == "json":
         text = json.dumps(data, indent=2, ensure_ascii=False)
         return _NOT_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
-    return yaml.emit(data)
+    return emit.emit(data)
 
 
 def service_data(service: Service) -> dict[str, Any]:

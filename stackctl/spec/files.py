@@ -9,9 +9,14 @@ from __future__ import annotations
 
 import errno
 import os
+import select
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
+
+#: Seconds for who writes into a pipe, e.g. that of `-f <(command)`.
+_PATIENCE = 5
 
 
 class Files(Protocol):
@@ -36,8 +41,24 @@ class Disk:
         return Path(path).exists()
 
     def read(self, path: str, limit: int) -> bytes:
-        with Path(path).open("rb") as file:
+        # A pipe that nobody writes to must not hold its reader for ever.
+        with open(path, "rb", opener=_without_waiting) as file:
+            if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+                _await_writer(file.fileno())
+            os.set_blocking(file.fileno(), True)
             return file.read(limit)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _await_writer(fd: int) -> None:
+    """Raises OSError when nothing comes out of the pipe, and nobody closes it."""
+    waiting = select.poll()
+    waiting.register(fd, select.POLLIN | select.POLLHUP)
+    if not waiting.poll(_PATIENCE * 1000):
+        raise OSError(errno.ETIMEDOUT, f"it is a pipe, into which nobody wrote for {_PATIENCE} s")
 
 
 DISK = Disk()

@@ -207,11 +207,10 @@ def _ports(node: Node, mistakes: Mistakes) -> Node:
             items.append(_port_mapping(item) if isinstance(item, Mapping) else item)
             continue
         try:
-            found = ports.parse(as_text(item.value))
+            found = ports.parse(as_text(item.value), partial(_spend, mistakes, item.mark))
         except ValueError as error:
             mistakes.add(str(error), item.mark, hint='a port is written like "8080:80"')
             continue
-        mistakes.spend(item.mark, values=len(found))
         for port in found:
             values: dict[str, object] = {"mode": "ingress", "target": port.target}
             if port.published:
@@ -220,6 +219,11 @@ def _ports(node: Node, mistakes: Mistakes) -> Node:
                 values["host_ip"] = port.host_ip
             items.append(_mapping({**values, "protocol": port.protocol}, item.mark))
     return Sequence(items, node.mark, tag=node.tag)
+
+
+def _spend(mistakes: Mistakes, mark: Mark, count: int) -> None:
+    # Each port becomes a mapping of five values.
+    mistakes.spend(mark, values=5 * count)
 
 
 def _port_mapping(node: Mapping) -> Mapping:

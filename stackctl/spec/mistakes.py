@@ -46,7 +46,8 @@ class Mistakes:
         self._text += text
         if self._values > _MOST_VALUES or self._text > _MOST_TEXT:
             what = "its ranges are" if values else "what its variables hold is"
-            raise _error(f"the stack becomes too large: {what} too long", mark, "")
+            hint = "network_mode: host has all ports without publishing any" if values else ""
+            raise _error(f"the stack becomes too large: {what} too long", mark, hint)
 
     def collect(self, error: StackFileError) -> None:
         """Takes over an error that was raised below, or all of a bundle."""

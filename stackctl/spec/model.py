@@ -73,6 +73,9 @@ class Ipam(Attributes):
 
 
 #: What stackctl.net carries out, by driver (see stackctl.net.options).
+#: Of one stack, all replicas together: a bridge takes 1,023, and each is planned in advance.
+MOST_CONTAINERS = 5_000
+
 DRIVER_OPTIONS = (
     addressing.MTU,
     addressing.MASQUERADE,

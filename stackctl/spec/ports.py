@@ -9,7 +9,7 @@ host ports for one container port mean "any free one of these".
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from stackctl.errors import UsageError
@@ -27,8 +27,8 @@ class Port(NamedTuple):
     protocol: str = "tcp"
 
 
-def parse(spec: str) -> list[Port]:
-    """All ports that `spec` names. Raises ValueError."""
+def parse(spec: str, spend: Callable[[int], None] = lambda count: None) -> list[Port]:
+    """All ports that `spec` names; `spend` is told how many before they are. Raises ValueError."""
     text, slash, protocol = spec.partition("/")
     protocol = protocol.lower() if slash else "tcp"
     if protocol not in PROTOCOLS:
@@ -38,6 +38,7 @@ def parse(spec: str) -> list[Port]:
         raise ValueError(f'"{spec}" names no container port')
     first, last = port_range(target)
     count = last - first + 1
+    spend(count)
     if not published:
         return [Port(first + i, "", host_ip, protocol) for i in range(count)]
     host_first, host_last = port_range(published, lowest=0)

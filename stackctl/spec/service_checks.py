@@ -16,7 +16,7 @@ from stackctl.model.reference import HOST
 from stackctl.spec import implied
 from stackctl.spec import volumes as volume_forms
 from stackctl.spec.mistakes import Mistakes, did_you_mean
-from stackctl.spec.model import Network, Service, StackFile
+from stackctl.spec.model import MOST_CONTAINERS, Network, Service, StackFile
 from stackctl.spec.nodes import Mark
 from stackctl.spec.units import LEAST_MEMORY
 from stackctl.spec.written import Written
@@ -354,7 +354,14 @@ class ServiceChecks:
                 self._at("scale"),
                 hint="remove one of the two",
             )
-        if self._service.container_name and self._service.replicas > 1:
+        if self._service.replicas > MOST_CONTAINERS:
+            where = ("scale",) if self._service.scale is not None else ("deploy", "replicas")
+            self._mistakes.add(
+                f"{self._who} cannot have {self._service.replicas} containers: "
+                f"a stack has at most {MOST_CONTAINERS}",
+                self._at(*where),
+            )
+        elif self._service.container_name and self._service.replicas > 1:
             self._mistakes.add(
                 f"{self._who} has {self._service.replicas} replicas, which cannot all be called "
                 f'"{self._service.container_name}"',

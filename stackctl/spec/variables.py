@@ -9,8 +9,10 @@ from stackctl.values import dataclass
 
 _USE = re.compile(
     r"\$(?:(?P<escaped>\$)|(?P<plain>[A-Za-z_][A-Za-z0-9_]*)"
-    r"|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<operator>:?[-?+])(?P<rest>[^}]*))?)"
+    r"|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<operator>:?[-?+])?)"
 )
+
+_MOST = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +47,23 @@ def used(root: Node) -> list[Variable]:
 
 def _of_text(text: str) -> list[Variable]:
     """Those that stand in other ones' words are found as well: the rest is searched again."""
-    variables = []
+    variables: list[Variable] = []
     todo = [text]
     while todo:
-        for use in _USE.finditer(todo.pop()):
+        piece = todo.pop()
+        end = 0
+        for use in _USE.finditer(piece):
+            if use.start() < end:
+                continue  # in another one's word
             name = use["plain"] or use["name"]
             if not name:
                 continue
-            operator, rest = use["operator"] or "", use["rest"] or ""
-            if "$" in rest:
+            operator, rest = use["operator"] or "", ""
+            if operator:
+                rest = _word(piece, use.end())
+                end = use.end() + len(rest)
+            # Deeper than files can be read, and each level is searched again.
+            if "$" in rest and len(variables) < _MOST:
                 todo.append(rest)
             variables.append(
                 Variable(
@@ -64,6 +74,19 @@ def _of_text(text: str) -> list[Variable]:
                 )
             )
     return variables
+
+
+def _word(text: str, at: int) -> str:
+    """What stands before the brace that ends a variable, others' braces included."""
+    depth = 1
+    for end in range(at, len(text)):
+        if text[end] == "}":
+            depth -= 1
+        elif text.startswith("${", end):
+            depth += 1
+        if not depth:
+            return text[at:end]
+    return text[at:]
 
 
 def _both(one: Variable, other: Variable) -> Variable:

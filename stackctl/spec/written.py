@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from stackctl.spec.nodes import Mapping, Mark, Node, mark_at
+from stackctl.spec.nodes import Mapping, Mark, Node, is_null, mark_at
 
 
 class Written(NamedTuple):
@@ -32,9 +32,9 @@ class Written(NamedTuple):
         return node.entries.keys() if isinstance(node, Mapping) else ()
 
     def has(self, path: tuple[str, ...], *keys: str) -> bool:
-        """Whether a definition has one of the keys, rightly or not."""
+        """Whether a definition says something for one of the keys, rightly or not."""
         node = _below(self.whole, path)
-        return isinstance(node, Mapping) and not node.entries.keys().isdisjoint(keys)
+        return isinstance(node, Mapping) and any(not is_null(node.get(key)) for key in keys)
 
 
 def _below(node: Node | None, path: tuple[str, ...]) -> Node | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +97,17 @@ def test_mistakes_for_programs(cli: Any, engine: Any, tmp_path: Path) -> None:
 def test_publishing_is_refused_with_a_reason(cli: Any) -> None:
     outcome = cli("publish")
     assert outcome.code == 2 and "not published" in outcome.err
+
+
+def test_a_stack_file_that_only_the_caller_can_open_is_read_here(cli: Any, engine: Any) -> None:
+    ours, theirs = os.pipe()
+    os.write(theirs, b"services: {}")
+    os.close(theirs)
+    try:
+        assert cli("-f", f"/dev/fd/{ours}", "-f", "b.yaml", "ps").code == 0
+    finally:
+        os.close(ours)
+    (body,) = engine.bodies("ps")
+    assert body["project"]["files"] == ["-", "b.yaml"]
+    assert body["project"]["stdin"] == "services: {}"
+    assert "only one stack file can be a pipe" in cli("-f", "/dev/stdin", "-f", "-", "ps").err

@@ -310,6 +310,11 @@ def test_scale_of_the_caller(stacks: Stacks) -> None:
         wanted(stack, scale={"c": 1})
     with pytest.raises(UsageError):
         wanted(stack, scale={"a": -1})
+    with pytest.raises(UsageError, match=r"5002 containers are too many: .* a was to have 5000"):
+        wanted(stack, scale={"a": 5000})
+    stack = stacks.load("services: {a: {image: img, scale: 3000}, b: {image: img, scale: 2001}}")
+    with pytest.raises(StackFileError, match="5001 containers are too many"):
+        wanted(stack)
 
 
 @pytest.mark.parametrize(

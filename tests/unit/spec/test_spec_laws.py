@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stackctl.errors import NotFound, StackFileError, StackFileErrors
-from stackctl.spec import yaml
+from stackctl.spec import emit, yaml
 from stackctl.spec.dotenv import parse, parse_raw
 from stackctl.spec.dump import as_data, as_text
 from stackctl.spec.interpolate import TemplateError, substitute
@@ -90,7 +90,7 @@ VALUES = st.recursive(
 @settings(FEW, max_examples=200)
 @given(VALUES)
 def test_what_is_emitted_reads_back(value: Any) -> None:
-    (document,) = yaml.compose(yaml.emit(value), "f")
+    (document,) = yaml.compose(emit.emit(value), "f")
     assert plain(document) == value
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stackctl.errors import NotFound, StackFileError, StackFileErrors
-from stackctl.spec import profiles
+from stackctl.spec import files, profiles
 from stackctl.spec.loader import LoadRequest, load, project_name
 
 ONE = "services: {web: {image: %s}}\n"
@@ -503,6 +503,8 @@ def test_mistakes_of_several_files_name_each(project: Any) -> None:
         ("links: [x:y]", 'links of service "web" names "x", which no service is called'),
         ("volumes_from: [bd:ro]", 'volumes_from of service "web" names "bd"'),
         ("scale: 2\ncontainer_name: x1", "has 2 replicas, which cannot all be called"),
+        ("scale: 5001", 'service "web" cannot have 5001 containers: a stack has at most 5000'),
+        ("deploy: {replicas: 1000000000000}", "cannot have 1000000000000 containers"),
         ("scale: 2\ndeploy: {replicas: 3}", "has scale 2 and deploy.replicas 3"),
         ("isolation: hyperv", 'isolation must be "default", not "hyperv"'),
         ("scale: -1", "scale must not be negative"),
@@ -807,6 +809,7 @@ def test_ports_of_two_services(project: Any) -> None:
             "services:\n  web:\n    image: a\n    ports:\n" + "      - 1-65535:1-65535\n" * 1000,
             "its ranges are too long",
         ),
+        ("services: {web: {image: a, ports: ['1-65535:1-65535']}}", "host has all ports"),
         (
             f"services: {{web: {{image: a, command: '{'a ' * 500_000}'}}}}",
             "too long for the kernel",
@@ -831,6 +834,7 @@ def test_ports_of_two_services(project: Any) -> None:
         "long text",
         "variables",
         "ranges",
+        "all ports",
         "command",
         "references",
         "circle",
@@ -841,6 +845,23 @@ def test_what_would_become_too_large_is_refused(project: Any, text: str, message
     assert any(message in one for one in found)
     assert len(found) <= 100
     assert all(len(one) < 2000 for one in found)
+
+
+def test_a_pipe_is_read_but_not_waited_for(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = project.directory / "compose.yaml"
+    os.mkfifo(path)
+    monkeypatch.setattr(files, "_PATIENCE", 0)
+    with pytest.raises(StackFileError, match="a pipe, into which nobody wrote"):
+        load(project.request(files=(str(path),)))
+    monkeypatch.undo()
+    # Both ends in one hand: the writer need not be waited for.
+    with open(path, "r+b", buffering=0) as pipe:
+        pipe.write(b"services: {a: {image: b}}")
+        assert files.DISK.read(str(path), 25) == b"services: {a: {image: b}}"
+
+
+def test_nothing_is_no_image(project: Any) -> None:
+    assert 'service "x" has no image' in project.mistakes("services: {x: {image: }}")[0]
 
 
 def test_variables_that_double_end(project: Any) -> None:

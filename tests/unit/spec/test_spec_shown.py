@@ -122,7 +122,8 @@ def test_as_written(project: Any) -> None:
 def test_variables(project: Any) -> None:
     found = facts(
         project,
-        "services: {web: {image: '${A:-x}${B?needed}$C', user: '$A ${D:+alt} ${E:-${F}} $$G'}}",
+        "services: {web: {image: '${A:-x}${B?needed}$C', user: '$A ${D:+alt} ${E:-${F}} $$G',"
+        " hostname: '${H-x${I:-y}z}'}}",
         variables=True,
     )["variables"]
     assert [tuple(row.values()) for row in found] == [
@@ -130,8 +131,10 @@ def test_variables(project: Any) -> None:
         ("B", True, "", ""),
         ("C", False, "", ""),
         ("D", False, "", "alt"),
-        ("E", False, "${F", ""),
+        ("E", False, "${F}", ""),
         ("F", False, "", ""),
+        ("H", False, "x${I:-y}z", ""),
+        ("I", False, "y", ""),
     ]
 
 

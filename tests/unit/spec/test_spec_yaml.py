@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stackctl.errors import StackFileError, StackFileErrors
-from stackctl.spec import yaml
+from stackctl.spec import emit, yaml
 from stackctl.spec.nodes import Mapping, Scalar, Sequence, as_text, mark_at, plain
 
 
@@ -262,12 +262,12 @@ def test_both_event_sources_agree() -> None:
     ],
 )
 def test_what_is_emitted_reads_back(value: Any) -> None:
-    assert read(yaml.emit(value)) == value
+    assert read(emit.emit(value)) == value
 
 
 def test_emitted_text_is_plain_to_read() -> None:
     data = {"services": {"web": {"command": ["sh", "-c"], "script": "a\nb\n", "image": "nginx:1"}}}
-    assert yaml.emit(data) == (
+    assert emit.emit(data) == (
         'services:\n  web:\n    command:\n      - sh\n      - "-c"\n'
         "    script: |\n      a\n      b\n    image: nginx:1\n"
     )
