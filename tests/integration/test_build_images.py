@@ -51,6 +51,12 @@ def test_only_what_changed_is_built_again(base: Engine, context: Path) -> None:
 
 def test_a_layer_may_come_twice(base: Engine, context: Path) -> None:
     file = """FROM base
+ARG V
+ENV X=${V:-2} Y=a$V
+LABEL l=$X "m"='$X'
+WORKDIR rel/$X
+USER ${V:-0}
+STOPSIGNAL SIG${V:-INT}
 RUN true
 RUN :
 COPY --link f /d/f
@@ -59,6 +65,10 @@ COPY --link f /d/f
 RUN test -e /d/f
 """
     build(base, context, file)
+    # History tells what was carried out: others rebuild Dockerfiles from it.
+    told = [row["created_by"] for row in document(base)[1]["history"]]
+    assert {"ENV X=2 Y=a", "LABEL l=2 m=$X", "WORKDIR /rel/2 # buildkit"} < {*told}
+    assert {"USER 0", "STOPSIGNAL SIGINT"} < {*told}
     layers = document(base)[1]["rootfs"]["diff_ids"]
     assert len(set(layers)) < len(layers)
     assert base.ok("container", "run", "--rm", "made", "cat", "/d/f").out == "one\n"

@@ -341,6 +341,7 @@ class ImageVerbs:
                     digest, _ = await self._images.push(reference or "")
                 except StackctlError as error:
                     if not body.get("ignore_failures"):
+                        error.brief = f'service "{name}": {reference}: {error.brief}'
                         raise
                     emit({"type": "warning", "text": f"{name}: {error}", "place": ""})
                     continue

@@ -10,7 +10,7 @@ import json
 import posixpath
 import re
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, assert_never
 
@@ -231,8 +231,10 @@ def declare(
             settings.arguments[name] = outer[name]
 
 
-def shown(instruction: ins.Instruction, settings: Settings) -> str:
-    """How history tells it, as BuildKit writes it."""
+def shown(
+    instruction: ins.Instruction, settings: Settings, text: Callable[[str], str] = str
+) -> str:
+    """How history tells what was carried out, as BuildKit writes it: with its values."""
     if isinstance(instruction, ins.Run):
         words = argv(instruction.command, settings.shell)
         names = sorted(n for n in settings.arguments if n not in PROXIES)
@@ -242,6 +244,27 @@ def shown(instruction: ins.Instruction, settings: Settings) -> str:
     if isinstance(instruction, ins.Cmd | ins.Entrypoint):
         word = "CMD" if isinstance(instruction, ins.Cmd) else "ENTRYPOINT"
         return f"{word} {json.dumps(argv(instruction.command, settings.shell))}"
-    if isinstance(instruction, ins.Copy | ins.Workdir):
-        return f"{instruction.text} # buildkit"
+    config = settings.config
+    match instruction:
+        case ins.Env(pairs=pairs):
+            values = dict(entry.partition("=")[::2] for entry in config.get("Env") or ())
+            names = [text(name) for name, _ in pairs]
+            return _told("ENV", names, values)
+        case ins.Label(pairs=pairs):
+            names = [text(name) for name, _ in pairs]
+            return _told("LABEL", names, config.get("Labels") or {})
+        case ins.User():
+            return f"USER {config.get('User') or ''}"
+        case ins.StopSignal():
+            return f"STOPSIGNAL {config.get('StopSignal') or ''}"
+        case ins.Workdir():
+            return f"WORKDIR {config.get('WorkingDir') or '/'} # buildkit"
+        case ins.Copy():
+            return f"{instruction.text} # buildkit"
     return instruction.text
+
+
+def _told(word: str, names: Sequence[str], values: Mapping[str, str]) -> str:
+    """Names with the values that they got. (One that ENV made of variables of the same ENV
+    is another name by now.)"""
+    return " ".join((word, *(f"{name}={values.get(name, '')}" for name in names)))

@@ -99,7 +99,7 @@ class StageRun:
                 await self._vertex(instruction, lambda v: self._run(v, instruction, text))
             case _:
                 settings.configure(now, instruction, text)
-                self._note(instruction)
+                self._note(instruction, text)
 
     async def _vertex(
         self, instruction: ins.Instruction, work: Callable[[Vertex], Awaitable[Layer | None]]
@@ -131,9 +131,15 @@ class StageRun:
             return ImageError(text, place=place, hint="a file cannot take a directory's place")
         return MachineError(text, place=place)
 
-    def _note(self, instruction: ins.Instruction, *, empty: bool = True) -> None:
+    def _note(
+        self,
+        instruction: ins.Instruction,
+        text: Callable[[str], str] = str,
+        *,
+        empty: bool = True,
+    ) -> None:
         entry: dict[str, Any] = {
-            "created_by": settings.shown(instruction, self.state.settings),
+            "created_by": settings.shown(instruction, self.state.settings, text),
             "created": self.state.created,
             "comment": "stackctl",
         }
