@@ -26,9 +26,13 @@ _OF_CLIENTS = ("docker.example.com",)
 def refusal(exchange: Exchange) -> str:
     """Why this request is not answered; "" when no web page has to do with it."""
     headers = exchange.headers
+    certified = exchange.peer is not None and exchange.peer.certified
+    if certified and headers.get("origin") == f"https://{headers.get('host')}":
+        # Programs that open web sockets name us as the origin; we serve no page that could.
+        return ""
     if any(headers.get(name) for name in _MARKS):
         return "web pages may not talk to the engine"
-    if exchange.peer is not None and exchange.peer.certified:
+    if certified:
         return ""
     host = headers.get("host", "")
     if local(host):

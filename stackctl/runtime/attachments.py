@@ -63,7 +63,13 @@ class Attachments:
             session.end_streams()
             raise
         session.stdin.give(fds[0] if fds else -1)
-        session.on_stdin_closed = lambda: shim.tell({"op": "close-stdin", "id": record.id})
+        session.on_stdin_closed = lambda: self._input_ended(shim, record.id)
+
+    def _input_ended(self, shim: Shim, container_id: str) -> None:
+        """For all who are attached: a pipe ends when nobody holds its writing end any more."""
+        for session in self._attached.get(container_id, ()):
+            session.stdin.close()
+        shim.tell({"op": "close-stdin", "id": container_id})
 
     def end(self, info: ExitInfo) -> None:
         """The container has ended, and so have its sessions."""

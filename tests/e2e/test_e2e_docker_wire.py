@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from support.engine import Engine
 from support.waiting import wait_until
-from support.wire import Api, cleared
+from support.wire import Api, Wire, cleared
 
 pytestmark = pytest.mark.needs("root", "netns", "userns", "overlay", "cgroup", "nft", "bridge")
 
@@ -194,6 +195,59 @@ def test_attach_wait_logs_and_events(api: Api) -> None:
     for past in ("since=0&", ""):
         same = api("GET", f"/events?{past}until={time.time():.6f}&filters={filters}").body
         assert same == lines
+
+
+def test_attach_by_web_socket(api: Api) -> None:
+    """RFC 6455: its own example of a key; frames in pieces, pings, a close from each side."""
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13"}
+    key = {"Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    script = "echo out; cat; echo end >&2; exit 7"
+    made = create(api, "web", "sh", "-c", script, OpenStdin=True, StdinOnce=True)
+    path = f"/v1.51/containers/{made}/attach/ws?stream=1&stdin=1&stdout=1&stderr=1&logs=1"
+    with api.wire() as plain:
+        plain.ask("GET", path, **upgrade)
+        assert plain.head().status == 400
+
+    def frame(first: int, data: bytes) -> bytes:
+        mask = b"\x01\x02\x03\x04"
+        mixed = bytes(byte ^ mask[place % 4] for place, byte in enumerate(data))
+        size = bytes([0x80 | len(data)]) if len(data) < 126 else struct.pack(">BH", 0xFE, len(data))
+        return bytes([first]) + size + mask + mixed
+
+    def message(wire: Wire) -> tuple[int, bytes]:
+        first, size = wire.exactly(2)
+        if size == 126:
+            (size,) = struct.unpack(">H", wire.exactly(2))
+        return first, wire.exactly(size)
+
+    with api.wire() as wire, api.wire() as reader, api.wire() as odd:
+        for each in (wire, reader, odd):
+            each.ask("GET", path if each is wire else path.replace("stdin", "x"), **upgrade, **key)
+            head = each.head()
+            assert head.status == 101 and head.headers["upgrade"] == "websocket"
+            assert head.headers["sec-websocket-accept"] == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        assert api("POST", f"/containers/{made}/start").status == 204
+        assert message(wire) == message(reader) == (0x82, b"out\n")
+        odd.send(b"\x81\x01x")  # without a mask
+        while (closing := message(odd))[0] != 0x88:
+            assert closing[0] == 0x82
+        assert closing[1] == struct.pack(">H", 1002) and odd.rest() == b""
+
+        wire.send(frame(0x01, b"ty") + frame(0x89, b"there?") + frame(0x80, b"x" * 500 + b"\n"))
+        typed, heard = b"ty" + b"x" * 500 + b"\n", {0x82: b"", 0x8A: b""}
+        while len(heard[0x82]) < len(typed) or not heard[0x8A]:
+            first, data = message(wire)
+            heard[first] += data
+        assert heard == {0x82: typed, 0x8A: b"there?"}
+        # The input ends with whoever held it; the other is told of the end.
+        wire.send(frame(0x88, struct.pack(">H", 1000)))
+        assert message(wire) == (0x88, struct.pack(">H", 1000)) and wire.rest() == b""
+        seen = b""
+        while (last := message(reader))[0] == 0x82:
+            seen += last[1]
+        assert seen == typed + b"end\n" and last == (0x88, struct.pack(">H", 1000))
+        reader.send(frame(0x88, b""))
+    assert api("POST", f"/containers/{made}/wait").json["StatusCode"] == 7
 
 
 def test_terminals_detach_keys_and_exec(api: Api) -> None:

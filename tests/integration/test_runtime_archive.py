@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stackctl.errors import ContainerError, NotFound, StackctlError
+from stackctl.errors import ContainerError, NotFound, StackctlError, UsageError
 from stackctl.model.container import VolumeMount
 from stackctl.runtime.archive import Archive
 from stackctl.state.paths import Paths
@@ -194,7 +194,7 @@ def test_links_lead_nowhere_outside(bed: Bed, engine_dirs: Paths) -> None:
 
 def test_garbage_is_refused(bed: Bed) -> None:
     container = bed.start("sleep", "1000")
-    with pytest.raises(ContainerError):
+    with pytest.raises(UsageError):
         put(bed, files(bed, container), "/tmp", b"garbage" * 1000)
 
 

@@ -39,7 +39,7 @@ schemathesis.serializer.alias("application/x-tar", "application/octet-stream")
 #: One machine without a swarm has none of these: 503 is the documented answer.
 WITHOUT = ("Swarm", "Node", "Service", "Task", "Secret", "Config", "Plugin")
 #: They speak another protocol, or (events) answer with any number of documents, none included.
-NOT_ASKED = ("/session", "/containers/{id}/attach/ws", "/events")
+NOT_ASKED = ("/session", "/events")
 
 
 async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

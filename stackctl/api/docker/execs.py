@@ -97,7 +97,7 @@ class ExecRoutes:
                 session,
                 wanted=wanted,
                 stdin=bool(made.wish.get("AttachStdin")),
-                tty=tty,
+                frames=not tty,
                 keys=keys,
                 ended=lambda: self._engine.exec_ended(made),
             ):

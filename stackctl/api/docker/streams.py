@@ -9,7 +9,9 @@ import asyncio
 import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
+from stackctl.api import websocket
 from stackctl.api.docker.call import Call, DockerError
 from stackctl.api.docker.detaching import Watch, sequence
 from stackctl.api.docker.failures import container_found
@@ -20,6 +22,8 @@ from stackctl.api.http import ClientGone, RawStream
 from stackctl.errors import NotFound
 from stackctl.model.record import ContainerRecord
 
+#: What a process's streams go through.
+BothWays = RawStream | websocket.WebSocket
 _NUMBERS = {"stdout": 1, "stderr": 2}
 #: Output that is at hand goes out in pieces of about this size.
 _ENOUGH = 65536
@@ -32,6 +36,7 @@ class StreamRoutes:
     def register(self, table: Table) -> None:
         table.add("GET", "/containers/{id}/logs", self.logs)
         table.add("POST", "/containers/{id}/attach", self.attach)
+        table.add("GET", "/containers/{id}/attach/ws", self.attach_by_web_socket)
 
     async def logs(self, call: Call) -> None:
         record = container_found(self._engine, call["id"])
@@ -93,23 +98,38 @@ class StreamRoutes:
         flush()
 
     async def attach(self, call: Call) -> None:
-        record = container_found(self._engine, call["id"])
+        record = self._attachable(call)
         await call.exchange.body()
+        tty = record.config.tty
+        await self._attach(call, record, lambda: hijacked(call, tty=tty), frames=not tty)
+
+    async def attach_by_web_socket(self, call: Call) -> None:
+        """The same in messages; what is written to the two outputs comes as one stream."""
+        record = self._attachable(call)
+        key = websocket.checked_key(call.exchange)
+        opened = partial(websocket.accepted, call.exchange, key)
+        await self._attach(call, record, opened, frames=False)
+
+    def _attachable(self, call: Call) -> ContainerRecord:
+        record = container_found(self._engine, call["id"])
         if record.status == "paused":
             raise DockerError(409, f"container {record.id} is paused, unpause it before attach")
         if record.status == "restarting":
             raise DockerError(409, f"Container {record.id} is restarting, wait until it is running")
+        return record
+
+    async def _attach(
+        self, call: Call, record: ContainerRecord, opened: Callable[[], BothWays], *, frames: bool
+    ) -> None:
         wanted = _streams(call)
-        streaming = call.flag("stream")
-        tty = record.config.tty
-        keys = sequence(call.text("detachKeys")) if tty else b""
-        session = await self._engine.attach(record) if streaming else None
+        keys = sequence(call.text("detachKeys")) if record.config.tty else b""
+        session = await self._engine.attach(record) if call.flag("stream") else None
         attached_at = time.time()
         try:
-            raw = hijacked(call, tty=tty)
+            raw = opened()
             if call.flag("logs"):
                 await raw.head_taken()
-                await self._replay(raw, record, wanted, until=attached_at)
+                await self._replay(raw, record, wanted, until=attached_at, frames=frames)
             if session is None:
                 await raw.finish()
                 return
@@ -118,7 +138,7 @@ class StreamRoutes:
             detached = False
             try:
                 detached = await pump(
-                    raw, session, wanted=wanted, stdin=stdin, once=once, keys=keys, tty=tty
+                    raw, session, wanted=wanted, stdin=stdin, once=once, keys=keys, frames=frames
                 )
             finally:
                 if stdin and once and not detached:
@@ -139,12 +159,18 @@ class StreamRoutes:
             await session.close_stdin()
 
     async def _replay(
-        self, raw: RawStream, record: ContainerRecord, wanted: frozenset[str], *, until: float
+        self,
+        raw: BothWays,
+        record: ContainerRecord,
+        wanted: frozenset[str],
+        *,
+        until: float,
+        frames: bool,
     ) -> None:
         entries = self._engine.logs(record, follow=False, tail=None, since=0.0, until=until)
         async for entry in entries:
             if entry.stream in wanted:
-                await raw.write(framed(entry, tty=record.config.tty, stamps=False))
+                await raw.write(framed(entry, tty=not frames, stamps=False))
 
 
 def hijacked(call: Call, *, tty: bool) -> RawStream:
@@ -163,24 +189,24 @@ def content_type(call: Call, *, tty: bool) -> str:
 
 
 async def pump(
-    raw: RawStream,
+    raw: BothWays,
     session: Streams,
     *,
     wanted: frozenset[str],
     stdin: bool,
-    tty: bool,
+    frames: bool,
     once: bool = True,
     keys: bytes = b"",
     ended: Callable[[], Awaitable[object]] | None = None,
 ) -> bool:
     """Both ways until the output ends (and `ended` returns), or the client goes.
 
-    With `tty` the output goes as it is, else in frames. The end of the client's input is
-    the process's when `once` is set. True when the client has typed `keys` and let go.
+    Without `frames` the output goes as it is. The end of the client's input is the process's
+    when `once` is set. True when the client has typed `keys` and let go. Raises Closed.
     """
     watch = Watch(keys)
     feeding = asyncio.create_task(_feed(raw, session, watch, once=once) if stdin else _drop(raw))
-    copying = asyncio.create_task(_copy(raw, session, wanted, tty=tty))
+    copying = asyncio.create_task(_copy(raw, session, wanted, frames=frames))
     try:
         await asyncio.wait((feeding, copying), return_when=asyncio.FIRST_COMPLETED)
         detached = feeding.done() and feeding.result()
@@ -197,20 +223,22 @@ async def pump(
     return detached
 
 
-async def _copy(raw: RawStream, session: Streams, wanted: frozenset[str], *, tty: bool) -> None:
+async def _copy(raw: BothWays, session: Streams, wanted: frozenset[str], *, frames: bool) -> None:
     await raw.head_taken()
     numbers = {_NUMBERS[name] for name in wanted}
     while (piece := await session.read()) is not None:
         number, data = piece
         if session.tty:
             number = 1
-        if tty:
-            await raw.write(data)
-        elif number in numbers and data:
+        if not data or not (number in numbers or (session.tty and not frames)):
+            continue
+        if frames:
             await raw.write(struct.pack(">BxxxL", number, len(data)), data)
+        else:
+            await raw.write(data)
 
 
-async def _feed(raw: RawStream, session: Streams, watch: Watch, *, once: bool) -> bool:
+async def _feed(raw: BothWays, session: Streams, watch: Watch, *, once: bool) -> bool:
     """Client to standard input; True when it typed the keys that let go."""
     try:
         while data := await raw.read():
@@ -226,15 +254,19 @@ async def _feed(raw: RawStream, session: Streams, watch: Watch, *, once: bool) -
                 return await _drop(raw)
         if once:
             await session.close_stdin()
+    except websocket.Closed:
+        raise
     except (ClientGone, OSError):
         pass
     return False
 
 
-async def _drop(raw: RawStream) -> bool:
+async def _drop(raw: BothWays) -> bool:
     try:
         while await raw.read():
             pass
+    except websocket.Closed:
+        raise
     except ClientGone:
         pass
     return False

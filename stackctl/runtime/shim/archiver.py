@@ -76,9 +76,9 @@ def main() -> None:
         answer = {"failed": f"{name}{error.strerror}", "errno": error.errno or 0}
     except RecursionError:
         answer = {"failed": "its directories are nested too deeply", "errno": errno.ELOOP}
-    except Mistaken as error:
+    except (Mistaken, tarfile.TarError) as error:  # what was sent is no archive, or half of one
         answer = {"failed": str(error), "errno": 0, "mistaken": True}
-    except (Refused, mounts.SetupError, mounts.CannotMap, tarfile.TarError) as error:
+    except (Refused, mounts.SetupError, mounts.CannotMap) as error:
         answer = {"failed": str(error), "errno": errno.EINVAL}
     protocol.send(control, answer)
 
