@@ -8,6 +8,7 @@ a clear error, never ignored.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -109,7 +110,7 @@ def container_config(
         stop_grace=_grace(wish.get("StopTimeout")),
         shm_size=int(host.get("ShmSize") or 0) or 67108864,
         auto_remove=auto_remove,
-        dns=tuple(map(str, rights.items(host.get("Dns")))),
+        dns=tuple(_address(str(entry)) for entry in rights.items(host.get("Dns"))),
         dns_search=_some(host.get("DnsSearch")),
         dns_options=_some(host.get("DnsOptions")),
         extra_hosts=tuple(
@@ -273,6 +274,14 @@ def _networks(wish: Wish, host: Wish) -> tuple[str, tuple[NetworkAttachment, ...
     )
 
 
+def _address(text: str) -> str:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        raise UsageError(f'a resolver\'s address: "{text}" is not an IP address') from None
+    return text
+
+
 def attachment(network: str, settings: Wish, mac: str = "") -> NetworkAttachment:
     """`settings` is Docker's EndpointSettings."""
     wishes.checked(settings, wishes.ENDPOINT, f"EndpointConfig of {network}")
@@ -287,7 +296,7 @@ def attachment(network: str, settings: Wish, mac: str = "") -> NetworkAttachment
         aliases=tuple(dict.fromkeys(map(str, settings.get("Aliases") or ()))),
         ipv4_address=str(ipam.get("IPv4Address") or ""),
         ipv6_address=str(ipam.get("IPv6Address") or ""),
-        mac_address=str(settings.get("MacAddress") or mac),
+        mac_address=str(settings.get("MacAddress") or mac).lower().replace("-", ":"),
         gw_priority=int(settings.get("GwPriority") or 0),
         link_local_ips=tuple(map(str, ipam.get("LinkLocalIPs") or ())),
         settings=wanted,

@@ -8,6 +8,7 @@ wrong, as the end of a sentence that begins with the value; "" is fine.
 from __future__ import annotations
 
 import ipaddress
+import re
 
 _BRIDGE = "com.docker.network.bridge"
 MTU = "com.docker.network.driver.mtu"
@@ -46,7 +47,8 @@ def interface_problem(name: str) -> str:
 
 
 def mac_problem(mac: str) -> str:
-    """`mac` is six pairs of digits with colons."""
+    if not re.fullmatch(r"([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}", mac):
+        return "is not a MAC address such as 02:42:ac:11:00:02"
     first = int(mac[:2], 16)
     if first & 1:
         return "is a group's address, not an interface's"

@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from stackctl.errors import Conflict, StackctlError
+from stackctl.errors import Conflict, StackctlError, UsageError
 from stackctl.model.addressing import AnyNetwork, interface_problem, link_local, mac_problem
 from stackctl.model.container import NetworkAttachment
 from stackctl.model.network import Endpoint, IpamPool, NetworkConfig
@@ -132,7 +132,7 @@ class Addresses:
         try:
             found = tuple(map(link_local, attachment.link_local_ips))
         except ValueError as error:
-            raise StackctlError(str(error)) from error
+            raise UsageError(str(error)) from error
         if any(":" in address for address in found) and not record.config.enable_ipv6:
             raise StackctlError(
                 f'network "{record.config.name}" has no IPv6, so {found[0]} cannot be had there',
@@ -143,9 +143,9 @@ class Addresses:
     def _check_interface(self, container_id: str, attachment: NetworkAttachment) -> None:
         name, mac = attachment.interface_name, attachment.mac_address
         if name and (problem := interface_problem(name)):
-            raise StackctlError(f'"{name}" {problem}')
+            raise UsageError(f'"{name}" {problem}')
         if mac and (problem := mac_problem(mac)):
-            raise StackctlError(f"MAC address {mac} {problem}")
+            raise UsageError(f'"{mac}" {problem}')
         for other in self.endpoints_of(container_id):
             if name and other.interface == name:
                 raise Conflict(

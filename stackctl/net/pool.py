@@ -17,7 +17,7 @@ import ipaddress
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from stackctl.errors import Conflict, MachineError, StackctlError
+from stackctl.errors import Conflict, MachineError, StackctlError, UsageError
 from stackctl.model.addressing import AnyNetwork, address_problem
 
 PREFIX = 22
@@ -193,7 +193,7 @@ class Leases:
         try:
             address = ipaddress.ip_address(text)
         except ValueError as error:
-            raise StackctlError(f"bad address {text!r}: {error}") from error
+            raise UsageError(f'"{text}" is not an IP address') from error
         if address not in self.network:
             raise Conflict(
                 f"address {text} is not in the network's subnet {self.network}",

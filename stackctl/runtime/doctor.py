@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -208,14 +209,25 @@ def _architecture(paths: Paths) -> Finding:
     )
 
 
+_FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+
+
 def _ip_forward(paths: Paths) -> Finding:
     try:
-        value = Path("/proc/sys/net/ipv4/ip_forward").read_text().strip()
+        value = _FORWARDING.read_text().strip()
     except OSError as e:
         return Finding("ip-forward", "warn", f"cannot be read: {e.strerror}", "is /proc mounted?")
     if value == "1":
         return Finding("ip-forward", "ok", "on")
-    if os.access("/proc/sys/net/ipv4/ip_forward", os.W_OK):
+    bridge = f"sc{paths.tag}"
+    if any(name.startswith(bridge) for _, name in socket.if_nameindex()):
+        return Finding(
+            "ip-forward",
+            "bad",
+            "somebody switched it off: other machines reach no published port, containers nothing",
+            "sysctl -w net.ipv4.ip_forward=1, and see who sets it in /etc/sysctl.d",
+        )
+    if os.access(_FORWARDING, os.W_OK):
         return Finding("ip-forward", "ok", "off; switched on with the first network")
     return Finding(
         "ip-forward",

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import select
+import socket
 from pathlib import Path
 
 import dns.flags
 import dns.message
+import dns.rcode
 import dns.rrset
 import pytest
 
 from stackctl.state.paths import Paths
-from support.netlab import run
+from support.netlab import Box, run
 from support.netnames import NamesLab, Upstream, answering, resolve, texts
 from support.waiting import wait_until
 
@@ -35,6 +39,38 @@ def test_the_machines_resolver_may_be_on_its_own_loopback(tmp_path: Path) -> Non
             # What is ours never goes there.
             assert texts(await asyncio.to_thread(resolve, web, "web-1")) != ["192.0.2.53"]
             assert "web-1." not in resolved.asked
+
+    run(scenario, tmp_path)
+
+
+def dead_or_not(query: dns.message.Message) -> dns.message.Message | list[bytes] | None:
+    is_dead = query.question[0].name.to_text().endswith("dead.example.")
+    return None if is_dead else answering("192.0.2.9")(query)
+
+
+def ask_too_much(box: Box) -> None:
+    """Asks for names that nobody answers for until one is refused."""
+    with box.new_socket(socket.SOCK_DGRAM) as link:
+        link.connect(("127.0.0.11", 53))
+        for number in itertools.count():
+            link.send(dns.message.make_query(f"x{number}.dead.example", "A").to_wire())
+            if select.select([link], [], [], 0)[0]:
+                reply = dns.message.from_wire(link.recv(4096))
+                assert reply.rcode() == dns.rcode.SERVFAIL
+                return
+
+
+def test_who_asks_too_much_is_refused_alone(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        Upstream("127.0.1.1", dead_or_not)
+        async with NamesLab(paths, ("127.0.1.1",)) as it:
+            front = await it.network("front")
+            noisy, quiet = [await it.named(name, (), front) for name in ("noisy", "quiet")]
+            await asyncio.to_thread(ask_too_much, noisy)
+            for tcp in (False, True):
+                found = await asyncio.to_thread(resolve, quiet, "a.example", tcp=tcp)
+                assert texts(found) == ["192.0.2.9"]
+            assert texts(await asyncio.to_thread(resolve, noisy, "quiet"))
 
     run(scenario, tmp_path)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stackctl.errors import Conflict, MachineError, NotFound, StackctlError
+from stackctl.errors import Conflict, MachineError, NotFound, StackctlError, UsageError
 from stackctl.model.addressing import interface_settings
 from stackctl.model.container import NetworkAttachment, PortBinding
 from stackctl.model.network import IpamPool
@@ -202,6 +202,15 @@ def test_a_running_container_joins_and_leaves_networks(tmp_path: Path) -> None:
             ports = await it.publish("one", 8080)
             far = it.boxes["lan"] = neighbour(LAN)
             assert await fetch(far, f"{LAN}1", 8080) == f"one {LAN}2"
+            for mistake in (
+                {"mac_address": "junk"},
+                {"mac_address": "02:00:00:00:00:00:00"},
+                {"ipv4_address": "junk"},
+                {"interface_name": "../../x"},
+            ):
+                odd = NetworkAttachment(network="back", **mistake)
+                with pytest.raises(UsageError):
+                    it.net.lease(back, "one", odd)
             lease = it.net.lease(back, "one", wanted)
             it.endpoints["one"].append(lease)
             await it.net.connect(one.pid, lease, it.endpoints["one"], naming(it, "one"))

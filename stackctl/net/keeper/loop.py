@@ -37,7 +37,8 @@ class Loop:
 
     def __init__(self, on_error: Callable[[Exception], None]) -> None:
         self._epoll = select.epoll()
-        self._on_error = on_error
+        #: Writes down what nobody can be answered.
+        self.tell = on_error
         self._failures: dict[int, int] = {}
         self._calls: dict[int, Callback] = {}
         self._timers: list[tuple[float, int, Timer]] = []
@@ -81,7 +82,7 @@ class Loop:
 
     def _failed(self, fd: int, error: Exception) -> None:
         """A bug met by one client must not end the service for all the others."""
-        self._on_error(error)
+        self.tell(error)
         self._failures[fd] = self._failures.get(fd, 0) + 1
         if self._failures[fd] > _PATIENCE:
             # It would be ready, and fail, for ever.
@@ -106,4 +107,4 @@ class Loop:
             try:
                 timer.call()
             except Exception as error:
-                self._on_error(error)
+                self.tell(error)

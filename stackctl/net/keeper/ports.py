@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -73,6 +74,7 @@ class Ports:
         #: Ports of ::1 beside those of 0.0.0.0, for who looks "localhost" up.
         self._companions: dict[Port, _Held] = {}
         self._streams: set[Stream] = set()
+        self._is_full_told = False
 
     def owners(self) -> dict[Port, str]:
         return {port: held.owner for port, held in self._held.items()}
@@ -199,7 +201,7 @@ class Ports:
             return
         try:
             if len(self._streams) >= _MOST_STREAMS:
-                raise OSError(errno.EMFILE, "too many connections are being handed on")
+                raise self._full()
             server = socket_to(held.way, socket.SOCK_STREAM)
         except OSError:
             reset(client)
@@ -207,6 +209,17 @@ class Ports:
             return
         stream = Stream(self._loop, client, server, lambda: self._streams.discard(stream))
         self._streams.add(stream)
+        if len(self._streams) < _MOST_STREAMS // 2:
+            self._is_full_told = False
+
+    def _full(self) -> OSError:
+        """Why one more connection is not handed on: said once until half of them have ended."""
+        text = f"{_MOST_STREAMS} connections are being handed on: further ones are reset"
+        error = OSError(errno.EMFILE, f"{time.strftime('%F %T')} {text}")
+        if not self._is_full_told:
+            self._loop.tell(error)
+            self._is_full_told = True
+        return error
 
 
 def _meet(one: str, other: str) -> bool:

@@ -109,6 +109,7 @@ class Resolver:
                     query,
                     question,
                     lambda reply: _send(link, reply, sender),
+                    asker=self.container,
                     servers=self.servers,
                 )
             case Elsewhere.NOBODY:
@@ -155,7 +156,14 @@ class Resolver:
                 connection.send(query[:2] + answer)
 
     def _forward_tcp(self, query: bytes, question: Question, connection: _Connection) -> None:
-        self._forwarder.ask(query, question, connection.send, tcp=True, servers=self.servers)
+        self._forwarder.ask(
+            query,
+            question,
+            connection.send,
+            asker=self.container,
+            tcp=True,
+            servers=self.servers,
+        )
 
     def forget(self, connection: _Connection) -> None:
         self._connections.discard(connection)

@@ -13,6 +13,7 @@ import functools
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from stackctl.net.keeper import codec
@@ -25,7 +26,8 @@ Reply = Callable[[bytes], None]
 _PATIENCE = 1.0
 #: Seconds after which nobody will answer any more. Clients give up after 5.
 _GIVE_UP = 4.5
-_MOST_AT_ONCE = 512
+#: Questions on their way: one container's, all of them, and one's when all are so many.
+_MOST_OF_ONE, _MOST, _LEAST_OF_ONE = 512, 2048, 16
 _BAD = (codec.SERVFAIL, codec.REFUSED, codec.NOTIMP, codec.FORMERR)
 
 
@@ -66,13 +68,13 @@ def nameservers(text: str) -> tuple[str, ...]:
 
 
 class Forwarder:
-    """Forwards queries, many at a time."""
+    """Forwards queries, many at a time, and no asker's at the expense of the others."""
 
     def __init__(self, loop: Loop, resolvers: Resolvers, port: int = 53) -> None:
         self._loop = loop
         self._resolvers = resolvers
         self._port = port
-        self.pending = 0
+        self._pending: Counter[str] = Counter()
 
     def ask(
         self,
@@ -80,18 +82,27 @@ class Forwarder:
         question: Question,
         reply: Reply,
         *,
+        asker: str,
         tcp: bool = False,
         servers: tuple[str, ...] = (),
     ) -> None:
         """`reply` is called once, with the answer that carries the query's id."""
         asked = servers or self._resolvers.addresses()
-        if not asked or self.pending >= _MOST_AT_ONCE:
+        most = _MOST_OF_ONE if self._pending.total() < _MOST else _LEAST_OF_ONE
+        if not asked or self._pending[asker] >= most:
             reply(codec.failure(query, question))
             return
-        self.pending += 1
+        self._pending[asker] += 1
         if len(asked) == 1:
             asked *= 2  # a lost packet is asked for again
-        _Inquiry(self, self._loop, query, question, reply, asked, self._port, tcp).next()
+
+        def finish(answer: bytes) -> None:
+            self._pending[asker] -= 1
+            if not self._pending[asker]:
+                del self._pending[asker]
+            reply(answer)
+
+        _Inquiry(self._loop, query, question, finish, asked, self._port, tcp).next()
 
 
 class _Inquiry:
@@ -99,7 +110,6 @@ class _Inquiry:
 
     def __init__(
         self,
-        owner: Forwarder,
         loop: Loop,
         query: bytes,
         question: Question,
@@ -108,7 +118,7 @@ class _Inquiry:
         port: int,
         tcp: bool,
     ) -> None:
-        self._owner, self._loop, self._reply, self._tcp = owner, loop, reply, tcp
+        self._loop, self._reply, self._tcp = loop, reply, tcp
         self._original, self._question = query, question
         self._query = os.urandom(2) + query[2:]
         self._servers = list(servers)
@@ -214,5 +224,4 @@ class _Inquiry:
         if self._end is None:
             return
         self._end = None
-        self._owner.pending -= 1
         self._reply(self._original[:2] + reply[2:])

@@ -87,7 +87,11 @@ def test_leases_stay_in_the_ip_range_but_a_wanted_one_need_not() -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "text"),
-    [("10.0.1.5", "not in the network's subnet"), ("10.0.0.1", "taken"), ("10.0.0", "bad address")],
+    [
+        ("10.0.1.5", "not in the network's subnet"),
+        ("10.0.0.1", "taken"),
+        ("10.0.0", "not an IP address"),
+    ],
 )
 def test_a_wanted_address_that_cannot_be_had(wanted: str, text: str) -> None:
     with pytest.raises(StackctlError, match=text):

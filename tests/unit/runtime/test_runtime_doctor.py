@@ -20,6 +20,19 @@ def test_facts_are_told_to_anybody(name: str) -> None:
     assert found.ok or found.advice
 
 
+def test_forwarding_that_somebody_switched_off_under_networks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = Paths(tmp_path, tmp_path)
+    (tmp_path / "ip_forward").write_text("0\n")
+    monkeypatch.setattr(doctor, "_FORWARDING", tmp_path / "ip_forward")
+    assert doctor.probe("ip-forward", paths).ok
+    bridges = [(1, "lo"), (9, f"sc{paths.tag}0a1b2c")]
+    monkeypatch.setattr("socket.if_nameindex", lambda: bridges)
+    found = doctor.probe("ip-forward", paths)
+    assert found.state == "bad" and "switched it off" in found.fact
+
+
 def test_a_state_directory_that_is_not_there_yet(tmp_path: Path) -> None:
     paths = Paths(tmp_path / "not" / "yet", tmp_path)
     found = doctor.probe("state", paths)
