@@ -195,7 +195,7 @@ def application() -> Command:
             bool, typer.Option("--dry-run", help="Show what would be done and do nothing.")
         ] = False,
         compatibility: Annotated[
-            bool, typer.Option("--compatibility", help="For compose's sake; has no effect.")
+            bool, typer.Option("--compatibility", help="No effect, and a warning.")
         ] = False,
         all_resources: Annotated[
             bool, typer.Option("--all-resources", help="Refused.", hidden=True)

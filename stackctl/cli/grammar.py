@@ -3,7 +3,9 @@
 The options of all commands are in grammar.json, which `make docs` makes from what the
 commands declare. What is understood here is understood by typer in the same way (a test
 compares them, line by line); whatever is not (`--help`, a mistake) is left to typer, so
-that there is one place for help and for words about mistakes.
+that there is one place for help and for words about mistakes. Only what docker compose's
+reader takes of a whole line is known here alone: `--all=true`, and `--dry-run` behind the
+command.
 
     {"stack ps": {
         "call": "ps:ps",               module below stackctl.cli.commands, function
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 TABLE = os.path.join(os.path.dirname(__file__), "grammar.json")
 
 _FLAGS = {"yes": True, "no": False}
+_SWITCHED = {"true": True, "false": False}
+#: Of the whole line, but understood behind a stack's command, too.
+_ANYWHERE = {"--dry-run": ["dry_run", "yes"]}
 Values: TypeAlias = "dict[str, Any]"
 
 
@@ -61,7 +66,11 @@ def parse(arguments: Sequence[str]) -> Line | None:
         given, words = _read(table.get(""), arguments)
         name, words = _command(table, words)
         command = table.get(name)
+        if " " not in name:
+            command = {**command, "options": {**_ANYWHERE, **command["options"]}}
         values, words = _read(command, words)
+        if "dry_run" not in command["values"]:
+            given["dry_run"] |= values.pop("dry_run", False)
         _assign(command["arguments"], words, values)
     except _Unclear:
         return None
@@ -120,7 +129,7 @@ def _read(command: Mapping[str, Any], words: Iterable[str]) -> tuple[Values, lis
             if kind not in _FLAGS:
                 _take(given, parameter, kind, text if equals else _next(queue))
             elif equals:
-                raise _Unclear
+                given[parameter] = _FLAGS[kind] == _switched(text)
             else:
                 given[parameter] = _FLAGS[kind]
         else:
@@ -131,6 +140,13 @@ def _read(command: Mapping[str, Any], words: Iterable[str]) -> tuple[Values, lis
     # Of a repeated option only the last value counts, and has to be one.
     numbers = {k: _number(*v) for k, v in given.items() if isinstance(v, _Number)}
     return {**command["values"], **given, **numbers}, rest + queue[::-1]
+
+
+def _switched(text: str) -> bool:
+    try:
+        return _SWITCHED[text.lower()]
+    except KeyError:
+        raise _Unclear from None
 
 
 def _read_letters(options: Mapping[str, Any], word: str, queue: list[str], given: Values) -> None:

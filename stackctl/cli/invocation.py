@@ -190,6 +190,7 @@ def begin(
     tlscacert: str,
     tlscert: str,
     tlskey: str,
+    compatibility: bool = False,
     **_for_compose: bool,
 ) -> Invocation:
     """What the global options mean, by their names. Raises UsageError."""
@@ -201,9 +202,14 @@ def begin(
     one_of("--progress", progress, ("auto", "tty", "plain", "quiet"))
     one_of("--ansi", ansi, ("never", "always", "auto"))
     given = session.console
+    console = Console(given.stdout, given.stderr, ansi=ansi, environment=session.environment)
+    if compatibility:
+        from stackctl.cli.output.errors import print_warning
+
+        print_warning(console, "--compatibility has no effect: names are joined by dashes")
     return Invocation(
         session=session,
-        console=Console(given.stdout, given.stderr, ansi=ansi, environment=session.environment),
+        console=console,
         files=file or (),
         project_name=project_name,
         profiles=profile or (),

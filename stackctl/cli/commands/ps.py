@@ -30,7 +30,8 @@ def ps(
         list[str] | None, typer.Option("--filter", metavar="status=STATE", help="As --status.")
     ] = None,
     format: Annotated[
-        str, typer.Option("--format", metavar="table|json", help="json: one object a line.")
+        str,
+        typer.Option("--format", metavar="FORMAT", help="table, json, or a template: {{.Name}}."),
     ] = "table",
     orphans: Annotated[
         bool,
@@ -42,7 +43,8 @@ def ps(
 ) -> int:
     """List the stack's containers."""
     run = invocation(ctx)
-    one_of("--format", format, ("table", "json"))
+    if "{{" not in format:
+        one_of("--format", format, ("table", "json"))
     states = _states(status or (), filter or ())
     found = rows(run, "ps", run.body(services=services or [], all=all or bool(states)))
     if not orphans:
@@ -50,6 +52,11 @@ def ps(
         found = [row for row in found if row.get("Service") in known]
     if states:
         found = [row for row in found if row.get("State") in states]
+    if "{{" in format and not quiet and not only_services:
+        from stackctl.cli.output.format import print_rows
+
+        print_rows(run.console, [json_row(row, full=no_trunc) for row in found], (), format)
+        return 0
     for line in _lines(run.console.out_width(), found, quiet, only_services, format, no_trunc):
         run.console.out(line)
     return 0

@@ -130,6 +130,29 @@ def test_help_and_mistakes_are_left_to_typer(words: list[str]) -> None:
     assert grammar.parse(words) is None
 
 
+def test_what_compose_reads_more(engine: Any, cli: Any) -> None:
+    read = grammar.parse(["down", "--remove-orphans=true", "-v", "--volumes=false", "--dry-run"])
+    assert read is not None
+    assert read.arguments["remove_orphans"]
+    assert not read.arguments["volumes"]
+    assert read.globals["dry_run"]
+    assert "dry_run" not in read.arguments
+    read = grammar.parse(["ps", "--orphans=false", "web"])
+    assert read is not None
+    assert not read.arguments["orphans"]
+    assert not read.globals["dry_run"]
+    # What is passed on is nobody's option, and containers alone have no such try.
+    read = grammar.parse(["exec", "web", "make", "--dry-run", "--all=true"])
+    assert read is not None
+    assert not read.globals["dry_run"]
+    for wrong in (["ps", "--all=maybe"], ["container", "ls", "--dry-run"]):
+        assert grammar.parse(wrong) is None
+    engine.answers["plan"] = [{"type": "plan", "project": "p", "steps": []}]
+    assert cli("down", "--dry-run", "--remove-orphans=true").out == "p: nothing to do\n"
+    assert engine.bodies("plan")[0]["remove_orphans"]
+    assert not engine.bodies("down")
+
+
 def test_variables_stand_in_for_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMPOSE_PARALLEL_LIMIT", "3")
     monkeypatch.setenv("COMPOSE_ANSI", "never")

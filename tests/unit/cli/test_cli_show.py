@@ -31,6 +31,15 @@ def test_ps_json_is_an_object_a_line(cli: Any, engine: Any, rows: Any) -> None:
     assert engine.bodies("ps")[0]["all"] is True
 
 
+def test_ps_takes_a_template(cli: Any, engine: Any, rows: Any) -> None:
+    engine.answers["ps"] = rows
+    names = [json.loads(line)["Name"] for line in cli("ps", "--format", "json").out.splitlines()]
+    assert cli("ps", "--format", "{{.Name}}|x").out.splitlines() == [f"{n}|x" for n in names]
+    table = cli("ps", "--format", "table {{.Name}}\\t{{.State}}").out.splitlines()
+    assert table[0].split() == ["NAME", "STATE"]
+    assert cli("ps", "--format", "yaml").code == 2
+
+
 def test_ps_quiet_prints_whole_ids(cli: Any, engine: Any, rows: Any) -> None:
     engine.answers["ps"] = rows
     assert [len(line) for line in cli("ps", "-q").out.splitlines()] == [64, 64]
