@@ -90,6 +90,14 @@ def repository(place: Path) -> str:
 
     git("init", "-q", "-b", "main")
     git("add", ".")
+    # A submodule, by an address relative to the repository's: another branch of its own.
+    git("commit", "-q", "-m", "inner")
+    git("branch", "inner")
+    module = '[submodule "in"]\n\tpath = in\n\turl = ./\n\tbranch = inner\n'
+    (work / "in").mkdir()
+    (work / ".gitmodules").write_text(module)
+    git("add", ".gitmodules")
+    git("update-index", "--add", "--cacheinfo", f"160000,{git('rev-parse', 'inner')},in")
     git("commit", "-q", "-m", "first")
     git("tag", "v1")
     (work / "sub/g").write_text("later\n")
@@ -179,6 +187,14 @@ def test_results_as_files(base: Engine, context: Path, tmp_path: Path) -> None:
         json.loads(Path(f"{out}.json").read_text())["containerimage.config.digest"]
         == (document(base)[0])
     )
+    # So is a directory, for FROM as for COPY: its files alone.
+    (out / ".dockerignore").write_text("stays\n")
+    file = "FROM files AS a\nENV A=1\nFROM a\nCOPY --from=files o/f /y\n"
+    for cached in (0, 2):
+        shown = build(base, context, file, "--build-context", f"files={out}").err
+        assert shown.count("CACHED") == cached
+    assert (text(base, "o/f"), text(base, "y"), text(base, "stays")) == ("1\n", "1\n", None)
+    assert "A=1" in document(base)[1]["config"]["Env"]
 
 
 @pytest.mark.needs("program:git")
@@ -204,6 +220,7 @@ def test_repositories_and_addresses(base: Engine, context: Path, tmp_path: Path)
         build(base, context, file)
         assert text(base, "git/g") == "from git\n" and text(base, "git/.git/HEAD") is None
         assert text(base, "whole/.git/HEAD") is not None
+        assert text(base, "whole/in/sub/g") == "from git\n"
         assert (text(base, "whole/sub/g"), text(base, "t/g")) == ("later\n", "later\n")
         assert text(base, "t/c.tar.gz") is None
         again = build(base, context, file)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stackctl.errors import ImageError, Place, UsageError
+from stackctl.errors import ImageError, UsageError
 from stackctl.image import base
 from stackctl.image.build import checking, delivery, graph, remote
 from stackctl.image.build import instructions as ins
@@ -208,16 +208,11 @@ class Build:
             case FromStage(index=index):
                 return await self.stage(index)
             case FromNothing():
-                config = {"WorkingDir": "/", "Env": [f"PATH={DEFAULT_PATH}"]}
-                return State(settings=Settings(config=config))
+                return _nothing()
             case FromContext(name=name):
                 reference = await self.context_image(name)
                 if not reference:
-                    raise ImageError(
-                        f"the context {name!r} is a directory, and FROM needs an image",
-                        hint="use it with COPY --from",
-                        place=Place(self.file.file, stage.begin.first),
-                    )
+                    return _nothing(files_of=name)
             case FromImage(reference=reference):
                 pass
         title = f"{stage.title} " if len(self.graph.needed) > 1 else ""
@@ -420,3 +415,9 @@ async def end(tasks: Sequence[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _nothing(files_of: str = "") -> State:
+    """`scratch`, on which the files of a named context may be put first."""
+    config = {"WorkingDir": "/", "Env": [f"PATH={DEFAULT_PATH}"]}
+    return State(settings=Settings(config=config), files_of=files_of)

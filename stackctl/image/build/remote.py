@@ -117,8 +117,9 @@ class Git:
                 f"{wanted.url[:100]}: {wanted.ref or 'HEAD'} is {commit}, not {wanted.commit[:64]}"
             )
         if (place / ".gitmodules").exists():
-            update = ("submodule", "update", "-q", "--init", "--recursive", "--depth=1")
-            self._git(wanted, place, *update)
+            update = ("submodule", "update", "-q", "--init", "--recursive")
+            if not self._works(wanted, place, *update, "--depth=1"):
+                self._git(wanted, place, *update)
         if not keep:
             remove_tree(place / ".git")
             for inner in sorted(place.rglob(".git")):

@@ -43,6 +43,8 @@ class State:
     host_mark: str = ""
     created: float = 0.0
     triggers: tuple[str, ...] = ()
+    #: The named context of files that the stage begins with, until they are there.
+    files_of: str = ""
 
     @property
     def chain(self) -> str:
@@ -65,6 +67,7 @@ class StageRun:
         self.stage = stage
         self.state = state
         self._instructions: list[ins.StageInstruction] = [
+            *_files(stage, state),
             *build.triggers(stage, state),
             *stage.instructions,
         ]
@@ -239,6 +242,24 @@ class StageRun:
 
     async def _run(self, vertex: Vertex, made: ins.Run, text: Expander) -> Layer | None:
         return await running.Running(self, vertex, made, text).layer()
+
+
+def _files(stage: ins.Stage, state: State) -> list[ins.StageInstruction]:
+    """FROM of a named context that is a directory: a copy of it."""
+    name, state.files_of = state.files_of, ""
+    if not name:
+        return []
+    begin, text = stage.begin, f"COPY --from={name} . /"
+    return [
+        ins.Copy(
+            first=begin.first,
+            last=begin.last,
+            text=text,
+            from_=name,
+            sources=(".",),
+            destination="/",
+        )
+    ]
 
 
 def _make_directory(run: StageRun, upper: Path, path: str) -> None:
