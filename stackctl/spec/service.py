@@ -74,7 +74,14 @@ __all__ = [
 ]
 
 #: What the engine lacks; another part of it has to learn it first.
-_LATER = Refused("the engine cannot do it yet")
+_REALTIME = Refused(
+    "the kernel would need real-time group scheduling, and its groups a share of it"
+)
+_STORAGE = Refused("images and containers lie in directories of one file system, without quotas")
+_FOREIGN = Refused(
+    "names lead to containers of the networks that are shared: join an external network, "
+    "in which a container answers to its name"
+)
 _WINDOWS = Refused("it exists for Windows only")
 
 Restart = Annotated[str, Field(pattern=r"^(no|always|unless-stopped|on-failure(:[0-9]{1,9})?)$")]
@@ -276,7 +283,7 @@ class Service(Attributes):
         default_factory=list,
         description="Services it finds by a further name: `db`, `db:database`.",
     )
-    external_links: Annotated[list[str], _LATER] = Field(
+    external_links: Annotated[list[str], _FOREIGN] = Field(
         default_factory=list, description="Containers of others, by a further name."
     )
     extra_hosts: Annotated[list[ExtraHost], forms.EXTRA_HOSTS] = Field(
@@ -324,10 +331,10 @@ class Service(Attributes):
     cpu_quota: Integer | None = Field(
         None, description="CPU time each period, in microseconds; -1 for unlimited."
     )
-    cpu_rt_period: Annotated[Any, _LATER] = Field(
+    cpu_rt_period: Annotated[Any, _REALTIME] = Field(
         None, description="Period of real-time scheduling."
     )
-    cpu_rt_runtime: Annotated[Any, _LATER] = Field(
+    cpu_rt_runtime: Annotated[Any, _REALTIME] = Field(
         None, description="Real-time CPU time each period."
     )
     cpu_count: Annotated[Any, _WINDOWS] = Field(None, description="Windows only.")
@@ -367,7 +374,9 @@ class Service(Attributes):
     runtime: Annotated[str | None, Approximated("the engine is its own runtime")] = Field(
         None, description="Name of a runtime."
     )
-    storage_opt: Annotated[Any, _LATER] = Field(None, description="Options of the storage driver.")
+    storage_opt: Annotated[Any, _STORAGE] = Field(
+        None, description="Options of the storage driver."
+    )
     post_start: list[Hook] = Field(
         default_factory=list, description="Commands inside the container, once it has started."
     )

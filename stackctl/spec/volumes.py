@@ -78,7 +78,8 @@ def parse(spec: str, odd: Callable[[str], None] = _refuse) -> dict[str, Any]:
             case "ro":
                 mount["read_only"] = True
             case "rw":
-                mount["read_only"] = False
+                # As it is without a word, which `config` does not print either.
+                mount.pop("read_only", None)
             case "nocopy":
                 volume["nocopy"] = True
             case "z" | "Z":

@@ -163,7 +163,7 @@ def _hashes(found: Mapping[str, str], wanted: str) -> str:
     names = list(found) if wanted == "*" else [name for name in wanted.split(",") if name]
     for name in names:
         if name not in found:
-            raise NotFound(f'no service is called "{name}"')
+            raise NotFound(f'no service is called "{name}"', hint=f"there are: {', '.join(found)}")
     return "".join(f"{name} {found[name]}\n" for name in names)
 
 

@@ -90,7 +90,6 @@ def test_what_is_no_port(text: str) -> None:
                 "type": "volume",
                 "source": "data",
                 "target": "/data",
-                "read_only": False,
                 "volume": {"nocopy": True},
             },
         ),
