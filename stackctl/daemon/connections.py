@@ -21,9 +21,16 @@ class Connections:
         self._containers = containers
 
     async def connect(
-        self, network: NetworkRecord, container_id: str, attachment: NetworkAttachment
+        self,
+        network: NetworkRecord,
+        container_id: str,
+        attachment: NetworkAttachment,
+        links: tuple[tuple[str, str], ...] = (),
     ) -> ContainerRecord:
-        """One more network. Conflict when it is in it already, or has the host's."""
+        """One more network, and `links` ((alias, container)) beside those that it has.
+
+        Conflict when it is in it already, or has the host's.
+        """
         async with self._containers.lock(container_id):
             record = self._registry.get(container_id)
             if record.config.network_mode:
@@ -35,7 +42,9 @@ class Connections:
                 raise Conflict(f"container {record.name} is in network {network.config.name}")
             net = self._parts.net
             endpoint = net.lease(network, record.id, attachment)
-            wanted = replace(record, endpoints=(*record.endpoints, endpoint))
+            known = tuple(dict.fromkeys((*record.config.links, *links)))
+            config = replace(record.config, links=known)
+            wanted = replace(record, config=config, endpoints=(*record.endpoints, endpoint))
             async with AsyncExitStack() as undo:
                 undo.callback(net.release, endpoint)
                 if record.process is not None and record.status.is_alive:

@@ -374,14 +374,10 @@ class DockerOperations:
 
         name, before = record.config.name, container.config
         wanted = attachment(name, settings)
-        config = replace(
-            before,
-            asked=wishes.with_endpoint(before.asked, name, settings),
-            links=tuple(dict.fromkeys((*before.links, *links(settings)))),
-        )
+        config = replace(before, asked=wishes.with_endpoint(before.asked, name, settings))
         self._registry.update(container.id, config=config)
         try:
-            await self._connections.connect(record, container.id, wanted)
+            await self._connections.connect(record, container.id, wanted, links(settings))
         except BaseException:
             self._registry.update(container.id, config=before)
             raise

@@ -255,6 +255,22 @@ def _link(text: str) -> tuple[str, str]:
     return alias.rpartition("/")[2] or container, container
 
 
+def _check_shared(wish: Wish, host: Wish) -> None:
+    """What only the container that the network is of could have. In Docker's words."""
+    network = "the container type network mode"
+    for value, conflict in (
+        (host.get("PortBindings"), f"port publishing and {network}"),
+        (host.get("PublishAllPorts"), f"port publishing and {network}"),
+        (wish.get("ExposedPorts"), f"port exposing and {network}"),
+        (wish.get("Hostname"), "hostname and the network mode"),
+        (host.get("Dns"), "dns and the network mode"),
+        (host.get("ExtraHosts"), "custom host-to-IP mapping and the network mode"),
+        (wish.get("MacAddress"), "mac-address and the network mode"),
+    ):
+        if value:
+            raise UsageError(f"conflicting options: {conflict}")
+
+
 def _networks(wish: Wish, host: Wish) -> tuple[str, tuple[NetworkAttachment, ...]]:
     """The network mode of the model, and the memberships; the default network is one of them."""
     mode = str(host.get("NetworkMode") or "default")
@@ -263,6 +279,8 @@ def _networks(wish: Wish, host: Wish) -> tuple[str, tuple[NetworkAttachment, ...
     )
     if wish.get("NetworkDisabled"):
         mode = "none"
+    if mode.startswith("container:"):
+        _check_shared(wish, host)
     if mode in ("none", "host") or mode.startswith("container:"):
         return mode, ()
     first = DEFAULT_NETWORK if mode in ("default", "bridge") else mode

@@ -111,11 +111,13 @@ def test_a_running_container_is_connected_and_disconnected(shop: Stack) -> None:
     linked = resolved(shop, "web", "database").split()
     assert sorted(linked) == sorted(addresses(shop, "app-db-1").values())
     shop.ok("net", "disconnect", "street", "app-db-1")
-    further = ("--link-local-ip", "169.254.8.8", "--driver-opt")
+    further = ("--link", "app-web-1:page", "--link-local-ip", "169.254.8.8", "--driver-opt")
     named = (*further, "com.docker.network.endpoint.ifname=street0")
     shop.ok("net", "connect", *named, "street", "app-db-1")
     shown = shop.ok("exec", "-T", "db", "ip", "-br", "address", "show", "dev", "street0").out
     assert "169.254.8.8/16" in shown
+    linked = resolved(shop, "db", "page").split()
+    assert sorted(linked) == sorted(addresses(shop, "app-web-1").values())
     bad = shop.run("net", "connect", *further, "x=y", "street", "app-web-1").expect(2)
     assert "no option x for one container" in bad.err
     shop.ok("net", "disconnect", "street", "app-db-1")
@@ -132,6 +134,8 @@ def test_the_graph_says_who_reaches_whom(shop: Stack) -> None:
     assert '"c:app-web-1" -- "n:street"' in dot
     assert "</svg>" in shop.ok("net", "graph", "app", "--format", "svg").out
     assert shop.run("net", "graph", "--format", "png").code == 2
+    assert "no such project: nosuch" in shop.run("net", "graph", "nosuch").expect(1).err
+    assert "from its start on" in shop.run("net", "connect", "host", "app-db-1").expect(1).err
 
 
 def test_networks_are_made_listed_and_pruned(stack: Stack) -> None:
@@ -144,7 +148,7 @@ def test_networks_are_made_listed_and_pruned(stack: Stack) -> None:
     assert stack.ok("net", "ls", "-q", "--filter", "label=c").out == ""
     assert stack.ok("net", "inspect", "-f", "{{.Name}} {{.Driver}}", "six").out == "six bridge\n"
     for wanted, count in (("type=custom", 1), ("type=builtin", 0), ("scope=swarm", 0)):
-        found = stack.ok("net", "ls", "-q", "--filter", wanted, "--filter", "name=six").out
+        found = stack.ok("net", "ls", "-q", "--filter", wanted, "-f", "name=six").out
         assert len(found.split()) == count, wanted
     assert stack.ok("net", "rm", "-f", "seven").out == ""
     for name in ("host", "none", "bridge"):

@@ -32,7 +32,9 @@ def ls(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only ids.")] = False,
     filter: Annotated[
         list[str] | None,
-        typer.Option("--filter", metavar="KEY=VALUE", help="name, id, label, driver, type..."),
+        typer.Option(
+            "-f", "--filter", metavar="KEY=VALUE", help="name, id, label, driver, type..."
+        ),
     ] = None,
     format: options.RowsFormat = "",
     no_trunc: options.NoTrunc = False,
@@ -167,6 +169,10 @@ def connect(
         list[str] | None,
         typer.Option("--link-local-ip", metavar="ADDRESS", help="A further address."),
     ] = None,
+    link: Annotated[
+        list[str] | None,
+        typer.Option("--link", metavar="CONTAINER[:ALIAS]", help="Known to it by that name."),
+    ] = None,
     driver_opt: Annotated[
         list[str] | None,
         typer.Option("--driver-opt", metavar="KEY=VALUE", help="For this interface."),
@@ -178,6 +184,7 @@ def connect(
         "container": container,
         "settings": {
             "Aliases": alias or [],
+            "Links": link or [],
             "IPAMConfig": {
                 "IPv4Address": ip,
                 "IPv6Address": ip6,
@@ -217,7 +224,8 @@ def graph(
     run = invocation(ctx)
     one_of("--format", format, ("text", "dot", "svg"))
     name = project or run.project_name
-    text = str(_result(run, "net-graph", {"name": name, "format": format})["text"])
+    body = {"name": name, "format": format, "must_exist": bool(project)}
+    text = str(_result(run, "net-graph", body)["text"])
     for line in text.splitlines():
         run.console.out(line)
     return 0

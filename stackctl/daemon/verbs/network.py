@@ -55,7 +55,10 @@ class NetworkVerbs:
         if len(found) > 1:
             raise Conflict(f'"{reference}" is the beginning of {len(found)} network ids')
         if not found:
-            raise NotFound(f"no such network: {reference}", hint="stackctl net ls lists them")
+            hint = "stackctl net ls lists them"
+            if reference in ("host", "none"):
+                hint = "a container has it from its start on (network_mode, --network), or never"
+            raise NotFound(f"no such network: {reference}", hint=hint)
         return found[0]
 
     def members(self, network: NetworkRecord) -> list[ContainerRecord]:
@@ -156,7 +159,7 @@ class NetworkVerbs:
         network = self.find(str(body.get("network") or ""))
         container = self._registry.store.find_container(str(body.get("container") or ""))
         # It loads while the socket answers already.
-        from stackctl.daemon.single import attachment
+        from stackctl.daemon.single import attachment, links
         from stackctl.daemon.wish import ENDPOINT_OPTIONS
 
         settings = dict(body.get("settings") or {})
@@ -167,7 +170,7 @@ class NetworkVerbs:
                     hint=f"it has {', '.join(ENDPOINT_OPTIONS)}",
                 )
         wanted = attachment(network.config.name, settings)
-        await self._connections.connect(network, container.id, wanted)
+        await self._connections.connect(network, container.id, wanted, links(settings))
         yield {"type": "result", "exit_code": 0}
 
     async def disconnect(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
@@ -177,15 +180,22 @@ class NetworkVerbs:
         yield {"type": "result", "exit_code": 0}
 
     async def graph(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        """Who may reach whom; `format` text, dot or svg; `name` of a project, or all."""
+        """Who may reach whom; `format` text, dot or svg; `name` of a project, or all.
+
+        With `must_exist` NotFound when the project has neither network nor container.
+        """
         from stackctl.net import graph
 
         forms = {"text": graph.as_text, "dot": graph.as_dot, "svg": graph.as_svg}
         form = str(body.get("format") or "text")
         if form not in forms:
             raise UsageError(f'there is no form "{form}"', hint=f"use {', '.join(forms)}")
-        store = self._registry.store
-        found = graph.net_graph(store.networks(), self._registry.all(), str(body.get("name") or ""))
+        networks, containers = self._registry.store.networks(), self._registry.all()
+        name = str(body.get("name") or "")
+        known = {n.config.project for n in networks} | {c.config.project for c in containers}
+        if body.get("must_exist") and name not in known:
+            raise NotFound(f"no such project: {name}", hint="stackctl ls lists them")
+        found = graph.net_graph(networks, containers, name)
         yield {"type": "result", "exit_code": 0, "text": forms[form](found)}
 
 

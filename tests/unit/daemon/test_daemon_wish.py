@@ -397,6 +397,10 @@ def test_names_are_read_in_any_case() -> None:
         ),
         ({"HostConfig": {"PortBindings": {"1;2": [{}]}}}, 'invalid port specification: "1;2"'),
         ({"HostConfig": {"Dns": ["1.1.1.1", "nonsense"]}}, '"nonsense" is not an IP address'),
+        (
+            {"HostConfig": {"NetworkMode": "container:x", "PortBindings": {"80/tcp": [{}]}}},
+            "conflicting options: port publishing and the container type network mode",
+        ),
     ],
 )
 def test_mistakes_in_the_words_that_clients_look_for(wish: dict[str, Any], words: str) -> None:
