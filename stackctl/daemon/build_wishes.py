@@ -105,6 +105,7 @@ def wish(stack: Stack, name: str, body: Mapping[str, Any]) -> BuildRequest:
             **{key: tuple(map(str, paths)) for key, paths in (body.get("ssh") or {}).items()},
         },
         allow=tuple(build.entitlements),
+        place=stack.places("services", name, "build"),
         bases=_bases(stack, name, body),
         cache_from=tuple(_cache(base, c) for c in build.cache_from),
         cache_to=tuple(_cache(base, c) for c in build.cache_to),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 
+from stackctl.errors import Place
 from stackctl.model.container import Ulimit
 from stackctl.values import dataclass
 
@@ -64,6 +65,8 @@ class BuildRequest:
     shm_size: int = 0
     ulimits: tuple[Ulimit, ...] = ()
     ssh: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Where a stack file asks for it: told when the context or the Dockerfile is not there.
+    place: Place | None = field(default=None, repr=False, compare=False)
     cache_from: tuple[str, ...] = ()
     cache_to: tuple[str, ...] = ()
     outputs: tuple[BuildOutput, ...] = ()

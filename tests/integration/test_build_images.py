@@ -317,6 +317,15 @@ def test_stacks_build_what_they_need(base: Engine, context: Path) -> None:
     base.ok(*stack, "up", "-d")  # it is here: no reason to build
     assert document(base, "localhost:1/b")[0] == document(base, "base")[0] != made
     base.ok(*stack, "down", "--remove-orphans")
+    # What is not there is told with its place, and only when it is to be built.
+    (context / "stack.yaml").write_text(
+        "name: s\nservices:\n  a:\n    image: base\n    build: ./none\n"
+        "  b:\n    build: {context: ., dockerfile: Absent}\n"
+    )
+    assert " build " not in base.run(*stack, "plan", "a").expect(2).out
+    for name, line, words in (("a", 5, "none cannot be read"), ("b", 7, "there is no Absent in")):
+        refused = base.run(*stack, "build", name).expect(1).err
+        assert f"stack.yaml:{line}:" in refused and words in refused, refused
 
 
 def test_a_dockerfile_cannot_give_itself_rights(base: Engine, context: Path) -> None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stackctl.errors import ImageError, UsageError
+from stackctl.errors import ImageError, NotFound, UsageError
 from stackctl.image import base
 from stackctl.image.build import checking, delivery, graph, remote
 from stackctl.image.build import instructions as ins
@@ -161,8 +161,14 @@ class Build:
         return remote.Git(self.request.secrets, agent)
 
     def _read(self) -> None:
-        """Context and Dockerfile."""
-        request = self.request
+        """Context and Dockerfile. What is not there is told with the place that asks for it."""
+        try:
+            self._read_both(self.request)
+        except NotFound as error:
+            error.place = error.place or self.request.place
+            raise
+
+    def _read_both(self, request: BuildRequest) -> None:
         context, text = request.context, request.text
         if context.startswith(remote.HTTP) and not remote.is_git(context, context=True):
             found = self._contexts.downloaded(context)
