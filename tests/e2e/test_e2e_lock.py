@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from stackctl.image.service import Images
 from support.docker_registry import base_layer, change_layer, docker_registry, publish
 from support.stack import Stack
 from support.tars import directory, entry, tar
@@ -170,3 +172,29 @@ def test_bootstrap_says_what_it_needs(engine, tmp_path: Path) -> None:
     lacking = engine.run("image", "bootstrap", "debian:bookworm", env=nothing).expect(1)
     assert "neither mmdebstrap nor debootstrap" in lacking.err and "apt-get install" in lacking.err
     assert "names no suite" in engine.run("image", "bootstrap", "debian").expect(2).err
+    _by_debootstrap(engine, tmp_path)
+
+
+def _by_debootstrap(engine, tmp_path: Path) -> None:
+    """A tool that makes a directory: what it was called with, and what becomes of that."""
+    tool = tmp_path / "debootstrap"
+    tool.write_text(
+        f'#!/bin/sh\necho "$@" > {tmp_path}/called\necho words\n'
+        'mkdir -p "$4/etc" "$4/var/cache/apt/archives" "$4/var/lib/apt/lists"\n'
+        'echo 1 > "$4/etc/f"; chown 5:6 "$4/etc/f"; echo deb > "$4/var/cache/apt/archives/a.deb"\n'
+        'echo l > "$4/var/lib/apt/lists/l"; [ "$3" != broken ] || exit 3\n'
+    )
+    tool.chmod(0o755)
+    there = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    flags = ("--tool", "debootstrap", "--mirror", "http://m.test/debian", "--include", "a,b")
+    made = engine.run("image", "bootstrap", *flags, "debian:bookworm", env=there).expect(0)
+    assert "words" in made.err and made.out.startswith("sha256:")
+    called = (tmp_path / "called").read_text().split()
+    assert called[0].startswith("--variant=") and called[1] == "--include=a,b"
+    assert (called[2], called[4:]) == ("bookworm", ["http://m.test/debian"])
+    store = Images(engine.paths).store
+    (layer,) = store.ensure_unpacked(store.find("debian:bookworm")[0])
+    files = {str(p.relative_to(layer)) for p in Path(layer).rglob("*") if p.is_file()}
+    assert files == {"etc/f"} and Path(layer, "etc/f").stat().st_uid == 5
+    broken = engine.run("image", "bootstrap", *flags, "debian:broken", env=there).expect(1)
+    assert "debootstrap ended with 3" in broken.err and store.find("debian:broken") is None
