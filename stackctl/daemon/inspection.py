@@ -17,6 +17,7 @@ from stackctl.daemon import inspected_networks, names, wish
 from stackctl.model.container import (
     BindMount,
     ContainerConfig,
+    DeviceLimit,
     Health,
     HealthCheck,
     Mount,
@@ -206,6 +207,15 @@ def host_config(config: ContainerConfig) -> Shape:
         "NanoCpus": int((limits.cpus or 0) * _NANO),
         "CgroupParent": "",
         "BlkioWeight": limits.blkio_weight or 0,
+        "BlkioWeightDevice": _device_limits(limits.blkio_weight_device, "Weight"),
+        "BlkioDeviceReadBps": _device_limits(limits.device_read_bps, "Rate"),
+        "BlkioDeviceWriteBps": _device_limits(limits.device_write_bps, "Rate"),
+        "BlkioDeviceReadIOps": _device_limits(limits.device_read_iops, "Rate"),
+        "BlkioDeviceWriteIOps": _device_limits(limits.device_write_iops, "Rate"),
+        "CpuCount": 0,
+        "CpuPercent": 0,
+        "IOMaximumIOps": 0,
+        "IOMaximumBandwidth": 0,
         "CpuPeriod": limits.cpu_period or 0,
         "CpuQuota": limits.cpu_quota or 0,
         "CpuRealtimePeriod": 0,
@@ -223,7 +233,8 @@ def host_config(config: ContainerConfig) -> Shape:
         "DeviceCgroupRules": list(config.device_cgroup_rules) or None,
         "DeviceRequests": None,
         "MemoryReservation": limits.memory_reservation or 0,
-        "MemorySwap": limits.memory_swap or 0,
+        # As much swap as memory, when nothing is said: what the limit is, and Docker shows.
+        "MemorySwap": limits.memory_swap or 2 * (limits.memory or 0),
         "MemorySwappiness": limits.memory_swappiness,
         "OomKillDisable": limits.oom_kill_disable,
         "PidsLimit": limits.pids and max(limits.pids, 0),
@@ -234,6 +245,10 @@ def host_config(config: ContainerConfig) -> Shape:
         "Annotations": dict(config.annotations),
         **asked.get("HostConfig", {}),
     }
+
+
+def _device_limits(found: tuple[DeviceLimit, ...], what: str) -> list[Shape]:
+    return [{"Path": each.path, what: each.value} for each in found]
 
 
 def console_size(config: ContainerConfig) -> tuple[int, int]:

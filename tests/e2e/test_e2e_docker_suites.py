@@ -102,6 +102,13 @@ def test_bodies_have_to_say_that_they_are_json(api: Api) -> None:
 
 def test_the_life_of_containers(api: Api) -> None:
     start(api, "plain", HostConfig={"PidsLimit": 32})
+    rates = {
+        f"BlkioDevice{what}": [{"Path": "/dev/sda", "Rate": 7}] for what in ("ReadBps", "WriteIOps")
+    }
+    assert create(api, "limited", HostConfig={**rates, "Memory": 1 << 25}).status == 201
+    told = inspected(api, "limited")["HostConfig"]
+    assert {name: told[name] for name in rates} == rates and told["MemorySwap"] == 1 << 26
+    assert told["BlkioDeviceReadIOps"] == [] and told["CpuPercent"] == 0
     found = api("GET", "/containers/plain/top?ps_args=-eo+pid,comm").json
     assert found["Titles"] == ["PID", "COMMAND"]
     assert [row[1] for row in found["Processes"]] == ["sleep"]
