@@ -275,6 +275,14 @@ class DockerImages:
         self._tell("import", image.id, name)
         return image
 
+    async def fetched(self, url: str) -> AsyncIterator[bytes]:
+        """What is at an address of the web, piece by piece. ImageError."""
+        from stackctl.image.build.remote import pieces
+
+        found = pieces(url)
+        while piece := await asyncio.to_thread(next, found, b""):
+            yield piece
+
     def _in_use(self) -> frozenset[str]:
         return frozenset(r.config.image_id for r in self._parts.registry.all())
 

@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ import pytest
 
 from support.engine import Engine
 from support.waiting import wait_until
+from support.web import web
 from support.wire import Answer, Api, cleared
 
 pytestmark = pytest.mark.needs("root", "netns", "userns", "overlay", "cgroup", "nft", "bridge")
@@ -213,7 +215,7 @@ def test_mounts_and_archives(api: Api) -> None:
         assert refused.status == status and words in refused.message, (method, path)
 
 
-def test_images_volumes_and_the_build_cache(api: Api) -> None:
+def test_images_volumes_and_the_build_cache(api: Api, tmp_path: Path) -> None:
     context = io.BytesIO()
     with tarfile.open(fileobj=context, mode="w") as archive:
         for name, text in (("Dockerfile", f"FROM {IMAGE}\nCOPY f /f\n"), ("f", "x" * 5000)):
@@ -241,6 +243,14 @@ def test_images_volumes_and_the_build_cache(api: Api) -> None:
     (old,) = Api(api.socket, "/v1.24")("GET", "/images/json?filter=utest").json
     assert old["RepoTags"] == ["utest:a"]
     assert api("POST", f"/images/{IMAGE}/tag?repo=mine").status == 400
+
+    (tmp_path / "root.tar").write_bytes(context.getvalue())
+    with web(tmp_path) as address:
+        source = f"/images/create?repo=web&fromSrc={address.removeprefix('http://')}"
+        assert b"sha256:" in api("POST", f"{source}/root.tar").body
+    for wrong in (f"{address}/root.tar", "file:///etc/passwd"):
+        assert api("POST", f"/images/create?repo=web2&fromSrc={wrong}").status == 400
+    assert api("DELETE", "/images/web").status == 200
 
     usage = api("GET", "/system/df").json
     known = {entry["ID"] for entry in usage["BuildCache"]}

@@ -11,8 +11,6 @@ import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,7 @@ from stackctl.image.service import Images
 from support.builds import build, document, small_context, text, with_base
 from support.docker_registry import docker_registry
 from support.engine import Engine
+from support.web import web
 
 pytestmark = pytest.mark.needs("root", "overlay", "userns", "cgroup", "program:busybox")
 
@@ -58,21 +57,6 @@ def agent(place: Path) -> Iterator[Path]:
         thread.start()
         yield place
         server.shutdown(socket.SHUT_RDWR)
-        thread.join()
-
-
-@contextmanager
-def web(place: Path) -> Iterator[str]:
-    """The directory over HTTP: its address."""
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(place))) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
         thread.join()
 
 

@@ -209,13 +209,17 @@ class ImageRoutes:
             raise registry_failed(error, 404) from error
 
     async def _import(self, call: Call) -> None:
-        if call.text("fromSrc") != "-":
-            raise DockerError(400, "importing from an address is not supported: send the archive")
+        source = call.text("fromSrc")
+        if source == "-":
+            content = call.exchange.chunks()
+        else:
+            # As in Docker: an address without its beginning is one of the web.
+            content = self._engine.images.fetched(source if "://" in source else f"http://{source}")
         name, tag = call.text("repo"), call.text("tag")
         config = apply_changes({}, [text for text in call.texts("changes") if text])
         try:
             image = await self._engine.images.import_root(
-                call.exchange.chunks(),
+                content,
                 f"{name}:{tag}" if tag else name,
                 config,
                 call.text("message"),

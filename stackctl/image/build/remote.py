@@ -10,7 +10,7 @@ import subprocess
 import tarfile
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from stackctl.errors import ImageError, NotFound
@@ -233,6 +233,20 @@ def fetch(url: str, scratch: Path, checksum: str = "", name: str = "") -> Path:
             stamp = parsedate_to_datetime(modified).timestamp()
             os.utime(target, (stamp, stamp))
     return target
+
+
+def pieces(url: str) -> Iterator[bytes]:
+    """What is at an address, as it comes. Raises ImageError."""
+    if not url.startswith(HTTP):
+        raise ImageError(f"{url[:100]} is no address of the web", hint="http:// or https://")
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
+            while piece := answer.read(1 << 20):
+                yield piece
+    except (OSError, ValueError) as error:
+        raise ImageError(
+            f"{url[:100]} cannot be fetched: {error}", hint="is the address right and reachable?"
+        ) from None
 
 
 def file_name(url: str) -> str:
