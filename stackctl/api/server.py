@@ -39,7 +39,9 @@ log = logging.getLogger(__name__)
 
 #: sun_path of unix(7) without its final zero.
 _LONGEST_PATH = 107
-_BACKLOG = 1024
+#: So many may have connected that are not accepted yet: beyond, clients with a time limit get
+#: an error at once (EAGAIN of connect), and who comes last waits for all of them.
+_BACKLOG = 4096
 #: asm-generic/socket.h; the socket module has no name for it.
 _SO_PEERGROUPS = 59
 _MOST_GROUPS = 256
