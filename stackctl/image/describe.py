@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from stackctl.image.store import Store
@@ -19,16 +20,21 @@ def rows(store: Store, *, all: bool = True) -> list[dict[str, Any]]:
     for image in store.images():
         names = sorted(name for name, entry in entries.items() if entry.image == image.id)
         base = {"id": image.id, "created": image.created_at, "size": image.size}
-        for name in names:
-            reference = parse(name)
-            plain = reference.familiar.partition("@")[0]
-            repository = plain.removesuffix(f":{reference.tag}") if reference.tag else plain
+        references = {name: parse(name) for name in names}
+        tagged = {reference.name for reference in references.values() if not reference.digest}
+        told = set()
+        for name, reference in references.items():
+            digest = entries[name].digest or reference.digest
+            # A name with a digest is a row where its repository has no tag, and then one row.
+            if reference.digest and (reference.name in tagged or (reference.name, digest) in told):
+                continue
+            told.add((reference.name, digest))
             found.append(
                 {
                     **base,
-                    "repository": repository,
-                    "tag": reference.tag or "<none>",
-                    "digest": entries[name].digest or reference.digest,
+                    "repository": replace(reference, tag="", digest="").familiar,
+                    "tag": "<none>" if reference.digest else reference.tag,
+                    "digest": digest,
                     "labels": image.config.labels,
                 }
             )

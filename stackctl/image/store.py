@@ -325,17 +325,20 @@ class Store:
                 raise NotFound(f"no such image: {text}")
             image_id, name = found
             names = sorted(self.names(image_id))
-            if name and len(names) > 1:
-                self.untag(name)
-                return Removed(untagged=(name,))
+            going = _going(name, names) if name else []
+            if name and len(names) > len(going):
+                for each in going:
+                    self.untag(each)
+                return Removed(untagged=tuple(going))
             if image_id in in_use:
                 if not (force and name):
                     raise Conflict(
                         f"image {text} is in use by a container",
                         hint="`stackctl container ls -a` shows it: remove it first",
                     )
-                self.untag(name)
-                return Removed(untagged=(name,))
+                for each in going:
+                    self.untag(each)
+                return Removed(untagged=tuple(going))
             if not name and len(names) > 1 and not force:
                 raise Conflict(
                     f"image {text} has several names: {', '.join(names)}",
@@ -455,3 +458,13 @@ def document(raw: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ImageError("the image's config is not a JSON object")
     return found
+
+
+def _going(name: str, names: Sequence[str]) -> list[str]:
+    """What goes with a name of an image: with a repository's last tag its digests, too."""
+    wanted = parse(name)
+    others = [(each, parse(each)) for each in names if each != name]
+    same = [(each, reference) for each, reference in others if reference.name == wanted.name]
+    if wanted.digest or any(not reference.digest for _, reference in same):
+        return [name]
+    return [name, *(each for each, _ in same)]

@@ -17,6 +17,7 @@ from stackctl.image.archive import history, import_root, load, save
 from stackctl.image.changes import apply_changes
 from stackctl.image.compress import compressed
 from stackctl.image.content import OCI_TAR_GZIP, Layer
+from stackctl.image.describe import rows
 from stackctl.image.drivers import Copies, Part
 from stackctl.image.registry.manifest import Platform
 from stackctl.image.store import Store
@@ -143,6 +144,17 @@ class TestRemoval:
         assert store.remove("a").deleted == ()
         assert store.remove("b").deleted == (image.id,)
         assert not content(store) and not store.unpacked.usage()
+
+    def test_digests_go_with_the_last_tag_of_their_repository(self, store: Store) -> None:
+        at = f"@sha256:{'1' * 64}"
+        names = ("r/a:1", "r/a:2", f"r/a:1{at}", f"r/a{at}", "r/b:1")
+        made(store, BASE, names=names)
+        shown = [(row["repository"], row["tag"]) for row in rows(store)]
+        assert sorted(shown) == [("r/a", "1"), ("r/a", "2"), ("r/b", "1")]
+        assert store.remove(f"r/a{at}").untagged == (parse_name(f"r/a{at}"),)
+        assert store.remove("r/a:1").untagged == (parse_name("r/a:1"),)
+        assert store.remove("r/a:2").untagged == (parse_name("r/a:2"), parse_name(names[2]))
+        assert set(store.names()) == {parse_name("r/b:1")}
 
     def test_what_is_shared_stays(self, store: Store) -> None:
         made(store, BASE, names=("a",))

@@ -70,6 +70,7 @@ def push(
     run = invocation(ctx)
     if all_tags:
         found = [row for row in rows(run, "image-ls", {}) if row["repository"] == name]
+        found = [row for row in found if row["tag"] != "<none>"]
         if not found:
             raise NotFound(f"there is no image {name} here", hint="-a takes a name without a tag")
         for row in found:
