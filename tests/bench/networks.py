@@ -27,6 +27,7 @@ HOST = "192.0.2.1"
 NEIGHBOUR = "192.0.2.2"
 LOOPBACK = "127.0.0.1"
 SECONDS = "3"
+TRIES = 3
 QUESTIONS = "20000"
 PORTS, MEMBERS, JOINS = 500, 300, 5
 #: Seconds; the peers take up to ten minutes for all.
@@ -97,6 +98,7 @@ class Networks(Kind):
         address = _address(one)
         self._throughput(contender, samples, one, two, address)
         self._requests(contender, samples, one, two, address, path)
+        self._trips(contender, samples, one, two, address)
         self._names(contender, samples, two, directory)
         timed(contender, path, contender.compose("down", "-t", "0"))
 
@@ -146,15 +148,32 @@ class Networks(Kind):
         conf = place / "conf"
         conf.write_text(_NGINX.format(place=place, port=_PAGES))
         with running(inside(one, "nginx", "-c", str(conf))):
-            client = ["wrk", "-t", "1", "-c", "16", "-d", SECONDS]
+            client = ["wrk", "-t", "1", "-c", "16", "-d", "1"]
             for what, argv in (
                 ("container to container", inside(two, *client, f"http://{address}:{_PAGES}/page")),
                 ("a published port, host's address", [*client, f"http://{HOST}:{_PAGES}/page"]),
                 ("a published port, 127.0.0.1", [*client, f"http://{LOOPBACK}:{_PAGES}/page"]),
             ):
-                told = _until_it_listens(argv)
-                rate = next(x.split()[1] for x in told.splitlines() if "Requests/sec" in x)
-                samples.add(f"network: {what}, requests/s", contender, float(rate))
+                # The best of a few: which processors the two get, and who else wants them,
+                # changes more than any network.
+                told = [_until_it_listens(argv) for _ in range(TRIES)]
+                lines = [x for text in told for x in text.splitlines() if "Requests/sec" in x]
+                rate = max(float(line.split()[1]) for line in lines)
+                samples.add(f"network: {what}, requests/s", contender, rate)
+
+    def _trips(
+        self, contender: Contender, samples: Samples, one: int, two: int, address: str
+    ) -> None:
+        """What of a request is the network, and how little of it is the scheduler."""
+        trips = [sys.executable, str(Path(__file__).with_name("trips.py"))]
+        for what, client, target in (
+            ("container to container", two, address),
+            ("a published port, host's address", os.getpid(), HOST),
+            ("a published port, 127.0.0.1", os.getpid(), LOOPBACK),
+        ):
+            ends = (f"/proc/{one}/ns/net", f"/proc/{client}/ns/net")
+            cost = float(asked([*trips, *ends, target, str(_STREAM), str(_STREAM)]))
+            samples.add(f"network: CPU of a message there and back: {what}, us", contender, cost)
 
     def _names(self, contender: Contender, samples: Samples, two: int, directory: Path) -> None:
         lines = Path(f"/proc/{two}/root/etc/resolv.conf").read_text().splitlines()
