@@ -170,20 +170,20 @@ def test_the_nft_tool_reads_our_table_as_we_mean_it(tmp_path: Path) -> None:
             front = await it.network("front")
             await it.container("one", front)
             await it.publish("one", 8080)
-            done = subprocess.run(
-                ["nft", "list", "table", "ip", paths.nft_table],
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            text = done.stdout
+            text = ""
+            for family in ("ip", "bridge"):
+                argv = ["nft", "list", "table", family, paths.nft_table]
+                text += subprocess.run(argv, capture_output=True, text=True, check=True).stdout
             address = it.address("one")
             for line in (
                 f'elements = {{ "{front.bridge}" }}',
                 f'elements = {{ "{front.bridge}" . "{front.bridge}" }}',
                 f"elements = {{ {front.subnet4} }}",
                 f"elements = {{ tcp . 8080 : {address} . 80 }}",
-                "iifname @bridges ip daddr 127.0.0.0/8 drop",
+                "iifname @bridges jump inside",
+                "\t\tip daddr 127.0.0.0/8 drop\n\t\taccept\n",
+                "iifname . ether saddr . ether type . ip saddr @usual4 accept",
+                f". ip . {address}",
                 "ip daddr @guarded drop",
                 "iifname . oifname @local accept",
                 "ct state established,related accept",
