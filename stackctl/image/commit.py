@@ -69,9 +69,8 @@ def commit(store: Store, image: Image, snapshot: Snapshot, wanted: Commit) -> Im
         if on_host:
             document[base.KEY] = base.HOST
         parent = "" if image.reference == HOST else image.id
-        made = store.put_image(canonical(document), layers, wanted.names, parent=parent)
-        store.ensure_unpacked(made.id)
-    return made
+        # Its layer is unpacked by who is the first to run or build on it: many are only pushed.
+        return store.put_image(canonical(document), layers, wanted.names, parent=parent)
 
 
 def _parent(store: Store, image: Image) -> tuple[dict[str, Any], list[Layer], bool]:
