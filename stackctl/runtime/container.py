@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from stackctl.errors import Conflict, ContainerError
@@ -22,13 +22,14 @@ from stackctl.model.container import Limits, Status
 from stackctl.model.image import Snapshot
 from stackctl.model.record import ContainerRecord, ProcessRef
 from stackctl.runtime import bundle as bundles
-from stackctl.runtime import execs, exits, labels, settings
+from stackctl.runtime import execs, exits, labels, procfs, settings
 from stackctl.runtime.archive import Archive
 from stackctl.runtime.attachments import Attachments
 from stackctl.runtime.bundle import StartRequest, shim_name
 from stackctl.runtime.cgroups.driver import CgroupDriver, driver
 from stackctl.runtime.execs import ExecRequest
 from stackctl.runtime.exits import Alive, ExitInfo, Lost
+from stackctl.runtime.givenup import GivenUpStarts
 from stackctl.runtime.pool import ShimPool
 from stackctl.runtime.preparation import prepare, start_message
 from stackctl.runtime.procfs import ProcessRow, has_default_action, is_runnable, rows
@@ -85,6 +86,7 @@ class Runtime:
         self._homes: dict[str, str] = {}
         #: Ends that were told before the start was.
         self._early: dict[str, ExitInfo] = {}
+        self._given_up = GivenUpStarts()
         #: Running ones that have no pid namespace of their own.
         self._in_foreign_pids: set[str] = set()
         self._closing = False
@@ -242,7 +244,11 @@ class Runtime:
                         raise cause from error
                     raise
                 shim.tell({"op": "go", "id": record.id})
-            started = await reply
+            started = await asyncio.shield(reply)
+        except asyncio.CancelledError:
+            if not self._early.pop(record.id, None):  # it ran, and has ended already
+                await self._given_up.undo(shim, record.id, reply)
+            raise
         except ShimGone as error:
             await asyncio.to_thread(self._end, record)
             raise ContainerError(
@@ -276,7 +282,9 @@ class Runtime:
                     )
             case "exit":
                 info = self._exit_info(message)
-                if message["started"]:
+                if self._given_up.has_ended(message["id"]):
+                    self._attachments.end(info)
+                elif message["started"]:
                     if message["id"] in self._ready:
                         self._early[message["id"]] = info
                     else:
@@ -318,7 +326,7 @@ class Runtime:
     async def signal(self, record: ContainerRecord, signum: int) -> None:
         """Send a signal to the container's first process. Conflict when it is not running."""
         try:
-            with _pidfd(self._ref(record)) as pidfd:
+            with procfs.pidfd_of(self._ref(record)) as pidfd:
                 process.pidfd_send_signal(pidfd, signum)
         except ProcessLookupError:
             raise Conflict(f"container {record.config.name} is not running") from None
@@ -328,7 +336,7 @@ class Runtime:
 
         The first process takes its whole pid namespace with it (pid_namespaces(7)).
         """
-        with contextlib.suppress(ProcessLookupError), _pidfd(self._ref(record)) as pidfd:
+        with contextlib.suppress(ProcessLookupError), procfs.pidfd_of(self._ref(record)) as pidfd:
             process.pidfd_send_signal(pidfd, signal.SIGKILL)
         if record.id in self._in_foreign_pids:
             await self.kill_group(record)
@@ -469,7 +477,7 @@ class Runtime:
             self.cgroups.kill(self._paths.cgroup, record.id)
 
     def _end_process(self, container_id: str, ref: ProcessRef) -> None:
-        with contextlib.suppress(ProcessLookupError), _pidfd(ref) as pidfd:
+        with contextlib.suppress(ProcessLookupError), procfs.pidfd_of(ref) as pidfd:
             process.pidfd_send_signal(pidfd, signal.SIGKILL)
         self.cgroups.kill(self._paths.cgroup, container_id)
 
@@ -482,19 +490,3 @@ class Runtime:
 
 async def _discarded(work: Awaitable[object]) -> None:
     await work
-
-
-@contextlib.contextmanager
-def _pidfd(ref: ProcessRef) -> Iterator[int]:
-    """A descriptor of exactly this process; ProcessLookupError when it has gone."""
-    fd = os.pidfd_open(ref.pid)
-    try:
-        try:
-            same = process.start_time(ref.pid) == ref.start_time
-        except FileNotFoundError:
-            same = False
-        if not same:
-            raise ProcessLookupError(ref.pid)
-        yield fd
-    finally:
-        os.close(fd)

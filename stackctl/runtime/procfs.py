@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from stackctl.linux import process
+from stackctl.model.record import ProcessRef
 from stackctl.values import dataclass
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -84,3 +87,19 @@ def _row(pid: int, id_base: int) -> ProcessRow | None:
         start_time=int(fields[19]),
         command=command.decode("utf-8", "replace"),
     )
+
+
+@contextlib.contextmanager
+def pidfd_of(ref: ProcessRef) -> Iterator[int]:
+    """A descriptor of exactly this process; ProcessLookupError when it has gone."""
+    fd = os.pidfd_open(ref.pid)
+    try:
+        try:
+            same = process.start_time(ref.pid) == ref.start_time
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise ProcessLookupError(ref.pid)
+        yield fd
+    finally:
+        os.close(fd)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from stackctl.errors import Conflict
+from stackctl.errors import Conflict, NotFound
 from stackctl.model.container import Status
 from stackctl.model.record import ContainerRecord
 from stackctl.scheduler.desired import Condition, Dependency, Observed, ServicePolicy
@@ -17,6 +17,8 @@ from stackctl.scheduler.recorded import dependencies
 from stackctl.scheduler.survey import check_names, replicas
 from stackctl.scheduler.verdicts import exited
 
+_MADE_BY_UP = "`stackctl up` makes what is not there"
+
 Records = Mapping[str, tuple[ContainerRecord, ...]]
 Edges = Mapping[str, tuple[Dependency, ...]]
 
@@ -27,6 +29,11 @@ def start_plan(observed: Observed, policy: ServicePolicy) -> Plan:
     A one-shot job that ended with 0 is started again only when it is named.
     """
     found, edges = _look(observed, policy)
+    for service in policy.services:
+        if not found.get(service):
+            raise NotFound(f'service "{service}" has no container to start', hint=_MADE_BY_UP)
+    if not found:
+        raise NotFound(f'"{observed.project}" has no container to start', hint=_MADE_BY_UP)
     _refuse_unprepared(found, policy)
     names = _plain(edges)
     meant = frozenset(policy.services or found)

@@ -106,6 +106,9 @@ def test_a_stack_that_is_not_ready_in_time_says_so(stack: Stack) -> None:
         "services:\n  web: {image: stackctl/host, command: sleep 1000, init: true,"
         " healthcheck: {test: 'false', interval: 10s, retries: 100}}\n"
     )
+    nothing = stack.run("start").expect(1)
+    assert 'error: "app" has no container to start' in nothing.err
+    stack.ok("up", "-d")
     for command in (("up", "-d"), ("start",)):
         result = stack.run(*command, "--wait", "--wait-timeout", "0.5").expect(1)
         assert "error: the services were not ready within 0.5 s" in result.err

@@ -165,6 +165,32 @@ def test_an_engine_that_dies_during_a_start_aborts_it(bed: Bed, engine: Engine) 
     bed.come_back()
 
 
+def test_a_start_whose_caller_leaves_at_any_moment_leaves_nothing(bed: Bed) -> None:
+    container = bed.create("sleep", "1000")
+    given_up = 0
+
+    async def start(patience: float) -> bool:
+        """Whether it was started; its caller waits for so many seconds."""
+        task = asyncio.create_task(bed.begin(container))
+        await asyncio.wait((task,), timeout=patience)
+        task.cancel()
+        await asyncio.wait((task,))
+        if not task.cancelled():
+            task.result()
+        return not task.cancelled()
+
+    for patience in (0.0, 0.003, 0.006, 0.009, 0.012, 0.015, 0.02, 0.03):
+        if bed.do(start(patience)):
+            break
+        given_up += 1
+        assert not bed.runtime.cgroups.processes(bed.paths.cgroup, container.record.id)
+    assert given_up
+    if container.record.process is None:
+        bed.do(bed.begin(container))
+    bed.do(bed.runtime.kill(container.record))
+    container.wait()
+
+
 def test_a_shim_with_nothing_to_do_leaves(bed: Bed, engine: Engine) -> None:
     bed.start("true").wait()
     assert engine.shim_pids()

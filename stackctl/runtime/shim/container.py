@@ -237,7 +237,8 @@ class Container:
         self._launch.go()
 
     def abort(self) -> None:
-        if self.state == "starting":
+        """Give the start up, also when it has gone well by the time that we hear it."""
+        if self.state in ("starting", "running"):
             self._error = "the start was given up"
             self._given_up = True
             self._launch.abort()
