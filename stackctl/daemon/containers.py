@@ -30,6 +30,7 @@ from stackctl.model.container import (
     Health,
     Status,
 )
+from stackctl.model.image import Snapshot
 from stackctl.model.network import PublishedPort, VolumeConfig
 from stackctl.model.record import ContainerRecord, ProcessRef
 from stackctl.net.service import Net
@@ -94,6 +95,8 @@ class Containers:
         self._registry = parts.registry
         self._watcher = watcher
         self._locks: dict[str, asyncio.Lock] = {}
+        #: Roots of those that were made and not started yet.
+        self._fresh: dict[str, Snapshot] = {}
         #: Where the resolver listens inside. One for all: each is in a namespace of its own.
         self._resolver_port = 32768 + secrets.randbelow(28000)
 
@@ -152,10 +155,11 @@ class Containers:
             undo.callback(self._registry.delete, container_id)
             undo.callback(shutil.rmtree, home, ignore_errors=True)
             generated.write(home, config.files)
-            await self._parts.images.prepare(container_id, config.image_id)
+            snapshot = await self._parts.images.prepare(container_id, config.image_id)
             undo.push_async_callback(self._parts.images.release, container_id)
             await own_mounts.make_volumes(self._parts.volumes, record, volumes or {})
             undo.pop_all()
+        self._fresh[container_id] = snapshot
         self._publish_event(record, "create")
         return record
 
@@ -210,13 +214,14 @@ class Containers:
 
     async def finish_removal(self, record: ContainerRecord) -> None:
         """The part of a removal that a killed engine takes up again."""
-        await self._parts.net.leave(record.id, record.ports)
-        await self._parts.runtime.forget(record)
-        await self._parts.images.release(record.id)
-        home = self._parts.paths.container(record.id)
-        await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
+        parts = self._parts
+        await parts.net.leave(record.id, record.ports)
+        await parts.runtime.forget(record)
+        await parts.images.release(record.id)
+        self._fresh.pop(record.id, None)
+        await asyncio.to_thread(shutil.rmtree, parts.paths.container(record.id), ignore_errors=True)
         for endpoint in record.endpoints:
-            self._parts.net.release(endpoint)
+            parts.net.release(endpoint)
         self._registry.delete(record.id)
 
     def leave_network(self, record: ContainerRecord, network: str) -> None:
@@ -294,10 +299,11 @@ class Containers:
                 await parts.net.attach(process.pid, record.endpoints, naming)
 
             undo.push_async_callback(parts.net.leave, record.id)
+            fresh = self._fresh.pop(record.id, None)
             named = sharing.named(record, self._registry)
             request = StartRequest(
                 record=told(parts.volumes.mounted(record), self._registry),
-                snapshot=await parts.images.prepare(record.id, record.config.image_id),
+                snapshot=fresh or await parts.images.prepare(record.id, record.config.image_id),
                 volumes=parts.volumes.paths(record.config),
                 hosts=names.hosts_file(named, parts.machine.hosts),
                 resolv_conf=names.resolver_file(named.config, parts.machine.resolver_lines),

@@ -22,10 +22,13 @@ SOCKET = "engine.sock"
 class Paths:
     """Absolute root of state and run-time directory of one engine."""
 
-    __slots__ = ("_root", "_run")
+    __slots__ = ("_places", "_root", "_run", "_tag")
 
     def __init__(self, root: str | Path, run: str | Path) -> None:
         self._root, self._run = os.fspath(root), os.fspath(run)
+        #: Both as Paths, and the tag: made when they are first asked for.
+        self._places: tuple[Path, Path] | None = None
+        self._tag = ""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Paths) and (self._root, self._run) == (other._root, other._run)
@@ -50,16 +53,22 @@ class Paths:
 
     @property
     def root(self) -> Path:
-        return _path(self._root)
+        return (self._places or self._made())[0]
 
     @property
     def run(self) -> Path:
-        return _path(self._run)
+        return (self._places or self._made())[1]
+
+    def _made(self) -> tuple[Path, Path]:
+        self._places = _path(self._root), _path(self._run)
+        return self._places
 
     @property
     def tag(self) -> str:
         """Six hexadecimal digits that tell this engine's kernel objects from another's."""
-        return _digest(f"{self.root}\0{self.run}")[:6]
+        if not self._tag:
+            self._tag = _digest(f"{self.root}\0{self.run}")[:6]
+        return self._tag
 
     @property
     def socket_name(self) -> str:
