@@ -43,8 +43,7 @@ class Group:
             try:
                 os.setsid()
                 for path in plan.dirs:
-                    if not os.path.isdir(path):
-                        os.mkdir(path)
+                    os.makedirs(path, exist_ok=True)
                 for path, text in plan.writes:
                     Path(path).write_text(text)
                 for path in plan.procs:
@@ -224,8 +223,7 @@ class TestUnified:
         """The usual ones open; others, whether nodes exist or are made, do not."""
         plan = group.cgroups.plan(group.engine, _ID, Limits(), Security())
         for path in plan.dirs:
-            if not os.path.isdir(path):
-                os.mkdir(path)
+            os.makedirs(path, exist_ok=True)
         restrict_devices(plan.into, plan.devices)
         answer, told = os.pipe()
         kmsg, disk = tmp_path / "kmsg", tmp_path / "disk"

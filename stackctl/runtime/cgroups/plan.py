@@ -92,7 +92,7 @@ class Rights(Protocol):
 class CgroupPlan:
     """All paths are absolute on the host.
 
-    dirs    mkdir in this order, 0755; one that is there already is fine
+    dirs    the container's groups: mkdir, 0755, the engine's above them if it has gone
     writes  (file, text), in this order, each by one write(2)
     procs   files to write "0" into from a process with ONE thread, in this order
     into    "" or a v2 directory for clone3(CLONE_INTO_CGROUP). On v2 it is the
@@ -156,14 +156,9 @@ def _plan_v1(
         joined.append("hugetlb")
     tops = list(dict.fromkeys(tree.v1[name] for name in joined))
     hybrid = [tree.v2] if tree.v2 else []
-    dirs = [
-        path
-        for top in [*tops, *hybrid]
-        for path in (f"{top}/{engine_group}", f"{top}/{engine_group}/{container_id}")
-    ]
     group = f"{engine_group}/{container_id}"
     return CgroupPlan(
-        tuple(dirs),
+        tuple(f"{top}/{group}" for top in [*tops, *hybrid]),
         (*_limits_v1(tree, engine_group, group, limits), *_devices_v1(tree, group, rules)),
         tuple(f"{top}/{group}/tasks" for top in tops),
         f"{tree.v2}/{group}" if tree.v2 else "",
@@ -266,7 +261,7 @@ def _plan_v2(
         writes.append((f"{parent}/cgroup.subtree_control", " ".join(f"+{c}" for c in enabled)))
     writes += [(f"{group}/{name}", text) for name, text in _limits_v2(limits, tree, engine_group)]
     return CgroupPlan(
-        (parent, group),
+        (group,),
         tuple(writes),
         (f"{group}/cgroup.procs",),
         group,

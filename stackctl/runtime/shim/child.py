@@ -245,7 +245,9 @@ def _join_cgroups(plan: Bundle, *, may_lack_rules: bool) -> None:
         try:
             os.mkdir(path, 0o755)
         except FileExistsError:
-            _renew(path, plan["dirs"])
+            _renew(path)
+        except FileNotFoundError:  # a hierarchy that no other container has joined
+            os.makedirs(path, 0o755, exist_ok=True)
     for path, text in plan["writes"]:
         process.write_file(path, text)
     if plan["devices"]:
@@ -259,10 +261,8 @@ def _join_cgroups(plan: Bundle, *, may_lack_rules: bool) -> None:
         process.write_file(path, "0")
 
 
-def _renew(path: str, dirs: list[str]) -> None:
+def _renew(path: str) -> None:
     """The group of an earlier run: a new one counts from zero (a kill for want of memory)."""
-    if any(other.startswith(path + "/") for other in dirs):
-        return  # the engine's
     try:
         os.rmdir(path)
         os.mkdir(path, 0o755)
