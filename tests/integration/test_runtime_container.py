@@ -12,6 +12,7 @@ from stackctl.errors import ContainerError
 from stackctl.model.container import Security
 from stackctl.state.paths import Paths
 from support.runtime_bed import Bed
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.needs("root", "userns", "overlay", "cgroup")
 
@@ -81,7 +82,8 @@ def test_a_user_has_no_capabilities(bed: Bed) -> None:
 def test_only_three_descriptors_are_there(bed: Bed) -> None:
     assert bed.output("cd /proc/self/fd && echo *").split()[:3] == ["0", "1", "2"]
     container = bed.start("sleep", "1000")
-    assert sorted(os.listdir(f"/proc/{container.pid}/fd")) == ["0", "1", "2"]
+    # For a moment its loader has the library open that it maps.
+    wait_until(lambda: sorted(os.listdir(f"/proc/{container.pid}/fd")) == ["0", "1", "2"])
 
 
 def test_signals_are_as_a_fresh_process_has_them(bed: Bed) -> None:
