@@ -8,7 +8,6 @@ a clear error, never ignored.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -294,10 +293,9 @@ def _networks(wish: Wish, host: Wish) -> tuple[str, tuple[NetworkAttachment, ...
 
 def _address(text: str) -> str:
     try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        raise UsageError(f'a resolver\'s address: "{text}" is not an IP address') from None
-    return text
+        return port_forms.host_address(text)
+    except ValueError as error:
+        raise UsageError(f"a resolver's address: {error}") from None
 
 
 def attachment(network: str, settings: Wish, mac: str = "") -> NetworkAttachment:

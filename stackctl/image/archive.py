@@ -26,10 +26,11 @@ from stackctl.image.content import (
     OCI_TAR_GZIP,
     Descriptor,
     Layer,
+    document,
 )
 from stackctl.image.pack import BLOCK, Header, header_bytes
-from stackctl.image.registry.manifest import Manifest, Platform, choose, parse, platform_of
-from stackctl.image.store import Store, canonical, document
+from stackctl.image.registry.manifest import Manifest, Platform, choose, parse
+from stackctl.image.store import Store, canonical
 from stackctl.image.unpack.failure import BadLayer
 from stackctl.image.unpack.stream import Source
 from stackctl.image.unpack.tar import entries, padding
@@ -261,9 +262,10 @@ def _from_manifest(
         if not isinstance(manifest, Manifest):
             raise ImageError("an index leads to another index")
     config = store.blobs.read(manifest.config.digest, MAX_DOCUMENT)
+    read = document(config)
     if platform is not None and digest == found.digest:
-        choose(((found, platform_of(config)),), platform)  # no index has said it
-    ids = diff_ids(document(config))
+        choose(((found, Platform.of(read)),), platform)  # no index has said it
+    ids = diff_ids(read)
     if len(ids) != len(manifest.layers):
         raise ImageError("config and manifest of the image differ about its layers")
     layers = [
@@ -304,9 +306,10 @@ def _from_legacy(
     for config_name, layer_names, names in described:
         told = _lookup(members, config_name)
         config = store.blobs.read(told, MAX_DOCUMENT)
+        read = document(config)
         if platform is not None:
-            choose(((Descriptor(digest=told, size=len(config)), platform_of(config)),), platform)
-        ids = diff_ids(document(config))
+            choose(((Descriptor(digest=told, size=len(config)), Platform.of(read)),), platform)
+        ids = diff_ids(read)
         if len(ids) != len(layer_names):
             raise ImageError("config and manifest of the image differ about its layers")
         layers = []

@@ -6,6 +6,7 @@ before it becomes a part of a path.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import field
@@ -33,6 +34,17 @@ MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
 
 #: Manifests, indexes and configs are small; more is an attack (bytes).
 MAX_DOCUMENT = 8 << 20
+
+
+def document(raw: bytes, what: str = "the image's config") -> dict[str, Any]:
+    """A config or a manifest as JSON. Raises ImageError."""
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ImageError(f"{what} is not a JSON object")
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

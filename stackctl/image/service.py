@@ -127,12 +127,7 @@ class Images:
 
         if image.reference == HOST:
             return Platform.here()
-        document = self.store.config(image.id)
-        return Platform(
-            os=str(document.get("os") or "linux"),
-            architecture=str(document.get("architecture") or ""),
-            variant=str(document.get("variant") or ""),
-        )
+        return Platform.of(self.store.config(image.id))
 
     async def get(self, image_id: str) -> Image:
         """The image that a container was made from, by id ("sha256:..."). Raises NotFound."""

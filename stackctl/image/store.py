@@ -27,6 +27,7 @@ from stackctl.image.content import (
     OCI_MANIFEST,
     Descriptor,
     Layer,
+    document,
 )
 from stackctl.image.index import ImageRecord, Index, Name
 from stackctl.image.layers import Layers
@@ -447,17 +448,6 @@ def make_manifest(config: Descriptor, layers: Sequence[Layer]) -> bytes:
             "layers": [layer.descriptor.to_json() for layer in layers],
         }
     )
-
-
-def document(raw: bytes) -> dict[str, Any]:
-    """A config as JSON. Raises ImageError."""
-    try:
-        found = json.loads(raw)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise ImageError("the image's config is not a JSON object")
-    return found
 
 
 def _going(name: str, names: Sequence[str]) -> list[str]:

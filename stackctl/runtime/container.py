@@ -234,12 +234,11 @@ class Runtime:
             if ready.done():
                 try:
                     await attach(ready.result())
-                except BaseException as error:
-                    shim.tell({"op": "abort", "id": record.id})
-                    await asyncio.wait((reply,))
+                except Exception as error:
+                    await self._given_up.undo(shim, record.id, reply)
                     cause = reply.exception()
                     failed = isinstance(cause, ContainerError) and not isinstance(cause, GivenUp)
-                    if failed and cause is not None and isinstance(error, Exception):
+                    if failed and cause is not None:
                         # It had failed before: that is why its network could not be attached.
                         raise cause from error
                     raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from stackctl.runtime.shims import Shim, ShimGone
+from stackctl.runtime.shims import GivenUp, Shim
 
 
 class GivenUpStarts:
@@ -24,7 +24,8 @@ class GivenUpStarts:
         shim.tell({"op": "abort", "id": container_id})
         try:
             await asyncio.wait((reply,))
-            if not isinstance(reply.exception(), ShimGone):
+            cause = reply.exception()
+            if cause is None or isinstance(cause, GivenUp):  # its end is told, too
                 await asyncio.wait((end, shim.gone), return_when=asyncio.FIRST_COMPLETED)
         finally:
             del self._ends[container_id]

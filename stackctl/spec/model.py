@@ -72,10 +72,10 @@ class Ipam(Attributes):
     ] = Field(default_factory=dict, description="Options of that driver.")
 
 
-#: What stackctl.net carries out, by driver (see stackctl.net.options).
 #: Of one stack, all replicas together: a bridge takes 1,023, and each is planned in advance.
 MOST_CONTAINERS = 5_000
 
+#: What stackctl.net carries out, by driver (see stackctl.net.options).
 DRIVER_OPTIONS = (
     addressing.MTU,
     addressing.MASQUERADE,

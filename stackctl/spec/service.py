@@ -73,7 +73,7 @@ __all__ = [
     "ServiceVolume",
 ]
 
-#: What the engine lacks; another part of it has to learn it first.
+#: Why attributes are refused.
 _REALTIME = Refused(
     "the kernel would need real-time group scheduling, and its groups a share of it"
 )

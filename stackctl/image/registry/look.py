@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
-from stackctl.image.content import MAX_DOCUMENT
+from stackctl.image.content import MAX_DOCUMENT, document
 from stackctl.image.registry.client import Repository, reachable
 from stackctl.image.registry.credentials import Keyring
 from stackctl.image.registry.http import Http
-from stackctl.image.registry.manifest import Manifest, Platform, parse, platform_of
+from stackctl.image.registry.manifest import Manifest, Platform, parse
 from stackctl.image.registry.settings import Endpoint, Settings
 from stackctl.model.reference import Reference
 from stackctl.values import dataclass
@@ -41,7 +41,7 @@ def look(environment: Mapping[str, str], reference: Reference) -> Look:
                 config += piece
                 if len(config) > MAX_DOCUMENT:
                     break
-            platforms: tuple[Platform, ...] = (platform_of(bytes(config)),)
+            platforms: tuple[Platform, ...] = (Platform.of(document(bytes(config))),)
         else:
             platforms = tuple(platform for _, platform in parsed)
         return Look(media_type=media_type, digest=digest, size=len(raw), platforms=platforms)

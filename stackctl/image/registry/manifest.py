@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from stackctl.image.content import (
     MANIFESTS,
     Descriptor,
     descriptor,
+    document,
 )
 from stackctl.values import dataclass
 
@@ -54,6 +54,15 @@ class Platform:
         architecture, variant = _MACHINES.get(os.uname().machine, (os.uname().machine, ""))
         return cls(architecture=architecture, variant=variant)
 
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Platform:
+        """What an image is for, as its config says."""
+        return cls(
+            os=str(config.get("os") or "linux"),
+            architecture=str(config.get("architecture") or ""),
+            variant=str(config.get("variant") or ""),
+        )
+
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
@@ -71,41 +80,21 @@ def parse(raw: bytes, media_type: str = "") -> Manifest | tuple[tuple[Descriptor
 
     A document that could be read as both is refused (CVE-2021-41190).
     """
-    try:
-        document = json.loads(raw)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise ImageError("the manifest is not a JSON object")
-    if document.get("schemaVersion") == 1 or "fsLayers" in document:
+    found = document(raw, "the manifest")
+    if found.get("schemaVersion") == 1 or "fsLayers" in found:
         raise ImageError(
             "the image has the manifest format of before 2017 (schema 1)",
             hint="push it anew with a tool of today",
         )
-    said = str(document.get("mediaType") or "")
-    is_index = "manifests" in document
-    if is_index and ("layers" in document or "config" in document):
+    said = str(found.get("mediaType") or "")
+    is_index = "manifests" in found
+    if is_index and ("layers" in found or "config" in found):
         raise ImageError("the manifest is ambiguous: it has both layers and manifests")
     expected = INDEXES if is_index else MANIFESTS
     for kind in (said, media_type):
         if kind in (*INDEXES, *MANIFESTS) and kind not in expected:
             raise ImageError(f"the manifest says that it is {kind}, and is not")
-    return _index(document) if is_index else _manifest(document)
-
-
-def platform_of(config: bytes) -> Platform:
-    """What an image is for, as its config says. Raises ImageError."""
-    try:
-        document = json.loads(config)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise ImageError("the image's config is not a JSON object")
-    return Platform(
-        os=str(document.get("os") or "linux"),
-        architecture=str(document.get("architecture") or ""),
-        variant=str(document.get("variant") or ""),
-    )
+    return _index(found) if is_index else _manifest(found)
 
 
 def choose(entries: tuple[tuple[Descriptor, Platform], ...], wanted: Platform) -> Descriptor:

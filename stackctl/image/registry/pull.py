@@ -19,20 +19,13 @@ from pathlib import Path
 
 from stackctl.errors import ImageError, OutOfSpace
 from stackctl.image.config import diff_ids
-from stackctl.image.content import MAX_DOCUMENT, Descriptor, Layer
+from stackctl.image.content import MAX_DOCUMENT, Descriptor, Layer, document
 from stackctl.image.registry.client import Repository, reachable
 from stackctl.image.registry.credentials import Keyring
 from stackctl.image.registry.http import Cancelled, Http, Pauses, Unreachable
-from stackctl.image.registry.manifest import (
-    Manifest,
-    Platform,
-    choose,
-    layer_type,
-    parse,
-    platform_of,
-)
+from stackctl.image.registry.manifest import Manifest, Platform, choose, layer_type, parse
 from stackctl.image.registry.settings import Endpoint, Settings
-from stackctl.image.store import Store, document
+from stackctl.image.store import Store
 from stackctl.image.unpack.process import Unpacking
 from stackctl.model.image import Image
 from stackctl.model.reference import Reference
@@ -146,8 +139,8 @@ class Puller:
         with self._store.lease():
             self._store.protect([manifest_digest, found.config.digest])
             config = self._config(repository, found.config)
-            if platform is not None and manifest_digest == pulled_by:
-                choose(((found.config, platform_of(config)),), platform)  # no index has said it
+            if platform is not None and manifest_digest == pulled_by:  # no index has said it
+                choose(((found.config, Platform.of(document(config))),), platform)
             layers = self._layers(repository, found, config, on_progress)
             before = self._store.index.names().get(str(reference))
             self._store.put_blob(raw, expected=manifest_digest)

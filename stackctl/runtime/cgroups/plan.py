@@ -176,8 +176,8 @@ def limit_writes(
 ) -> tuple[tuple[str, str], ...]:
     """The files of the limits alone, for a container that runs (update)."""
     check(tree, limits)
-    for notice in _notices(tree, engine_group, limits):
-        raise MachineError(notice)
+    if notices := _notices(tree, engine_group, limits):
+        raise MachineError(notices[0])
     group = f"{engine_group}/{container_id}"
     if tree.version == 1:
         return tuple(_limits_v1(tree, engine_group, group, limits))
@@ -233,7 +233,7 @@ def _blkio_v1(
 ) -> Iterator[tuple[str, str]]:
     top = tree.v1.get("blkio")
     blkio = f"{top}/{group}/blkio"
-    if weights := _weights(tree, engine_group):
+    if weights := _weights(tree, engine_group, limits):
         if limits.blkio_weight:
             yield f"{top}/{group}/{weights}", str(limits.blkio_weight)
         for each in limits.blkio_weight_device:
@@ -292,7 +292,7 @@ def _limits_v2(limits: Limits, tree: Tree, engine_group: str) -> Iterator[tuple[
         yield "cpu.weight", str(weight(limits.cpu_shares))
     if limits.pids is not None:
         yield "pids.max", _at_most(limits.pids)
-    yield from _io_v2(limits, _weights(tree, engine_group))
+    yield from _io_v2(limits, _weights(tree, engine_group, limits))
     for size, most in limits.hugetlb.items():
         yield f"hugetlb.{size}.max", str(most)
 
@@ -317,12 +317,18 @@ def _io_v2(limits: Limits, weights: str) -> Iterator[tuple[str, str]]:
             yield "io.max", f"{device_numbers(each.path)} {name}={each.value}"
 
 
-def _weights(tree: Tree, engine_group: str) -> str:
-    """The file that takes the weight of block devices; "": this kernel has none.
+def _wants_weights(limits: Limits) -> bool:
+    return bool(limits.blkio_weight or limits.blkio_weight_device)
+
+
+def _weights(tree: Tree, engine_group: str, limits: Limits) -> str:
+    """The file that takes the weight of block devices; "": none is asked for, or there is none.
 
     Its name depends on the scheduler, and the top of the tree has none (Linux,
     Documentation/block/bfq-iosched.rst).
     """
+    if not _wants_weights(limits):
+        return ""
     if tree.version == 2:
         place, names = f"{tree.v2}/{engine_group}", ("io.weight", "io.bfq.weight")
     else:
@@ -332,7 +338,7 @@ def _weights(tree: Tree, engine_group: str) -> str:
 
 
 def _notices(tree: Tree, engine_group: str, limits: Limits) -> tuple[str, ...]:
-    if (limits.blkio_weight or limits.blkio_weight_device) and not _weights(tree, engine_group):
+    if _wants_weights(limits) and not _weights(tree, engine_group, limits):
         return ("this kernel gives block devices no weights: blkio weights have no effect",)
     return ()
 

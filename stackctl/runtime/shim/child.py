@@ -94,7 +94,7 @@ def _join(bundle: Bundle, first: Process, stage: mounts.Stage) -> None:
 
 
 def read_bundle(path: str) -> Bundle:
-    # Two system calls where open() takes eight.
+    # Four system calls where open() and its file take nine.
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return protocol.decode(os.read(fd, os.fstat(fd).st_size))

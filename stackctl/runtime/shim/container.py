@@ -119,14 +119,14 @@ class Launch:
                 "errno": 0,
                 "text": "the process that set it up was killed",
             }
-        if self._reserve.strays:
-            self._reap_strays()
+        if self._reserve.has_strays:
+            self._reserve.reap_strays()
         if not self.pid:
             if self._control.fileno() >= 0:
                 # Killed between its fork and its word of it. What it forked holds the other
                 # end, waits for `go`, and ends when there is nobody to give it.
                 self._close_control()
-                self._reap_strays()
+                self._reserve.reap_strays()
             return
         self._reserve.known.add(self.pid)
         self.is_ours = True
@@ -136,19 +136,6 @@ class Launch:
             process.pidfd_send_signal(self.pidfd, process.SIGKILL)
         elif self._told_go:
             self._send_go()
-
-    def _reap_strays(self) -> None:
-        """Children that no launch knows, if they have ended: of helpers that were killed.
-
-        One that is unknown for the first time may be another launch's, whose word of it
-        lies unread in its socket: only at the next look it is nobody's.
-        """
-        me = os.getpid()
-        with open(f"/proc/{me}/task/{me}/children", "rb") as file:
-            unknown = {int(pid) for pid in file.read().split()} - self._reserve.known
-        for pid in unknown & self._reserve.strays:
-            os.waitpid(pid, os.WNOHANG)
-        self._reserve.strays = unknown
 
     def _process_ended(self, _events: int) -> None:
         self._poller.unwatch(self.pidfd)

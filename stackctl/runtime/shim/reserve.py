@@ -29,7 +29,7 @@ class Reserve:
         #: Pids of children that somebody waits for.
         self.known: set[int] = set()
         #: Children that nobody knew at the last look.
-        self.strays: set[int] = set()
+        self._strays: set[int] = set()
         #: Whether `fill` is of use: not after a fork that failed, until somebody needs one again.
         self.is_wanted = True
         self._poller = poller
@@ -63,6 +63,23 @@ class Reserve:
         pid, control = self._fork()
         protocol.send(control, order, fds)
         return pid, control
+
+    @property
+    def has_strays(self) -> bool:
+        return bool(self._strays)
+
+    def reap_strays(self) -> None:
+        """Children that nobody waits for, if they have ended: of helpers that were killed.
+
+        One that is unknown for the first time may be a launch's, whose word of it lies
+        unread in its socket: only at the next look it is nobody's.
+        """
+        me = os.getpid()
+        with open(f"/proc/{me}/task/{me}/children", "rb") as file:
+            unknown = {int(pid) for pid in file.read().split()} - self.known
+        for pid in unknown & self._strays:
+            os.waitpid(pid, os.WNOHANG)
+        self._strays = unknown
 
     def dismiss(self) -> None:
         """The child that waits goes; nothing is left of it."""

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from stackctl.cli import building
+from stackctl.cli import building, options
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.later import Annotated, once
 from stackctl.cli.output.errors import print_warning
@@ -141,9 +141,7 @@ def build(
     rm: Annotated[bool, typer.Option("--rm", hidden=True, help="Always so.")] = True,
     force_rm: Annotated[bool, typer.Option("--force-rm", hidden=True, help="Always so.")] = True,
     compress: Annotated[bool, typer.Option("--compress", hidden=True, help="No need.")] = False,
-    disable_content_trust: Annotated[
-        bool, typer.Option("--disable-content-trust", hidden=True, help="So it is.")
-    ] = True,
+    disable_content_trust: options.WithoutTrust = True,
     memory: Annotated[str, typer.Option("-m", "--memory", hidden=True, help="Refused.")] = "",
     memory_swap: Annotated[str, typer.Option("--memory-swap", hidden=True, help="Refused.")] = "",
     cpu_shares: Annotated[
