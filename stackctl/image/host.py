@@ -22,6 +22,7 @@ import json
 import os
 import re
 import secrets
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,15 +64,19 @@ class HostImage:
         self._chown = chown
         self._known: _Known | None = None
         self._checked: set[str] = set()
+        #: A caller that leaves takes its thread not along: the next one must not find a
+        #: skeleton that came into being meanwhile, and take it for a damaged one.
+        self._looking = threading.Lock()
 
     def current(self) -> Image:
         """The image of the host as it is now; its skeleton is there. Raises OSError."""
-        signature = self._signature()
-        known = self._known or self._read_index()
-        if known is None or known.signature != signature or not self._intact(known.digest):
-            known = self._generate(signature)
-        self._known = known
-        return self._image(known.digest, known.size)
+        with self._looking:
+            signature = self._signature()
+            known = self._known or self._read_index()
+            if known is None or known.signature != signature or not self._intact(known.digest):
+                known = self._generate(signature)
+            self._known = known
+            return self._image(known.digest, known.size)
 
     def get(self, image_id: str) -> Image | None:
         """An image that a container was made from, also after the host has changed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -240,6 +241,34 @@ class TestService:
     @pytest.fixture
     def images(self, tmp_path: Path, image: HostImage) -> Images:
         return Images(Paths(tmp_path, tmp_path / "run"), Overlay(), image)
+
+    def test_a_caller_that_leaves_while_it_is_made_does_not_have_it_made_twice(
+        self, images: Images, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The second would take the first one's skeleton away from under who mounts it."""
+        begun, go_on = threading.Event(), threading.Event()
+        written: list[Path] = []
+        write = skeleton.write
+
+        def slow(entries: tuple[skeleton.Entry, ...], root: Path, chown: object) -> None:
+            written.append(root)
+            begun.set()
+            assert go_on.wait(10)
+            write(entries, root, None)
+
+        monkeypatch.setattr(skeleton, "write", slow)
+
+        async def scenario() -> None:
+            first = asyncio.create_task(images.resolve("stackctl/host"))
+            assert await asyncio.to_thread(begun.wait, 10)
+            first.cancel()
+            second = asyncio.create_task(images.resolve("stackctl/host"))
+            await asyncio.wait((second,), timeout=0.2)
+            go_on.set()
+            await second
+
+        asyncio.run(scenario())
+        assert len(written) == 1
 
     def test_prepare_and_release(self, images: Images, tmp_path: Path) -> None:
         async def scenario() -> None:
