@@ -191,6 +191,7 @@ def _desired_service(
         refresh_after=service.refresh_after,
         replicas=tuple(replicas),
         depends_on=dependencies(service),
+        external_links=tuple(text.partition(":")[0] for text in service.external_links),
         has_healthcheck=bool(replicas and replicas[0].health),
         pre_start=companions.init_hooks(stack, name, service, replicas[0], image_of)
         if replicas

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from stackctl.daemon import carried
 from stackctl.daemon.containers import Parts
+from stackctl.daemon.names import short_id
 from stackctl.daemon.providers import Providers
 from stackctl.errors import ImageError, NotFound, StackFileError, StackFileErrors, UsageError
 from stackctl.image import lockfile
@@ -247,6 +248,12 @@ class Projects:
             providers=tuple(p.request for p in self._providers.of_project(name).values()),
             other_networks=frozenset(n.config.name for n in networks if n.config.project != name),
             other_volumes=frozenset(v.config.name for v in volumes if v.config.project != name),
+            other_containers=frozenset(
+                known
+                for record in self._parts.registry.all()
+                if record.config.project != name
+                for known in (record.name, short_id(record.id))
+            ),
         )
 
     def select(

@@ -111,7 +111,7 @@ def container_config(
         dns_search=tuple(service.dns_search) or None,
         dns_options=tuple(service.dns_opt) or None,
         extra_hosts=tuple(_host_line(text) for text in service.extra_hosts),
-        links=tuple(_link(text) for text in service.links),
+        links=tuple(_link(text) for text in (*service.links, *service.external_links)),
         ulimits=rights.ulimits(service),
         oom_score_adj=service.oom_score_adj,
         group_add=tuple(service.group_add),
@@ -302,7 +302,7 @@ def _volumes_from(stack: Stack, service: Service) -> tuple[str, ...]:
 
 
 def _link(text: str) -> tuple[str, str]:
-    """SERVICE[:ALIAS] -> the alias, and what it stands for."""
+    """SERVICE[:ALIAS], CONTAINER[:ALIAS] -> the alias, and what it stands for."""
     other, _, alias = text.partition(":")
     return alias or other, other
 

@@ -74,6 +74,8 @@ class DesiredService:
     rollout: Rollout = Rollout()
     #: Who provides it in place of containers.
     provider: ProviderRequest | None = None
+    #: Names of containers outside the project, which have to be there.
+    external_links: tuple[str, ...] = ()
     #: True when the stack file says how many (scale, deploy.replicas) or the caller did.
     has_healthcheck: bool = False
 
@@ -109,6 +111,8 @@ class Observed:
     #: Existing networks and volumes outside the project, by name (for external ones).
     other_networks: frozenset[str] = frozenset()
     other_volumes: frozenset[str] = frozenset()
+    #: Names and short ids of all containers outside the project (for external links).
+    other_containers: frozenset[str] = frozenset()
 
 
 class Recreate(StrEnum):

@@ -132,7 +132,8 @@ class RunInit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunProvider:
-    """Has a program outside provide a service ("up"), or take it away ("down")."""
+    """Has a program outside provide a service ("up"), let it rest ("stop"), or take it away
+    ("down")."""
 
     provider: ProviderRequest
     command: str = "up"

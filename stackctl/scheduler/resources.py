@@ -174,6 +174,7 @@ def networks(
     """
     used = used_networks(configs)
     check_networks(found.desired, found.observed, used)
+    check_links(found)
     steps: dict[str, int] = {}
     if DEFAULT_NETWORK in used - found.observed.other_networks:
         steps[DEFAULT_NETWORK] = draft.add(CreateNetwork(network=default_network()), "not found")
@@ -191,6 +192,20 @@ def _recreate(draft: Draft, network: NetworkConfig, stops: set[int]) -> int:
     cause = "configuration changed"
     removed = draft.add(RemoveNetwork(name=network.name), cause, after=stops)
     return draft.add(CreateNetwork(network=network), cause, after=[removed])
+
+
+def check_links(found: Survey) -> None:
+    """Raises NotFound for a container that is linked to and is nobody's."""
+    own = {config.name for service in found.desired.services for config in service.replicas}
+    own |= {record.name for record in found.observed.containers}
+    for service in found.services:
+        for name in service.external_links if service.name in found.wanted else ():
+            if name not in own and name not in found.observed.other_containers:
+                raise NotFound(
+                    f'service "{service.name}" links to container "{name}", which does not exist',
+                    hint="external_links are containers outside the stack: make it first; "
+                    "those of the stack are `links`",
+                )
 
 
 def check_networks(desired: Desired, observed: Observed, used: frozenset[str]) -> None:

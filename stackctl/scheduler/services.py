@@ -12,7 +12,13 @@ from stackctl.scheduler.down import add_removals, add_stops
 from stackctl.scheduler.draft import Draft
 from stackctl.scheduler.gates import gate_cause, holds, works
 from stackctl.scheduler.graph import closure, dependents, start_order
-from stackctl.scheduler.ops import Plan, StartContainer, WaitCompleted, WaitHealthy
+from stackctl.scheduler.ops import (
+    Plan,
+    RunProvider,
+    StartContainer,
+    WaitCompleted,
+    WaitHealthy,
+)
 from stackctl.scheduler.recorded import dependencies
 from stackctl.scheduler.survey import check_names, replicas
 from stackctl.scheduler.verdicts import exited
@@ -61,11 +67,25 @@ def start_plan(observed: Observed, policy: ServicePolicy) -> Plan:
 
 
 def stop_plan(observed: Observed, policy: ServicePolicy) -> Plan:
-    """Stops what runs of the services named, dependents first. One-offs are left alone."""
+    """Stops what runs of the services named, dependents first. One-offs are left alone.
+
+    Then those that programs outside provide.
+    """
     found, edges = _look(observed, policy)
     meant = [r for name in policy.services or found for r in found.get(name, ())]
     draft = Draft(observed.project)
-    add_stops(draft, meant, edges, policy.timeout, "stop")
+    stops = add_stops(draft, meant, edges, policy.timeout, "stop")
+    # Those asked last first: each may stand on the ones before it.
+    after = set(stops.values())
+    for provider in reversed(observed.providers):
+        if not policy.services or provider.service in policy.services:
+            step = draft.add(
+                RunProvider(provider=provider, command="stop"),
+                "stop",
+                after=after,
+                service=provider.service,
+            )
+            after = {step}
     return draft.plan()
 
 
@@ -123,7 +143,8 @@ def _refuse_unprepared(found: Records, policy: ServicePolicy) -> None:
 def _look(observed: Observed, policy: ServicePolicy) -> tuple[Records, Edges]:
     found = replicas(observed)
     edges = dependencies(observed.containers, policy.depends_on)
-    check_names(policy.services, found.keys() | policy.depends_on.keys())
+    provided = {provider.service for provider in observed.providers}
+    check_names(policy.services, found.keys() | policy.depends_on.keys() | provided)
     return found, edges
 
 

@@ -66,7 +66,7 @@ class Build(Attributes):
     secrets: Annotated[list[ServiceFile], forms.FILES] = Field(
         default_factory=list, description="Secrets that RUN may mount."
     )
-    ssh: Annotated[dict[str, str | None], forms.KEYED] = Field(
+    ssh: Annotated[dict[str, HostPath | None], forms.KEYED] = Field(
         default_factory=dict, description="Agents or keys that RUN may use."
     )
     ulimits: Ulimits = Field(default_factory=dict, description="Limits of the processes of RUN.")

@@ -67,6 +67,12 @@ def _duration(value: Any) -> float:
     return units.duration(value)
 
 
+def _microseconds(value: Any) -> int:
+    if isinstance(value, str) and value[-1:].isalpha():
+        return round(units.duration(value) * 1e6)
+    return _integer(value)
+
+
 def _port_number(value: Any) -> int:
     number = _integer(value)
     if not 1 <= number <= 65535:
@@ -294,6 +300,8 @@ Duration = Annotated[
     AfterValidator(_not_negative),
     PlainSerializer(units.duration_text),
 ]
+#: A whole number of them, or a duration; written back as the number, as compose does.
+Microseconds = Annotated[int, BeforeValidator(_microseconds)]
 PortNumber = Annotated[int, BeforeValidator(_port_number)]
 Published = Annotated[str, BeforeValidator(_published)]
 Protocol = Annotated[str, AfterValidator(_protocol)]

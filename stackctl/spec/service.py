@@ -52,6 +52,7 @@ from stackctl.spec.scalars import (
     IPAddress,
     Limit,
     MacAddress,
+    Microseconds,
     Number,
     PullPolicy,
     Signal,
@@ -78,10 +79,6 @@ _REALTIME = Refused(
     "the kernel would need real-time group scheduling, and its groups a share of it"
 )
 _STORAGE = Refused("images and containers lie in directories of one file system, without quotas")
-_FOREIGN = Refused(
-    "names lead to containers of the networks that are shared: join an external network, "
-    "in which a container answers to its name"
-)
 _WINDOWS = Refused("it exists for Windows only")
 
 Restart = Annotated[str, Field(pattern=r"^(no|always|unless-stopped|on-failure(:[0-9]{1,9})?)$")]
@@ -93,6 +90,8 @@ _OTHERS = "service:.+|container:.+"
 IpcMode = Annotated[str, Field(pattern=rf"^(private|shareable|host|none|{_OTHERS})$")]
 PidMode = Annotated[str, Field(pattern=rf"^(private|host|{_OTHERS})$")]
 UtsMode = Annotated[str, Field(pattern=rf"^(private|host|{_OTHERS})$")]
+#: CONTAINER[:ALIAS]
+ExternalLink = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*(:[a-zA-Z0-9_.-]+)?$")]
 Hostname = Annotated[str, Field(pattern=r"^[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,62}[a-zA-Z0-9])?$")]
 
 
@@ -283,8 +282,10 @@ class Service(Attributes):
         default_factory=list,
         description="Services it finds by a further name: `db`, `db:database`.",
     )
-    external_links: Annotated[list[str], _FOREIGN] = Field(
-        default_factory=list, description="Containers of others, by a further name."
+    external_links: Annotated[list[ExternalLink], forms.UNIQUE] = Field(
+        default_factory=list,
+        description="Containers outside the stack, by a further name: `db`, `db:database`. They "
+        "are found in the networks that both are in.",
     )
     extra_hosts: Annotated[list[ExtraHost], forms.EXTRA_HOSTS] = Field(
         default_factory=list,
@@ -325,11 +326,12 @@ class Service(Attributes):
         list[Gpu] | None, forms.GPUS, Refused("no driver for graphics processors is here")
     ] = Field(None, description="Graphics processors.")
     blkio_config: Blkio | None = Field(None, description="Shares and rates of block devices.")
-    cpu_period: Integer | None = Field(
-        None, description="Period of the CPU quota, in microseconds."
+    cpu_period: Microseconds | None = Field(
+        None, description="Period of the CPU quota, in microseconds, or a duration (`20ms`)."
     )
-    cpu_quota: Integer | None = Field(
-        None, description="CPU time each period, in microseconds; -1 for unlimited."
+    cpu_quota: Microseconds | None = Field(
+        None,
+        description="CPU time each period, in microseconds, or a duration; -1 for unlimited.",
     )
     cpu_rt_period: Annotated[Any, _REALTIME] = Field(
         None, description="Period of real-time scheduling."

@@ -94,6 +94,9 @@ class MemoryEngine:
             images=frozenset(self.images),
             other_networks=frozenset(self.networks) - {n.config.name for n in networks},
             other_volumes=frozenset(self.volumes) - {v.config.name for v in volumes},
+            other_containers=frozenset(
+                c.name for c in self.containers.values() if c.config.project != project
+            ),
         )
 
     @property

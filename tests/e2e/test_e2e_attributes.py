@@ -197,6 +197,9 @@ services:
     stack.down()
 
 
+#: A container that does nothing.
+IDLE = ("stackctl/host", "sleep", "infinity")
+
 SMALL = """\
 services:
   web: {image: stackctl/host, command: sleep infinity, init: true, volumes: ["data:/d"]}
@@ -212,6 +215,16 @@ def test_a_saved_plan_is_carried_out_or_refused(stack: Stack) -> None:
     again = stack.run("up", "-d", "--plan", "plan.json")
     assert again.code == 1 and "has changed since the plan was made" in again.err
     assert stack.ids().keys() == {"app-web-1"}
+    # A container of nobody's, by a name that only the service has for it.
+    stack.write(SMALL.replace("init: true", "init: true, external_links: ['alone:other']"))
+    missing = stack.run("up", "-d").expect(1)
+    assert 'service "web" links to container "alone", which does not exist' in missing.err
+    stack.ok("container", "run", "-d", "--name", "alone", "--network", "app_default", *IDLE)
+    stack.up()
+    address = "{{.NetworkSettings.Networks.app_default.IPAddress}}"
+    found = stack.ok("container", "inspect", "--format", address, "alone").out.strip()
+    assert inside(stack, "web", "getent hosts other").split()[0] == found
+    stack.ok("container", "rm", "-f", "alone")
     stack.down()
 
 

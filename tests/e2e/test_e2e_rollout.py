@@ -38,7 +38,10 @@ volumes: {data: }
 PROGRAM = """\
 #!/bin/sh
 echo "$*" >>"$CLOUD_LOG"
-if [ "$2" = metadata ]; then exit 1; fi
+if [ "$2" = metadata ]; then
+    test -n "$CLOUD_STOPS" && echo '{"stop": {"parameters": [{"name": "size"}]}}'
+    exit
+fi
 echo '{"type": "info", "message": "preparing"}'
 echo '{"type": "debug", "message": "hidden"}'
 if [ "$3" = up ]; then
@@ -114,6 +117,13 @@ def test_a_provider_stands_in_for_containers(stack: Stack, tmp_path: Path) -> No
     stack.env["CLOUD_VERSION"] = "broken"
     assert "no credit left" in stack.run("up", "-d").expect(1).err
     stack.env["CLOUD_VERSION"] = "two"
+    # Only a program that says so is asked to stop, after those that depend on it.
+    stack.ok("stop")
+    assert "stop" not in log.read_text()
+    stack.env["CLOUD_STOPS"] = "yes"
+    stack.ok("stop")
+    assert log.read_text().splitlines()[-1] == "compose --project-name=app stop --size=256 database"
+    stack.env["CLOUD_STOPS"] = ""
     (stack.directory / "stack.yaml").rename(tmp_path / "away.yaml")
     # What was provided is taken away although no file says so any more.
     stack.ok("-p", "app", "down")

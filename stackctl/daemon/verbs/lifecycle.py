@@ -11,6 +11,8 @@ from stackctl.daemon.containers import Containers, Parts, signal_number
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.jobs import Emit, Jobs, Message
 from stackctl.daemon.projects import Projects
+from stackctl.daemon.providers import ASKING
+from stackctl.daemon.verbs.asking import environment
 from stackctl.daemon.verbs.stack import carry_out
 from stackctl.errors import OperationFailed
 from stackctl.model.container import Status
@@ -71,6 +73,7 @@ class LifecycleVerbs:
 
         async def work(emit: Emit) -> Message:
             plan = planner(self._projects.observe(name), policy)
+            ASKING.set(environment(body))
             limit = float(body.get("wait_timeout") or 0)
             try:
                 async with asyncio.timeout(limit or None):

@@ -126,6 +126,23 @@ def test_the_service_wins(stacks: Stacks) -> None:
     assert config.labels["mine"] == "1"
 
 
+def test_links_to_services_and_to_containers_of_others(stacks: Stacks) -> None:
+    found = wanted(
+        stacks.load(
+            "services:\n  a: {image: i}\n"
+            "  b: {image: i, links: [a, 'a:one'], external_links: [else-db-1, 'else-db-1:db']}\n"
+        )
+    )
+    b = found.services[1]
+    assert b.external_links == ("else-db-1", "else-db-1")
+    assert b.replicas[0].links == (
+        ("a", "a"),
+        ("one", "a"),
+        ("else-db-1", "else-db-1"),
+        ("db", "else-db-1"),
+    )
+
+
 def test_limits_by_either_name(stacks: Stacks) -> None:
     one = container(
         stacks.service("mem_limit: 64m\ncpus: 0.5\npids_limit: 9\nmem_reservation: 1m")

@@ -23,7 +23,7 @@ from stackctl.scheduler.desired import (
 )
 from stackctl.scheduler.executor import Report, execute
 from stackctl.scheduler.ops import RunInit, StartContainer
-from stackctl.scheduler.plan import down_plan, provider_plan, start_plan, up_plan
+from stackctl.scheduler.plan import down_plan, provider_plan, start_plan, stop_plan, up_plan
 from stackctl.scheduler.show import render
 from stackctl.testing.engine import MemoryEngine
 from stackctl.testing.stacks import HEALTHY, depends, ends, service, stack
@@ -247,6 +247,26 @@ def test_down_takes_what_was_provided_away_last() -> None:
         render(down_plan(seen, DownPolicy())).splitlines()[-1] == "[2] -> #3 cloud: down db: down"
     )
     assert "cloud" not in render(down_plan(seen, DownPolicy(services=("web",))))
+
+
+def test_stop_lets_rest_what_was_provided_once_its_users_have_stopped() -> None:
+    desired = stack(
+        service("web", depends("db"), networks=[]),
+        provided("db", depends("account")),
+        provided("account"),
+    )
+    engine = running_with_providers(desired)
+    asked = tuple(s.provider for s in reversed(desired.services) if s.provider is not None)
+    seen = replace(engine.observed("p"), providers=asked)
+    assert render(stop_plan(seen, ServicePolicy())).splitlines() == [
+        "[] -> #1 stop container p-web-1: stop",
+        "[1] -> #2 cloud: stop db: stop",
+        "[2] -> #3 cloud: stop account: stop",
+    ]
+    assert render(stop_plan(seen, ServicePolicy(services=("db",)))) == (
+        "[] -> #1 cloud: stop db: stop"
+    )
+    assert "cloud" not in render(stop_plan(seen, ServicePolicy(services=("web",))))
 
 
 def running_with_providers(desired: Desired) -> MemoryEngine:

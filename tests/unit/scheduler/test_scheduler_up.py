@@ -604,6 +604,19 @@ def test_external_networks_and_volumes_must_exist():
         shown(MemoryEngine(), volumes)
 
 
+def test_containers_that_are_linked_to_have_to_be_there():
+    linked = replace(service("a", networks=[]), external_links=("db",))
+    desired = stack(linked, service("b", networks=[]))
+    with pytest.raises(NotFound, match='service "a" links to container "db", which does not exist'):
+        shown(MemoryEngine(), desired)
+    seen = replace(MemoryEngine().observed("p"), other_containers=frozenset({"db"}))
+    assert "create container p-a-1" in render(up_plan(desired, seen, UP))
+    # One of the own stack, and a service that nobody asks for.
+    own = stack(replace(linked, external_links=("p-b-1",)), service("b", networks=[]))
+    assert "create container p-a-1" in "".join(shown(MemoryEngine(), own))
+    assert shown(MemoryEngine(), desired, UpPolicy(services=("b",)))
+
+
 def test_a_volume_keeps_its_data_and_its_configuration():
     desired = stack(service("a", volumes=["v"]))
     engine = running(desired)

@@ -55,7 +55,10 @@ services:
     env_file: [one.env]
     label_file: labels.env
     volumes: [./src:/src, data:/data, /cache]
-    build: {context: ., additional_contexts: {a: ./a, b: docker-image://x}}
+    build:
+      context: .
+      additional_contexts: {a: ./a, b: docker-image://x}
+      ssh: [default, key=keys/id, other=~/id]
     extends: {service: root, file: deeper/root.yaml}
 """,
     )
@@ -83,6 +86,7 @@ services:
     ]
     assert web.build.context == f"{home}/shared"
     assert web.build.additional_contexts == {"a": f"{home}/shared/a", "b": "docker-image://x"}
+    assert web.build.ssh == {"default": None, "key": f"{home}/shared/keys/id", "other": "/root/id"}
 
 
 def test_reset_and_override_against_what_is_extended(project: Any) -> None:

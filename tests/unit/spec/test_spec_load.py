@@ -382,6 +382,14 @@ def test_flags_sizes_and_numbers_may_be_text(service: Callable[..., Any]) -> Non
     assert (found.stop_grace_period, found.stop_signal) == (90.0, "SIGQUIT")
 
 
+@pytest.mark.parametrize(
+    ("written", "expected"), [("20ms", 20000), ("1400us", 1400), ("'25000'", 25000), ("1e4", 10000)]
+)
+def test_shares_of_processor_time(service: Callable[..., Any], written: str, expected: int) -> None:
+    found = service(f"cpu_period: {written}\ncpu_quota: {written}\n")
+    assert (found.cpu_period, found.cpu_quota) == (expected, expected)
+
+
 def test_a_key_without_value_is_absent(service: Callable[..., Any]) -> None:
     found = service("command:\nports:\ndepends_on:\nenvironment:\nhealthcheck:\n")
     assert (found.command, found.ports, found.depends_on, found.environment) == (None, [], {}, {})
