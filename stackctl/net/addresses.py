@@ -8,7 +8,7 @@ of them runs with it.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from stackctl.errors import Conflict, StackctlError, UsageError
@@ -81,6 +81,10 @@ class Addresses:
 
     def network(self, network_id: str) -> NetworkRecord | None:
         return self._networks.get(network_id)
+
+    @property
+    def networks(self) -> Collection[NetworkRecord]:
+        return self._networks.values()
 
     # --- leases -------------------------------------------------------------------
 
@@ -179,6 +183,12 @@ class Addresses:
 
     def endpoints_of(self, container_id: str) -> tuple[Endpoint, ...]:
         return tuple(self._endpoints.get(container_id, {}).values())
+
+    @property
+    def endpoints(self) -> Iterator[Endpoint]:
+        """All that are leased in a network that there is."""
+        for mine in self._endpoints.values():
+            yield from (e for e in mine.values() if e.network_id in self._networks)
 
     # --- use ----------------------------------------------------------------------
 

@@ -143,12 +143,25 @@ class Kernel:
         """Again after others changed their rules; nothing while we have no network."""
         if not self._is_installed:
             return
-        _ensure_setting("ipv4/ip_forward", "1")
-        if self.table.has6:
-            _forward_ipv6()
+        self.forward()
         ours = f"sc{self._paths.tag}"
         named = [n for n in self.table.networks if not n.startswith(ours)]
         firewall.open_for(self._rules, (ours, *named), self.table.table.name)
+
+    def forward(self) -> bool:
+        """Lets the machine forward, if we have networks; whether it did not."""
+        if not self._is_installed:
+            return False
+        was_off = _ensure_setting("ipv4/ip_forward", "1")
+        return (self.table.has6 and _forward_ipv6()) or was_off
+
+    def forward_everywhere(self) -> bool:
+        """`forward`, and each of our bridges by itself."""
+        changed = [self.forward()]
+        for name, walls in self.table.networks.items():
+            versions = ("ipv4", "ipv6") if walls.has_ipv6 else ("ipv4",)
+            changed += [_ensure_setting(f"{v}/conf/{name}/forwarding", "1") for v in versions]
+        return any(changed)
 
     # --- networks -----------------------------------------------------------------
 
@@ -315,6 +328,13 @@ class Kernel:
         if self._is_installed:
             self._install()
 
+    def rebuild(self, networks: Sequence[Bridge], wires: Mapping[str, Wire]) -> list[str]:
+        """Puts bridges back that somebody took away; gives the names of those that lacked."""
+        try:
+            return self.links.rebuild(networks, wires)
+        except OSError as error:
+            raise translated(error, "bridges") from error
+
     def revive_keeper(self) -> list[list[Any]]:
         """Starts a keeper that died, if there is anything to keep, and tells it all we know.
 
@@ -353,27 +373,32 @@ class Kernel:
         return firewall.findings(self._rules) + networkd.findings(self._paths.veth(""))
 
 
-def _ensure_setting(path: str, value: str) -> None:
+def _ensure_setting(path: str, value: str) -> bool:
+    """Whether it was another one."""
     with contextlib.suppress(OSError):
         with open(f"/proc/sys/net/{path}") as file:
             if file.read().strip() == value:
-                return
+                return False
         bridge.write_setting(path, value)
+        return True
+    return False
 
 
-def _forward_ipv6() -> None:
+def _forward_ipv6() -> bool:
     """Lets the machine route IPv6 without losing what it learns from its own router.
 
     With forwarding on the kernel ignores router advertisements where accept_ra is 1
-    (Documentation/networking/ip-sysctl.rst).
+    (Documentation/networking/ip-sysctl.rst). Whether it was off.
     """
     with contextlib.suppress(OSError):
         with open("/proc/sys/net/ipv6/conf/all/forwarding") as file:
             if file.read().strip() == "1":
-                return
+                return False
         for _, name in socket.if_nameindex():
             with open(f"/proc/sys/net/ipv6/conf/{name}/accept_ra") as file:
                 learns = file.read().strip() == "1"
             if learns:
                 bridge.write_setting(f"ipv6/conf/{name}/accept_ra", "2")
         bridge.write_setting("ipv6/conf/all/forwarding", "1")
+        return True
+    return False

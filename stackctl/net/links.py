@@ -196,6 +196,38 @@ class Links:
         self.had_strays = any(name.startswith(f"v{tag}") for name in self._doomed)
         self.flush_late()
 
+    def rebuild(self, networks: Sequence[Bridge], wires: Mapping[str, Wire]) -> list[str]:
+        """Makes those bridges whole that are not, and containers their ports again.
+
+        Gives their names. Removes nothing: what a job that waits makes is not known yet.
+        """
+        links = rtnl.links(self._links)
+        up = {link.name: link.index for link in links if link.kind == "bridge" and link.up}
+        present = {
+            (a.index, ipaddress.ip_interface(a.address))
+            for family in (socket.AF_INET, socket.AF_INET6)
+            for a in rtnl.addresses(self._links, family)
+        }
+        broken = [
+            network
+            for network in networks
+            for index in (up.get(network.walls.bridge),)
+            if any((index, ipaddress.ip_interface(g)) not in present for g in network.gateways)
+        ]
+        names = [network.walls.bridge for network in broken]
+        for link in links:
+            if link.name in names and link.kind != "bridge":
+                raise Conflict(f"{link.name} is an interface of somebody else now")
+        for network in broken:
+            bridge.make_bridge(
+                self._links, network.walls.bridge, network.gateways, network.mac, mtu=network.mtu
+            )
+        for link in links:
+            wire = wires.get(link.name)
+            if wire is not None and not link.master and wire.bridge in names:
+                endpoint.plug(self._links, link.name, wire.bridge)
+        return names
+
 
 def attaching(error: OSError, pid: int) -> StackctlError:
     """Why a container could not be wired."""

@@ -9,6 +9,7 @@ netlink(7), Documentation/userspace-api/netlink/intro.rst).
 
 from __future__ import annotations
 
+import array
 import errno as _errno
 import os
 import socket
@@ -41,6 +42,7 @@ _SOL_NETLINK = 270
 _NETLINK_ADD_MEMBERSHIP = 1
 _NETLINK_CAP_ACK = 10
 _NETLINK_EXT_ACK = 11
+_SO_ATTACH_FILTER = 26
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
 _NLMSGERR_ATTR_MSG = 1
@@ -209,6 +211,12 @@ class NetlinkSocket:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, send)
         if receive:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, receive)
+
+    def filter(self, program: bytes) -> None:
+        """Messages that a program (struct sock_filter, 8 bytes each) lets through, no others."""
+        code = array.array("B", program)
+        fprog = struct.pack("@HP", len(code) // 8, code.buffer_info()[0])
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
 
     def next_sequence(self) -> int:
         self._sequence = (self._sequence + 1) & 0x7FFFFFFF

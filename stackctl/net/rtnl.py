@@ -22,8 +22,9 @@ from stackctl.net.netlink import NLM_F_CREATE, NLM_F_EXCL, NetlinkSocket, Reques
 from stackctl.values import dataclass
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
-RTM_NEWADDR, RTM_GETADDR = 20, 22
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_GETROUTE = 24, 26
+RTM_NEWNETCONF = 80
 
 _IFF_UP = 1
 _MAIN_TABLE = 254

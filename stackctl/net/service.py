@@ -7,14 +7,12 @@ the loop.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from stackctl.errors import StackctlError
 from stackctl.model.container import NetworkAttachment, PortBinding
 from stackctl.model.network import Endpoint, NetworkConfig, PublishedPort
 from stackctl.model.record import NetworkRecord, with_subnets
@@ -22,6 +20,7 @@ from stackctl.net import redirect, rtnl
 from stackctl.net.addresses import Addresses, front_of, ways_out
 from stackctl.net.endpoint import Wire
 from stackctl.net.firewall import Finding
+from stackctl.net.guard import Guard
 from stackctl.net.kernel import Kernel
 from stackctl.net.links import Bridge
 from stackctl.net.naming import Naming, raw_names
@@ -46,7 +45,6 @@ from stackctl.net.publishing import (
     wish_of,
 )
 from stackctl.net.rules import Forward
-from stackctl.net.watch import RulesWatch
 from stackctl.net.worker import Worker
 from stackctl.state.paths import Paths
 
@@ -70,16 +68,20 @@ class Net:
         `on_lost(protocol, host address, host port)` is told of a port that somebody
         took while the keeper was dead.
         """
-        self._on_lost = on_lost
         self._paths = paths
         self._clock = clock
         self._kernel = Kernel(paths, resolv_conf)
         self._worker = Worker(self._kernel.flush, self._kernel.links.flush_late)
         self._addresses = Addresses(paths.tag, machine_id, self._title_of)
         self._titles: dict[str, str] = {}
-        self._watch: RulesWatch | None = None
-        self._witness: Any = None
-        self._watching = asyncio.Lock()
+        self._guard = Guard(
+            self._kernel,
+            self._worker,
+            f"v{paths.tag}",
+            self._wanted_bridges,
+            self._wanted_wires,
+            on_lost,
+        )
 
     # --- life ---------------------------------------------------------------------
 
@@ -101,16 +103,14 @@ class Net:
         for endpoint in endpoints:
             self._addresses.hold(endpoint)
         self._addresses.use([e for e in endpoints if e.container_id in running])
-        wanted = [_bridge_of(r) for r in networks if is_bridge(r.config)]
-        known = [e for e in endpoints if self._addresses.network(e.network_id)]
-        wires = {self._veth(e): self._wire(e) for e in known}
+        wanted, wires = list(self._wanted_bridges().values()), self._wanted_wires()
         forwards = [(self._forward_of(p), p.container_id) for p in ports]
         containers = list({e.container_id for e in endpoints})
         lost = await self._worker.run(
             lambda: self._kernel.converge(wanted, wires, forwards, containers)
         )
         if self._kernel.is_installed:
-            await self._keep_watch()
+            await self._guard.keep()
         # 11 ms of imports that the first network would wait for.
         self._worker.call_soon(rtnl.load)
         keys = {tuple(key) for key in lost}
@@ -118,62 +118,22 @@ class Net:
 
     async def close(self) -> None:
         """Leaves kernel and keeper as they are."""
-        self._stop_watching()
+        self._guard.stop()
         if self._worker.is_running:
             await self._worker.run(self._kernel.close)
             await self._worker.stop()
 
     async def stop(self) -> None:
         """The engine is empty: table, strays and keeper go."""
-        self._stop_watching()
+        self._guard.stop()
         await self._worker.run(self._kernel.remove_everything)
 
-    async def _keep_watch(self) -> None:
-        """Looks after the table and the keeper from now on."""
-        if self._watch is not None and self._witness is not None:
-            return
-        # Many starts come at once: one watch and one witness are enough.
-        async with self._watching:
-            if self._watch is None:
-                port = await self._worker.run(lambda: self._kernel.port)
-                self._watch = RulesWatch(self._paths.nft_table, self._repair)
-                self._watch.start(port)
-            if self._witness is None:
-                self._witness = await self._worker.run(self._kernel.keeper.witness)
-                if self._witness is not None:
-                    asyncio.get_running_loop().add_reader(self._witness, self._keeper_died)
+    def _wanted_bridges(self) -> dict[str, Bridge]:
+        return {r.bridge: _bridge_of(r) for r in self._addresses.networks if r.bridge}
 
-    def _stop_watching(self) -> None:
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
-        self._drop_witness()
-
-    def _drop_witness(self) -> None:
-        if self._witness is not None:
-            asyncio.get_running_loop().remove_reader(self._witness)
-            self._witness.close()
-            self._witness = None
-
-    async def _repair(self, is_ours: bool) -> None:
-        if is_ours:
-            log.warning("somebody changed the firewall table of the engine: putting it back")
-        call = self._kernel.repair if is_ours else self._kernel.let_through
-        await self._worker.run(call)
-
-    def _keeper_died(self) -> None:
-        self._drop_witness()
-        self._revival = asyncio.get_running_loop().create_task(self._revive())
-
-    async def _revive(self) -> None:
-        log.warning("the keeper has ended: starting another one")
-        try:
-            lost = await self._worker.run(self._kernel.revive_keeper)
-            await self._keep_watch()
-            for protocol, address, number in lost:
-                self._on_lost(protocol, address, number)
-        except (StackctlError, OSError):
-            log.exception("the keeper could not be started again")
+    def _wanted_wires(self) -> dict[str, Wire]:
+        """By our end."""
+        return {self._veth(e): self._wire(e) for e in self._addresses.endpoints}
 
     # --- networks -----------------------------------------------------------------
 
@@ -182,7 +142,7 @@ class Net:
         check_config(config)
         record = await self._worker.run(lambda: self._create(config, network_id))
         self._addresses.remember(record, is_claimed=True)
-        await self._keep_watch()
+        await self._guard.keep()
         return record
 
     def _create(self, config: NetworkConfig, network_id: str) -> NetworkRecord:
@@ -261,8 +221,7 @@ class Net:
         except BaseException:
             self._addresses.stop_using(endpoints)
             raise
-        if self._witness is None:
-            await self._keep_watch()
+        await self._guard.keep()
 
     async def connect(
         self, pid: int, endpoint: Endpoint, every: Sequence[Endpoint], names: Naming
@@ -401,7 +360,7 @@ class Net:
                 taken = [f for made in held for f in made]
                 await self._worker.run(lambda: self._kernel.unpublish(taken))
             raise
-        await self._keep_watch()
+        await self._guard.keep()
         made = {id(b): forwards for b, forwards in zip(order, held, strict=True)}
         return tuple(published(f, container_id) for b in bindings for f in made[id(b)])
 
@@ -455,8 +414,7 @@ class Net:
         """What a container is called. Calling again replaces; open sockets are kept."""
         raw = self._raw_names(naming)
         await self._worker.run(lambda: self._kernel.set_names(raw["id"], raw))
-        if self._witness is None:
-            await self._keep_watch()
+        await self._guard.keep()
 
     def _raw_names(self, naming: Naming) -> dict[str, Any]:
         return raw_names(naming, self._addresses.network)

@@ -1,0 +1,69 @@
+"""What of the kernel's news about interfaces wakes the engine: a filter that the kernel runs.
+
+Each start and stop of a container is some ten messages about its interface, of which none
+is news to us. What passes: an interface that is gone or down, if it is none of our ends of
+containers' wires; an address that was taken away; forwarding switched off. Classic BPF
+with the extension that finds a netlink attribute (Documentation/networking/filter.rst,
+SKF_AD_NLATTR). Loads are in network byte order, netlink in the machine's.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+
+from stackctl.net import rtnl
+from stackctl.net.bridge import IFLA_IFNAME
+
+_LOAD_HALF, _LOAD_BYTE, _LOAD_WORD = 0x28, 0x30, 0x20
+_LOAD_NUMBER, _LOAD_X_NUMBER, _LOAD_AT_X = 0x00, 0x01, 0x40
+_IF_EQUAL, _IF_BIT, _A_TO_X, _RETURN = 0x15, 0x45, 0x07, 0x06
+_FIND_ATTRIBUTE = 0xFFFFF000 + 12
+_NETCONFA_FORWARDING = 2
+#: Offsets: nlmsg_type; ifi_flags' lowest byte; attributes behind ifinfomsg and netconfmsg.
+_TYPE = 4
+_FLAGS = 24 if sys.byteorder == "little" else 27
+_LINK_ATTRIBUTES, _NETCONF_ATTRIBUTES = 32, 20
+_IFF_UP = 1
+_PASS, _DROP = 0xFFFFFFFF, 0
+
+
+def program(veths: str) -> bytes:
+    """Struct sock_filter, 8 bytes each. `veths` begins the names of our ends of wires."""
+    start = int.from_bytes(veths.encode()[:4].ljust(4, b"\0"))
+    # (label, code, target if true, target if false, number); "" is the next one.
+    lines: list[tuple[str, int, str, str, int]] = [
+        ("", _LOAD_HALF, "", "", _TYPE),
+        ("", _IF_EQUAL, "netconf", "", socket.htons(rtnl.RTM_NEWNETCONF)),
+        ("", _IF_EQUAL, "pass", "", socket.htons(rtnl.RTM_DELADDR)),
+        ("", _IF_EQUAL, "link", "", socket.htons(rtnl.RTM_DELLINK)),
+        ("", _IF_EQUAL, "", "drop", socket.htons(rtnl.RTM_NEWLINK)),
+        ("", _LOAD_BYTE, "", "", _FLAGS),
+        ("", _IF_BIT, "drop", "", _IFF_UP),
+        ("link", _LOAD_NUMBER, "", "", _LINK_ATTRIBUTES),
+        ("", _LOAD_X_NUMBER, "", "", IFLA_IFNAME),
+        ("", _LOAD_WORD, "", "", _FIND_ATTRIBUTE),
+        ("", _IF_EQUAL, "drop", "", 0),
+        ("", _A_TO_X, "", "", 0),
+        ("", _LOAD_AT_X, "", "", 4),
+        ("", _IF_EQUAL, "drop", "pass", start),
+        ("netconf", _LOAD_NUMBER, "", "", _NETCONF_ATTRIBUTES),
+        ("", _LOAD_X_NUMBER, "", "", _NETCONFA_FORWARDING),
+        ("", _LOAD_WORD, "", "", _FIND_ATTRIBUTE),
+        ("", _IF_EQUAL, "drop", "", 0),
+        ("", _A_TO_X, "", "", 0),
+        ("", _LOAD_AT_X, "", "", 4),
+        ("", _IF_EQUAL, "pass", "drop", 0),
+        ("pass", _RETURN, "", "", _PASS),
+        ("drop", _RETURN, "", "", _DROP),
+    ]
+    places = {label: place for place, (label, *_) in enumerate(lines) if label}
+
+    def distance(target: str, place: int) -> int:
+        return places[target] - place - 1 if target else 0
+
+    return b"".join(
+        struct.pack("=HBBI", code, distance(true, place), distance(false, place), number)
+        for place, (_, code, true, false, number) in enumerate(lines)
+    )
