@@ -86,10 +86,10 @@ class Service:
         logs = Logs(parts, projects)
         stack = StackVerbs(parts, projects, engine, self._jobs, logs)
         lifecycle = LifecycleVerbs(parts, projects, containers, engine, self._jobs)
-        show = ShowVerbs(parts, projects)
+        self.creation = Creation(parts, containers, engine)
+        show = ShowVerbs(parts, projects, self.creation)
         run = RunVerb(parts, projects, engine, self._jobs)
         self._interactive = InteractiveVerbs(parts, projects, containers, self._sessions)
-        self.creation = Creation(parts, containers, engine)
         self._committing = Committing(parts, containers)
         self._single = ContainerVerbs(
             parts, containers, self.creation, self._committing, self._sessions

@@ -46,7 +46,8 @@ def ps(
     if "{{" not in format:
         one_of("--format", format, ("table", "json"))
     states = _states(status or (), filter or ())
-    found = rows(run, "ps", run.body(services=services or [], all=all or bool(states)))
+    wish = {"services": services or [], "all": all or bool(states), "size": ".Size" in format}
+    found = rows(run, "ps", run.body(**wish))
     if not orphans:
         known = _known(run)
         found = [row for row in found if row.get("Service") in known]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from stackctl.cli.output.table import Column, table
-from stackctl.cli.output.text import replica_name, short_id
+from stackctl.cli.output.text import cut, replica_name, short_id
 from stackctl.model.port_runs import port_runs
 
 Row = Mapping[str, Any]
@@ -44,7 +44,15 @@ def container_table(
 
 def json_row(row: Row, *, full: bool = False) -> dict[str, Any]:
     """The object that `ps --format json` prints, with the short id unless `full`."""
-    shown = {key: value for key, value in row.items() if key != "FullID"}
+    # The table needs none of it.
+    from stackctl.cli.output.format import size_text
+
+    shown = {key: value for key, value in row.items() if key not in ("FullID", "SizeRw")}
+    mounts = [str(mount) for mount in row.get("Mounts", ())]
+    shown["Mounts"] = ",".join(mounts if full else [cut(mount, 15) for mount in mounts])
+    shown["Networks"] = ",".join(row.get("Networks", ()))
+    shown["LocalVolumes"] = str(row.get("LocalVolumes", 0))
+    shown["Size"] = size_text(row.get("SizeRw", 0))
     shown["ID"] = full_id(row) if full else short_id(full_id(row))
     created = row.get("CreatedAt")
     if isinstance(created, int | float):

@@ -16,7 +16,6 @@ from stackctl.daemon.supervisor import Supervisor
 from stackctl.daemon.verbs.logs import Logs
 from stackctl.daemon.verbs.show import container_row
 from stackctl.errors import Conflict, NotFound, StackctlError
-from stackctl.model.container import VolumeMount
 from stackctl.model.record import ContainerRecord
 from stackctl.runtime.procfs import ProcessRow
 
@@ -64,15 +63,7 @@ class ContainerShowVerbs:
         yield {"type": "result", "exit_code": 0}
 
     async def _row(self, record: ContainerRecord, *, size: bool) -> Message:
-        config = record.config
-        row = {
-            **container_row(record),
-            "ID": record.id,
-            "Names": record.name,
-            "Networks": [e.network for e in record.endpoints] or [config.network_mode],
-            "Mounts": [m.volume if isinstance(m, VolumeMount) else m.target for m in config.mounts],
-            "LocalVolumes": sum(isinstance(m, VolumeMount) for m in config.mounts),
-        }
+        row = {**container_row(record), "ID": record.id}
         if size:
             row["SizeRw"] = await self._creation.writable_size(record)
         return row

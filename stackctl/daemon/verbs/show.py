@@ -11,10 +11,11 @@ from typing import Any
 
 import stackctl
 from stackctl.daemon.containers import Parts
+from stackctl.daemon.creation import Creation
 from stackctl.daemon.jobs import Message
 from stackctl.daemon.projects import Projects
 from stackctl.errors import NotFound
-from stackctl.model.container import Health, Status
+from stackctl.model.container import Health, Status, VolumeMount
 from stackctl.model.port_runs import port_runs
 from stackctl.model.record import ContainerRecord
 
@@ -22,18 +23,22 @@ API_VERSION = "1.51"
 
 
 class ShowVerbs:
-    def __init__(self, parts: Parts, projects: Projects) -> None:
+    def __init__(self, parts: Parts, projects: Projects, creation: Creation) -> None:
         self._parts = parts
+        self._creation = creation
         self._projects = projects
 
     async def ps(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        """One row a container, in docker compose's field names."""
+        """One row a container, in docker compose's field names; `size` counts what it wrote."""
         name = await self._projects.name(body)
         services = body.get("services") or ()
         everything = bool(body.get("all"))
         for record in self._projects.select(name, services, oneoff=True):
             if everything or record.status.is_alive or record.status is Status.RESTARTING:
-                yield {"type": "row", **container_row(record)}
+                row = container_row(record)
+                if body.get("size"):
+                    row["SizeRw"] = await self._creation.writable_size(record)
+                yield {"type": "row", **row}
         yield {"type": "result", "exit_code": 0}
 
     async def ls(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
@@ -196,6 +201,7 @@ def container_row(record: ContainerRecord) -> Message:
         "ID": record.id[:12],
         "FullID": record.id,
         "Name": record.name,
+        "Names": record.name,
         "Project": config.project,
         "Service": config.service,
         "Image": config.image,
@@ -218,6 +224,9 @@ def container_row(record: ContainerRecord) -> Message:
             for p in record.ports
         ],
         "Labels": ",".join(f"{k}={v}" for k, v in config.labels.items()),
+        "Networks": [e.network for e in record.endpoints] or [config.network_mode],
+        "Mounts": [m.volume if isinstance(m, VolumeMount) else m.target for m in config.mounts],
+        "LocalVolumes": sum(isinstance(m, VolumeMount) for m in config.mounts),
     }
 
 

@@ -200,6 +200,10 @@ def container(name: str, service: str, **fields: Any) -> Message:
         "Ports": "",
         "Publishers": [],
         "Labels": "",
+        "Names": name,
+        "Networks": ["shop_default"],
+        "Mounts": ["shop_a-rather-long-name", "/etc/x"],
+        "LocalVolumes": 1,
     }
     return {**row, **fields}
 

@@ -38,6 +38,17 @@ def test_ps_takes_a_template(cli: Any, engine: Any, rows: Any) -> None:
     table = cli("ps", "--format", "table {{.Name}}\\t{{.State}}").out.splitlines()
     assert table[0].split() == ["NAME", "STATE"]
     assert cli("ps", "--format", "yaml").code == 2
+    # What a container wrote is counted when somebody asks for it.
+    assert not engine.bodies("ps")[-1]["size"]
+    rows[0]["SizeRw"] = 1500
+    fields = "{{.Names}} {{.Networks}} {{.Mounts}} {{.LocalVolumes}} {{.Size}}"
+    assert cli("ps", "--format", fields).out.splitlines() == [
+        "shop-db-1 shop_default shop_a-rather-…,/etc/x 1 1.5kB",
+        "shop-web-1 shop_default shop_a-rather-…,/etc/x 1 0B",
+    ]
+    assert engine.bodies("ps")[-1]["size"]
+    whole = cli("ps", "--format", "{{.Mounts}}", "--no-trunc").out.splitlines()
+    assert whole[0] == "shop_a-rather-long-name,/etc/x"
 
 
 def test_ps_quiet_prints_whole_ids(cli: Any, engine: Any, rows: Any) -> None:
