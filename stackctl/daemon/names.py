@@ -120,7 +120,7 @@ def resolver_file(config: ContainerConfig, host_lines: Sequence[str]) -> str:
         search = [line for line, words in lines.items() if words[0] in ("search", "domain")]
     else:
         # "." is no domain: nothing is searched.
-        domains = [domain for domain in config.dns_search if domain != "."]
+        domains = [domain for domain in config.dns_search if domain not in ("", ".")]
         search = ["search " + " ".join(domains)] if domains else []
     if config.dns_options is None:
         options = [w for words in lines.values() if words[0] == "options" for w in words[1:]]
@@ -128,7 +128,7 @@ def resolver_file(config: ContainerConfig, host_lines: Sequence[str]) -> str:
             # ndots:0 as Docker sets it: a service name has no dot and is asked for as it stands.
             options = [o for o in options if not o.startswith("ndots:")] + ["ndots:0"]
     else:
-        options = list(config.dns_options)
+        options = [option for option in config.dns_options if option]
         if config.networks and not any(o.startswith("ndots:") for o in options):
             options.append("ndots:0")
     if options:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from stackctl.daemon import image_defaults, single_mounts
@@ -19,7 +19,7 @@ from stackctl.daemon import wish as wishes
 from stackctl.daemon.single_mounts import NameVolume
 from stackctl.daemon.single_rights import Wish
 from stackctl.errors import StackctlError, UsageError
-from stackctl.model import addressing
+from stackctl.model import addressing, hostnames
 from stackctl.model.container import (
     ContainerConfig,
     HealthCheck,
@@ -71,7 +71,10 @@ def container_config(
     defaults = image.config
     entrypoint, command = _argv(wish, image)
     network_mode, networks = _networks(wish, host)
-    exposed = image_defaults.exposed(defaults.exposed_ports, wish.get("ExposedPorts") or {})
+    own_ports = wish.get("ExposedPorts") or {}
+    for key in own_ports:
+        _port(key)
+    exposed = image_defaults.exposed(defaults.exposed_ports, own_ports)
     restart = restart_policy(host.get("RestartPolicy") or {})
     auto_remove = bool(host.get("AutoRemove"))
     if auto_remove and restart.mode is not RestartMode.NO:
@@ -110,8 +113,8 @@ def container_config(
         shm_size=int(host.get("ShmSize") or 0) or 67108864,
         auto_remove=auto_remove,
         dns=tuple(_address(str(entry)) for entry in rights.items(host.get("Dns"))),
-        dns_search=_some(host.get("DnsSearch")),
-        dns_options=_some(host.get("DnsOptions")),
+        dns_search=_some(host.get("DnsSearch"), hostnames.domain_problem),
+        dns_options=_some(host.get("DnsOptions"), hostnames.resolver_option_problem),
         extra_hosts=tuple(
             _extra_host(str(entry)) for entry in rights.items(host.get("ExtraHosts"))
         ),
@@ -220,8 +223,15 @@ def _grace(raw: object) -> float:
     return 10.0 if not isinstance(raw, int | float) else float(raw) if raw >= 0 else 1e9
 
 
-def _some(raw: object) -> tuple[str, ...] | None:
-    return tuple(map(str, rights.items(raw))) or None
+def _some(raw: object, problem_of: Callable[[str], str]) -> tuple[str, ...] | None:
+    return tuple(_fine(str(entry), problem_of) for entry in rights.items(raw)) or None
+
+
+def _fine(text: str, problem_of: Callable[[str], str] = hostnames.name_problem) -> str:
+    """The text. UsageError when it has a problem."""
+    if problem := problem_of(text):
+        raise UsageError(f'"{text[:60]}" {problem}')
+    return text
 
 
 # -- networks and ports
@@ -233,7 +243,7 @@ def _extra_host(text: str) -> tuple[str, str]:
     name, found, address = text.partition(separator)
     if not name or not found or not address:
         raise UsageError(f'"{text}" is not NAME:ADDRESS', hint="--add-host db:10.0.0.5")
-    return name, address.removeprefix("[").removesuffix("]")
+    return _fine(name), address.removeprefix("[").removesuffix("]")
 
 
 def _links(wish: Wish, host: Wish) -> tuple[tuple[str, str], ...]:
@@ -251,7 +261,7 @@ def _link(text: str) -> tuple[str, str]:
     """CONTAINER[:ALIAS] -> (alias, container)."""
     container, _, alias = text.partition(":")
     container = container.removeprefix("/")
-    return alias.rpartition("/")[2] or container, container
+    return _fine(alias.rpartition("/")[2] or container), container
 
 
 def _check_shared(wish: Wish, host: Wish) -> None:
@@ -309,7 +319,7 @@ def attachment(network: str, settings: Wish, mac: str = "") -> NetworkAttachment
     return NetworkAttachment(
         network=network,
         interface_name=str(options.get(addressing.ENDPOINT_NAME) or ""),
-        aliases=tuple(dict.fromkeys(map(str, settings.get("Aliases") or ()))),
+        aliases=tuple(dict.fromkeys(_fine(str(a)) for a in settings.get("Aliases") or ())),
         ipv4_address=str(ipam.get("IPv4Address") or ""),
         ipv6_address=str(ipam.get("IPv6Address") or ""),
         mac_address=str(settings.get("MacAddress") or mac).lower().replace("-", ":"),
@@ -338,6 +348,8 @@ def _ports(host: Wish, exposed: tuple[str, ...]) -> Iterator[PortBinding]:
 
 def _port(key: str) -> tuple[int, str]:
     number, _, protocol = key.partition("/")
+    if protocol not in ("", *port_forms.PROTOCOLS):
+        raise UsageError(f'invalid port specification: "{key}": no protocol is called {protocol}')
     try:
         return port_forms.port_range(number)[0], protocol or "tcp"
     except ValueError as error:

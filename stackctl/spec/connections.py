@@ -11,6 +11,7 @@ from stackctl.spec import forms
 from stackctl.spec.attributes import Attributes
 from stackctl.spec.scalars import (
     Address,
+    Alias,
     Flag,
     Integer,
     InterfaceName,
@@ -62,7 +63,7 @@ class ServicePort(Attributes):
 class ServiceNetwork(Attributes):
     """Membership of one network."""
 
-    aliases: Annotated[list[str] | None, forms.UNIQUE] = Field(
+    aliases: Annotated[list[Alias] | None, forms.UNIQUE] = Field(
         None, description="Further names by which others on this network find the service."
     )
     ipv4_address: IPv4 | None = Field(

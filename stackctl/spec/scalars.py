@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 
-from stackctl.model import addressing
+from stackctl.model import addressing, hostnames
 from stackctl.spec import ports, units
 
 _TRUE = ("true", "y", "yes", "on", "1")
@@ -228,6 +228,32 @@ def _interface(value: str) -> str:
     return value
 
 
+def _alias(value: str) -> str:
+    if problem := hostnames.name_problem(value):
+        raise ValueError(f'"{value[:60]}" {problem}')
+    return value
+
+
+def _domain(value: str) -> str:
+    if problem := hostnames.domain_problem(value):
+        raise ValueError(f'"{value[:60]}" {problem}')
+    return value
+
+
+def _resolver_option(value: str) -> str:
+    if problem := hostnames.resolver_option_problem(value):
+        raise ValueError(f'"{value[:60]}" {problem}')
+    return value
+
+
+def _link(value: str) -> str:
+    """SERVICE[:ALIAS]"""
+    _, colon, alias = value.partition(":")
+    if colon:
+        _alias(alias)
+    return value
+
+
 def _protocol(value: str) -> str:
     if value.lower() not in ports.PROTOCOLS:
         raise ValueError(f"must be one of {', '.join(ports.PROTOCOLS)}")
@@ -312,6 +338,10 @@ Subnet = Annotated[str, AfterValidator(_subnet)]
 MacAddress = Annotated[str, AfterValidator(_mac)]
 LinkLocal = Annotated[str, AfterValidator(_link_local)]
 InterfaceName = Annotated[str, AfterValidator(_interface)]
+Alias = Annotated[str, AfterValidator(_alias)]
+Link = Annotated[str, AfterValidator(_link)]
+Domain = Annotated[str, AfterValidator(_domain)]
+ResolverOption = Annotated[str, AfterValidator(_resolver_option)]
 ExposedPort = Annotated[str, AfterValidator(_exposed)]
 ContainerPath = Annotated[str, AfterValidator(_target)]
 Capability = Annotated[str, AfterValidator(_capability)]

@@ -22,7 +22,6 @@ from stackctl.spec.attributes import (
     Labels,
     NoEffect,
     Refused,
-    Texts,
     nothing_is_empty,
 )
 from stackctl.spec.build import Build, Develop
@@ -44,6 +43,7 @@ from stackctl.spec.scalars import (
     Capability,
     ContainerPath,
     Count,
+    Domain,
     Duration,
     ExposedPort,
     ExtraHost,
@@ -51,10 +51,12 @@ from stackctl.spec.scalars import (
     Integer,
     IPAddress,
     Limit,
+    Link,
     MacAddress,
     Microseconds,
     Number,
     PullPolicy,
+    ResolverOption,
     Signal,
     Size,
     SizeOrUnlimited,
@@ -91,7 +93,7 @@ IpcMode = Annotated[str, Field(pattern=rf"^(private|shareable|host|none|{_OTHERS
 PidMode = Annotated[str, Field(pattern=rf"^(private|host|{_OTHERS})$")]
 UtsMode = Annotated[str, Field(pattern=rf"^(private|host|{_OTHERS})$")]
 #: CONTAINER[:ALIAS]
-ExternalLink = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*(:[a-zA-Z0-9_.-]+)?$")]
+ExternalLink = Annotated[Link, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*(:[a-zA-Z0-9_.-]+)?$")]
 Hostname = Annotated[str, Field(pattern=r"^[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,62}[a-zA-Z0-9])?$")]
 
 
@@ -278,7 +280,7 @@ class Service(Attributes):
         default_factory=list,
         description="Services (`name`, `name:ro`) whose mounts it has too.",
     )
-    links: Annotated[list[str], forms.UNIQUE] = Field(
+    links: Annotated[list[Link], forms.UNIQUE] = Field(
         default_factory=list,
         description="Services it finds by a further name: `db`, `db:database`.",
     )
@@ -295,10 +297,10 @@ class Service(Attributes):
     dns: Annotated[list[IPAddress], forms.TEXTS] = Field(
         default_factory=list, description="Name servers in place of the host's."
     )
-    dns_search: Texts = Field(
+    dns_search: Annotated[list[Domain], forms.TEXTS] = Field(
         default_factory=list, description="Domains that short names are completed with."
     )
-    dns_opt: Annotated[list[str], forms.UNIQUE] = Field(
+    dns_opt: Annotated[list[ResolverOption], forms.UNIQUE] = Field(
         default_factory=list, description="Options of the resolver, e.g. `ndots:2`."
     )
     domainname: Annotated[str | None, MAY_BE_EMPTY] = Field(

@@ -88,21 +88,21 @@ class Directory:
         self.drop_container(container)
         self._projects[container] = project
         if links:
-            self._links[container] = {a.lower(): n.lower() for a, n in links.items()}
+            self._links[container] = {_heard(a): _heard(n) for a, n in links.items()}
         if weak:
             self._weak.add(container)
         self.members[container] = members
         for member in members:
             v4, v6 = _packed(member)
             for name in member.names:
-                hosts = self._hosts.setdefault((member.network, name.lower()), _Hosts())
+                hosts = self._hosts.setdefault((member.network, _heard(name)), _Hosts())
                 if v4:
                     hosts.v4[container] = v4
                 if v6:
                     hosts.v6[container] = v6
             for address in (v4, v6):
                 if address and member.names:
-                    self._reverse[member.network, address] = member.names[0]
+                    self._reverse[member.network, address] = _spelled(member.names[0])
 
     def drop_container(self, container: str) -> None:
         self.generation += 1
@@ -111,7 +111,7 @@ class Directory:
         self._weak.discard(container)
         for member in self.members.pop(container, ()):
             for name in member.names:
-                key = (member.network, name.lower())
+                key = (member.network, _heard(name))
                 hosts = self._hosts.get(key)
                 if hosts is None:
                     continue
@@ -202,6 +202,16 @@ class Directory:
                 suffix = self.networks.get(network, ("", False))[0]
                 return f"{found}.{suffix}" if suffix else found
         return None
+
+
+def _spelled(name: str) -> str:
+    """As a message has it: a character a byte, whatever alphabet it is of."""
+    return name.removesuffix(".").encode().decode("latin-1")
+
+
+def _heard(name: str) -> str:
+    """As the codec reads it from a question."""
+    return _spelled(name).lower()
 
 
 def _packed(member: Membership) -> tuple[bytes, bytes]:

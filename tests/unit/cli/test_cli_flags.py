@@ -9,7 +9,9 @@ import pytest
 from typer.core import TyperOption
 
 from stackctl.cli.application import application, load_command
+from stackctl.cli.commands.container.wish import wish
 from stackctl.cli.table import COMMANDS
+from stackctl.errors import UsageError
 
 FLAGS = {
     "attach": "--detach-keys --index --no-stdin --sig-proxy",
@@ -82,3 +84,10 @@ def test_every_flag_of_a_command_is_known(name: str) -> None:
 
 def test_every_global_flag_is_known() -> None:
     assert sorted(set(GLOBAL.split()) - flags_of(application())) == []
+
+
+def test_a_range_of_exposed_ports_is_each_of_them() -> None:
+    made = wish("box", (), {"expose": ["70-72", "53/udp"]}, {})
+    assert list(made["ExposedPorts"]) == ["70/tcp", "71/tcp", "72/tcp", "53/udp"]
+    with pytest.raises(UsageError, match="invalid range format for --expose: 70-80x"):
+        wish("box", (), {"expose": ["70-80x"]}, {})

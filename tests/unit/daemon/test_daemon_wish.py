@@ -397,6 +397,16 @@ def test_names_are_read_in_any_case() -> None:
         ),
         ({"HostConfig": {"PortBindings": {"1;2": [{}]}}}, 'invalid port specification: "1;2"'),
         ({"HostConfig": {"Dns": ["1.1.1.1", "nonsense"]}}, '"nonsense" is not an IP address'),
+        ({"HostConfig": {"DnsSearch": ["bad domain"]}}, '"bad domain" cannot be a domain'),
+        ({"HostConfig": {"DnsOptions": ["a\nb"]}}, "is no resolver option such as ndots:2"),
+        ({"HostConfig": {"Links": ["db:b ad"]}}, '"b ad" cannot be a name'),
+        ({"HostConfig": {"ExtraHosts": ["a b:10.0.0.1"]}}, '"a b" cannot be a name'),
+        (
+            {"NetworkingConfig": {"EndpointsConfig": {"bridge": {"Aliases": ["b ad"]}}}},
+            '"b ad" cannot be a name',
+        ),
+        ({"ExposedPorts": {"70-80x/tcp": {}}}, 'invalid port specification: "70-80x/tcp"'),
+        ({"ExposedPorts": {"80/foo": {}}}, "no protocol is called foo"),
         (
             {"HostConfig": {"NetworkMode": "container:x", "PortBindings": {"80/tcp": [{}]}}},
             "conflicting options: port publishing and the container type network mode",

@@ -147,6 +147,23 @@ def test_reverse_look_ups_give_the_first_name_and_the_network(directory: Directo
     assert directory.answer("w1", question, 512) is Elsewhere.FORWARD
 
 
+def test_names_of_any_alphabet_and_with_a_last_dot_are_found() -> None:
+    made = Directory()
+    made.set_network("f", "front", False)
+    made.set_container("w", (Membership("f", "10.0.0.2", "", ("Straße", "whole.")),))
+    for name, found in ((b"stra\xc3\x9fe", ["10.0.0.2"]), (b"WHOLE", ["10.0.0.2"])):
+        wire = dns.message.make_query(dns.name.Name((name, b"")), "A").to_wire()
+        question = codec.parse(wire)
+        assert isinstance(question, Question)
+        answer = made.answer("w", question, 512)
+        assert not isinstance(answer, Elsewhere)
+        assert texts(dns.message.from_wire(wire[:2] + answer[0])) == found
+    (name,) = texts(reply(made, "w", "2.0.0.10.in-addr.arpa", "PTR"))
+    assert name == "Stra\\195\\159e.front."
+    made.drop_container("w")
+    assert made._hosts == {}
+
+
 def test_a_name_can_be_asked_for_within_its_network(directory: Directory) -> None:
     assert texts(reply(directory, "db", "db.shop_back")) == ["10.1.0.2"]
     _, question = asked("job-1.shop_back")

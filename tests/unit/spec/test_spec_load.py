@@ -569,6 +569,10 @@ def test_mistakes_of_several_files_name_each(project: Any) -> None:
         ("networks: {default: {ipv4_address: 10.0.0.2}}", "needs a subnet for the fixed address"),
         ("hostname: -x", 'hostname cannot be "-x"'),
         ("image: b", 'the key "image" is given twice'),
+        ("dns_search: bad domain", '"bad domain" cannot be a domain: it holds a space'),
+        ("dns_opt: [foo bar]", '"foo bar" is no resolver option such as ndots:2'),
+        ("links: ['db:b ad']", '"b ad" cannot be a name'),
+        ("external_links: ['db:b..d']", '"b..d" cannot be a name'),
     ],
 )
 def test_mistakes_in_a_service(project: Any, lines: str, message: str) -> None:
@@ -665,6 +669,10 @@ def test_mistakes_elsewhere(project: Any, text: str, message: str) -> None:
             'com.docker.network.endpoint.ifname "two" is not its interface_name "three"',
         ),
         ("mac_address: '00:00:00:00:00:00'", "is nobody's address"),
+        ("aliases: [has space]", '2:68: services.a.networks.n.aliases[]: "has space" cannot'),
+        ("aliases: ['']", '"" is no name: it is empty'),
+        ("aliases: [x..y]", '"x..y" cannot be a name'),
+        (f"aliases: [{'x' * 300}]", "DNS has at most 63 bytes between two dots"),
     ],
 )
 def test_mistakes_in_a_membership(project: Any, membership: str, message: str) -> None:

@@ -43,7 +43,7 @@ def wish(
             raise UsageError(f"--{name.replace('_', '-')} is not supported: {reason}")
     publish: Iterable[str] = flags.get("publish") or ()
     bindings, exposed = _bindings(publish, environment) if publish else ({}, [])
-    exposed += [_exposed(text) for text in flags.get("expose") or ()]
+    exposed += [port for text in flags.get("expose") or () for port in _exposed(text)]
     binds, anonymous = _binds(flags.get("volumes") or ())
     network, endpoints = _networks(flags)
     made: Wish = {
@@ -166,8 +166,16 @@ def _bindings(
     return bindings, list(bindings)
 
 
-def _exposed(text: str) -> str:
-    return text if "/" in text else f"{text}/tcp"
+def _exposed(text: str) -> list[str]:
+    """PORT[-END][/PROTOCOL] -> each port of it."""
+    from stackctl.spec import ports
+
+    number, _, protocol = text.partition("/")
+    try:
+        first, last = ports.port_range(number)
+    except ValueError as error:
+        raise UsageError(f"invalid range format for --expose: {text}, error: {error}") from None
+    return [f"{port}/{protocol or 'tcp'}" for port in range(first, last + 1)]
 
 
 def _networks(flags: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
