@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +18,14 @@ from stackctl.cli.output.text import short_id
 from stackctl.cli.rows import rows
 from stackctl.cli.values import one_of
 from stackctl.errors import UsageError
+
+#: Flags of docker's `network create` that make nothing here, and why.
+_REFUSED = {
+    "--config-only": "a network is made with its configuration",
+    "--config-from": "say what the network shall be; a shell's variable can hold it",
+    "--ingress": "it is for a swarm",
+    "--ipam-opt": "addresses are given out by the engine, which has no options",
+}
 
 _COLUMNS = (
     (Column("NETWORK ID"), "ID"),
@@ -46,7 +55,8 @@ def ls(
             **{name: str(row[name]) for name in ("Name", "Driver", "Project", "Subnets")},
             "ID": row["ID"] if no_trunc else short_id(row["ID"]),
             "Scope": "local",
-            "Internal": str(row["Internal"]).lower(),
+            **{name: str(row[name]).lower() for name in ("Internal", "IPv4", "IPv6")},
+            "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(row["Created"])),
             "Labels": ",".join(f"{key}={value}" for key, value in row["Labels"].items()),
             "Containers": str(row["Containers"]),
         }
@@ -64,6 +74,9 @@ def inspect(
     ctx: typer.Context,
     networks: options.Networks,
     format: options.InspectFormat = "",
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Accepted; adds something in a swarm only.")
+    ] = False,
 ) -> int:
     """Everything about networks, as JSON."""
     return inspect_all(invocation(ctx), "net-inspect", {"networks": networks}, format)
@@ -102,9 +115,34 @@ def create(
     label: Annotated[
         list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label.")
     ] = None,
+    ipam_driver: Annotated[
+        str, typer.Option("--ipam-driver", metavar="default", help="Who gives out addresses.")
+    ] = "default",
+    ipam_opt: Annotated[
+        list[str] | None, typer.Option("--ipam-opt", hidden=True, help="Refused.")
+    ] = None,
+    scope: Annotated[
+        str, typer.Option("--scope", metavar="local", help="Where it can be used.")
+    ] = "local",
+    config_only: Annotated[
+        bool, typer.Option("--config-only", hidden=True, help="Refused.")
+    ] = False,
+    config_from: Annotated[str, typer.Option("--config-from", hidden=True, help="Refused.")] = "",
+    ingress: Annotated[bool, typer.Option("--ingress", hidden=True, help="Refused.")] = False,
 ) -> int:
     """Make a network that stacks can share (`external: true`)."""
     run = invocation(ctx)
+    one_of("--ipam-driver", ipam_driver, ("default",))
+    one_of("--scope", scope, ("local",))
+    given = {
+        "--config-only": config_only,
+        "--config-from": config_from,
+        "--ingress": ingress,
+        "--ipam-opt": ipam_opt,
+    }
+    for flag, value in given.items():
+        if value:
+            raise UsageError(f"{flag} is not supported: {_REFUSED[flag]}")
     pools = _pools(
         subnet or [], ip_range or [], gateway or [], _pairs("--aux-address", aux_address)
     )

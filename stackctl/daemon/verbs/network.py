@@ -81,6 +81,9 @@ class NetworkVerbs:
                     "Project": config.project,
                     "Subnets": " ".join(subnet for subnet, _ in record.subnets),
                     "Internal": config.internal,
+                    "IPv4": config.enable_ipv4,
+                    "IPv6": config.enable_ipv6,
+                    "Created": record.created_at,
                     "Containers": len(self.members(record)),
                 }
         yield {"type": "result", "exit_code": 0}
