@@ -126,7 +126,7 @@ class Containers:
             )
         home = self._parts.paths.container(container_id)
         former = self._registry.find(replaces) if replaces else None
-        mounts = own_mounts.inherited(config, None if renew_volumes else former)
+        mounts = await own_mounts.settled(config, former, self._parts.images, renew=renew_volumes)
         mounts = additions.mounts(config, mounts, home, self._parts.paths.socket, self._registry)
         kept = generated.without_content(config.files)
         store = self._registry.store
@@ -155,7 +155,7 @@ class Containers:
             undo.callback(self._registry.delete, container_id)
             undo.callback(shutil.rmtree, home, ignore_errors=True)
             generated.write(home, config.files)
-            snapshot = await self._parts.images.prepare(container_id, config.image_id)
+            snapshot = await self._parts.images.prepare(container_id, *record.config.images)
             undo.push_async_callback(self._parts.images.release, container_id)
             await own_mounts.make_volumes(self._parts.volumes, record, volumes or {})
             undo.pop_all()
@@ -303,7 +303,7 @@ class Containers:
             named = sharing.named(record, self._registry)
             request = StartRequest(
                 record=told(parts.volumes.mounted(record), self._registry),
-                snapshot=fresh or await parts.images.prepare(record.id, record.config.image_id),
+                snapshot=fresh or await parts.images.prepare(record.id, *record.config.images),
                 volumes=parts.volumes.paths(record.config),
                 hosts=names.hosts_file(named, parts.machine.hosts),
                 resolv_conf=names.resolver_file(named.config, parts.machine.resolver_lines),
@@ -334,7 +334,7 @@ class Containers:
 
     async def archive(self, record: ContainerRecord) -> Archive:
         """Its files, for `cp`: of its running process, or of the root that a start would get."""
-        snapshot = await self._parts.images.prepare(record.id, record.config.image_id)
+        snapshot = await self._parts.images.prepare(record.id, *record.config.images)
         volumes = self._parts.volumes
         return self._parts.runtime.archive(
             volumes.mounted(record), snapshot, volumes.paths(record.config)

@@ -252,7 +252,12 @@ def _foreign_networks(stack: Stack) -> tuple[str, ...]:
 
 def _used_volumes(stack: Stack) -> dict[str, Volume]:
     """Volumes that an enabled service mounts."""
-    used = {mount.source for service in stack.services.values() for mount in service.volumes}
+    used = {
+        mount.source
+        for service in stack.services.values()
+        for mount in service.volumes
+        if mount.type == "volume"
+    }
     return {key: volume for key, volume in stack.volumes.items() if key in used}
 
 

@@ -284,7 +284,7 @@ class DockerImages:
             yield piece
 
     def _in_use(self) -> frozenset[str]:
-        return frozenset(r.config.image_id for r in self._parts.registry.all())
+        return frozenset(i for r in self._parts.registry.all() for i in r.config.images)
 
     async def pull(
         self, reference: str, auth: Mapping[str, str], platform: str = ""

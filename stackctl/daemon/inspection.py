@@ -20,6 +20,7 @@ from stackctl.model.container import (
     DeviceLimit,
     Health,
     HealthCheck,
+    ImageMount,
     Mount,
     Status,
     TmpfsMount,
@@ -163,7 +164,11 @@ def host_config(config: ContainerConfig) -> Shape:
     bare = security.privileged or security.unmasked
     asked = wish.given_back(config.asked)
     return {
-        "Binds": [_bind(m) for m in config.mounts if not isinstance(m, TmpfsMount) and _named(m)]
+        "Binds": [
+            _bind(m)
+            for m in config.mounts
+            if isinstance(m, BindMount) or (isinstance(m, VolumeMount) and not m.anonymous)
+        ]
         or None,
         "ContainerIDFile": "",
         "LogConfig": {"Type": config.logging.driver, "Config": _log_options(config)},
@@ -263,10 +268,6 @@ def network_mode(config: ContainerConfig) -> str:
     return config.networks[0].network if config.networks else "none"
 
 
-def _named(mount: Mount) -> bool:
-    return not (isinstance(mount, VolumeMount) and mount.anonymous)
-
-
 def _bind(mount: BindMount | VolumeMount) -> str:
     source = mount.source if isinstance(mount, BindMount) else mount.volume
     return f"{source}:{mount.target}:{'ro' if mount.read_only else 'rw'}"
@@ -340,6 +341,16 @@ def _mount_point(mount: Mount, mode: str, volume_path: Callable[[str], str]) -> 
                 "Driver": "local",
                 "Mode": mode or "z",
                 "RW": not mount.read_only,
+                "Propagation": "",
+            }
+        case ImageMount():
+            return {
+                "Type": "image",
+                "Name": mount.image,
+                "Source": mount.image_id,
+                "Destination": mount.target,
+                "Mode": "",
+                "RW": False,
                 "Propagation": "",
             }
         case TmpfsMount():

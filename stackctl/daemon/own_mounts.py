@@ -8,16 +8,32 @@ from pathlib import Path
 
 from stackctl.daemon.volumes import Volumes
 from stackctl.errors import ContainerError, MachineError, NotFound
-from stackctl.model.container import BindMount, ContainerConfig, Mount, VolumeMount
+from stackctl.image.service import Images
+from stackctl.model.container import BindMount, ContainerConfig, ImageMount, Mount, VolumeMount
 from stackctl.model.network import VolumeConfig
 from stackctl.model.record import ContainerRecord
 
 
-def inherited(config: ContainerConfig, former: ContainerRecord | None) -> tuple[Mount, ...]:
-    """The mounts, with the anonymous volumes of the container that it replaces, by target
-    (as compose does)."""
-    if former is None:
-        return config.mounts
+async def settled(
+    config: ContainerConfig, former: ContainerRecord | None, images: Images, *, renew: bool
+) -> tuple[Mount, ...]:
+    """The mounts as they stay: with the anonymous volumes of the container that it replaces,
+    by target (as compose does; not with `renew`), and with the images that names mean now.
+
+    Raises NotFound.
+    """
+    found = config.mounts if former is None or renew else _inherited(config, former)
+    return tuple(
+        [
+            replace(mount, image_id=(await images.resolve(mount.image)).id)
+            if isinstance(mount, ImageMount) and not mount.image_id
+            else mount
+            for mount in found
+        ]
+    )
+
+
+def _inherited(config: ContainerConfig, former: ContainerRecord) -> tuple[Mount, ...]:
     volumes = {
         mount.target: mount.volume
         for mount in former.config.mounts

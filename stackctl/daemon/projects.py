@@ -106,13 +106,16 @@ def locked(project: Project, files: Files) -> Project:
 
 def _check_images(stack: Stack) -> None:
     """Only where images are wanted: a file with an unset tag can be shown, and taken down."""
+    from stackctl.spec.images import further
+
     mistakes = []
     for name, service in stack.services.items():
-        if service.image:
+        own: list[tuple[tuple[str | int, ...], str]] = [(("image",), service.image or "")]
+        for path, image in own * bool(service.image) + [*further(service)]:
             try:
-                parse(service.image)
+                parse(image)
             except ImageError as error:
-                place = stack.places("services", name, "image")
+                place = stack.places("services", name, *path)
                 mistakes.append(StackFileError(error.brief, hint=error.hint, place=place))
     if mistakes:
         raise StackFileErrors(tuple(mistakes))
@@ -205,10 +208,12 @@ class Projects:
         return with_variables(project.stack, {k: v.variables for k, v in known.items()})
 
     async def _images(self, project: Project) -> dict[str, Image]:
+        from stackctl.spec.images import further
+
         stack = project.stack
         references = {stack.reference(s) for s in stack.services.values() if s.image}
-        hooks = [hook.image for s in stack.services.values() for hook in s.pre_start]
-        references |= {stack.pins.get(image, image) for image in hooks if image}
+        others = [image for s in stack.services.values() for _, image in further(s)]
+        references |= {stack.pins.get(image, image) for image in others}
         images: dict[str, Image] = {}
         for reference in sorted(references):
             with contextlib.suppress(NotFound):

@@ -48,7 +48,7 @@ async def recover(parts: Parts, containers: Containers, supervisor: Supervisor) 
             await containers.finish_removal(record)
     await parts.volumes.sweep()
     await asyncio.to_thread(_sweep_directories, parts)
-    await parts.images.sweep({r.config.image_id for r in registry.all()})
+    await parts.images.sweep({i for r in registry.all() for i in r.config.images})
     for record in registry.all():
         supervisor.resume(record)
 

@@ -19,6 +19,7 @@ from stackctl.model.container import (
     ContainerConfig,
     HealthCheck,
     Hook,
+    ImageMount,
     Mount,
     NetworkAttachment,
     PortBinding,
@@ -187,6 +188,13 @@ def _mount(stack: Stack, mount: ServiceVolume, name_volume: NameVolume) -> Mount
                 size=options.size if options else None,
                 mode=options.mode if options else None,
                 read_only=read_only,
+            )
+        case "image":
+            image = mount.source or ""
+            return ImageMount(
+                image=stack.pins.get(image, image),
+                target=mount.target,
+                subpath=(mount.image.subpath if mount.image else None) or "",
             )
         case "volume":
             declared = stack.volumes.get(mount.source) if mount.source else None

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from stackctl.daemon.single_rights import Wish
 from stackctl.errors import StackctlError, UsageError
-from stackctl.model.container import BindMount, Mount, TmpfsMount, VolumeMount
+from stackctl.model.container import BindMount, ImageMount, Mount, TmpfsMount, VolumeMount
 from stackctl.model.image import Image
 from stackctl.spec import volumes as volume_forms
 
@@ -143,7 +143,14 @@ def _mount(raw: Wish, name_volume: NameVolume) -> Mount:
                 mode=options.get("Mode") or None,
                 read_only=read_only,
             )
-        case "image" | "npipe" | "cluster":
+        case "image":
+            subpath = str((raw.get("ImageOptions") or {}).get("Subpath") or "")
+            if not source:
+                raise _bad_mount(kind, "field Source must not be empty")
+            if volume_forms.leads_out(subpath):
+                raise _bad_mount(kind, "subpath must be a relative path within the image")
+            return ImageMount(image=source, target=target, subpath=subpath)
+        case "npipe" | "cluster":
             raise StackctlError(f'mounts of the type "{kind}" are not supported')
         case _:
             raise UsageError(f'invalid mount config: mount type unknown: "{kind}"')

@@ -33,7 +33,7 @@ from stackctl.image.build.cache import Cache
 from stackctl.image.drivers import Part, StorageDriver, driver_for
 from stackctl.image.host import HostImage
 from stackctl.image.store import Store
-from stackctl.model.image import Image, Snapshot
+from stackctl.model.image import Image, RootMount, Snapshot
 from stackctl.model.reference import HOST, Reference, parse
 from stackctl.state.paths import Paths
 from stackctl.values import dataclass
@@ -231,15 +231,23 @@ class Images:
 
         return tell
 
-    async def prepare(self, container_id: str, image_id: str) -> Snapshot:
+    async def prepare(self, container_id: str, image_id: str, *mounted: str) -> Snapshot:
         """The mounts of a container's root, its writable directories made (or kept).
 
-        Raises NotFound, as `get` does.
+        `mounted` are images that it mounts. Raises NotFound, as `get` does.
         """
 
+        def mounts(image_id: str, writable: Path) -> tuple[RootMount, ...]:
+            return self.driver.prepare(writable, self._parts(self._by_id(image_id))).mounts
+
         def work() -> Snapshot:
-            parts = self._parts(self._by_id(image_id))
-            return self.driver.prepare(self._writable(container_id), parts)
+            writable = self._writable(container_id)
+            return Snapshot(
+                mounts=mounts(image_id, writable),
+                mounted=tuple(
+                    mounts(each, writable / f"image{number}") for number, each in enumerate(mounted)
+                ),
+            )
 
         return await _run(work, "make a container's writable layer")
 

@@ -56,7 +56,22 @@ class TmpfsMount:
     executable: bool = False
 
 
-Mount = BindMount | VolumeMount | TmpfsMount
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageMount:
+    """The files of another image, or only those below `subpath`; nothing can be written there.
+
+    `image_id` is what `image` is when the container is created ("": not known yet).
+    """
+
+    image: str
+    target: str
+    subpath: str = ""
+    image_id: str = ""
+    #: Always; here as all mounts have it.
+    read_only: bool = True
+
+
+Mount = BindMount | VolumeMount | TmpfsMount | ImageMount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -337,6 +352,12 @@ class ContainerConfig:
     #: JSON: what a client of Docker's API asked for in words that the above has in others;
     #: inspect gives them back, nothing else reads them.
     asked: str = ""
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Ids of its own image and, in their order, of those that it mounts."""
+        mounted = (mount.image_id for mount in self.mounts if isinstance(mount, ImageMount))
+        return (self.image_id, *mounted)
 
 
 class Status(StrEnum):

@@ -62,6 +62,10 @@ RootMount = OverlayMount | DirectoryMount
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The mounts that make the root, outermost first; the first one's target is "/"."""
+    """The mounts that make the root, outermost first; the first one's target is "/".
+
+    `mounted`: the same of each image that the container mounts.
+    """
 
     mounts: tuple[RootMount, ...]
+    mounted: tuple[tuple[RootMount, ...], ...] = ()

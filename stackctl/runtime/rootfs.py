@@ -7,7 +7,7 @@ machine; targets are paths as the container sees them, sources as the host does.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +18,8 @@ from stackctl.linux.mount import (
     MOUNT_ATTR_NOSUID,
     MOUNT_ATTR_RDONLY,
 )
-from stackctl.model.container import BindMount, ContainerConfig, TmpfsMount, VolumeMount
-from stackctl.model.image import DirectoryMount, OverlayMount, Snapshot
+from stackctl.model.container import BindMount, ContainerConfig, ImageMount, TmpfsMount, VolumeMount
+from stackctl.model.image import DirectoryMount, OverlayMount, RootMount, Snapshot
 from stackctl.runtime.settings import device_nodes
 from stackctl.values import dataclass
 
@@ -28,12 +28,16 @@ Options = tuple[tuple[str, str | None], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overlay:
-    """An overlay of host directories, id-mapped; `lower` top first."""
+    """An overlay of host directories, id-mapped; `lower` top first.
+
+    `aside`: not a part of the root, but of something beside it that has this name.
+    """
 
     target: str
     lower: tuple[str, ...]
     upper: str
     work: str
+    aside: str = ""
     kind: str = "overlay"
 
 
@@ -43,6 +47,7 @@ class Directory:
 
     target: str
     source: str
+    aside: str = ""
     kind: str = "directory"
 
 
@@ -60,6 +65,16 @@ class Bind:
     plain: bool = False
     optional: bool = False
     kind: str = "bind"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aside:
+    """What was put together beside the root, or what is below its `subpath`, read-only."""
+
+    target: str
+    aside: str
+    subpath: str = ""
+    kind: str = "aside"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +181,7 @@ RootfsMount = (
     Overlay
     | Directory
     | Bind
+    | Aside
     | Shared
     | Volume
     | FileSystem
@@ -246,7 +262,7 @@ def files_only(
         *(
             replace(mount, copy=False) if isinstance(mount, Volume) else mount
             for mount in _by_depth(*_user(config, volumes))
-            if isinstance(mount, Volume | Bind)
+            if isinstance(mount, Volume | Bind | Aside)
         ),
     )
 
@@ -257,14 +273,28 @@ def lowered(mounts: tuple[RootfsMount, ...]) -> list[dict[str, Any]]:
 
 
 def _layers(snapshot: Snapshot) -> Iterator[RootfsMount]:
-    for mount in snapshot.mounts:
+    yield from _parts(snapshot.mounts, "")
+    for number, mounts in enumerate(snapshot.mounted):
+        yield from _parts(mounts, _aside(number))
+
+
+def _parts(mounts: Iterable[RootMount], aside: str) -> Iterator[RootfsMount]:
+    for mount in mounts:
         match mount:
             case OverlayMount():
                 yield Overlay(
-                    target=mount.target, lower=mount.lower, upper=mount.upper, work=mount.work
+                    target=mount.target,
+                    lower=mount.lower,
+                    upper=mount.upper,
+                    work=mount.work,
+                    aside=aside,
                 )
             case DirectoryMount():
-                yield Directory(target=mount.target, source=mount.source)
+                yield Directory(target=mount.target, source=mount.source, aside=aside)
+
+
+def _aside(number: int) -> str:
+    return f"image{number}"
 
 
 def _kernel(config: ContainerConfig, groups: ControlGroups | None) -> Iterator[RootfsMount]:
@@ -336,6 +366,7 @@ def _ipc(config: ContainerConfig) -> Iterator[RootfsMount]:
 
 
 def _user(config: ContainerConfig, volumes: Mapping[str, str]) -> Iterator[RootfsMount]:
+    images = 0
     for mount in config.mounts:
         match mount:
             case BindMount():
@@ -360,6 +391,9 @@ def _user(config: ContainerConfig, volumes: Mapping[str, str]) -> Iterator[Rootf
                 )
             case TmpfsMount():
                 yield _tmpfs(mount)
+            case ImageMount():
+                yield Aside(target=mount.target, aside=_aside(images), subpath=mount.subpath)
+                images += 1
 
 
 def _by_depth(*mounts: RootfsMount) -> list[RootfsMount]:

@@ -7,7 +7,7 @@ from dataclasses import field
 from enum import StrEnum
 
 from stackctl.model.build import BuildRequest
-from stackctl.model.container import ContainerConfig
+from stackctl.model.container import ContainerConfig, ImageMount
 from stackctl.model.network import NetworkConfig, VolumeConfig
 from stackctl.model.provider import ProviderRequest
 from stackctl.model.record import ContainerRecord, NetworkRecord, VolumeRecord
@@ -78,6 +78,13 @@ class DesiredService:
     external_links: tuple[str, ...] = ()
     #: True when the stack file says how many (scale, deploy.replicas) or the caller did.
     has_healthcheck: bool = False
+
+    @property
+    def further_images(self) -> tuple[str, ...]:
+        """References besides its own: of its pre_start hooks, and of what it mounts."""
+        mounts = self.replicas[0].mounts if self.replicas else ()
+        mounted = (mount.image for mount in mounts if isinstance(mount, ImageMount))
+        return tuple(filter(None, (*(hook.reference for hook in self.pre_start), *mounted)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

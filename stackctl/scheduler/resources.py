@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from stackctl.errors import Conflict, NotFound
 from stackctl.model.container import ContainerConfig
@@ -72,7 +72,7 @@ def build_cause(service: DesiredService, found: Survey, *, creates: bool) -> str
 
 
 def pulls(
-    draft: Draft, services: Iterable[tuple[DesiredService, bool]], found: Survey
+    draft: Draft, services: Sequence[tuple[DesiredService, bool]], found: Survey
 ) -> dict[str, int]:
     """One PullImage or BuildImage a reference, whoever shares it. Gives reference -> step."""
     steps: dict[str, int] = {}
@@ -85,13 +85,13 @@ def pulls(
                 if _is_pulled_first(service, found):
                     op = PullImage(reference=service.image, build=service.build)
             steps[service.image] = draft.add(op, cause, service=service.name)
-        for hook in service.pre_start if creates else ():
-            image = hook.reference
-            if not image:
-                continue
-            if image in steps or image in found.observed.images or image in found.policy.pulled:
-                continue
-            steps[image] = draft.add(PullImage(reference=image), "not found", service=service.name)
+    here = found.observed.images | found.policy.pulled
+    # After all that is built: it may be what another mounts.
+    for service, creates in services:
+        for image in service.further_images if creates else ():
+            if image not in steps and image not in here:
+                op = PullImage(reference=image)
+                steps[image] = draft.add(op, "not found", service=service.name)
     return steps
 
 
@@ -141,7 +141,7 @@ def image_plan(found: Survey, names: Collection[str], *, oneoff: bool = False) -
     """The pulls and builds of these services' images alone; `oneoff`: needed in any case."""
     draft = Draft(found.desired.project)
     wanted = [service for service in found.services if service.name in names]
-    pulls(draft, ((service, oneoff or bool(service.replicas)) for service in wanted), found)
+    pulls(draft, [(service, oneoff or bool(service.replicas)) for service in wanted], found)
     return draft.plan()
 
 

@@ -241,17 +241,17 @@ class Up:
         self.provided = resources.providers(self.draft, self.found)
         pulls = resources.pulls(
             self.draft,
-            (
+            [
                 (service, bool(new[service.name]))
                 for service in self.found.services
                 if service.name in self.found.wanted or new[service.name]
-            ),
+            ],
             self.found,
         )
         volumes = resources.volumes(self.draft, configs, self.found)
         networks = resources.networks(self.draft, configs, in_changed, self.found)
         for service in self.found.services:
-            references = (service.image, *(hook.reference for hook in service.pre_start))
+            references = (service.image, *service.further_images)
             images = {pulls[reference] for reference in references if reference in pulls}
             for verdict in new[service.name]:
                 self._create(service, verdict, images, volumes, networks)

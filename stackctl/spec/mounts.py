@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from stackctl.spec import forms
-from stackctl.spec.attributes import Approximated, Attributes, Labels, NoEffect, Refused
+from stackctl.spec.attributes import Approximated, Attributes, Labels, NoEffect
 from stackctl.spec.scalars import ContainerPath, FileMode, Flag, Integer, Size
 
 _ID = r"^[0-9]{1,9}$"
@@ -60,11 +60,14 @@ class ImageMountOptions(Attributes):
 class ServiceVolume(Attributes):
     """A mount of the container."""
 
-    type: Literal["volume", "bind", "tmpfs"] = Field(
-        description="volume (named, or anonymous without a source), bind (a host path) or tmpfs."
+    type: Literal["volume", "bind", "tmpfs", "image"] = Field(
+        description="volume (named, or anonymous without a source), bind (a host path), tmpfs, or "
+        "image (another image's files, read-only)."
     )
     source: Annotated[str | None, forms.MOUNT_SOURCE] = Field(
-        None, description="The volume's key, or the host path, relative to the project directory."
+        None,
+        description="The volume's key, the host path, relative to the project directory, or the "
+        "image.",
     )
     target: ContainerPath = Field(description="Where it appears in the container.")
     read_only: Flag | None = Field(None, description="true: the container cannot write to it.")
@@ -74,9 +77,7 @@ class ServiceVolume(Attributes):
     bind: BindOptions | None = Field(None, description="Options of a host path.")
     volume: VolumeOptions | None = Field(None, description="Options of a volume.")
     tmpfs: TmpfsOptions | None = Field(None, description="Options of a memory-backed directory.")
-    image: Annotated[ImageMountOptions | None, Refused("images cannot be mounted yet")] = Field(
-        None, description="Options of an image."
-    )
+    image: ImageMountOptions | None = Field(None, description="Options of an image.")
 
 
 class ServiceFile(Attributes):

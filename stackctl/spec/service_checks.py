@@ -236,23 +236,28 @@ class ServiceChecks:
         volumes = self._written.names("volumes")
         for i, mount in enumerate(self._service.volumes):
             where = self._at("volumes", i)
-            for other in ("bind", "volume", "tmpfs"):
+            for other in ("bind", "volume", "tmpfs", "image"):
                 if other != mount.type and getattr(mount, other) is not None:
                     self._mistakes.add(f'"{other}" options on a mount of type {mount.type}', where)
             if reason := volume_forms.forbidden(mount.target):
                 self._mistakes.add(reason, where, hint="mount it somewhere else")
-            subpath = (mount.volume.subpath if mount.volume else None) or ""
+            within = mount.image if mount.type == "image" else mount.volume
+            subpath = (within.subpath if within else None) or ""
             if volume_forms.leads_out(subpath):
                 self._mistakes.add(
-                    f'subpath "{subpath}" leads out of the volume',
+                    f'subpath "{subpath}" leads out of the {mount.type}',
                     where,
-                    hint="it is relative to the volume, and stays within it",
+                    hint=f"it is relative to the {mount.type}, and stays within it",
                 )
+            if mount.type == "image" and mount.read_only is False:
+                self._mistakes.warn("an image that is mounted is always read-only", where)
             if mount.bind is not None and mount.bind.selinux is not None:
                 self._mistakes.warn("SELinux labels are not changed", where)
             match mount.type:
                 case "bind" if not mount.source:
                     self._mistakes.add(f"the bind mount on {mount.target} has no source", where)
+                case "image" if not mount.source:
+                    self._mistakes.add(f"the image mount on {mount.target} has no source", where)
                 case "tmpfs" if mount.source:
                     self._mistakes.add(f"the tmpfs on {mount.target} cannot have a source", where)
                 case "volume" if mount.source and mount.source not in volumes:

@@ -199,7 +199,7 @@ def _unknown_key(key: str, mark: Mark, known: Iterable[str], path: str, mistakes
 #: Values of the specification, by key, that are not done yet.
 _LATER: dict[str | int, tuple[str, ...]] = {
     "driver": ("host", "none", "macvlan", "ipvlan", "overlay"),
-    "type": ("npipe", "cluster", "image"),
+    "type": ("npipe", "cluster"),
     "mode": ("global", "replicated-job", "global-job"),
 }
 

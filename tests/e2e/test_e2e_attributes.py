@@ -250,7 +250,11 @@ services:
     init: true
     network_mode: bridge
     tmpfs: ["/t:exec,uid=33,gid=44,mode=700,size=1m"]
-    volumes: ["dir:/dir:ro", "memory:/memory"]
+    volumes:
+      - dir:/dir:ro
+      - memory:/memory
+      - {type: image, source: stackctl/host, target: /programs, image: {subpath: usr/bin}}
+      - {type: image, source: stackctl/host, target: /all/of/it}
 volumes:
   dir: {driver_opts: {type: none, o: bind, device: ./d}}
   memory: {driver_opts: {type: tmpfs, device: tmpfs, o: "size=2m,uid=5"}}
@@ -267,7 +271,11 @@ def test_volumes_by_options_and_the_engines_own_network(stack: Stack) -> None:
     )
     flags = inside(stack, "web", "awk '$2 ~ \"^/(t|memory)$\" {print $4}' /proc/mounts")
     assert ["noexec" in line for line in flags.splitlines()] == [False, True]
-    assert stack.run("exec", "-T", "web", "touch", "/dir/x").code != 0
+    for place in ("/dir", "/programs", "/all/of/it", "/all/of/it/usr"):
+        assert stack.run("exec", "-T", "web", "touch", f"{place}/x").code != 0
+    # An image's files: those below a directory, and all of them.
+    look = "/programs/env echo found; test -x /all/of/it/usr/bin/env; echo $?"
+    assert inside(stack, "web", look) == "found\n0"
     (row,) = json.loads(stack.ok("container", "inspect", "app-web-1").out)
     assert list(row["NetworkSettings"]["Networks"]) == ["bridge"]
     assert steps(stack) == []

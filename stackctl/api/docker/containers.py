@@ -20,7 +20,14 @@ from stackctl.api.docker.table import Table
 from stackctl.daemon.process_table import start_shown
 from stackctl.daemon.wish import CREATE, HOST_CONFIG, canonical, checked
 from stackctl.errors import Conflict, NotFound, StackctlError
-from stackctl.model.container import BindMount, Health, Status, TmpfsMount, VolumeMount
+from stackctl.model.container import (
+    BindMount,
+    Health,
+    ImageMount,
+    Status,
+    TmpfsMount,
+    VolumeMount,
+)
 from stackctl.model.record import ContainerRecord
 
 _FILTERS = (
@@ -455,7 +462,7 @@ def _mounted(filters: Filters, record: ContainerRecord) -> bool:
                 places += (mount.source, mount.target)
             case VolumeMount():
                 places += (mount.volume, mount.target)
-            case TmpfsMount():
+            case TmpfsMount() | ImageMount():
                 places.append(mount.target)
     return filters.exact("volume", *places)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ class BundleVerbs:
     async def _written(self, project: Project, output: Path, emit: Emit) -> Message:
         images = [
             await self._bundled(project, name)
-            for name in dict.fromkeys(s.image or "" for s in project.stack.services.values())
+            for name in dict.fromkeys(_names(project))
             if name and not parse(name).is_host
         ]
         contents, outside = _contents(project, images)
@@ -182,6 +182,16 @@ def _directory(description: Description) -> str:
     if not name or name.startswith(".") or "/" in name or "\0" in name:
         raise ImageError("the bundle's project has no name that a directory can have")
     return name
+
+
+def _names(project: Project) -> Iterator[str]:
+    """Of all images that its services need."""
+    from stackctl.spec.images import further
+
+    for service in project.stack.services.values():
+        yield service.image or ""
+        for _, image in further(service):
+            yield image
 
 
 def _contents(project: Project, images: list[BundledImage]) -> tuple[Contents, tuple[str, ...]]:

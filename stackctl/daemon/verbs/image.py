@@ -383,16 +383,22 @@ class ImageVerbs:
         """
         from stackctl.scheduler.draft import Draft
         from stackctl.scheduler.ops import PullImage
+        from stackctl.spec.images import further
 
         draft = Draft(project.name)
         seen: set[str] = set()
-        for name, reference in self._of_services(project, body):
+        meant = self._of_services(project, body)
+        pins = project.stack.pins
+        others = [(n, i) for n, _ in meant for _, i in further(project.stack.services[n])]
+        made = {s.image for s in project.stack.services.values() if s.build is not None}
+        meant += [(name, pins.get(image, image)) for name, image in others if image not in made]
+        for name, reference in meant:
             service = project.stack.services[name]
             policy = str(body.get("policy") or service.pull_policy or "always")
             skip = policy in ("never", "build")
             skip |= policy == "missing" and self._images.exists(reference)
             # A name that only the build gives it is in no registry.
-            skip |= service.build is not None and service.image == f"{project.name}-{name}"
+            skip |= service.build is not None and reference == f"{project.name}-{name}"
             if reference not in seen and not skip and not parse(reference).is_host:
                 lenient = bool(body.get("ignore_failures")) or service.build is not None
                 op = PullImage(reference=reference)
@@ -432,7 +438,7 @@ class ImageVerbs:
             await self._images.resolve_for(name, platform)
 
     def _in_use(self) -> frozenset[str]:
-        return frozenset(r.config.image_id for r in self._parts.registry.all())
+        return frozenset(i for r in self._parts.registry.all() for i in r.config.images)
 
     def _event(self, action: str, name: str, image_id: str) -> None:
         self._parts.events.publish("image", action, image_id or name, {"name": name})

@@ -176,12 +176,12 @@ def perform(items: list[Mount], trees: dict[str, int], stage: Stage) -> int:
         stage.step = f"mount {item.get('target', '')}"
         match item["kind"]:
             case "overlay":
-                target = _ROOT if root < 0 else _directory(root, item["target"])
-                _overlay(number, item, trees, target)
+                _overlay(number, item, trees, _place(root, item))
             case "directory":
-                target = _ROOT if root < 0 else _directory(root, item["target"])
-                fd = os.open(target, os.O_PATH | os.O_CLOEXEC)
+                fd = os.open(_place(root, item), os.O_PATH | os.O_CLOEXEC)
                 mounts.move_mount(trees[f"{number}"], fd)
+            case "aside":
+                _aside(root, item)
             case "bind" | "node" | "shared":
                 if f"{number}" in trees:
                     _attach(root, trees[f"{number}"], item["target"])
@@ -226,6 +226,27 @@ def enter(root: int, *, read_only: bool, stage: Stage) -> None:
 def _directory(root: int, target: str) -> str:
     fd = files.make_directories(root, target)
     return f"/proc/self/fd/{fd}"
+
+
+def _place(root: int, item: Mount) -> str:
+    """Where a part of the root comes, or of what is put together beside it."""
+    if aside := item["aside"]:
+        if item["target"] == "/":
+            os.mkdir(aside)
+            return str(aside)
+        # Never closed, as all that _directory opens: the process becomes another.
+        root = os.open(aside, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    return _ROOT if root < 0 else _directory(root, item["target"])
+
+
+def _aside(root: int, item: Mount) -> None:
+    top = os.open(item["aside"], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    inner = files.open_in_root(top, item["subpath"] or "/")
+    tree = mounts.open_tree("", at=inner, recursive=True)
+    mounts.mount_setattr(tree, set_attributes=mounts.MOUNT_ATTR_RDONLY, recursive=True)
+    os.close(inner)
+    os.close(top)
+    _attach(root, tree, item["target"])
 
 
 def _overlay(number: int, item: Mount, trees: dict[str, int], target: str) -> None:

@@ -12,6 +12,7 @@ from stackctl.errors import NotFound, StackFileError, UsageError
 from stackctl.model.container import (
     BindMount,
     HealthCheck,
+    ImageMount,
     NetworkAttachment,
     PortBinding,
     RestartMode,
@@ -124,6 +125,20 @@ def test_the_service_wins(stacks: Stacks) -> None:
     assert config.security.privileged and config.security.no_new_privileges
     assert (config.security.seccomp, config.security.userns) == ("unconfined", "host")
     assert config.labels["mine"] == "1"
+
+
+def test_an_image_is_mounted(stacks: Stacks) -> None:
+    stack = stacks.service(
+        "volumes: [{type: image, source: data, target: /x, image: {subpath: a/b}}]\n"
+        "read_only: true",
+        top="volumes: {data: }\n",
+    )
+    found = wanted(stack)
+    # No volume is meant that is called so, too.
+    assert found.volumes == ()
+    assert found.services[0].further_images == ("data",)
+    mounts = found.services[0].replicas[0].mounts
+    assert mounts[-1] == ImageMount(image="data", target="/x", subpath="a/b")
 
 
 def test_links_to_services_and_to_containers_of_others(stacks: Stacks) -> None:

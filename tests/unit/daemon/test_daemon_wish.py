@@ -434,6 +434,11 @@ def test_mistakes_in_the_words_that_clients_look_for(wish: dict[str, Any], words
             {"Source": "v", "Target": "/foo", "VolumeOptions": {"Subpath": "../up"}},
             "subpath must be a relative path within the volume",
         ),
+        ({"Type": "image", "Target": "/foo"}, "Source must not be empty"),
+        (
+            {"Type": "image", "Source": "i", "Target": "/f", "ImageOptions": {"Subpath": "/x"}},
+            "subpath must be a relative path within the image",
+        ),
     ],
 )
 def test_mistakes_in_mounts(mount: dict[str, Any], words: str) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from stackctl.errors import Conflict, NotFound, StackFileError
 from stackctl.model.build import BuildRequest
-from stackctl.model.container import Health, Status
-from stackctl.scheduler.desired import Desired, DownPolicy, Recreate, UpPolicy
+from stackctl.model.container import Health, ImageMount, Status
+from stackctl.scheduler.desired import Desired, DesiredService, DownPolicy, Recreate, UpPolicy
 from stackctl.scheduler.executor import Report, execute
 from stackctl.scheduler.ops import (
     CreateContainer,
@@ -602,6 +602,24 @@ def test_external_networks_and_volumes_must_exist():
     volumes = replace(stack(service("a", volumes=["v"])), volumes=(), external_volumes=("p_v",))
     with pytest.raises(NotFound, match='volume "p_v" is declared external'):
         shown(MemoryEngine(), volumes)
+
+
+def test_images_that_are_mounted_come_first():
+    def mounts(name: str, image: str) -> DesiredService:
+        plain = service(name, networks=[])
+        mount = ImageMount(image=image, target="/x")
+        replicas = tuple(replace(c, mounts=(mount,)) for c in plain.replicas)
+        return replace(plain, replicas=replicas)
+
+    built = replace(service("b", networks=[], image="p-b"), build=BuildRequest(context="/"))
+    desired = stack(mounts("a", "data:1"), mounts("c", "p-b"), built)
+    assert shown(MemoryEngine(), desired)[:5] == [
+        "[] -> #1 build image p-b: not found",
+        "[] -> #2 pull image data:1: not found",
+        "[2] -> #3 create container p-a-1: not found",
+        "[1] -> #4 create container p-c-1: not found",
+        "[1] -> #5 create container p-b-1: not found",
+    ]
 
 
 def test_containers_that_are_linked_to_have_to_be_there():

@@ -442,7 +442,7 @@ netwoks: {}
         '[["CMD", "curl", ...], or one text for the shell]',
         "13:12: services.db.image is empty",
         "14:10: services.db.tty must be true or false",
-        '16:16: services.db.volumes[].type must be "volume", "bind" or "tmpfs", not "bnd" '
+        '16:16: services.db.volumes[].type must be "volume", "bind", "tmpfs" or "image", not "bnd" '
         '[did you mean "bind"?]',
         '16:29: services.db.volumes[].target: "x" is not an absolute path in the container',
         '17:9: service "db" uses volume "data", which is not defined '
@@ -534,6 +534,11 @@ def test_mistakes_of_several_files_name_each(project: Any) -> None:
         ),
         ("volumes: [{type: bind, target: /x}]", "the bind mount on /x has no source"),
         ("volumes: [{type: tmpfs, source: a, target: /x}]", "cannot have a source"),
+        ("volumes: [{type: image, target: /x}]", "the image mount on /x has no source"),
+        (
+            "volumes: [{type: image, source: i, target: /x, image: {subpath: ../y}}]",
+            'subpath "../y" leads out of the image',
+        ),
         ("volumes: [{type: tmpfs, target: /x, bind: {}}]", '"bind" options on a mount of type'),
         ("volumes: [{type: npipe, target: /x}]", 'type "npipe" is not supported yet'),
         ("pull_policy: refresh", "pull_refresh_after has to say after which time"),

@@ -266,6 +266,7 @@ def _mount(text: str) -> Wish:
     volume: Wish = {}
     driver: Wish = {}
     tmpfs: Wish = {}
+    image: Wish = {}
     # A value with a comma in it is quoted, as in CSV files.
     for part in next(csv.reader([text])) if '"' in text else text.split(","):
         key, equals, value = part.partition("=")
@@ -292,6 +293,8 @@ def _mount(text: str) -> Wish:
                 volume["NoCopy"] = yes
             case "volume-subpath":
                 volume["Subpath"] = value
+            case "image-subpath":
+                image["Subpath"] = value
             case "volume-label":
                 name, said = _pair(value, "=")
                 volume.setdefault("Labels", {})[name] = said
@@ -314,7 +317,12 @@ def _mount(text: str) -> Wish:
         mount["Source"] = os.path.normpath(Path.cwd() / mount["Source"])
     if driver:
         volume["DriverConfig"] = driver
-    options = {"BindOptions": bind, "VolumeOptions": volume, "TmpfsOptions": tmpfs}
+    options = {
+        "BindOptions": bind,
+        "VolumeOptions": volume,
+        "TmpfsOptions": tmpfs,
+        "ImageOptions": image,
+    }
     return {**mount, **_given(options)}
 
 
