@@ -283,7 +283,7 @@ def _network(stack: Stack, key: str, network: Network) -> NetworkConfig:
         labels={**network.labels, **_resource_labels(stack, "network", key)},
         project=stack.name,
         key=key,
-        config_hash=digest_of(network.model_dump(mode="json", exclude_none=True)),
+        config_hash=digest_of(network.model_dump(exclude_none=True)),
     )
 
 
@@ -294,7 +294,7 @@ def _volume(stack: Stack, key: str, volume: Volume) -> VolumeConfig:
         labels={**volume.labels, **_resource_labels(stack, "volume", key)},
         project=stack.name,
         key=key,
-        config_hash=digest_of(volume.model_dump(mode="json", exclude_none=True)),
+        config_hash=digest_of(volume.model_dump(exclude_none=True)),
     )
 
 

@@ -1,20 +1,10 @@
-"""What all models of a stack file are made of: their base, marks of support, common types."""
-
-from __future__ import annotations
+"""What all models of a stack file are made of: marks of support, common types."""
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
-
 from stackctl.spec import forms
+from stackctl.spec.fields import BeforeValidator
 from stackctl.values import dataclass
-
-
-class Attributes(BaseModel):
-    """Base of all models: immutable; only `x-` keys are kept besides the fields."""
-
-    # Deferred: nearly all are validated as parts of the whole, whose validator has them in it.
-    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,16 @@
 """How a service's image is built, and what happens while its sources change."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
-
-from pydantic import Field
 
 from stackctl.spec import forms
 from stackctl.spec.attributes import (
     Approximated,
-    Attributes,
     HostPath,
     Labels,
     NoEffect,
     Texts,
 )
+from stackctl.spec.fields import Attributes, Field
 from stackctl.spec.mounts import ServiceFile
 from stackctl.spec.process import Hook
 from stackctl.spec.resources import Ulimits

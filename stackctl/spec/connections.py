@@ -1,14 +1,10 @@
 """What joins services: dependencies, ports, networks."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
-
-from pydantic import Field
 
 from stackctl.model import addressing
 from stackctl.spec import forms
-from stackctl.spec.attributes import Attributes
+from stackctl.spec.fields import Attributes, Field
 from stackctl.spec.scalars import (
     Address,
     Alias,

@@ -1,12 +1,9 @@
 """How many containers a service has, what they may use, how they are replaced."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
-
-from stackctl.spec.attributes import Approximated, Attributes, Labels, NoEffect, Refused
+from stackctl.spec.attributes import Approximated, Labels, NoEffect, Refused
+from stackctl.spec.fields import Attributes, Field
 from stackctl.spec.scalars import Count, Duration, Limit, Number, Size
 
 _NO_DEVICES = "devices are not reserved; `devices` gives a container one of the host's"

@@ -40,7 +40,7 @@ def as_data(stack: Stack) -> dict[str, Any]:
         data["configs"] = {key: _resource(config) for key, config in sorted(stack.configs.items())}
     if stack.models:
         data["models"] = {
-            key: model.model_dump(mode="json", exclude_defaults=True)
+            key: model.model_dump(exclude_defaults=True)
             for key, model in sorted(stack.models.items())
         }
     data.update(stack.extensions)
@@ -62,7 +62,7 @@ def yaml_or_json(data: Any, format: str) -> str:
 
 def service_data(service: Service) -> dict[str, Any]:
     """One service; attributes in alphabetical order, without those that say nothing."""
-    written = service.model_dump(mode="json", exclude_none=True)
+    written = service.model_dump(exclude_none=True)
     data = {key: value for key, value in written.items() if value not in ([], {})}
     if service.networks:
         data["networks"] = {key: value or None for key, value in written["networks"].items()}
@@ -100,7 +100,7 @@ def _network(network: Network) -> dict[str, Any]:
 
 
 def _resource(resource: Network | Volume | Secret | Config) -> dict[str, Any]:
-    data = resource.model_dump(mode="json", exclude_none=True)
+    data = resource.model_dump(exclude_none=True)
     return {key: value for key, value in data.items() if value not in ([], {}) or key == "ipam"}
 
 

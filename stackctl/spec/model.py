@@ -4,25 +4,21 @@ What one container needs is another model (stackctl.model.container), what was
 saved a third (stackctl.model.record); they never merge.
 """
 
-from __future__ import annotations
-
 from dataclasses import field
 from typing import Annotated, Any, Literal
-
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from stackctl.errors import Place
 from stackctl.model import addressing
 from stackctl.spec import forms, volumes
 from stackctl.spec.attributes import (
     Approximated,
-    Attributes,
     HostPath,
     Labels,
     NoEffect,
     Refused,
     nothing_is_empty,
 )
+from stackctl.spec.fields import AfterValidator, Attributes, BeforeValidator, Field
 from stackctl.spec.nodes import Mapping, Path, mark_at
 from stackctl.spec.project import STDIN
 from stackctl.spec.scalars import Address, Flag, Integer, Subnet
@@ -230,8 +226,6 @@ class Places:
 
 class StackFile(Attributes):
     """The top level of a stack file."""
-
-    model_config = ConfigDict(defer_build=False)
 
     version: Annotated[Any, NoEffect("it has no meaning any more")] = Field(
         None, description="Of no meaning any more; accepted with a warning."

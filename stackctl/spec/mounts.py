@@ -1,13 +1,10 @@
 """Mounts of a service, and the files that secrets and configs become."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
-from pydantic import Field
-
 from stackctl.spec import forms
-from stackctl.spec.attributes import Approximated, Attributes, Labels, NoEffect
+from stackctl.spec.attributes import Approximated, Labels, NoEffect
+from stackctl.spec.fields import Attributes, Field
 from stackctl.spec.scalars import ContainerPath, FileMode, Flag, Integer, Size
 
 _ID = r"^[0-9]{1,9}$"

@@ -1,14 +1,11 @@
 """What runs in a service's containers: probes, hooks, variables, output."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
-
-from pydantic import AfterValidator, Field
 
 from stackctl.model.container import LOG_OPTIONS_WITHOUT_EFFECT
 from stackctl.spec import forms, units
-from stackctl.spec.attributes import Attributes, Command, Environment, HostPath
+from stackctl.spec.attributes import Command, Environment, HostPath
+from stackctl.spec.fields import AfterValidator, Attributes, Field
 from stackctl.spec.scalars import Count, Duration, Flag
 
 

@@ -10,10 +10,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-
 from stackctl.spec.attributes import Approximated, NoEffect, Refused
+from stackctl.spec.fields import Attributes, FieldInfo
 from stackctl.spec.model import StackFile
 from stackctl.spec.project import FILE_NAMES
 from stackctl.spec.shape import Shape, stack_shape
@@ -46,7 +44,7 @@ in those above it for {_names(FILE_NAMES[:2])}, {_names(FILE_NAMES[2:4])},
 def markdown() -> str:
     """The whole page."""
     parts = [_HEAD]
-    done: set[type[BaseModel]] = set()
+    done: set[type[Attributes]] = set()
     for title, model, shape in _models("the top level", StackFile, stack_shape()):
         if model not in done:
             done.add(model)
@@ -54,7 +52,7 @@ def markdown() -> str:
     return "\n".join(parts)
 
 
-def _models(title: str, model: type[BaseModel], shape: Shape) -> Iterator[tuple[str, Any, Shape]]:
+def _models(title: str, model: type[Attributes], shape: Shape) -> Iterator[tuple[str, Any, Shape]]:
     """Models in the order in which a reader meets them, each with the path to it."""
     yield title, model, shape
     prefix = "" if model is StackFile else f"{title}."
@@ -68,7 +66,7 @@ def _models(title: str, model: type[BaseModel], shape: Shape) -> Iterator[tuple[
             yield from _models(path, target.model, target)
 
 
-def _section(title: str, model: type[BaseModel], shape: Shape) -> Iterator[str]:
+def _section(title: str, model: type[Attributes], shape: Shape) -> Iterator[str]:
     heading = title if title == "the top level" else f"`{title}`"
     yield f"## {heading[0].upper() + heading[1:] if heading[0].isalpha() else heading}\n"
     yield f"{(model.__doc__ or '').strip()}\n"

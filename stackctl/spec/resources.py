@@ -1,17 +1,13 @@
 """Limits, devices and input/output of a service's containers."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
-
 from stackctl.spec import forms
-from stackctl.spec.attributes import Attributes
+from stackctl.spec.fields import AfterValidator, Attributes, Field
 from stackctl.spec.scalars import DevicePath, Integer, Permissions, Size
 
 
-def _ordered(value: Ulimit) -> Ulimit:
+def _ordered(value: "Ulimit") -> "Ulimit":
     hard = float("inf") if value.hard == -1 else value.hard
     soft = float("inf") if value.soft == -1 else value.soft
     if soft > hard:

@@ -11,10 +11,9 @@ import re
 import signal as signals
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer
-
 from stackctl.model import addressing, hostnames
 from stackctl.spec import ports, units
+from stackctl.spec.fields import AfterValidator, BeforeValidator, PlainSerializer
 
 _TRUE = ("true", "y", "yes", "on", "1")
 _FALSE = ("false", "n", "no", "off", "0")

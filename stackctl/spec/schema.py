@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pydantic import BaseModel
-
 from stackctl.spec.attributes import Approximated, NoEffect, Refused
+from stackctl.spec.fields import Attributes
 from stackctl.spec.model import StackFile
 from stackctl.spec.reference import leaf_kind
 from stackctl.spec.shape import Shape, stack_shape
@@ -63,13 +62,13 @@ def text() -> str:
     return json.dumps(schema(), indent=2) + "\n"
 
 
-def _model(model: type[BaseModel], shape: Shape, definitions: dict[str, Any]) -> str:
+def _model(model: type[Attributes], shape: Shape, definitions: dict[str, Any]) -> str:
     """Adds the model's definition, and those below it; gives its name."""
     name = model.__name__
     if name in definitions:
         return name
     definitions[name] = {}
-    required = [key for key, info in model.model_fields.items() if info.is_required()]
+    required = [key for key, info in model.model_fields.items() if info.is_required]
     definitions[name] = {
         "type": "object",
         "description": (model.__doc__ or "").strip().split("\n\n")[0],
@@ -85,7 +84,7 @@ def _model(model: type[BaseModel], shape: Shape, definitions: dict[str, Any]) ->
 
 
 def _attribute(
-    model: type[BaseModel], key: str, shape: Shape, definitions: dict[str, Any]
+    model: type[Attributes], key: str, shape: Shape, definitions: dict[str, Any]
 ) -> dict[str, Any]:
     info = model.model_fields[key]
     description = info.description or ""

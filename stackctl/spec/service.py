@@ -5,17 +5,12 @@ stackctl.daemon.replica. Merging, validation, `config`, the reference page, the
 schema and `config --coverage` follow from the field alone.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
-
-from pydantic import AfterValidator, BeforeValidator, Field
 
 from stackctl.spec import forms, volumes
 from stackctl.spec.attributes import (
     MAY_BE_EMPTY,
     Approximated,
-    Attributes,
     Command,
     Environment,
     HostPath,
@@ -27,6 +22,7 @@ from stackctl.spec.attributes import (
 from stackctl.spec.build import Build, Develop
 from stackctl.spec.connections import ServiceDependency, ServiceNetwork, ServicePort
 from stackctl.spec.deploy import Deploy
+from stackctl.spec.fields import AfterValidator, Attributes, BeforeValidator, Field
 from stackctl.spec.mounts import ServiceFile, ServiceVolume
 from stackctl.spec.process import (
     EnvFile,
@@ -65,7 +61,6 @@ from stackctl.spec.scalars import (
 )
 
 __all__ = [
-    "Attributes",
     "EnvFile",
     "HealthCheck",
     "Service",

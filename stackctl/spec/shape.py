@@ -1,6 +1,6 @@
 """The shape of the models: which form each attribute has, and what lies below it.
 
-Read off the pydantic models once, so that an attribute is declared in one place
+Read off the models once, so that an attribute is declared in one place
 only. Merging, canonical form and the reference page walk along it.
 """
 
@@ -12,10 +12,8 @@ from dataclasses import replace
 from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-
 from stackctl.spec.attributes import Support
+from stackctl.spec.fields import Attributes, FieldInfo
 from stackctl.spec.forms import PLAIN, Form
 from stackctl.spec.model import StackFile
 from stackctl.values import dataclass
@@ -32,7 +30,7 @@ class Shape:
     values: Shape | None = None
     #: Of a list: the shape of its items.
     items: Shape | None = None
-    model: type[BaseModel] | None = None
+    model: type[Attributes] | None = None
     #: None: the attribute is carried out as it is written.
     support: Support | None = None
 
@@ -56,7 +54,7 @@ def stack_shape() -> Shape:
 
 
 @cache
-def _of_model(model: type[BaseModel], form: Form) -> Shape:
+def _of_model(model: type[Attributes], form: Form) -> Shape:
     fields = {name: _of_field(info) for name, info in model.model_fields.items()}
     return Shape(form=form, fields=fields, model=model)
 
@@ -84,6 +82,6 @@ def _of_type(annotation: Any, form: Form) -> Shape:
         return Shape(form=form, values=_of_type(get_args(annotation)[1], PLAIN))
     if origin is list:
         return Shape(form=form, items=_of_type(get_args(annotation)[0], PLAIN))
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return _of_model(annotation, form)
+    if isinstance(annotation, type) and issubclass(annotation, Attributes):
+        return _of_model(annotation, form)  # type: ignore[arg-type]  # classes can be hashed
     return LEAF if form is PLAIN else Shape(form=form)

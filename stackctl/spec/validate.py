@@ -11,8 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, ValidationError
 
 from stackctl.spec.attributes import Approximated, Refused, Support
 from stackctl.spec.mistakes import Mistakes, did_you_mean

@@ -281,5 +281,5 @@ def test_the_client_imports_little() -> None:
         "h11",
         "subprocess",
         "email",
-        "pydantic",
+        "pydantic_core",
     }

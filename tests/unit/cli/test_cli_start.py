@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 
 #: Each costs more than the command that would import it.
 HEAVY = (
-    *("pydantic", "rich", "asyncio", "pyroute2", "networkx", "http.client", "yaml", "h11"),
+    *("pydantic_core", "rich", "asyncio", "pyroute2", "networkx", "http.client", "yaml", "h11"),
     *("sqlite3", "urllib.request", "email", "ctypes", "tarfile", "typer.core", "dataclasses"),
     *("inspect", "datetime", "shutil", "subprocess", "tempfile", "random"),
 )

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
 
+from stackctl.spec.fields import Attributes
 from stackctl.spec.reference import markdown
 from stackctl.spec.shape import Shape, stack_shape
 
 PAGE = Path(__file__).parents[3] / "docs" / "stack-file.md"
 
 
-def models(shape: Shape) -> Iterator[type[BaseModel]]:
+def models(shape: Shape) -> Iterator[type[Attributes]]:
     if shape.model is not None:
         yield shape.model
     for below in (*(shape.fields or {}).values(), shape.values, shape.items):
@@ -31,6 +31,6 @@ def test_the_page_is_up_to_date() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-def test_every_field_is_described(model: type[BaseModel]) -> None:
+def test_every_field_is_described(model: type[Attributes]) -> None:
     for name, info in model.model_fields.items():
         assert info.description, name
