@@ -15,7 +15,7 @@ from dataclasses import field
 from pathlib import Path
 
 from stackctl.errors import StackFileError
-from stackctl.spec import merge, paths
+from stackctl.spec import included, merge, paths
 from stackctl.spec.interpolate import Interpolation
 from stackctl.spec.mistakes import Mistakes, did_you_mean
 from stackctl.spec.nodes import (
@@ -87,6 +87,8 @@ class Documents:
         self._mistakes = mistakes
         self._interpolate = interpolate
         self._told: set[str] = set()
+        #: Secrets and configs that are variables of included projects.
+        self.given: included.Given = {}
         self._files = 0
 
     def tree(
@@ -215,6 +217,8 @@ class Documents:
         found = self.tree(documents, base, inner, (*trail, *files[:-1]))
         if isinstance(found, Mapping):
             self._only(found, self._rules.fields or (), f"the top level of {files[0]}")
+            if self._interpolate:
+                found = included.filled(found, inner, variables, self.given)
         return paths.rebase(found, self._rules, base, inner) if found is not None else None
 
     # -- extends
@@ -245,9 +249,16 @@ class Documents:
         return Mapping(entries, tree.mark, tag=tree.tag)
 
     def _resolved(
-        self, name: str, scope: _Scope, variables: Variables[str, str], trail: tuple[str, ...]
+        self,
+        name: str,
+        scope: _Scope,
+        variables: Variables[str, str],
+        trail: tuple[tuple[str, str], ...],
     ) -> Node:
-        """A service with all that it extends, itself still carrying its tags."""
+        """A service with all that it extends, itself still carrying its tags.
+
+        One whose base is not there keeps its `extends`: nobody shall miss what the base has.
+        """
         if name in scope.done:
             return scope.done[name]
         node = scope.services[name].node
@@ -261,7 +272,7 @@ class Documents:
         base = self._base(name, base_name[0], extends, scope, variables, trail)
         if base is not None:
             merged = merge.merge(merge.cleaned(base), own, self._service, self._mistakes)
-        scope.done[name] = own if base is None else merged
+        scope.done[name] = node if base is None else merged
         return scope.done[name]
 
     def _base(
@@ -271,11 +282,11 @@ class Documents:
         extends: Mapping,
         scope: _Scope,
         variables: Variables[str, str],
-        trail: tuple[str, ...],
+        trail: tuple[tuple[str, str], ...],
     ) -> Node | None:
         """The service that is extended, its paths as the extending one's scope needs them."""
         self._only(extends, ("service", "file"), f"services.{name}.extends")
-        here = f"{name} ({Path(scope.file).name})"
+        here = (name, scope.file)
         target = _texts(extends.get("file"))
         other = scope
         if target:
@@ -283,9 +294,9 @@ class Documents:
             if other_scope is None:
                 return None
             other = other_scope
-        next_one = f"{wanted} ({Path(other.file).name})"
+        next_one = (wanted, other.file)
         if next_one in (*trail, here) or len(trail) > _DEEPEST:
-            way = " -> ".join((*trail, here, next_one))
+            way = " -> ".join(f"{n} ({Path(f).name})" for n, f in (*trail, here, next_one))
             self._mistakes.add(f"services extend each other in a circle: {way}", extends.mark)
             return None
         if wanted in other.services:

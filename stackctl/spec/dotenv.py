@@ -14,6 +14,10 @@ from collections.abc import Callable
 
 from stackctl.errors import Place, StackFileError, StackFileErrors
 from stackctl.spec.interpolate import Lookup, TemplateError, substitute
+from stackctl.spec.nodes import Mark
+
+#: Is told the name of a variable that is not set, and where that is.
+Unset = Callable[[str, Mark], None]
 
 # \r belongs to the line end; the others are Go's idea of a space that is not one.
 _SPACE = " \t\v\f\r\x85\xa0"
@@ -25,9 +29,7 @@ _ESCAPE = re.compile(r"\\(?:[abfnrtv$\"\\]|0[0-7]{0,3})")
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
-def parse(
-    text: str, file: str, lookup: Lookup, unset: Callable[[str], None] | None = None
-) -> dict[str, str]:
+def parse(text: str, file: str, lookup: Lookup, unset: Unset | None = None) -> dict[str, str]:
     """Variables of an environment file, in order. `lookup` is asked before the file itself.
 
     Raises StackFileError with the line, StackFileErrors for several mistakes.
@@ -64,9 +66,7 @@ def _without_null(text: str, file: str) -> None:
 
 
 class _Reader:
-    def __init__(
-        self, text: str, file: str, lookup: Lookup, unset: Callable[[str], None] | None
-    ) -> None:
+    def __init__(self, text: str, file: str, lookup: Lookup, unset: Unset | None) -> None:
         self._text = text
         self._file = file
         self._lookup = lookup
@@ -74,6 +74,8 @@ class _Reader:
         self._found: dict[str, str] = {}
         self._at = 0
         self._spent = 0
+        #: An offset, and its line: what comes later need not be counted from the beginning.
+        self._counted = (0, 1)
 
     def read(self) -> dict[str, str]:
         mistakes: list[StackFileError] = []
@@ -179,8 +181,12 @@ class _Reader:
         return text[start + 1 : end.end() - 1].replace("\\" + quote, quote)
 
     def _expand(self, value: str, statement: int) -> str:
+        def unset(name: str) -> None:
+            if self._unset is not None:
+                self._unset(name, self._mark(statement))
+
         try:
-            return substitute(value, self._variable, self._unset)
+            return substitute(value, self._variable, unset)
         except TemplateError as error:
             raise self._fail(error.brief, statement, error.hint) from None
 
@@ -188,10 +194,14 @@ class _Reader:
         known = self._lookup(name)
         return self._found.get(name) if known is None else known
 
+    def _mark(self, offset: int) -> Mark:
+        before, line = self._counted if self._counted[0] <= offset else (0, 1)
+        line += self._text.count("\n", before, offset)
+        self._counted = (offset, line)
+        return self._file, line, offset - self._text.rfind("\n", 0, offset)
+
     def _fail(self, brief: str, offset: int, hint: str = "") -> StackFileError:
-        line = self._text.count("\n", 0, offset) + 1
-        column = offset - self._text.rfind("\n", 0, offset)
-        return StackFileError(brief, place=Place(self._file, line, column), hint=hint)
+        return StackFileError(brief, place=Place(*self._mark(offset)), hint=hint)
 
 
 def _escape(found: re.Match[str]) -> str:

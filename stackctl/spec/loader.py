@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping as Variables
 from collections.abc import Sequence
+from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,8 @@ class _Project:
     files: tuple[str, ...]
     directory: str
     variables: dict[str, str]
+    #: Texts of secrets and configs that included projects have from variables of their own.
+    given: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
 def load(request: LoadRequest, *, services: Sequence[str] = (), consistent: bool = True) -> Loaded:
@@ -94,6 +97,7 @@ def load(request: LoadRequest, *, services: Sequence[str] = (), consistent: bool
             files=found.files,
             profiles=active,
             variables=variables,
+            given=found.given,
             read_env_file=partial(read_env_file, request.source),
             read_file=partial(read_text, request.source),
         ),
@@ -157,6 +161,7 @@ def _merged(
         interpolate=interpolate,
     )
     root = files.tree(read, found.directory, variables)
+    found.given.update(files.given)
     if root is None:
         raise StackFileError(
             "the file is empty", place=Place(found.files[0]), hint='it starts with "services:"'
@@ -208,12 +213,8 @@ def _with_env_files(
         def lookup(name: str) -> str | None:
             return environment.get(name, found.get(name))
 
-        def unset(name: str, path: str = path) -> None:
-            mistakes.warn(
-                f'the variable "{name}" is not set: an empty string takes its place', (path, 0, 0)
-            )
-
-        found.update(dotenv.parse(read_text(source, path, _ENV_SIZE), path, lookup, unset))
+        text = read_text(source, path, _ENV_SIZE)
+        found.update(dotenv.parse(text, path, lookup, mistakes.unset))
     return {**found, **environment}
 
 
@@ -281,12 +282,19 @@ def read_text(source: Files, path: str, limit: int = yaml.BUDGET.size) -> str:
 
 
 def read_env_file(
-    source: Files, path: str, raw: bool, variables: Variables[str, str]
+    source: Files,
+    path: str,
+    raw: bool,
+    variables: Variables[str, str],
+    unset: dotenv.Unset | None = None,
 ) -> dict[str, str] | None:
-    """A service's environment file; None when it does not exist. Raises StackFileError."""
+    """A service's environment file; None when it does not exist. Raises StackFileError.
+
+    `unset` is told of variables in it that nobody has set.
+    """
     if not source.exists(path):
         return None
     text = read_text(source, path, _ENV_SIZE)
     if raw:
         return dotenv.parse_raw(text, path, variables.get)
-    return dotenv.parse(text, path, variables.get)
+    return dotenv.parse(text, path, variables.get, unset)

@@ -29,6 +29,7 @@ class Mistakes:
         self.warnings: list[StackFileError] = []
         self._values = 0
         self._text = 0
+        self._unset: set[str] = set()
 
     def add(self, brief: str, mark: Mark | None = None, *, hint: str = "") -> None:
         """Raises StackFileErrors when there are too many already."""
@@ -39,6 +40,12 @@ class Mistakes:
     def warn(self, brief: str, mark: Mark | None = None, *, hint: str = "") -> None:
         if len(self.warnings) < _MOST:
             self.warnings.append(_error(brief, mark, hint))
+
+    def unset(self, name: str, mark: Mark) -> None:
+        """Warns of a variable that nobody has set, once a name."""
+        if name not in self._unset:
+            self._unset.add(name)
+            self.warn(f'the variable "{name}" is not set: an empty string takes its place', mark)
 
     def spend(self, mark: Mark, *, values: int = 0, text: int = 0) -> None:
         """Raises StackFileError when short forms or variables make the stack too large."""

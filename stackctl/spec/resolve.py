@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from stackctl.errors import StackFileError
 from stackctl.spec.build import Build
+from stackctl.spec.dotenv import Unset
 from stackctl.spec.existence import tell_missing
 from stackctl.spec.implied import implied_dependencies
 from stackctl.spec.mistakes import Mistakes
@@ -34,8 +35,9 @@ from stackctl.values import dataclass
 _Resource = TypeVar("_Resource", Network, Volume, Secret, Config)
 _DEFAULT_MEMBERSHIP = ServiceNetwork.model_validate({})
 
-#: Path, whether it is taken literally, variables -> its variables; None: it does not exist.
-ReadEnvFile = Callable[[str, bool, Variables[str, str]], dict[str, str] | None]
+#: Path, whether it is taken literally, variables, who is told of those that are not set -> its
+#: variables; None: it does not exist.
+ReadEnvFile = Callable[[str, bool, Variables[str, str], Unset], dict[str, str] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,8 @@ class Surroundings:
     files: tuple[str, ...]
     profiles: tuple[str, ...]
     variables: Variables[str, str]
+    #: Texts of secrets and configs that were variables of included projects.
+    given: Variables[tuple[str, str], str]
     read_env_file: ReadEnvFile
     #: The text of a file. Raises StackFileError.
     read_file: Callable[[str], str]
@@ -154,7 +158,9 @@ class _Resolver:
                         continue
                     text = getattr(origin, "content", None)
                     if origin.environment is not None:
-                        text = self._around.variables.get(origin.environment)
+                        text = self._around.given.get(
+                            (section, item.source), self._around.variables.get(origin.environment)
+                        )
                         if text is None and name in enabled:
                             self._mistakes.add(
                                 f'the variable "{origin.environment}" of {section[:-1]} '
@@ -171,7 +177,9 @@ class _Resolver:
         merged: dict[str, str] = {}
         for i, path in enumerate(service.label_file):
             try:
-                found = self._around.read_env_file(path, False, self._around.variables)
+                found = self._around.read_env_file(
+                    path, False, self._around.variables, self._mistakes.unset
+                )
             except StackFileError as error:
                 self._mistakes.collect(error)
                 continue
@@ -202,18 +210,24 @@ class _Resolver:
         """`environment` over its files; a bare name gets the caller's value, if there is one."""
         variables = self._around.variables
         merged: dict[str, str | None] = {}
+        own = {
+            key: variables.get(key) if value is None else value
+            for key, value in service.environment.items()
+        }
+        # What files refer to: the project's variables, then those of the service.
+        known = {k: v for k, v in own.items() if v is not None} if service.env_file else {}
         for i, env_file in enumerate(service.env_file):
-            merged.update(self._env_file(name, i, env_file))
-        for key, value in service.environment.items():
-            merged[key] = variables.get(key) if value is None else value
-        return merged
+            merged.update(self._env_file(name, i, env_file, {**known, **variables}))
+        return {**merged, **own}
 
-    def _env_file(self, name: str, index: int, env_file: EnvFile) -> dict[str, str]:
+    def _env_file(
+        self, name: str, index: int, env_file: EnvFile, variables: Variables[str, str]
+    ) -> dict[str, str]:
         where = mark_at(self._root, ("services", name, "env_file", index))
         path = env_file.path
         try:
             found = self._around.read_env_file(
-                path, env_file.format == "raw", self._around.variables
+                path, env_file.format == "raw", variables, self._mistakes.unset
             )
         except StackFileError as error:
             self._mistakes.collect(error)

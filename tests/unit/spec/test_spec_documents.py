@@ -143,6 +143,20 @@ def test_extends_that_cannot_be(project: Any, text: str, message: str) -> None:
     assert all(one[0].isdigit() for one in found)
 
 
+def test_extending_a_namesake_in_a_file_of_the_same_name_is_no_circle(project: Any) -> None:
+    project.write("common/file0.yaml", "services: {web: {image: i, tty: true}}")
+    found = services(
+        project,
+        "services: {web: {user: u, extends: {file: common/file0.yaml, service: web}}}",
+    )["web"]
+    assert (found.image, found.tty, found.user) == ("i", True, "u")
+
+
+def test_a_base_that_is_not_there_is_the_only_mistake(project: Any) -> None:
+    (only,) = project.mistakes("services: {e: {extends: {file: no.yaml, service: q}}}")
+    assert "there is no file" in only
+
+
 def test_files_that_extend_each_other_in_a_circle(project: Any) -> None:
     project.write("o.yaml", "services: {b: {extends: {service: a, file: file0.yaml}}}")
     found = project.mistakes("services: {a: {image: x, extends: {service: b, file: o.yaml}}}")
@@ -195,6 +209,27 @@ include:
     db = stack.services["db"]
     assert (db.image, db.user) == ("img", "two")
     assert db.volumes[0].source == f"{project.directory}/elsewhere/v"
+
+
+def test_an_included_projects_variables_are_those_of_names_without_a_value(project: Any) -> None:
+    project.write("sub/.env", "OWN=inside\nBOTH=inside\n")
+    project.write(
+        "sub/c.yaml",
+        "services:\n"
+        "  s:\n"
+        "    image: i\n"
+        "    environment: [OWN, BOTH, NO, 'X=$OWN']\n"
+        "    build: {context: ., args: [OWN]}\n"
+        "    secrets: [sec]\n"
+        "    configs: [conf]\n"
+        "secrets: {sec: {environment: OWN}}\n"
+        "configs: {conf: {environment: BOTH}}\n",
+    )
+    stack = project.load("include: [sub/c.yaml]", environment={"BOTH": "outside"}).stack
+    service = stack.services["s"]
+    assert service.environment == {"OWN": "inside", "BOTH": "outside", "NO": None, "X": "inside"}
+    assert service.build.args == {"OWN": "inside"}
+    assert stack.contents == {("secrets", "sec"): "inside", ("configs", "conf"): "outside"}
 
 
 def test_includes_nest_and_the_including_file_wins(project: Any) -> None:

@@ -87,9 +87,10 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 
 def test_unset_variables_are_told() -> None:
-    unset: list[str] = []
-    assert parse("A=$NO", ".env", OUTSIDE.get, unset.append) == {"A": ""}
-    assert unset == ["NO"]
+    unset: list[tuple[str, tuple[str, int, int]]] = []
+    text = "A=$NO\n\n  B='1\n2'\n C=$B$NO\n"
+    parse(text, ".env", OUTSIDE.get, lambda name, mark: unset.append((name, mark)))
+    assert unset == [("NO", (".env", 1, 1)), ("NO", (".env", 5, 2))]
 
 
 def test_raw_files_are_taken_literally() -> None:

@@ -308,7 +308,8 @@ services:
     assert service.environment == {
         "A": "9",
         "B": "2",
-        "C": "1o",
+        # What the service says itself is stronger than the file, also for the file.
+        "C": "9o",
         "R": "'$OUT'",
         "D": "4",
         "E": "true",
@@ -388,6 +389,21 @@ def test_flags_sizes_and_numbers_may_be_text(service: Callable[..., Any]) -> Non
 def test_shares_of_processor_time(service: Callable[..., Any], written: str, expected: int) -> None:
     found = service(f"cpu_period: {written}\ncpu_quota: {written}\n")
     assert (found.cpu_period, found.cpu_quota) == (expected, expected)
+
+
+def test_what_an_environment_file_refers_to(project: Any) -> None:
+    project.write("one.env", "URL=http://$HOST/$PROJECT\nQ=$NOBODY\n")
+    project.write("two.env", "AGAIN=$NOBODY\n")
+    loaded = project.load(
+        "services:\n  a:\n    image: x\n    env_file: [one.env, two.env]\n"
+        "    environment: {HOST: db, PROJECT: own}\n",
+        environment={"PROJECT": "outer"},
+    )
+    found = loaded.stack.services["a"].environment
+    assert (found["URL"], found["Q"], found["PROJECT"]) == ("http://db/outer", "", "own")
+    (warning,) = loaded.warnings
+    assert warning.text == 'the variable "NOBODY" is not set: an empty string takes its place'
+    assert str(warning.place).endswith("one.env:2:1")
 
 
 def test_a_key_without_value_is_absent(service: Callable[..., Any]) -> None:
