@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
-from stackctl.daemon import names
+from stackctl.daemon import hosts, names, sharing
 from stackctl.daemon.containers import Containers, Parts
 from stackctl.errors import Conflict, NotFound
 from stackctl.model.container import NetworkAttachment
 from stackctl.model.record import ContainerRecord, NetworkRecord
+from stackctl.runtime.bundle import GENERATED
 
 
 class Connections:
@@ -44,7 +45,9 @@ class Connections:
             endpoint = net.lease(network, record.id, attachment)
             known = tuple(dict.fromkeys((*record.config.links, *links)))
             config = replace(record.config, links=known)
-            wanted = replace(record, config=config, endpoints=(*record.endpoints, endpoint))
+            # Its namesake that was removed, if it was in that.
+            held = tuple(e for e in record.endpoints if e.network != network.config.name)
+            wanted = replace(record, config=config, endpoints=(*held, endpoint))
             async with AsyncExitStack() as undo:
                 undo.callback(net.release, endpoint)
                 if record.process is not None and record.status.is_alive:
@@ -58,6 +61,7 @@ class Connections:
                     wanted = await self._with_ports(wanted)
                 undo.pop_all()
             wanted = self._registry.put(wanted)
+            self._tell_hosts(record, wanted)
         self._event("connect", network, wanted)
         return wanted
 
@@ -77,8 +81,17 @@ class Connections:
                 wanted = replace(wanted, ports=await net.lead(wanted.ports, rest))
             net.release(gone)
             wanted = self._registry.put(wanted)
+            self._tell_hosts(record, wanted)
         self._event("disconnect", network, wanted)
         return wanted
+
+    def _tell_hosts(self, before: ContainerRecord, after: ContainerRecord) -> None:
+        """Its own names mean its addresses of now, in /etc/hosts of all who share its network."""
+        if not after.status.is_alive:
+            return
+        for record in (after, *sharing.sharers(after, self._registry)):
+            path = self._parts.paths.container(record.id) / GENERATED["/etc/hosts"]
+            hosts.rewrite(path, names.hosts_file(before), names.hosts_file(after))
 
     async def _with_ports(self, record: ContainerRecord) -> ContainerRecord:
         """Its published ports lead to its new way out; without a network it had none."""

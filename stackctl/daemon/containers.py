@@ -224,14 +224,6 @@ class Containers:
             parts.net.release(endpoint)
         self._registry.delete(record.id)
 
-    def leave_network(self, record: ContainerRecord, network: str) -> None:
-        """A container that has ended gives up its lease in a network that goes."""
-        gone = [e for e in record.endpoints if e.network == network]
-        for endpoint in gone:
-            self._parts.net.release(endpoint)
-        kept = tuple(e for e in record.endpoints if e.network != network)
-        self._registry.update(record.id, endpoints=kept)
-
     # -- start
 
     async def start(
@@ -278,6 +270,7 @@ class Containers:
 
     async def _run(self, record: ContainerRecord, size: tuple[int, int] | None) -> ContainerRecord:
         parts = self._parts
+        sharing.check_networks(record, self._registry)
         async with AsyncExitStack() as undo:
             own_mounts.make_bind_sources(parts.volumes.mounted(record).config)
             ports = record.ports or await self.publish_ports(record)

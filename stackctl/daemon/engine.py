@@ -218,6 +218,7 @@ class Engine:
         self._parts.events.publish("network", "create", record.id, {"name": config.name})
 
     async def _remove_network(self, name: str) -> None:
+        """Who is in it and has ended keeps its membership: it is told when it is started."""
         store = self._parts.registry.store
         record = store.network_by_name(name)
         if record is None:
@@ -232,7 +233,9 @@ class Engine:
                 hint="stop and remove these containers first (--remove-orphans removes orphans)",
             )
         for member in members:
-            self._containers.leave_network(member, name)
+            for endpoint in member.endpoints:
+                if endpoint.network_id == record.id:
+                    self._parts.net.release(endpoint)
         await self._parts.net.remove_network(record)
         store.delete_network(record.id)
         self._parts.events.publish("network", "destroy", record.id, {"name": name})

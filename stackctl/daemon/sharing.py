@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from stackctl.daemon.registry import Registry
-from stackctl.errors import ContainerError
+from stackctl.errors import ContainerError, NotFound
 from stackctl.model.record import ContainerRecord
 from stackctl.runtime import settings
 from stackctl.runtime.bundle import Partner, shares_host_ids
@@ -24,6 +26,27 @@ def named(record: ContainerRecord, registry: Registry) -> ContainerRecord:
     """Whose names it has: those of the container whose network it shares, else its own."""
     whose = settings.partners(record.config).get("network")
     return _running(record, whose, registry) if whose else record
+
+
+def sharers(record: ContainerRecord, registry: Registry) -> list[ContainerRecord]:
+    """The running containers that share the network of `record`, and so have its names."""
+    found = []
+    for other in registry.all():
+        if other.status.is_alive and settings.partners(other.config).get("network"):
+            with suppress(ContainerError):
+                if named(other, registry).id == record.id:
+                    found.append(other)
+    return found
+
+
+def check_networks(record: ContainerRecord, registry: Registry) -> None:
+    """NotFound when a network that it is in was removed since it ran: it would have none."""
+    for endpoint in record.endpoints:
+        if registry.store.network(endpoint.network_id) is None:
+            raise NotFound(
+                f"network {endpoint.network} not found: it was removed, and {record.name} is in it",
+                hint="`up` makes both anew; else make the network again and connect the container",
+            )
 
 
 def _running(record: ContainerRecord, whose: str, registry: Registry) -> ContainerRecord:

@@ -101,7 +101,8 @@ class Net:
         for record in networks:
             self._addresses.remember(record)
         for endpoint in endpoints:
-            self._addresses.hold(endpoint)
+            if self._addresses.network(endpoint.network_id):
+                self._addresses.hold(endpoint)
         self._addresses.use([e for e in endpoints if e.container_id in running])
         wanted, wires = list(self._wanted_bridges().values()), self._wanted_wires()
         forwards = [(self._forward_of(p), p.container_id) for p in ports]

@@ -136,6 +136,15 @@ def test_networks_and_volumes(docker: Docker, tmp_path: Path) -> None:
     assert docker.ok("exec", "two", "getent", "hosts", "one").split()[0] == address
     docker.ok("network", "disconnect", "n1", "two")
     assert docker.run("exec", "two", "getent", "hosts", "one").code != 0
+    # Who has stopped keeps no network, but does not run without the one that it was in.
+    docker.ok("stop", "-t", "0", "one")
+    docker.ok("network", "rm", "n1")
+    refused = docker.run("start", "one")
+    assert refused.code == 1 and "network n1 not found" in refused.err
+    docker.ok("network", "create", "n1")
+    docker.ok("network", "connect", "n1", "one")
+    docker.ok("start", "one")
+    assert docker.ok("exec", "one", "ls", "/sys/class/net").split() == ["eth0", "lo"]
     docker.ok("rm", "-f", "one", "two")
     docker.ok("network", "rm", "n1")
     docker.ok("volume", "rm", "v1")

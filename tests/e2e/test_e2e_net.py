@@ -92,10 +92,17 @@ def test_a_shared_network_leaks_no_foreign_container_into_an_own_name(
     assert resolved(shop, "web", "books") == ""
 
 
+def own_addresses(stack: Stack, service: str) -> list[str]:
+    """What its own name means to a container, by its /etc/hosts."""
+    lines = stack.ok("exec", "-T", service, "sh", "-c", 'grep -w "$(hostname)" /etc/hosts').out
+    return sorted(line.split()[0] for line in lines.splitlines())
+
+
 def test_a_running_container_is_connected_and_disconnected(shop: Stack) -> None:
     shop.ok("net", "connect", "--alias", "store", "street", "app-db-1")
     there = addresses(shop, "app-db-1")["street"]
     assert resolved(shop, "web", "store") == there
+    assert own_addresses(shop, "db") == sorted(addresses(shop, "app-db-1").values())
     shop.ok("exec", "-T", "db", "test", "-e", "/sys/class/net/eth1")
     # It stays so when the container starts again.
     shop.ok("restart", "-t", "1", "db")
@@ -123,6 +130,11 @@ def test_a_running_container_is_connected_and_disconnected(shop: Stack) -> None:
     shop.ok("net", "disconnect", "street", "app-db-1")
     assert resolved(shop, "web", "store") == ""
     assert "street" not in addresses(shop, "app-db-1")
+    assert own_addresses(shop, "db") == list(addresses(shop, "app-db-1").values())
+    # Who has stopped is in it all the same.
+    shop.ok("stop", "db")
+    assert "in use by app-" in shop.run("net", "rm", "app_default").expect(1).err
+    shop.ok("start", "db")
     assert shop.run("exec", "-T", "db", "test", "-e", "/sys/class/net/eth1").code == 1
 
 
@@ -166,6 +178,9 @@ def test_networks_are_made_listed_and_pruned(stack: Stack) -> None:
     assert stack.run("net", "inspect", "six", "seven").code == 1
     assert stack.ok("net", "prune", "-f").out.split() == ["six"]
     assert stack.ok("net", "ls", "--format", "json").out == ""
+    stack.ok("container", "run", "--rm", "stackctl/host", "true")
+    assert "pre-defined" in stack.run("net", "rm", "bridge").expect(1).err
+    assert stack.ok("net", "prune", "-f").out == ""
 
 
 def test_ports_are_published_where_the_caller_wants_them(stack: Stack) -> None:

@@ -137,7 +137,9 @@ class NetworkVerbs:
         code = 0
         for name in map(str, body.get("networks") or ()):
             try:
-                await self._engine.perform(RemoveNetwork(name=self.find(name).config.name))
+                record = self.find(name)
+                self._check_removal(record)
+                await self._engine.perform(RemoveNetwork(name=record.config.name))
             except StackctlError as error:
                 if body.get("force") and isinstance(error, NotFound):
                     continue
@@ -147,11 +149,25 @@ class NetworkVerbs:
                 yield {"type": "row", "Name": name}
         yield {"type": "result", "exit_code": code}
 
+    def _check_removal(self, record: NetworkRecord) -> None:
+        """Conflict when a container is in it, running or not, or it is the engine's own."""
+        name = record.config.name
+        if name == DEFAULT_NETWORK:
+            raise Conflict(f"{name} is a pre-defined network and cannot be removed")
+        if members := self.members(record):
+            who = ", ".join(member.name for member in members[:5])
+            raise Conflict(
+                f'network "{name}" is in use by {who}{", ..." * (len(members) > 5)}',
+                hint="a container that has stopped is in it, too: remove these, or disconnect them",
+            )
+
     async def prune(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """Removes the networks that no container is in, running or not."""
         wanted = filters.prunable(dict(body.get("filters") or {}))
         for record in self._registry.store.networks():
-            if self.members(record) or not wanted(record.created_at, record.config.labels):
+            if self.members(record) or record.config.name == DEFAULT_NETWORK:
+                continue
+            if not wanted(record.created_at, record.config.labels):
                 continue
             await self._engine.perform(RemoveNetwork(name=record.config.name))
             yield {"type": "row", "Name": record.config.name}
