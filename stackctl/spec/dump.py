@@ -106,12 +106,8 @@ def _resource(resource: Network | Volume | Secret | Config) -> dict[str, Any]:
 
 def escaped(value: Any) -> Any:
     """The data with every $ written so that it stays one."""
-    match value:
-        case str():
-            return value.replace("$", "$$")
-        case list():
-            return [escaped(item) for item in value]
-        case dict():
-            return {key: escaped(item) for key, item in value.items()}
-        case _:
-            return value
+    if isinstance(value, str):
+        return value.replace("$", "$$") if "$" in value else value
+    if isinstance(value, dict):
+        return {key: escaped(item) for key, item in value.items()}
+    return [escaped(item) for item in value] if isinstance(value, list) else value

@@ -15,36 +15,53 @@ _UNQUOTED = re.compile(r"[A-Za-z_/](?:[A-Za-z0-9_/.,@%+=~^$(){}\[\]|*?!&;<>'\"` 
 def emit(document: Any) -> str:
     """Dicts, lists and scalars as YAML text that `compose` reads back to the same values."""
     lines: list[str] = []
-    _emit(document, "", lines)
+    _Emitter(lines).block(document, "")
     return "\n".join(lines) + "\n"
 
 
-def _emit(value: Any, indent: str, lines: list[str]) -> None:
-    """The block form of a collection that is not empty, or a scalar on a line of its own."""
-    if isinstance(value, dict) and value:
-        for key, item in value.items():
-            _emit_item(f"{indent}{_text(str(key), indent, block=False)}:", item, indent, lines)
-    elif isinstance(value, list | tuple) and value:
-        for item in value:
-            if isinstance(item, dict) and item:
-                start = len(lines)
-                _emit(item, f"{indent}  ", lines)
-                lines[start] = f"{indent}- {lines[start].lstrip()}"
-            else:
-                _emit_item(f"{indent}-", item, indent, lines)
-    else:
-        lines.append(f"{indent}{_flat(value, indent)}")
+class _Emitter:
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+        #: How a text is written that takes one line: services say the same again and again.
+        self._known: dict[str, str] = {}
+
+    def block(self, value: Any, indent: str) -> None:
+        """The block form of a collection that is not empty, or a scalar on a line of its own."""
+        if isinstance(value, dict) and value:
+            for key, item in value.items():
+                self._item(f"{indent}{self._line(str(key))}:", item, indent)
+        elif isinstance(value, list | tuple) and value:
+            for item in value:
+                if isinstance(item, dict) and item:
+                    start = len(self._lines)
+                    self.block(item, f"{indent}  ")
+                    self._lines[start] = f"{indent}- {self._lines[start].lstrip()}"
+                else:
+                    self._item(f"{indent}-", item, indent)
+        else:
+            self._lines.append(f"{indent}{self._flat(value, indent)}")
+
+    def _item(self, head: str, item: Any, indent: str) -> None:
+        if isinstance(item, dict | list | tuple) and item:
+            self._lines.append(head)
+            self.block(item, f"{indent}  ")
+        else:
+            self._lines.append(f"{head} {self._flat(item, indent)}")
+
+    def _flat(self, value: Any, indent: str) -> str:
+        if isinstance(value, str):
+            return _literal(value, indent) if "\n" in value else self._line(value)
+        return _other(value)
+
+    def _line(self, text: str) -> str:
+        shown = self._known.get(text)
+        if shown is None:
+            shown = self._known[text] = _on_one_line(text)
+        return shown
 
 
-def _emit_item(head: str, item: Any, indent: str, lines: list[str]) -> None:
-    if isinstance(item, dict | list | tuple) and item:
-        lines.append(head)
-        _emit(item, f"{indent}  ", lines)
-    else:
-        lines.append(f"{head} {_flat(item, indent)}")
-
-
-def _flat(value: Any, indent: str) -> str:
+def _other(value: Any) -> str:
+    """What is no text, nor a collection with something in it."""
     match value:
         case None:
             return "null"
@@ -61,17 +78,22 @@ def _flat(value: Any, indent: str) -> str:
         case list() | tuple():
             return "[]"
         case _:
-            return _text(str(value), indent, block=True)
+            return _on_one_line(str(value))
 
 
-def _text(text: str, indent: str, *, block: bool) -> str:
+def _on_one_line(text: str) -> str:
     if _UNQUOTED.match(text) and text[-1] != " " and text.lower() not in _LEGACY:
         return text if isinstance(resolve(text), str) else f'"{text}"'
-    if block and _fits_block(text):
-        chomp = "" if text.endswith("\n") else "-"
-        body = "".join(f"\n{indent}  {line}" if line else "\n" for line in text.splitlines())
-        return f"|{chomp}{body}"
     return '"' + "".join(map(_quoted_character, text)) + '"'
+
+
+def _literal(text: str, indent: str) -> str:
+    """Several lines, as a literal block where that keeps them as they are."""
+    if not _fits_block(text):
+        return _on_one_line(text)
+    chomp = "" if text.endswith("\n") else "-"
+    body = "".join(f"\n{indent}  {line}" if line else "\n" for line in text.splitlines())
+    return f"|{chomp}{body}"
 
 
 def _fits_block(text: str) -> bool:

@@ -110,10 +110,11 @@ class Attributes:
         cls._validator = cls._serializer = None
         for name, annotation in cls.__annotations__.items():
             info = cls.__dict__.get(name)
-            if isinstance(info, FieldInfo):
-                info.declared_as(annotation)
-                cls.model_fields[name] = info
-                delattr(cls, name)
+            if not isinstance(info, FieldInfo):
+                raise TypeError(f"{cls.__name__}.{name} is no field")
+            info.declared_as(annotation)
+            cls.model_fields[name] = info
+            delattr(cls, name)
 
     @classmethod
     def model_validate(cls, values: Any) -> Self:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
@@ -63,4 +62,6 @@ def config_hash(stack: Stack, service: Service) -> str:
 
 def digest_of(value: Any) -> str:
     """SHA-256 of plain data; equal data give equal digests."""
+    import hashlib  # brings OpenSSL
+
     return hashlib.sha256(_ENCODE(value).encode()).hexdigest()

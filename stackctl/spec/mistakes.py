@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Iterable
 
@@ -93,6 +92,8 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """A hint that names the closest candidate, or "" when none is close."""
     if len(word) > _LONGEST_WORD:
         return ""
+    import difflib  # of use for mistakes only
+
     candidates = [c for c in itertools.islice(candidates, 500) if len(c) <= _LONGEST_WORD]
     near = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
     if not near:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Variables
-from pathlib import PurePosixPath
-from posixpath import normpath
+from posixpath import join, normpath
 
 from stackctl.spec import forms
 from stackctl.spec.nodes import Entry, Mapping, Node, Scalar, Sequence
@@ -17,7 +16,7 @@ def absolute(source: str, directory: str, variables: Variables[str, str]) -> str
     if source == "~" or source.startswith("~/"):
         home = variables.get("HOME") or "/root"
         return normpath(f"{home}/{source[2:]}")
-    return normpath(PurePosixPath(directory, source))
+    return normpath(join(directory, source))
 
 
 def is_remote(context: str) -> bool:

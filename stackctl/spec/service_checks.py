@@ -7,7 +7,7 @@ other, values that are carried out in another way than they say.
 from __future__ import annotations
 
 import ipaddress
-import platform
+import os
 import posixpath
 from collections.abc import Mapping
 
@@ -420,7 +420,8 @@ class ServiceChecks:
     def _platform(self) -> None:
         if self._service.platform is None:
             return
-        here = f"linux/{_ARCHITECTURES.get(platform.machine(), platform.machine())}"
+        machine = os.uname().machine
+        here = f"linux/{_ARCHITECTURES.get(machine, machine)}"
         if self._service.platform != here and not self._service.platform.startswith(f"{here}/"):
             self._mistakes.warn(
                 f"platform {self._service.platform} of {self._who}: this machine runs {here}, "

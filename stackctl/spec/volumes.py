@@ -11,10 +11,13 @@ import posixpath
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stackctl.model.container import BindMount, TmpfsMount
 from stackctl.spec import units
+
+if TYPE_CHECKING:
+    # Most of what a container can have; few stack files need this part of it.
+    from stackctl.model.container import BindMount, TmpfsMount
 
 #: What may be mounted over below /proc: files that lxcfs and the like stand in for.
 _IN_PROC = frozenset(
@@ -106,6 +109,8 @@ _TMPFS_ANYWAY = ("nosuid", "nodev", "async", "noatime", "nodiratime", "relatime"
 
 def parse_tmpfs(spec: str) -> TmpfsMount:
     """TARGET[:size=64m,mode=1777,uid=1000,gid=1000,ro,exec]. Raises ValueError."""
+    from stackctl.model.container import TmpfsMount
+
     target, _, options = spec.partition(":")
     if not target.startswith("/"):
         raise ValueError(f'"{target}" is not an absolute path in the container')
@@ -163,6 +168,8 @@ def by_options(
     value: Mapping[str, str], target: str, *, read_only: bool, subpath: str = ""
 ) -> BindMount | TmpfsMount:
     """What such a volume is, mounted at `target`. `value` as `local_options` lets it pass."""
+    from stackctl.model.container import BindMount
+
     options = (value.get("o") or "").split(",")
     if is_tmpfs(value):
         memory = parse_tmpfs(f"{target}:{','.join(options)}")

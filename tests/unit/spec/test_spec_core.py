@@ -172,3 +172,12 @@ def test_a_type_that_the_core_is_not_told_about_is_a_mistake() -> None:
     for model, message in ((Odd, "not of type"), (Long, "has no limits")):
         with pytest.raises(TypeError, match=message):
             validator_of(model)
+
+
+def test_what_is_not_declared_as_a_field_is_a_mistake() -> None:
+    with pytest.raises(TypeError, match="some is no field"):
+
+        class Bare(Attributes):
+            """With a value of its own."""
+
+            some: str = ""
