@@ -17,13 +17,21 @@ from stackctl.daemon import carried
 from stackctl.daemon.containers import Parts
 from stackctl.daemon.names import short_id
 from stackctl.daemon.providers import Providers
-from stackctl.errors import ImageError, NotFound, StackFileError, StackFileErrors, UsageError
+from stackctl.errors import (
+    ImageError,
+    NotFound,
+    StackctlError,
+    StackFileError,
+    StackFileErrors,
+    UsageError,
+)
 from stackctl.image import lockfile
 from stackctl.model.container import ContainerConfig
 from stackctl.model.image import Image, ImageConfig
 from stackctl.model.record import ContainerRecord
 from stackctl.model.reference import parse
 from stackctl.scheduler.desired import Desired, Observed
+from stackctl.scheduler.survey import check_names
 from stackctl.spec.files import Files
 from stackctl.values import dataclass
 
@@ -260,6 +268,31 @@ class Projects:
                 for known in (record.name, short_id(record.id))
             ),
         )
+
+    async def known(
+        self, body: Mapping[str, Any], name: str, services: Sequence[str]
+    ) -> frozenset[str]:
+        """Services of the project that there are: with containers, and, when one is named that
+        has none, all of the caller's files. What is wrong with these is no concern here."""
+        here = frozenset(r.config.service for r in self._parts.registry.of_project(name))
+        if here.issuperset(services):
+            return here
+        with contextlib.suppress(StackctlError):
+            stack = (await self.load(body)).stack
+            return here | stack.services.keys() | stack.disabled.keys()
+        return here
+
+    async def chosen(
+        self, body: Mapping[str, Any], *, all: bool = True, oneoff: bool = False
+    ) -> list[ContainerRecord]:
+        """Containers of the services that a request names (of all without any), as `select`.
+
+        A service that has none is no mistake (as in compose). NotFound for what is no service.
+        """
+        name, services = await self.name(body), tuple(body.get("services") or ())
+        check_names(services, await self.known(body, name, services))
+        found = self.select(name, (), all=all, oneoff=oneoff)
+        return [r for r in found if not services or r.config.service in services]
 
     def select(
         self, name: str, services: Sequence[str], *, all: bool = True, oneoff: bool = False

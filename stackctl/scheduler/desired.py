@@ -177,5 +177,7 @@ class ServicePolicy:
     stop: bool = False
     #: `rm -v`: anonymous volumes too.
     volumes: bool = False
+    #: Services that may be named though they have no container.
+    known: frozenset[str] = frozenset()
     #: By service, from the file; a service that is missing here is read from its records' labels.
     depends_on: dict[str, tuple[Dependency, ...]] = field(default_factory=dict)

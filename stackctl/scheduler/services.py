@@ -144,7 +144,7 @@ def _look(observed: Observed, policy: ServicePolicy) -> tuple[Records, Edges]:
     found = replicas(observed)
     edges = dependencies(observed.containers, policy.depends_on)
     provided = {provider.service for provider in observed.providers}
-    check_names(policy.services, found.keys() | policy.depends_on.keys() | provided)
+    check_names(policy.services, found.keys() | policy.depends_on.keys() | provided | policy.known)
     return found, edges
 
 

@@ -118,7 +118,8 @@ def check_names(names: Iterable[str], known: Collection[str]) -> None:
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1, 0.5)
-            hint = f'did you mean "{near[0]}"?' if near else f"services: {', '.join(known)}"
+            listed = f"services: {', '.join(sorted(known))}" if known else ""
+            hint = f'did you mean "{near[0]}"?' if near else listed
             raise NotFound(f'no such service: "{name}"', hint=hint)
 
 

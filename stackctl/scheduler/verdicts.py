@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stackctl.model.container import ContainerConfig, Status
+from stackctl.model.container import ContainerConfig, Health, Status
 from stackctl.model.record import ContainerRecord
 from stackctl.scheduler.desired import DesiredService, Recreate
 from stackctl.scheduler.survey import Survey, used_networks, used_volumes
@@ -104,11 +104,12 @@ def _judge(
             result.append(Create(config=config, cause="not found"))
             continue
         chosen = max(rivals, key=lambda record: _fitness(record, config))
+        left = "left over from an interrupted update"
+        if old := _still_works(chosen, rivals, service):
+            chosen, left = old, "its update did not come to work"
         placed.update(record.id for record in rivals)
         result.extend(
-            Remove(record=record, cause="left over from an interrupted update")
-            for record in rivals
-            if record is not chosen
+            Remove(record=record, cause=left) for record in rivals if record is not chosen
         )
         result.append(_judge_one(chosen, config, service, found))
     scale = f"scale: {len(service.replicas)} wanted"
@@ -118,6 +119,22 @@ def _judge(
         if record.id not in placed
     )
     return result
+
+
+def _still_works(
+    successor: ContainerRecord, rivals: Sequence[ContainerRecord], service: DesiredService
+) -> ContainerRecord | None:
+    """The container that stays until its successor works, which that does not (yet).
+
+    The update begins anew then: what serves is not thrown away for what may never serve.
+    """
+    if not service.rollout.start_first or not successor.replaces:
+        return None
+    works = successor.status is Status.RUNNING and successor.health in (
+        (Health.HEALTHY,) if service.has_healthcheck else (Health.HEALTHY, Health.NONE)
+    )
+    alive = (r for r in rivals if r.id == successor.replaces and r.status.is_alive)
+    return None if works else next(alive, None)
 
 
 def _fitness(record: ContainerRecord, config: ContainerConfig) -> tuple[bool, bool, bool, float]:

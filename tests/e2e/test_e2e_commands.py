@@ -319,6 +319,18 @@ def test_up_wait_fails_when_a_service_without_a_health_check_dies(stack: Stack) 
     )
     result = stack.run("up", "-d", "--wait").expect(1)
     assert "exited with code 3" in result.err and "gone" in result.err
+    # Who can do without it is no reason to fail.
+    stack.write(
+        "services:\n"
+        "  dies: {image: stackctl/host, command: sh -c 'echo gone; exit 3'}\n"
+        "  lives:\n"
+        "    image: stackctl/host\n"
+        "    command: sleep 100\n"
+        "    init: true\n"
+        "    depends_on: {dies: {condition: service_completed_successfully, required: false}}\n"
+    )
+    assert 'optional dependency: service "dies" exited with code 3' in stack.ok("up", "-d").err
+    assert stack.states()["app-lives-1"] == "running"
     stack.down()
 
 

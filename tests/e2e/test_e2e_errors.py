@@ -108,6 +108,12 @@ def test_a_stack_that_is_not_ready_in_time_says_so(stack: Stack) -> None:
     )
     nothing = stack.run("start").expect(1)
     assert 'error: "app" has no container to start' in nothing.err
+    # A service that has no container (yet, or any more) is there all the same; others are not.
+    for command in ("ps -q", "logs", "images -q", "stop", "rm -f", "restart", "kill"):
+        found = stack.run(*command.split(), "web")
+        assert (found.code, found.out) == (0, ""), (command, found)
+    assert 'no such service: "wbe"' in stack.run("ps", "wbe").expect(1).err
+    assert 'no such service: "wbe"' in stack.run("stop", "wbe").expect(1).err
     stack.ok("up", "-d")
     for command in (("up", "-d"), ("start",)):
         result = stack.run(*command, "--wait", "--wait-timeout", "0.5").expect(1)

@@ -353,8 +353,7 @@ class ImageVerbs:
 
     async def images_of_stack(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """A row for each container: its image as it is, not what its name means now."""
-        name = await self._projects.name(body)
-        for record in self._projects.select(name, body.get("services") or ()):
+        for record in await self._projects.chosen(body):
             config = record.config
             try:
                 image = await self._images.get(config.image_id)

@@ -62,8 +62,10 @@ class LifecycleVerbs:
         """A plan on what exists; the order comes from the records, no file is needed."""
         name = await self._projects.name(body)
         timeout = body.get("timeout")
+        services = tuple(body.get("services") or ())
         policy = ServicePolicy(
-            services=tuple(body.get("services") or ()),
+            services=services,
+            known=await self._projects.known(body, name, services),
             timeout=float(timeout) if timeout is not None else None,
             no_deps=bool(body.get("no_deps")),
             wait=bool(body.get("wait")),
@@ -122,8 +124,7 @@ class LifecycleVerbs:
         state: str,
     ) -> AsyncIterator[Message]:
         """One independent action a container; says what became of each."""
-        name = await self._projects.name(body)
-        records = [r for r in self._projects.select(name, body.get("services") or ()) if wanted(r)]
+        records = [r for r in await self._projects.chosen(body) if wanted(r)]
         outcomes = await asyncio.gather(*(act(r) for r in records), return_exceptions=True)
         for record, outcome in zip(records, outcomes, strict=True):
             if isinstance(outcome, BaseException):

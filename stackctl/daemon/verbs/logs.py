@@ -28,8 +28,7 @@ class Logs:
 
     async def logs(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """The `logs` verb: what is there, merged by time, then (follow) what comes."""
-        name = await self._projects.name(body)
-        records = self._projects.select(name, body.get("services") or (), oneoff=True)
+        records = await self._projects.chosen(body, oneoff=True)
         if body.get("index"):
             records = [r for r in records if r.config.number == int(body["index"])]
         async for message in self.of(records, body):

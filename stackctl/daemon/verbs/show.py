@@ -30,10 +30,8 @@ class ShowVerbs:
 
     async def ps(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """One row a container, in docker compose's field names; `size` counts what it wrote."""
-        name = await self._projects.name(body)
-        services = body.get("services") or ()
         everything = bool(body.get("all"))
-        for record in self._projects.select(name, services, oneoff=True):
+        for record in await self._projects.chosen(body, oneoff=True):
             if everything or record.status.is_alive or record.status is Status.RESTARTING:
                 row = container_row(record)
                 if body.get("size"):
@@ -91,8 +89,7 @@ class ShowVerbs:
 
     async def top(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """The processes of each running container."""
-        name = await self._projects.name(body)
-        for record in self._projects.select(name, body.get("services") or (), all=False):
+        for record in await self._projects.chosen(body, all=False):
             for process in await self._parts.runtime.processes(record):
                 yield {
                     "type": "row",

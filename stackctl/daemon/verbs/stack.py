@@ -173,7 +173,7 @@ class StackVerbs:
         await self._execute(project, plan, limit, emit, body)
         if not body.get("no_start") and not body.get("attach"):
             # Attached, the exit is seen as it happens.
-            await self._settle(plan)
+            await self._settle(plan, _optional(desired), emit)
         return {
             "type": "result",
             "exit_code": 0,
@@ -217,8 +217,8 @@ class StackVerbs:
         wanted = {s.op.reference for s in plan.steps if isinstance(s.op, PullImage)}
         await asyncio.gather(*map(ask, sorted(wanted)))
 
-    async def _settle(self, plan: Plan) -> None:
-        """Fail when services that this plan started have died already."""
+    async def _settle(self, plan: Plan, optional: frozenset[str], emit: Emit) -> None:
+        """Fail when services that this plan started have died already; `optional` are told."""
         registry = self._parts.registry
         started = [s.op.name for s in plan.steps if isinstance(s.op, StartContainer)]
         records = [registry.find_name(name) for name in started]
@@ -239,7 +239,11 @@ class StackVerbs:
             watcher.cancel()
         found = map(registry.find_name, started)
         dead = [r for r in found if r is not None and _is_down(r) and r.exit_code != 0]
-        _raise_all(tuple(map(self._engine.died, dead)))
+        for record in dead:
+            if record.config.service in optional:
+                emit(notice(f"optional dependency: {self._engine.died(record).brief}"))
+        needed = [record for record in dead if record.config.service not in optional]
+        _raise_all(tuple(map(self._engine.died, needed)))
 
     def _attachable(self, plan: Plan, desired: Desired, body: Mapping[str, Any]) -> list[str]:
         """Ids of the containers that an attached `up` listens to: of the services named, or
@@ -281,6 +285,13 @@ def _check_services(project: Project, body: Mapping[str, Any]) -> None:
     for flag in ("exit_code_from", "attach_services", "no_attach"):
         named = body.get(flag) or ()
         check_names([named] if isinstance(named, str) else named, project.stack.services)
+
+
+def _optional(desired: Desired) -> frozenset[str]:
+    """Services that others can do without (`required: false`), and that nobody needs."""
+    needs = [need for service in desired.services for need in service.depends_on]
+    required = {need.service for need in needs if need.required}
+    return frozenset(need.service for need in needs) - required
 
 
 def _is_down(record: ContainerRecord) -> bool:

@@ -26,7 +26,7 @@ from stackctl.scheduler.ops import RunInit, StartContainer
 from stackctl.scheduler.plan import down_plan, provider_plan, start_plan, stop_plan, up_plan
 from stackctl.scheduler.show import render
 from stackctl.testing.engine import MemoryEngine
-from stackctl.testing.stacks import HEALTHY, depends, ends, service, stack
+from stackctl.testing.stacks import HEALTHY, UNHEALTHY, depends, ends, service, stack
 
 
 def up(engine: MemoryEngine, desired: Desired, **policy: Any) -> Report:
@@ -154,6 +154,28 @@ def test_start_first_leaves_the_old_one_alone_when_the_new_one_fails() -> None:
     engine.mend()
     up(engine, after).raise_failure()
     assert lines(engine, after) == [] and old.id not in engine.containers
+
+
+def test_start_first_keeps_the_old_one_however_often_the_update_is_tried() -> None:
+    engine = running(stack(rolling(service("web", health=HEALTHY), start_first=True)))
+    (old,) = engine.containers.values()
+    bad = stack(rolling(service("web", health=UNHEALTHY, version="2"), start_first=True))
+    for _ in range(3):
+        assert not up(engine, bad).ok
+        assert engine.containers[old.id].status is Status.RUNNING
+        assert len(engine.containers) == 2
+        assert "its update did not come to work" in "".join(lines(engine, bad))
+    good = stack(rolling(service("web", health=HEALTHY, version="3"), start_first=True))
+    up(engine, good).raise_failure()
+    (record,) = engine.containers.values()
+    assert record.name == "p-web-1" and record.id != old.id
+    assert lines(engine, good) == []
+    # Nobody is left who could serve: what is there goes on.
+    engine = running(stack(rolling(service("web", health=HEALTHY), start_first=True)))
+    (old,) = engine.containers.values()
+    assert not up(engine, bad).ok
+    engine.update("p-web-1", status=Status.EXITED, exit_code=1)
+    assert any("its update was interrupted" in line for line in lines(engine, bad))
 
 
 def test_start_first_gives_way_to_a_fixed_port() -> None:
