@@ -50,6 +50,14 @@ class Connections:
             wanted = replace(record, config=config, endpoints=(*held, endpoint))
             async with AsyncExitStack() as undo:
                 undo.callback(net.release, endpoint)
+                # First the record: whoever removes the network sees who is in it.
+                self._registry.update(record.id, config=config, endpoints=wanted.endpoints)
+                undo.callback(
+                    self._registry.update,
+                    record.id,
+                    config=record.config,
+                    endpoints=record.endpoints,
+                )
                 if record.process is not None and record.status.is_alive:
                     pid = record.process.pid
                     naming = names.naming(wanted, "keep")
@@ -60,7 +68,7 @@ class Connections:
                     )
                     wanted = await self._with_ports(wanted)
                 undo.pop_all()
-            wanted = self._registry.put(wanted)
+            wanted = self._registry.update(record.id, ports=wanted.ports)
             self._tell_hosts(record, wanted)
         self._event("connect", network, wanted)
         return wanted
@@ -80,7 +88,7 @@ class Connections:
                 await net.disconnect(record.process.pid, gone, rest, naming)
                 wanted = replace(wanted, ports=await net.lead(wanted.ports, rest))
             net.release(gone)
-            wanted = self._registry.put(wanted)
+            wanted = self._registry.update(record.id, endpoints=rest, ports=wanted.ports)
             self._tell_hosts(record, wanted)
         self._event("disconnect", network, wanted)
         return wanted

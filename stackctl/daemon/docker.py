@@ -38,7 +38,7 @@ from stackctl.model.record import ContainerRecord, NetworkRecord, VolumeRecord
 from stackctl.runtime.container import Stats
 from stackctl.runtime.logfile import LogLine, follow, read
 from stackctl.runtime.procfs import ProcessRow
-from stackctl.scheduler.ops import CreateNetwork, RemoveNetwork
+from stackctl.scheduler.ops import RemoveNetwork
 
 Message = dict[str, Any]
 
@@ -361,8 +361,7 @@ class DockerOperations:
         return found[0]
 
     async def network_create(self, config: NetworkConfig) -> NetworkRecord:
-        await self._engine.perform(CreateNetwork(network=config))
-        return self.network(config.name)
+        return await self._engine.make_network(config)
 
     async def network_remove(self, record: NetworkRecord) -> None:
         await self._engine.perform(RemoveNetwork(name=record.config.name))

@@ -21,7 +21,7 @@ from stackctl.errors import Conflict, ContainerError, NotFound, OperationFailed,
 from stackctl.model.build import BuildRequest
 from stackctl.model.container import Health, Status
 from stackctl.model.network import NetworkConfig
-from stackctl.model.record import ContainerRecord
+from stackctl.model.record import ContainerRecord, NetworkRecord
 from stackctl.runtime.logfile import last_lines
 from stackctl.scheduler.ops import (
     BuildImage,
@@ -67,7 +67,7 @@ class Engine:
             case BuildImage():
                 await self._build(op.build)
             case CreateNetwork():
-                await self._create_network(op.network)
+                await self._ensure_network(op.network)
             case RemoveNetwork():
                 await self._remove_network(op.name)
             case CreateVolume():
@@ -207,15 +207,24 @@ class Engine:
             details=lines,
         )
 
-    async def _create_network(self, config: NetworkConfig) -> None:
+    async def make_network(self, config: NetworkConfig) -> NetworkRecord:
+        """Conflict when the name is taken, also by whoever was quicker."""
         store = self._parts.registry.store
         # Several projects may want the engine's own network at once.
         async with self._making_network:
             if store.network_by_name(config.name) is not None:
-                return
+                raise Conflict(f'network "{config.name}" exists', hint="choose another name")
             record = await self._parts.net.create_network(config, secrets.token_hex(32))
             store.put_network(record)
         self._parts.events.publish("network", "create", record.id, {"name": config.name})
+        return record
+
+    async def _ensure_network(self, config: NetworkConfig) -> None:
+        try:
+            await self.make_network(config)
+        except Conflict:
+            if self._parts.registry.store.network_by_name(config.name) is None:
+                raise
 
     async def _remove_network(self, name: str) -> None:
         """Who is in it and has ended keeps its membership: it is told when it is started."""

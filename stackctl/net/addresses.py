@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from stackctl.errors import Conflict, StackctlError, UsageError
+from stackctl.errors import Conflict, NotFound, StackctlError, UsageError
 from stackctl.model.addressing import AnyNetwork, interface_problem, link_local, mac_problem
 from stackctl.model.container import NetworkAttachment
 from stackctl.model.network import Endpoint, IpamPool, NetworkConfig
@@ -91,7 +91,9 @@ class Addresses:
     def lease(
         self, record: NetworkRecord, container_id: str, attachment: NetworkAttachment
     ) -> Endpoint:
-        """Addresses and an interface name for a container. StackctlError, Conflict."""
+        """Addresses and an interface name for a container. StackctlError, Conflict, NotFound."""
+        if record.id not in self._leases:
+            raise NotFound(f"network {record.config.name} not found: it was removed just now")
         self._check_interface(container_id, attachment)
         further = self._link_local(record, attachment)
         got: dict[int, tuple[Leases, str]] = {}

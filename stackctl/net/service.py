@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from stackctl.errors import StackctlError
 from stackctl.model.container import NetworkAttachment, PortBinding
 from stackctl.model.network import Endpoint, NetworkConfig, PublishedPort
 from stackctl.model.record import NetworkRecord, with_subnets
@@ -272,7 +273,11 @@ class Net:
             self._kernel.detach([veth])
             # At once: while the interface is there, so are its routes.
             self._kernel.links.unplug(pid, [endpoint.interface])
-            self._kernel.links.route(pid, [(g, e.interface) for g, e in ways.items()])
+            try:
+                self._kernel.links.route(pid, [(g, e.interface) for g, e in ways.items()])
+            except StackctlError as error:
+                # It may have set its own interface down: that is no reason to keep this one.
+                log.warning("no way out after %s was taken away: %s", endpoint.interface, error)
 
         await self._worker.run(work)
         self._addresses.stop_using([endpoint])

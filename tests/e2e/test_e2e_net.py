@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,17 @@ def test_a_running_container_is_connected_and_disconnected(shop: Stack) -> None:
     assert "in use by app-" in shop.run("net", "rm", "app_default").expect(1).err
     shop.ok("start", "db")
     assert shop.run("exec", "-T", "db", "test", "-e", "/sys/class/net/eth1").code == 1
+    # One of two who are at it at once: who makes it, and who connects or removes it.
+    with ThreadPoolExecutor() as at_once:
+        codes = [r.code for r in at_once.map(lambda _: shop.run("net", "create", "race"), range(3))]
+        assert sorted(codes) == [0, 1, 1]
+        joined = at_once.submit(shop.run, "net", "connect", "race", "app-db-1")
+        removed = at_once.submit(shop.run, "net", "rm", "race").result()
+        assert sorted((joined.result().code, removed.code)) == [0, 1], (joined.result(), removed)
+    assert ("race" in addresses(shop, "app-db-1")) is (removed.code == 1)
+    if removed.code == 1:
+        shop.ok("net", "disconnect", "race", "app-db-1")
+        shop.ok("net", "rm", "race")
 
 
 def test_the_graph_says_who_reaches_whom(shop: Stack) -> None:

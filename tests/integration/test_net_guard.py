@@ -17,7 +17,7 @@ from stackctl.net.netlink import NETLINK_ROUTE, NetlinkSocket, Request, text
 from stackctl.net.watch import _LINK_GROUPS
 from stackctl.state.paths import Paths
 from support.netengine import LAN, Lab
-from support.netlab import fetch, neighbour, run
+from support.netlab import fetch, neighbour, run, take_down
 
 pytestmark = pytest.mark.needs("root", "netns", "bridge")
 
@@ -26,13 +26,6 @@ def delete(name: str) -> None:
     """`ip link del NAME`, as another program."""
     with NetlinkSocket(NETLINK_ROUTE) as link:
         link.request([Request(rtnl.RTM_DELLINK, 0, link_header() + text(IFLA_IFNAME, name))])
-
-
-def set_down(name: str) -> None:
-    """`ip link set NAME down`."""
-    with NetlinkSocket(NETLINK_ROUTE) as link:
-        body = link_header(0, 0, 1) + text(IFLA_IFNAME, name)
-        link.request([Request(rtnl.RTM_NEWLINK, 0, body)])
 
 
 def strip(name: str, version: int) -> None:
@@ -114,7 +107,7 @@ def test_a_bridge_that_somebody_takes_away_comes_back(tmp_path: Path) -> None:
             for bridge in whole:
                 delete(bridge)
                 await all_is_well()
-            set_down(front.bridge)
+            take_down(front.bridge)
             strip(other.bridge, 4)
             await all_is_well()
             strip(front.bridge, 6)
@@ -167,7 +160,7 @@ def test_containers_that_come_and_go_wake_nobody(tmp_path: Path) -> None:
                 await it.net._worker.run(lambda: None, late=True)
                 assert len([n for _, n in socket.if_nameindex() if paths.tag in n]) == 2
                 assert list(told.received()) == []
-                set_down(front.bridge)
+                take_down(front.bridge)
                 assert rtnl.RTM_NEWLINK in {message.kind for message in told.received()}
 
     run(scenario, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 from pathlib import Path
@@ -18,7 +19,7 @@ from stackctl.net.netlink import NETLINK_ROUTE, NetlinkSocket
 from stackctl.net.pool import link_local_of
 from stackctl.state.paths import Paths
 from support.netengine import LAN, Lab
-from support.netlab import Box, defaults, fetch, neighbour, run
+from support.netlab import Box, defaults, fetch, neighbour, run, take_down
 from support.netwalls import (
     advertised,
     arp_reply,
@@ -236,6 +237,22 @@ def test_a_running_container_joins_and_leaves_networks(tmp_path: Path) -> None:
             it.endpoints["one"].append(lease)
             await it.net.connect(one.pid, lease, it.endpoints["one"], naming(it, "one"))
             assert (await fetch(one, it.address("far"), 80)).startswith("far ")
+            # It set the other interface down itself: this one goes all the same.
+            with one.inside():
+                take_down("eth0")
+            it.endpoints["one"].remove(lease)
+            await it.net.disconnect(one.pid, lease, it.endpoints["one"], naming(it, "one"))
+            with one.inside():
+                assert "lan7" not in [name for _, name in socket.if_nameindex()]
+            it.net.release(lease)
+            # A network that goes is nobody's to join any more.
+            for box in ("one", "far"):
+                await it.net.detach(box)
+            gone = asyncio.create_task(it.net.remove_network(back))
+            await asyncio.sleep(0)
+            with pytest.raises(NotFound):
+                it.net.lease(back, "one", wanted)
+            await gone
 
     run(scenario, tmp_path)
 

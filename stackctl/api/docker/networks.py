@@ -98,11 +98,11 @@ class NetworkRoutes:
             raise DockerError(
                 403, f"operation is not permitted on predefined {config.name} network"
             )
-        if any(r.config.name == config.name for r in self._engine.networks()):
-            raise DockerError(409, f"network with name {config.name} already exists")
         try:
             record = await self._engine.network_create(config)
         except StackctlError as error:
+            if any(r.config.name == config.name for r in self._engine.networks()):
+                raise DockerError(409, f"network with name {config.name} already exists") from error
             if isinstance(error, Conflict):
                 raise DockerError(
                     403, f"Pool overlaps with other one on this address space: {error}"

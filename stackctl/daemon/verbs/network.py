@@ -16,7 +16,7 @@ from stackctl.errors import Conflict, NotFound, StackctlError, UsageError
 from stackctl.model.network import DEFAULT_NETWORK, IpamPool, NetworkConfig
 from stackctl.model.record import ContainerRecord, NetworkRecord
 from stackctl.net.options import is_foreign
-from stackctl.scheduler.ops import CreateNetwork, RemoveNetwork
+from stackctl.scheduler.ops import RemoveNetwork
 
 #: Names that mean the machine's own network, none, and the engine's own.
 PREDEFINED = ("host", "none", "default", DEFAULT_NETWORK)
@@ -109,13 +109,11 @@ class NetworkVerbs:
     async def create(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """Conflict when the name is taken. The result has the id."""
         config = wanted_network(body)
-        if self._registry.store.network_by_name(config.name) is not None:
-            raise Conflict(f'network "{config.name}" exists', hint="choose another name")
         for option in config.driver_opts:
             if is_foreign(option, config):
                 raise UsageError(f'driver option "{option}" would have no effect')
-        await self._engine.perform(CreateNetwork(network=config))
-        yield {"type": "result", "exit_code": 0, "ID": self.find(config.name).id}
+        made = await self._engine.make_network(config)
+        yield {"type": "result", "exit_code": 0, "ID": made.id}
 
     async def inspect(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         code = 0
