@@ -290,7 +290,8 @@ class Service(Attributes):
         "`host-gateway` is the host.",
     )
     dns: Annotated[list[IPAddress], forms.TEXTS] = Field(
-        default_factory=list, description="Name servers in place of the host's."
+        default_factory=list,
+        description="Name servers in place of the host's, asked from the container.",
     )
     dns_search: Annotated[list[Domain], forms.TEXTS] = Field(
         default_factory=list, description="Domains that short names are completed with."

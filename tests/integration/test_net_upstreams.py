@@ -43,6 +43,45 @@ def test_the_machines_resolver_may_be_on_its_own_loopback(tmp_path: Path) -> Non
     run(scenario, tmp_path)
 
 
+def test_servers_of_ones_own_are_asked_from_where_one_is(tmp_path: Path) -> None:
+    """Docker asks those that the user names in the container's namespace."""
+    own = "127.0.0.77"
+
+    async def scenario(paths: Paths) -> None:
+        machines = Upstream(RESOLVED, answering("192.0.2.53"))
+        Upstream(own, answering("192.0.2.1"))
+        async with NamesLab(paths, (RESOLVED,)) as it:
+            front = await it.network("front")
+            inner = await it.network("inner", internal=True)
+            server = await it.named("server", (), inner)
+            Upstream("0.0.0.0", answering("192.0.2.3"), server)
+            there = (it.address("server"),)
+            hole = await it.named("hole", (), front, servers=(own,))
+            Upstream(own, answering("192.0.2.2"), hole)
+            inside = await it.named("inside", (), inner, servers=there)
+            outside = await it.named("outside", (), front, servers=there)
+            plain = await it.named("plain", (), inner)
+            looped = await it.named("looped", (), front, servers=("127.0.0.11",))
+            nobody = await it.named("nobody", (), front, servers=(own,))
+
+            async def found(box: Box, *, tcp: bool = False) -> object:
+                reply = await asyncio.to_thread(resolve, box, "example.org", tcp=tcp)
+                return texts(reply) or reply.rcode()
+
+            for tcp in (False, True):
+                assert await found(hole, tcp=tcp) == ["192.0.2.2"]
+                assert await found(inside, tcp=tcp) == ["192.0.2.3"]
+                assert await found(looped, tcp=tcp) == ["192.0.2.53"]
+                assert await found(plain, tcp=tcp) == dns.rcode.NXDOMAIN
+            machines.asked.clear()
+            # Nobody listens there, whoever listens on the machine; the walls hold for questions.
+            assert await found(nobody) == dns.rcode.SERVFAIL
+            assert await found(outside) == dns.rcode.SERVFAIL
+            assert machines.asked == []
+
+    run(scenario, tmp_path)
+
+
 def dead_or_not(query: dns.message.Message) -> dns.message.Message | list[bytes] | None:
     is_dead = query.question[0].name.to_text().endswith("dead.example.")
     return None if is_dead else answering("192.0.2.9")(query)

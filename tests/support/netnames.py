@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import dns.flags
 import dns.message
@@ -25,12 +26,14 @@ Answer = Callable[[dns.message.Message], dns.message.Message | list[bytes] | Non
 class Upstream:
     """A resolver of somebody else, on `address`:53 of the machine; counts what it is asked."""
 
-    def __init__(self, address: str, answer: Answer) -> None:
+    def __init__(self, address: str, answer: Answer, box: Box | None = None) -> None:
+        """`box`: it is there, not on the machine."""
         self.asked: list[str] = []
         self._answer = answer
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._udp.bind((address, 53))
-        self._tcp = socket.create_server((address, 53))
+        with box.inside() if box else nullcontext():
+            self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self._udp.bind((address, 53))
+            self._tcp = socket.create_server((address, 53))
         for serve in (self._serve_udp, self._serve_tcp):
             threading.Thread(target=serve, daemon=True).start()
 
@@ -118,6 +121,7 @@ class NamesLab(Lab):
         names: tuple[str, ...],
         *networks: NetworkRecord,
         is_mute: bool = False,
+        servers: tuple[str, ...] = (),
     ) -> Box:
         """A container that is called `name` and `names` in each of its networks."""
         box = await self.container(name, *networks, is_mute=is_mute)
@@ -125,7 +129,13 @@ class NamesLab(Lab):
         called = {n.config.name: (name, *names) for n in networks}
         mine = tuple(self.endpoints[name])
         await self.net.name(
-            Naming(container_id=name, endpoints=mine, names=called, resolver=(box.pid, PORT))
+            Naming(
+                container_id=name,
+                endpoints=mine,
+                names=called,
+                resolver=(box.pid, PORT),
+                servers=servers,
+            )
         )
         return box
 

@@ -7,6 +7,7 @@ so that the container may itself bind port 53.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 
@@ -15,11 +16,13 @@ from stackctl.net.keeper import codec
 from stackctl.net.keeper.codec import Question, Refusal
 from stackctl.net.keeper.loop import READ, Loop, Timer
 from stackctl.net.keeper.names import Directory, Elsewhere
-from stackctl.net.keeper.upstream import Forwarder
+from stackctl.net.keeper.upstream import Forwarder, Reply
 
 ADDRESS = "127.0.0.11"
 
 _IP_FREEBIND = 15
+#: Of a socket: a descriptor of its network namespace.
+_SIOCGSKNS = 0x894C
 _CACHED = 256
 _IDLE = 20.0
 _MOST_CONNECTIONS = 64
@@ -27,7 +30,12 @@ _LARGEST = 65535
 
 
 class Resolver:
-    """Serves one container. `servers` replaces the machine's resolvers."""
+    """Serves one container. `servers` replaces the machine's resolvers.
+
+    The machine's are asked from the machine, by all that can reach anybody outside.
+    Those that the user named are asked from the container, by its own ways: 127.0.0.1 is
+    the container itself, and what it cannot reach is not reached for it.
+    """
 
     def __init__(
         self,
@@ -40,6 +48,7 @@ class Resolver:
         self._loop, self._directory, self._forwarder = loop, directory, forwarder
         self.container, self.servers = container, servers
         self.netns = 0
+        self._home = -1
         self.port = 0
         self._udp: socket.socket | None = None
         self._tcp: socket.socket | None = None
@@ -66,7 +75,7 @@ class Resolver:
             raise
         finally:
             os.close(there)
-        self.port = port
+        self.port, self._home = port, home
         self._loop.watch(udp.fileno(), READ, self._on_udp)
         self._loop.watch(tcp.fileno(), READ, self._on_tcp)
 
@@ -104,15 +113,9 @@ class Resolver:
             return
         found = self._directory.answer(self.container, question, question.udp_limit)
         match found:
-            case Elsewhere.FORWARD:
-                self._forwarder.ask(
-                    query,
-                    question,
-                    lambda reply: _send(link, reply, sender),
-                    asker=self.container,
-                    servers=self.servers,
-                )
-            case Elsewhere.NOBODY:
+            case Elsewhere.FORWARD | Elsewhere.NOBODY if self._asks(found):
+                self._forward(query, question, lambda reply: _send(link, reply, sender))
+            case Elsewhere():
                 _send(link, codec.failure(query, question, codec.NXDOMAIN), sender)
             case (answer, steady):
                 _send(link, query[:2] + answer, sender)
@@ -148,22 +151,41 @@ class Resolver:
             return
         found = self._directory.answer(self.container, question, _LARGEST)
         match found:
-            case Elsewhere.FORWARD:
-                self._forward_tcp(query, question, connection)
-            case Elsewhere.NOBODY:
+            case Elsewhere.FORWARD | Elsewhere.NOBODY if self._asks(found):
+                self._forward(query, question, connection.send, tcp=True)
+            case Elsewhere():
                 connection.send(codec.failure(query, question, codec.NXDOMAIN))
             case (answer, _steady):
                 connection.send(query[:2] + answer)
 
-    def _forward_tcp(self, query: bytes, question: Question, connection: _Connection) -> None:
+    def _asks(self, where: Elsewhere) -> bool:
+        """Who reaches nobody outside may still ask servers of its own."""
+        return where is Elsewhere.FORWARD or any(s != ADDRESS for s in self.servers)
+
+    def _forward(
+        self, query: bytes, question: Question, reply: Reply, *, tcp: bool = False
+    ) -> None:
+        servers = tuple(server for server in self.servers if server != ADDRESS)
         self._forwarder.ask(
             query,
             question,
-            connection.send,
+            reply,
             asker=self.container,
-            tcp=True,
-            servers=self.servers,
+            tcp=tcp,
+            servers=servers,
+            maker=self._inside if servers else socket.socket,
         )
+
+    def _inside(self, family: int, kind: int) -> socket.socket:
+        """A socket in the container's network namespace. OSError when it has ended."""
+        if self._udp is None:
+            raise OSError("the container has ended")
+        there = fcntl.ioctl(self._udp, _SIOCGSKNS)
+        try:
+            with ns.in_netns(there, self._home):
+                return socket.socket(family, kind)
+        finally:
+            os.close(there)
 
     def forget(self, connection: _Connection) -> None:
         self._connections.discard(connection)

@@ -21,6 +21,8 @@ from stackctl.net.keeper.codec import Question
 from stackctl.net.keeper.loop import READ, WRITE, Loop, Timer
 
 Reply = Callable[[bytes], None]
+#: (family, kind) -> a socket that does not block. OSError.
+Maker = Callable[[int, int], socket.socket]
 
 #: Seconds of silence after which the next resolver is asked, too.
 _PATIENCE = 1.0
@@ -85,8 +87,12 @@ class Forwarder:
         asker: str,
         tcp: bool = False,
         servers: tuple[str, ...] = (),
+        maker: Maker = socket.socket,
     ) -> None:
-        """`reply` is called once, with the answer that carries the query's id."""
+        """`reply` is called once, with the answer that carries the query's id.
+
+        `servers` are asked instead of the machine's, by sockets of `maker`.
+        """
         asked = servers or self._resolvers.addresses()
         most = _MOST_OF_ONE if self._pending.total() < _MOST else _LEAST_OF_ONE
         if not asked or self._pending[asker] >= most:
@@ -102,7 +108,8 @@ class Forwarder:
                 del self._pending[asker]
             reply(answer)
 
-        _Inquiry(self._loop, query, question, finish, asked, self._port, tcp).next()
+        made = _Inquiry(self._loop, query, question, finish, asked, self._port, tcp, maker)
+        made.next()
 
 
 class _Inquiry:
@@ -117,7 +124,9 @@ class _Inquiry:
         servers: tuple[str, ...],
         port: int,
         tcp: bool,
+        maker: Maker,
     ) -> None:
+        self._make = maker
         self._loop, self._reply, self._tcp = loop, reply, tcp
         self._original, self._question = query, question
         self._query = os.urandom(2) + query[2:]
@@ -151,7 +160,7 @@ class _Inquiry:
         )
         family, address = found[0][0], found[0][4]
         kind = socket.SOCK_STREAM if self._tcp else socket.SOCK_DGRAM
-        link = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        link = self._make(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
             if self._tcp:
                 link.connect_ex(address)
