@@ -23,6 +23,6 @@ def resize(terminal: int, width: int, height: int) -> None:
     fcntl.ioctl(terminal, _TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
 
 
-def make_controlling(slave: int, *, steal: bool = False) -> None:
+def make_controlling(slave: int) -> None:
     """Make `slave` the controlling terminal of this session leader."""
-    fcntl.ioctl(slave, _TIOCSCTTY, int(steal))
+    fcntl.ioctl(slave, _TIOCSCTTY, 0)

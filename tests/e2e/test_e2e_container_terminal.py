@@ -44,7 +44,9 @@ def test_run_at_a_terminal(engine: Engine) -> None:
 
 
 def test_a_terminal_has_its_size_from_the_first_moment(engine: Engine) -> None:
-    with terminal(engine, "container", "run", "--rm", "-it", HOST, "stty", "size") as shown:
+    # Under an init as well, which leaves the terminal to the command.
+    init = ("--init", "--user", "1000")
+    with terminal(engine, "container", "run", "--rm", "-it", *init, HOST, "stty", "size") as shown:
         shown.expect(b"30 100")
         assert shown.end() == 0
 

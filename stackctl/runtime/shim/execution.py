@@ -33,7 +33,8 @@ def execute(
         )
     if slave >= 0:
         stage.step = "take the terminal"
-        terminal.make_controlling(slave)
+        if not bundle["init"]:
+            terminal.make_controlling(slave)
         os.fchown(slave, who.uid, 5 if bundle["own_ids"] or who.uid else who.gid)
         for fd in (0, 1, 2):
             os.dup2(slave, fd)
@@ -151,8 +152,9 @@ def _become_init(bundle: Bundle, stage: mounts.Stage) -> None:
     child = os.fork()
     if child == 0:
         os.setsid()
+        # The init left it alone: nobody in a user namespace may take it from another session.
         if os.isatty(0):
-            terminal.make_controlling(0, steal=True)
+            terminal.make_controlling(0)
         signals.unblock(signals.ALL)
         return
     process.set_name("stackctl-init")

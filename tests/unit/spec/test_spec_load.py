@@ -895,6 +895,18 @@ def test_a_pipe_is_read_but_not_waited_for(project: Any, monkeypatch: pytest.Mon
     with open(path, "r+b", buffering=0) as pipe:
         pipe.write(b"services: {a: {image: b}}")
         assert files.DISK.read(str(path), 25) == b"services: {a: {image: b}}"
+        # Who writes and stays is not waited for either.
+        pipe.write(b"A=1\n")
+        monkeypatch.setattr(files, "_PATIENCE", 0.01)
+        with pytest.raises(OSError, match=r"it is a pipe, which has no end"):
+            files.DISK.read(str(path), 25)
+    # Nor what is no pipe, and gives nothing yet.
+    master, slave = os.openpty()
+    with pytest.raises(OSError, match="it waits for what comes"):
+        files.DISK.read(os.ttyname(slave), 25)
+    os.close(master)
+    os.close(slave)
+    assert files.DISK.read("/dev/null", 25) == b""
 
 
 def test_nothing_is_no_image(project: Any) -> None:
