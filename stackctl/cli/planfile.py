@@ -4,15 +4,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stackctl.errors import MachineError, UsageError
 
+if TYPE_CHECKING:
+    from stackctl.cli.invocation import Invocation
+
 _FORMAT = "stackctl-plan-1"
-#: Flags of the request that make the plan what it is.
-_FLAGS = ("services", "scale", "force_recreate", "no_recreate", "no_deps", "remove_orphans", "wait")
-#: What says which stack it is. Not the environment: it may hold secrets.
-_PROJECT = ("files", "project_dir", "name", "profiles", "env_files", "cwd")
+#: Flags of the request that make the plan what it is, and what they are.
+_FLAGS: dict[str, type] = {
+    "services": list,
+    "scale": dict,
+    "force_recreate": bool,
+    "no_recreate": bool,
+    "no_deps": bool,
+    "remove_orphans": bool,
+    "wait": bool,
+    "build": bool,
+    "pull": str,
+    "no_lock": bool,
+}
+#: What says which stack it is: the key in a request, and the global option. Not the
+#: environment: it may hold secrets.
+_PROJECT = {
+    "files": ("files", "--file"),
+    "project_dir": ("project_directory", "--project-directory"),
+    "name": ("project_name", "--project-name"),
+    "profiles": ("profiles", "--profile"),
+    "env_files": ("env_files", "--env-file"),
+}
 
 
 def write_plan(path: str, plan: Mapping[str, Any], body: Mapping[str, Any]) -> None:
@@ -22,7 +43,7 @@ def write_plan(path: str, plan: Mapping[str, Any], body: Mapping[str, Any]) -> N
         "project": plan.get("project"),
         "fingerprint": plan.get("fingerprint"),
         "request": {flag: body[flag] for flag in _FLAGS if flag in body},
-        "stack": {key: body["project"][key] for key in _PROJECT},
+        "stack": {key: body["project"][key] for key in (*_PROJECT, "cwd")},
         "steps": plan.get("steps") or [],
     }
     try:
@@ -32,15 +53,55 @@ def write_plan(path: str, plan: Mapping[str, Any], body: Mapping[str, Any]) -> N
         raise MachineError(f"cannot write {path}: {error.strerror}") from error
 
 
-def read_plan(path: str) -> dict[str, object]:
-    """What it adds to the request of `up`. Raises UsageError for a file that is no plan."""
+class Planned(NamedTuple):
+    """What a file says: the flags of the request with the plan that is expected, and the stack."""
+
+    request: dict[str, Any]
+    stack: dict[str, Any]
+
+    def adopt(self, run: Invocation) -> None:
+        """The command is about the plan's stack. Raises UsageError for one about another."""
+        for key, (name, option) in _PROJECT.items():
+            given, planned = getattr(run, name), self.stack.get(key) or type(getattr(run, name))()
+            if given and list(given) != list(planned):
+                raise UsageError(
+                    f"{option} is not what the plan was made with",
+                    hint="the plan knows its stack: leave the option out",
+                )
+            setattr(run, name, planned)
+
+    def complete(self, body: dict[str, Any]) -> None:
+        """Adds to the request of `up` what the plan knows."""
+        body.update(self.request)
+        body["project"]["cwd"] = self.stack["cwd"]
+
+
+def read_plan(path: str) -> Planned:
+    """Raises UsageError for a file that is no plan."""
     try:
         with open(path, encoding="utf-8") as file:
             found = json.load(file)
     except OSError as error:
         raise UsageError(f"cannot read the plan {path}: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, dict) or found.get("format") != _FORMAT:
+    planned = _checked(found) if isinstance(found, dict) else None
+    if planned is None:
         raise UsageError(f"{path} is no plan", hint="stackctl plan --out FILE writes one")
-    return {**found["request"], "expected": found["fingerprint"]}
+    return planned
+
+
+def _checked(found: dict[str, Any]) -> Planned | None:
+    request, stack = found.get("request"), found.get("stack")
+    fingerprint = found.get("fingerprint")
+    if found.get("format") != _FORMAT or not isinstance(fingerprint, str):
+        return None
+    if not isinstance(request, dict) or not isinstance(stack, dict):
+        return None
+    right = (
+        isinstance(stack.get("cwd"), str)
+        and all(isinstance(request[flag], _FLAGS.get(flag, ())) for flag in request)
+        and all(isinstance(name, str) for name in request.get("services", ()))
+        and all(type(count) is int for count in request.get("scale", {}).values())
+    )
+    return Planned({**request, "expected": fingerprint}, stack) if right else None

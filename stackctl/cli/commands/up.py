@@ -127,13 +127,20 @@ def up(
         raise UsageError("there is no menu of keys", hint="--watch does what its key w does")
     run = invocation(ctx)
     dry_run = dry_run or run.dry_run
-    expected: dict[str, object] = {}
+    planned = None
     if plan:
         from stackctl.cli.planfile import read_plan
 
-        expected = read_plan(plan)
-        if services or scale or pull or force_recreate or no_recreate or no_deps or remove_orphans:
+        planned = read_plan(plan)
+        changing = (services, scale, pull, force_recreate, no_recreate, no_deps, remove_orphans)
+        more = (build, no_build, no_lock, always_recreate_deps, no_start, renew_anon_volumes)
+        if any(changing) or any(more):
             raise UsageError("--plan applies a plan as it is: no services, no flags that change it")
+        if wait and not planned.request.get("wait"):
+            raise UsageError(
+                "--wait was not planned", hint="stackctl plan --wait --out FILE plans it"
+            )
+        planned.adopt(run)
     body = run.body(
         services=services or [],
         detach=detached,
@@ -161,7 +168,8 @@ def up(
         dry_run=dry_run,
         watch=watch,
     )
-    body.update(expected)
+    if planned is not None:
+        planned.complete(body)
     if dry_run:
         from stackctl.cli.commands.plan import show_plan
 

@@ -12,7 +12,7 @@ from stackctl.errors import Conflict, StackctlError
 from stackctl.scheduler import show
 from stackctl.scheduler.desired import Desired, DownPolicy, Observed, Recreate, UpPolicy
 from stackctl.scheduler.fingerprint import fingerprint
-from stackctl.scheduler.ops import Plan
+from stackctl.scheduler.ops import BuildImage, CreateContainer, Plan, PullImage
 
 
 class Planning:
@@ -35,6 +35,11 @@ class Planning:
             plan, desired, observed = await self.up(project, body)
             for text in notices(desired, observed, up_policy(body)):
                 yield notice(text)
+            if names := _waiting_for_images(plan, desired, observed):
+                yield notice(
+                    f"`up` makes the containers of {', '.join(names)} anew if their image comes "
+                    "out as another one: they lose what they wrote"
+                )
         yield plan_message(plan)
         yield {"type": "result", "exit_code": 2 if plan else 0}
 
@@ -58,15 +63,18 @@ class Planning:
         desired, observed = await self.look(project, body)
         return up_plan(desired, observed, up_policy(body)), desired, observed
 
-    async def expect(self, project: Project, body: Mapping[str, Any]) -> None:
-        """Raises Conflict when the plan is another one than the caller has seen."""
-        plan, _, _ = await self.up(project, body)
+    async def expect(
+        self, project: Project, body: Mapping[str, Any]
+    ) -> tuple[Plan, Desired, Observed]:
+        """The plan that the caller has seen. Raises Conflict when it is another one now."""
+        plan, desired, observed = await self.up(project, body)
         if fingerprint(plan) != body.get("expected"):
             raise Conflict(
                 f'project "{project.name}" has changed since the plan was made',
                 hint="look at the new plan: stackctl plan",
                 details=tuple(show.render(plan).splitlines()),
             )
+        return plan, desired, observed
 
     async def down(self, body: Mapping[str, Any]) -> tuple[str, DownPolicy]:
         """The project's name, and what of it goes. The files are read once."""
@@ -87,6 +95,15 @@ class Planning:
             remove_orphans=bool(body.get("remove_orphans")),
             timeout=float(timeout) if timeout is not None else None,
         )
+
+
+def _waiting_for_images(plan: Plan, desired: Desired, observed: Observed) -> list[str]:
+    """Services whose containers stay as they are, as far as is known before an image has come."""
+    ops = [step.op for step in plan.steps]
+    coming = {op.reference for op in ops if isinstance(op, PullImage | BuildImage)}
+    anew = {op.config.service for op in ops if isinstance(op, CreateContainer) and op.replaces}
+    here = {r.config.service for r in observed.containers if not r.config.oneoff}
+    return [s.name for s in desired.services if s.image in coming and s.name in here - anew]
 
 
 def up_policy(body: Mapping[str, Any]) -> UpPolicy:

@@ -158,8 +158,10 @@ class StackVerbs:
         CALLER.set(caller(body, emit))
         try:
             if body.get("expected"):
-                await self._planning.expect(project, body)
-            plan, desired, observed = await self._up_plan(project, body, emit)
+                plan, desired, observed = await self._planning.expect(project, body)
+            if not body.get("expected") or project.has_providers:
+                # What providers set is part of what is planned after them.
+                plan, desired, observed = await self._up_plan(project, body, emit)
             self._remember(project)
             for text in notices(desired, observed, up_policy(body)):
                 emit(notice(text))

@@ -58,9 +58,52 @@ def test_a_plan_is_written_and_carried_out_as_it_is(cli: Any, engine: Any, tmp_p
     (sent,) = engine.bodies("up")
     assert (sent["expected"], sent["scale"], sent["services"]) == ("sha256:1", {"web": 2}, ["web"])
     assert cli("up", "-d", "--plan", str(file), "db").code == 2
-    (tmp_path / "no.json").write_text("{}")
-    assert cli("up", "-d", "--plan", str(tmp_path / "no.json")).code == 2
+    assert "--wait was not planned" in cli("up", "-d", "--wait", "--plan", str(file)).err
     assert cli("up", "-d", "--plan", str(tmp_path / "missing")).code == 2
+
+
+def test_a_plan_knows_its_stack_and_its_flags(
+    cli: Any, engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[Any] = []
+    engine.answers["plan"] = [
+        {"type": "plan", "project": "p", "fingerprint": "sha256:1", "steps": steps},
+        {"type": "result", "exit_code": 2},
+    ]
+    done(engine, "up")
+    file, here = tmp_path / "plan.json", Path.cwd()
+    of = ("-f", "other.yaml", "--profile", "p")
+    cli(*of, "plan", "--pull", "always", "--build", "--out", str(file))
+    monkeypatch.chdir(tmp_path)
+    assert cli("up", "-d", "--plan", str(file)).code == 0
+    (sent,) = engine.bodies("up")
+    assert (sent["pull"], sent["build"]) == ("always", True)
+    stack = sent["project"]
+    assert (stack["files"], stack["profiles"]) == (["other.yaml"], ["p"])
+    assert stack["cwd"] == str(here)
+    assert cli(*of, "up", "-d", "--plan", str(file)).code == 0
+    other = cli("-f", "x.yaml", "up", "-d", "--plan", str(file))
+    assert other.code == 2 and "--file is not what the plan was made with" in other.err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "[" * 100_000,
+        '{"format": "stackctl-plan-1"}',
+        '{"format": "stackctl-plan-1", "fingerprint": "x", "stack": {"cwd": "/"}, "request": 5}',
+        '{"format": "stackctl-plan-1", "fingerprint": "x", "stack": {"cwd": "/"},'
+        ' "request": {"services": 7}}',
+        '{"format": "stackctl-plan-1", "fingerprint": "x", "stack": {"cwd": "/"},'
+        ' "request": {"other": true}}',
+        '{"format": "stackctl-plan-1", "fingerprint": "x", "stack": {}, "request": {}}',
+    ],
+)
+def test_a_damaged_plan_is_none(cli: Any, tmp_path: Path, text: str) -> None:
+    (tmp_path / "no.json").write_text(text)
+    result = cli("up", "-d", "--plan", str(tmp_path / "no.json"))
+    assert result.code == 2 and "no.json is no plan" in result.err
 
 
 @pytest.mark.parametrize("command", [("up", "-d"), ("down",)])
