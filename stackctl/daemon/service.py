@@ -368,9 +368,10 @@ def start_heavy_imports() -> asyncio.Future[None]:
     def load() -> None:
         import stackctl.daemon.desired
         import stackctl.scheduler.executor
-        import stackctl.scheduler.plan
-        import stackctl.spec.loader  # noqa: F401
+        import stackctl.scheduler.plan  # noqa: F401
+        from stackctl.spec import loader
 
+        loader.prepare()
         collect_seldom()
 
     return asyncio.get_running_loop().run_in_executor(None, load)

@@ -111,6 +111,13 @@ def load(request: LoadRequest, *, services: Sequence[str] = (), consistent: bool
     return Loaded(stack=stack, warnings=warnings, variables=variables)
 
 
+def prepare() -> None:
+    """Does what is to be done once before a file can be loaded; the first `load` would."""
+    from stackctl.spec import checks, documents, existence, resolve, validate  # noqa: F401
+
+    validate.prepare()
+
+
 def tree(request: LoadRequest, *, interpolate: bool = True, absolute_paths: bool = False) -> Node:
     """What the files say, merged and in canonical form, not validated.
 

@@ -63,6 +63,12 @@ def validate(root: Node, mistakes: Mistakes) -> tuple[StackFile, Mapping] | None
     return None
 
 
+def prepare() -> None:
+    """Makes what `validate` needs, once."""
+    stack_shape()
+    StackFile.model_validate({})
+
+
 def _removable(path: Path) -> Path:
     """A list's item goes as a whole: what is left of it would only seem incomplete."""
     for i, step in enumerate(path):

@@ -71,6 +71,35 @@ def test_a_build_begins_with_hardly_more_than_the_interpreter() -> None:
     assert {"stackctl.api.client", "stackctl.cli.commands.image.build"} <= loaded
 
 
+def test_a_stack_file_is_read_here_with_little_more_than_its_readers(tmp_path: Path) -> None:
+    (tmp_path / "stack.yaml").write_text("services: {web: {image: a, ports: ['80']}}")
+    probe = (
+        "import sys; from stackctl.cli.main import run; "
+        "code = run(sys.argv[1:]); print(*sys.modules, file=sys.stderr); sys.exit(code)"
+    )
+    words = ("--host", "/nonexistent/engine.sock", "config")
+    done = subprocess.run(
+        [sys.executable, "-c", probe, *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "image: a" in done.stdout
+    loaded = set(done.stderr.split())
+    needless = {
+        "pydantic",
+        "typer.core",
+        "difflib",
+        "hashlib",
+        "platform",
+        "stackctl.model.container",
+    }
+    needless |= {"email", "asyncio", "stackctl.scheduler", "stackctl.daemon"}
+    assert loaded.isdisjoint(needless), loaded & needless
+    assert {"yaml", "pydantic_core", "stackctl.spec.validate"} <= loaded
+
+
 def test_every_command_loads_and_has_help() -> None:
     for name, entry in COMMANDS.items():
         command = load_command(name, entry)

@@ -222,6 +222,20 @@ def test_the_name_alone_needs_no_models() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_a_prepared_loader_has_nothing_left_to_import(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    (tmp_path / "stack.yaml").write_text("services: {web: {image: a, ports: ['80']}}")
+    code = (
+        "import sys; from stackctl.spec import loader; loader.prepare(); before = {*sys.modules}; "
+        "assert loader.load(loader.LoadRequest(cwd=sys.argv[1])).stack.services['web'].image; "
+        "print(*({*sys.modules} - before - {'encodings.utf_8_sig'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, check=True)
+    assert done.stdout.split() == []
+
+
 # -- the resolved stack
 
 
