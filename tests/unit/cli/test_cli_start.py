@@ -87,14 +87,7 @@ def test_a_stack_file_is_read_here_with_little_more_than_its_readers(tmp_path: P
     )
     assert "image: a" in done.stdout
     loaded = set(done.stderr.split())
-    needless = {
-        "pydantic",
-        "typer.core",
-        "difflib",
-        "hashlib",
-        "platform",
-        "stackctl.model.container",
-    }
+    needless = {"pydantic", "typer.core", "difflib", "hashlib", "stackctl.model.container"}
     needless |= {"email", "asyncio", "stackctl.scheduler", "stackctl.daemon"}
     assert loaded.isdisjoint(needless), loaded & needless
     assert {"yaml", "pydantic_core", "stackctl.spec.validate"} <= loaded
