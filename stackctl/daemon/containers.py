@@ -392,7 +392,7 @@ class Containers:
         signum = signal_number(signal_name or record.config.stop_signal)
         grace = record.config.stop_grace if timeout is None else timeout
         try:
-            if not self._parts.runtime.would_ignore(record, signum):
+            if not self._parts.runtime.is_in_vain(record, signum, grace):
                 await self._parts.runtime.signal(record, signum)
                 if await self._has_ended(container_id, grace):
                     return True

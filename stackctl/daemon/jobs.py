@@ -141,6 +141,11 @@ class Jobs:
             del self._latest[project]
         job.forget()
 
+    async def settled(self, project: str) -> None:
+        """Until no job of the project is under way."""
+        while (job := self._latest.get(project)) is not None and not job.done:
+            await job.finished()
+
     @property
     def idle(self) -> bool:
         return not self._latest

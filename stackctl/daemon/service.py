@@ -83,7 +83,7 @@ class Service:
         engine.build = self._build_one
         #: For those who carry out plans without a verb (the engine's contract tests).
         self.engine = engine
-        logs = Logs(parts, projects)
+        logs = Logs(parts, projects, self._jobs)
         stack = StackVerbs(parts, projects, engine, self._jobs, logs)
         lifecycle = LifecycleVerbs(parts, projects, containers, engine, self._jobs)
         self.creation = Creation(parts, containers, engine)

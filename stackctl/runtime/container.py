@@ -39,6 +39,9 @@ from stackctl.runtime.shims import GivenUp, Shim, ShimGone, ShimProgram
 from stackctl.runtime.stats import Stats, look
 from stackctl.state.paths import Paths
 
+#: Seconds that a container has to stop when nobody says anything (ContainerConfig.stop_grace).
+_USUAL_GRACE = 10.0
+
 __all__ = [
     "Alive",
     "ExecRequest",
@@ -344,13 +347,17 @@ class Runtime:
         """The same by its control group, for what `kill` did not end (a frozen container)."""
         await asyncio.to_thread(self.cgroups.kill, self._paths.cgroup, record.id)
 
-    def would_ignore(self, record: ContainerRecord, signum: int) -> bool:
-        """Whether the kernel would drop this signal because the first process has no handler.
+    def is_in_vain(self, record: ContainerRecord, signum: int, grace: float) -> bool:
+        """Whether nobody need wait `grace` seconds for what this signal does, as the kernel
+        drops it: the first process has no handler.
 
         The first process of a pid namespace has no default actions: what it does not
-        catch never reaches it (pid_namespaces(7)), so that waiting for it is in vain.
+        catch never reaches it (pid_namespaces(7)). More time than usual is somebody's wish,
+        who has it: the process may end by itself within it.
         """
-        return signum != signal.SIGKILL and has_default_action(self._ref(record).pid, signum)
+        if signum == signal.SIGKILL or grace > _USUAL_GRACE:
+            return False
+        return has_default_action(self._ref(record).pid, signum)
 
     async def pause(self, record: ContainerRecord) -> None:
         await asyncio.to_thread(self.cgroups.freeze, self._paths.cgroup, record.id)

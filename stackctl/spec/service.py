@@ -207,7 +207,9 @@ class Service(Attributes):
         None, description="What asks the command to end (SIGTERM when absent)."
     )
     stop_grace_period: Duration | None = Field(
-        None, description="Time between that signal and SIGKILL (10s when absent)."
+        None,
+        description="Time between that signal and SIGKILL (10s when absent). A process that has no "
+        "handler for the signal is given it when it is longer than those.",
     )
     scale: Count | None = Field(None, description="Number of containers (1 when absent).")
     deploy: Deploy | None = Field(None, description="Replicas and resources.")

@@ -107,6 +107,9 @@ def test_logs_follow_shows_a_line_when_it_comes(two: Stack) -> None:
         # What pid 1 of the container writes goes to its log.
         exec_in(two, "talker", "sh", "-c", "echo late >/proc/1/fd/1")
         assert follower.stdout.readline() == "late\n"
+        # Nor does it miss what is started again.
+        two.ok("restart", "-t", "1", "talker")
+        assert sorted(follower.stdout.readline() for _ in seen) == sorted(seen)
         follower.send_signal(signal.SIGINT)
         assert follower.wait(10) in (0, 130)
 
@@ -331,6 +334,19 @@ def test_up_wait_fails_when_a_service_without_a_health_check_dies(stack: Stack) 
     )
     assert 'optional dependency: service "dies" exited with code 3' in stack.ok("up", "-d").err
     assert stack.states()["app-lives-1"] == "running"
+    # More time to stop than usual is somebody's wish: who has no handler may end by himself.
+    stack.write(
+        "services: {saves: {image: stackctl/host, stop_grace_period: 60s,"
+        " command: \"sh -c 'sleep 2; exit 7'\"}}"
+    )
+    stack.ok("up", "-d", "--remove-orphans")
+    stack.ok("stop")
+    (row,) = (
+        json.loads(line)
+        for line in stack.ok("ps", "-a", "--format", "json").out.split("\n")
+        if line
+    )
+    assert row["ExitCode"] == 7
     stack.down()
 
 

@@ -15,6 +15,10 @@ from stackctl.runtime.logfile import LogLine, follow
 _BACKLOG = 1000
 
 
+async def _nothing() -> None:
+    """Nobody comes later."""
+
+
 class Following:
     """Containers may be added at any time; one reader."""
 
@@ -38,24 +42,38 @@ class Following:
         self._pumps: dict[str, asyncio.Task[None]] = {}
         self._starts: dict[str, float] = {}
 
-    def add(self, record: ContainerRecord) -> None:
-        """Listen to it from now on; nothing happens when that is so already."""
+    def add(self, record: ContainerRecord, *, since_start: bool = False) -> None:
+        """Listen to it from now on; nothing happens when that is so already.
+
+        Of what was started after the others the whole run is told.
+        """
         pump = self._pumps.get(record.id)
         # One that has ended is listened to again only when it was started again.
         if pump is None or (pump.done() and record.started_at != self._starts[record.id]):
             self._starts[record.id] = record.started_at
-            self._pumps[record.id] = asyncio.create_task(self._pump(record))
+            again = since_start or pump is not None
+            self._pumps[record.id] = asyncio.create_task(self._pump(record, since_start=again))
 
     async def put(self, message: Message) -> None:
         """Something else for the reader, in its turn."""
         await self._queue.put(message)
 
-    async def ended(self) -> None:
-        """Until all that were added have ended for good and have been told."""
-        while pending := [pump for pump in self._pumps.values() if not pump.done()]:
+    async def ended(self, look_again: Callable[[], Awaitable[None]] = _nothing) -> None:
+        """Until all that were added have ended for good and have been told.
+
+        `look_again` may add more when none is left.
+        """
+        while True:
+            if not self._pending():
+                await look_again()
+            if not (pending := self._pending()):
+                break
             await asyncio.wait(pending)
         for pump in self._pumps.values():
             pump.result()
+
+    def _pending(self) -> list[asyncio.Task[None]]:
+        return [pump for pump in self._pumps.values() if not pump.done()]
 
     async def dead_ones_told(self) -> None:
         """The same for those that have ended by now."""
@@ -89,13 +107,13 @@ class Following:
             raise
         await self._queue.put(None)
 
-    async def _pump(self, record: ContainerRecord) -> None:
+    async def _pump(self, record: ContainerRecord, *, since_start: bool) -> None:
         ended = asyncio.create_task(
             self._parts.registry.wait(record.id, lambda r: r is None or r.status.has_ended)
         )
         where = dict(self._range)
-        if self._since_start:
-            where["since"] = record.started_at
+        if since_start or self._since_start:
+            where["since"], where["tail"] = record.started_at, None
         try:
             if not self._is_silent(record):
                 async for line in follow(self._parts.paths, record.id, until_done=ended, **where):

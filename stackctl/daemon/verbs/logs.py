@@ -5,12 +5,21 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import Any
 
 from stackctl.daemon.containers import Parts
 from stackctl.daemon.events import Event
-from stackctl.daemon.jobs import Message
+from stackctl.daemon.jobs import Jobs, Message
 from stackctl.daemon.projects import Projects
 from stackctl.daemon.verbs.following import Following, log_message
 from stackctl.errors import StackctlError, UsageError
@@ -22,17 +31,58 @@ _PIECE = 1000
 
 
 class Logs:
-    def __init__(self, parts: Parts, projects: Projects) -> None:
+    def __init__(self, parts: Parts, projects: Projects, jobs: Jobs) -> None:
         self._parts = parts
+        self._jobs = jobs
         self._projects = projects
 
     async def logs(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """The `logs` verb: what is there, merged by time, then (follow) what comes."""
-        records = await self._projects.chosen(body, oneoff=True)
-        if body.get("index"):
-            records = [r for r in records if r.config.number == int(body["index"])]
-        async for message in self.of(records, body):
+        name = await self._projects.name(body)
+        index, services = int(body.get("index") or 0), set(body.get("services") or ())
+
+        def is_meant(record: ContainerRecord) -> bool:
+            config = record.config
+            wanted = not services or config.service in services
+            return config.project == name and wanted and index in (0, config.number)
+
+        def is_later(record: ContainerRecord) -> bool:
+            return is_meant(record) and not record.config.oneoff
+
+        records = [r for r in await self._projects.chosen(body, oneoff=True) if is_meant(r)]
+        if not body.get("follow"):
+            async for message in self.of(records, body):
+                yield message
+            return
+        following = _following(self._parts, body)
+
+        async def conduct() -> None:
+            with self._parts.events.subscribe() as events:
+                for record in records:
+                    following.add(record)
+                listening = asyncio.create_task(self._add_started(following, events, is_later))
+                try:
+                    await following.ended(self._later(following, name, is_later))
+                finally:
+                    listening.cancel()
+
+        async for message in following.messages(conduct()):
             yield message
+        yield {"type": "result", "exit_code": 0}
+
+    def _later(
+        self, following: Following, project: str, is_meant: Callable[[ContainerRecord], bool]
+    ) -> Callable[[], Awaitable[None]]:
+        """Whether somebody is just about to start them again: then there is more to come."""
+        began = time.time()
+
+        async def look_again() -> None:
+            await self._jobs.settled(project)
+            for record in self._parts.registry.of_project(project):
+                if record.status.is_alive and record.started_at > began and is_meant(record):
+                    following.add(record, since_start=True)
+
+        return look_again
 
     async def of(
         self, records: Sequence[ContainerRecord], body: Mapping[str, Any]
@@ -41,7 +91,7 @@ class Logs:
         tail = _tail(body.get("tail"))
         since, until = _moment(body.get("since")), _moment(body.get("until"))
         if body.get("follow"):
-            following = Following(self._parts, since=since, tail=tail, until=until)
+            following = _following(self._parts, body)
             for record in records:
                 following.add(record)
             async for message in following.messages(following.ended()):
@@ -100,13 +150,13 @@ class Logs:
                             following.add(record)
                     if body.get("watch"):
                         await listening
+                    await following.ended(self._later(following, project, is_ours))
                 except StackctlError:
                     # Whoever waits for the cause has its last words first.
                     await following.dead_ones_told()
                     raise
                 finally:
                     listening.cancel()
-                await following.ended()
                 await following.put(result)
 
         async for message in following.messages(conduct()):
@@ -123,7 +173,16 @@ class Logs:
             if (event.kind, event.action) == ("container", "start"):
                 record = self._parts.registry.find(event.id)
                 if record is not None and is_ours(record):
-                    following.add(record)
+                    following.add(record, since_start=True)
+
+
+def _following(parts: Parts, body: Mapping[str, Any]) -> Following:
+    return Following(
+        parts,
+        since=_moment(body.get("since")),
+        tail=_tail(body.get("tail")),
+        until=_moment(body.get("until")),
+    )
 
 
 def _silent(body: Mapping[str, Any]) -> Callable[[ContainerRecord], bool]:
