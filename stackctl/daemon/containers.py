@@ -135,11 +135,13 @@ class Containers:
             id_base = store.allocate_id_range() if private else 0
             undo.callback(store.release_id_range, id_base)
             endpoints = []
-            for attachment in (*config.networks, *additions.networks(config, former, store)):
+            joins = (*config.networks, *additions.networks(config, former, store))
+            wished = {join.interface_name for join in joins}
+            for attachment in joins:
                 network = store.network_by_name(attachment.network)
                 if network is None:
                     raise NotFound(f'network "{attachment.network}" does not exist')
-                endpoint = self._parts.net.lease(network, container_id, attachment)
+                endpoint = self._parts.net.lease(network, container_id, attachment, wished)
                 undo.callback(self._parts.net.release, endpoint)
                 endpoints.append(endpoint)
             record = ContainerRecord(
@@ -341,7 +343,7 @@ class Containers:
             record.endpoints,
             record.config.ports,
             self._parts.machine.publish_address,
-            title=_title(record),
+            title=names.title(record),
         )
 
     # -- stop
@@ -467,12 +469,6 @@ class Containers:
 
     def _publish_event(self, record: ContainerRecord, action: str) -> None:
         self._parts.events.publish("container", action, record.id, names.attributes(record.config))
-
-
-def _title(record: ContainerRecord) -> str:
-    """How somebody else's error calls it."""
-    project = record.config.project
-    return f"container {record.name}" + (f" of project {project}" if project else "")
 
 
 def signal_number(name: str) -> int:

@@ -100,7 +100,7 @@ def containers(
         config = record.config
         return (
             _any(filters, "id", record.id.startswith)
-            and (not patterns or any(p.found_in(f"/{record.name}") for p in patterns))
+            and (not patterns or any(_is_named(record, pattern) for pattern in patterns))
             and labels_fit(config.labels, filters.get("label", ()))
             and _any(filters, "exited", lambda v: _exited(record, v))
             and _any(filters, "status", lambda v: str(record.status) == v)
@@ -120,6 +120,17 @@ def containers(
 def _any(filters: Filters, name: str, fits: Callable[[str], bool]) -> bool:
     values = filters.get(name, ())
     return not values or any(fits(value) for value in values)
+
+
+def _is_named(record: ContainerRecord, pattern: Pattern) -> bool:
+    """With a slash, as Docker keeps names, or without."""
+    return pattern.found_in(f"/{record.name}") or pattern.found_in(record.name)
+
+
+def name_fits(name: str, wanted: Iterable[str]) -> bool:
+    """Whether one of the expressions is found in it (all fit when there is none). UsageError."""
+    patterns = [_pattern(text) for text in wanted]
+    return not patterns or any(pattern.found_in(name) for pattern in patterns)
 
 
 def _pattern(text: str) -> Pattern:

@@ -105,7 +105,7 @@ def endpoint(record: ContainerRecord, leased: Endpoint) -> Shape:
     ipv4, _, prefix4 = leased.ipv4.partition("/")
     ipv6, _, prefix6 = leased.ipv6.partition("/")
     shape.update(
-        EndpointID=f"{leased.network_id[:32]}{record.id[:32]}",
+        EndpointID=endpoint_id(record, leased),
         MacAddress=leased.mac,
         Gateway=leased.gateway4,
         IPAddress=ipv4,
@@ -115,6 +115,10 @@ def endpoint(record: ContainerRecord, leased: Endpoint) -> Shape:
         GlobalIPv6PrefixLen=int(prefix6 or 0),
     )
     return shape
+
+
+def endpoint_id(record: ContainerRecord, leased: Endpoint) -> str:
+    return f"{leased.network_id[:32]}{record.id[:32]}"
 
 
 def exposed(config: ContainerConfig) -> list[str]:

@@ -35,6 +35,12 @@ def short_id(container_id: str) -> str:
     return container_id[:12]
 
 
+def title(record: ContainerRecord) -> str:
+    """How somebody else's error calls it."""
+    project = record.config.project
+    return f"container {record.name}" + (f" of project {project}" if project else "")
+
+
 def hostname(record: ContainerRecord) -> str:
     """The name inside: as configured, or the short id; the machine's own on its network."""
     if record.config.network_mode == "host" and not record.config.hostname:

@@ -38,6 +38,7 @@ async def recover(parts: Parts, containers: Containers, supervisor: Supervisor) 
         tuple(e for r in survivors for e in r.endpoints),
         tuple(p for r in survivors if r.status.is_alive for p in r.ports),
         running={r.id for r in survivors if r.status.is_alive},
+        titles={r.id: names.title(r) for r in survivors},
     )
     for port in lost:
         note_lost_port(parts, port.protocol, port.host_ip, port.host_port)

@@ -346,6 +346,9 @@ def warnings(wish: Wish) -> list[str]:
         # Both empty lift the protection (see single); less than the usual ones cannot be had.
         if host.get(name) and not set(usual) <= set(host[name]):
             found.append(f"{name}: the usual paths that are not named are protected, too")
+    mode = host.get("NetworkMode")
+    if mode in ("host", "none") and (host.get("PortBindings") or host.get("PublishAllPorts")):
+        found.append(f"Published ports are discarded when using {mode} network mode")
     for network, settings in endpoints(wish).items():
         found += endpoint_warnings(network, settings)
     return found

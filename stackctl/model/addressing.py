@@ -16,6 +16,7 @@ MASQUERADE = f"{_BRIDGE}.enable_ip_masquerade"
 ICC = f"{_BRIDGE}.enable_icc"
 BRIDGE_NAME = f"{_BRIDGE}.name"
 BINDING = f"{_BRIDGE}.host_binding_ipv4"
+GATEWAY_MODES = (f"{_BRIDGE}.gateway_mode_ipv4", f"{_BRIDGE}.gateway_mode_ipv6")
 
 #: Of an endpoint: what its interface is called, and the kernel's settings for it.
 ENDPOINT_NAME = "com.docker.network.endpoint.ifname"
@@ -61,6 +62,8 @@ def option_problem(option: str, value: str) -> str:
         return f"is no MTU: {_MTUS.start} to {_MTUS.stop - 1}"
     if option in (MASQUERADE, ICC) and value.lower() not in ("true", "false", "1", "0"):
         return "must be true or false"
+    if option in GATEWAY_MODES and value not in ("", "nat"):
+        return "is not supported: a network is masqueraded (nat), or `internal`"
     if option == BRIDGE_NAME and value:
         return interface_problem(value)
     if option == BINDING and value:

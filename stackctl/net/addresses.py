@@ -89,7 +89,11 @@ class Addresses:
     # --- leases -------------------------------------------------------------------
 
     def lease(
-        self, record: NetworkRecord, container_id: str, attachment: NetworkAttachment
+        self,
+        record: NetworkRecord,
+        container_id: str,
+        attachment: NetworkAttachment,
+        wished: Collection[str] = (),
     ) -> Endpoint:
         """Addresses and an interface name for a container. StackctlError, Conflict, NotFound."""
         if record.id not in self._leases:
@@ -120,7 +124,7 @@ class Addresses:
             network=record.config.name,
             network_id=record.id,
             container_id=container_id,
-            interface=attachment.interface_name or _free_interface(mine.values()),
+            interface=attachment.interface_name or _free_interface(mine.values(), wished),
             mac=attachment.mac_address or (mac_of(first) if first else ""),
             ipv4=addresses.get(4, ""),
             ipv6=addresses.get(6, ""),
@@ -295,6 +299,6 @@ def _gateway(record: NetworkRecord, pool: Leases) -> str:
     return next(g for s, g in record.subnets if ipaddress.ip_network(s) == pool.network)
 
 
-def _free_interface(mine: Iterable[Endpoint]) -> str:
-    taken = {e.interface for e in mine}
+def _free_interface(mine: Iterable[Endpoint], wished: Iterable[str]) -> str:
+    taken = {*wished, *(e.interface for e in mine)}
     return next(n for n in (f"eth{i}" for i in range(len(taken) + 1)) if n not in taken)

@@ -1,7 +1,8 @@
 """Who may reach whom, and through what. Pure: records in, a graph out, and its three forms.
 
 Containers that share a network reach each other there (unless its icc is off); a
-network that is not internal leads out; a published port leads in.
+network that is not internal leads out; a published port leads in. Who shares a container's
+network stands where that one does; `host` is the machine's own network, `none` is none.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ class Member:
     addresses: tuple[str, ...]
     names: tuple[str, ...]
     is_running: bool
+    #: The container whose network it has.
+    shares: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,17 +80,23 @@ def net_graph(
     A network of another project belongs to it when one of its containers is in it.
     """
     records = sorted(containers, key=lambda r: r.name)
+    alone = [r for r in records if project in ("", r.config.project)]
     if project:
         mine = {e.network for r in records if r.config.project == project for e in r.endpoints}
         networks = [n for n in networks if n.config.project == project or n.config.name in mine]
     webs = tuple(_web(n) for n in sorted(networks, key=lambda n: n.config.name))
     shown = {web.name for web in webs}
     members = [
-        _member(record, endpoint)
+        _member(record, endpoint, owner)
         for record in records
-        for endpoint in record.endpoints
+        for owner in (_owner(record, records),)
+        for endpoint in owner.endpoints
         if endpoint.network in shown
     ]
+    for mode, web in _PLACES.items():
+        there = [_placed(r, mode) for r in records if _mode(r, records) == mode and r in alone]
+        webs += (web,) * bool(there)
+        members += there
     entrances = [
         entrance
         for record in records
@@ -111,15 +120,49 @@ def _web(record: NetworkRecord) -> Web:
     )
 
 
-def _member(record: ContainerRecord, endpoint: Endpoint) -> Member:
+_PLACES = {
+    "host": Web(name="host", driver="host", subnets=(), way_out="as the host", is_open=True),
+    "none": Web(name="none", driver="none", subnets=(), way_out="", is_open=False),
+}
+
+
+def _owner(record: ContainerRecord, records: Sequence[ContainerRecord]) -> ContainerRecord:
+    """Whose network it has: another container's or its own."""
+    kind, _, name = record.config.network_mode.partition(":")
+    for other in sorted(records, key=lambda r: r.config.number):
+        mine = other.config.project == record.config.project and not other.config.oneoff
+        is_it = kind == "container" and (name == other.name or other.id.startswith(name))
+        if is_it or (kind == "service" and mine and other.config.service == name):
+            return other
+    return record
+
+
+def _mode(record: ContainerRecord, records: Sequence[ContainerRecord]) -> str:
+    return _owner(record, records).config.network_mode
+
+
+def _placed(record: ContainerRecord, mode: str) -> Member:
+    """Of who is in no network of ours."""
+    return Member(
+        container=record.name,
+        network=mode,
+        addresses=(),
+        names=(),
+        is_running=record.status.is_alive,
+    )
+
+
+def _member(record: ContainerRecord, endpoint: Endpoint, owner: ContainerRecord) -> Member:
     service = record.config.service if not record.config.oneoff else ""
     names = dict.fromkeys(n for n in (service, *endpoint.aliases) if n)
+    is_own = owner is record
     return Member(
         container=record.name,
         network=endpoint.network,
         addresses=tuple(a.partition("/")[0] for a in (endpoint.ipv4, endpoint.ipv6) if a),
-        names=tuple(names),
+        names=tuple(names) if is_own else (),
         is_running=record.status.is_alive,
+        shares="" if is_own else owner.name,
     )
 
 
@@ -158,9 +201,11 @@ def as_text(graph: NetGraph) -> str:
         width = max((len(m.container) for m in inside), default=0)
         for member in inside:
             called = f"  as {', '.join(member.names)}" if member.names else ""
+            called += f"  has the network of {member.shares}" if member.shares else ""
             state = "" if member.is_running else "  (not running)"
             addresses = " ".join(member.addresses)
-            lines.append(f"  {member.container.ljust(width)}  {addresses}{called}{state}")
+            line = f"  {member.container.ljust(width)}  {addresses}{called}{state}"
+            lines.append(line.rstrip())
         for entrance in graph.entrances:
             if entrance.network == network.name:
                 lines.append(f"  {entrance.host} -> {entrance.container}:{entrance.port}")

@@ -18,7 +18,7 @@ _PARENT, _MACVLAN_MODE, _IPVLAN_MODE = "parent", "macvlan_mode", "ipvlan_mode"
 OPTIONS = {
     "bridge": (
         *(addressing.MTU, addressing.MASQUERADE, addressing.ICC),
-        *(addressing.BRIDGE_NAME, addressing.BINDING),
+        *(addressing.BRIDGE_NAME, addressing.BINDING, *addressing.GATEWAY_MODES),
     ),
     "macvlan": (addressing.MTU, _PARENT, _MACVLAN_MODE),
     "ipvlan": (addressing.MTU, _PARENT, _IPVLAN_MODE),
@@ -41,6 +41,9 @@ class Trunk:
 
 def check_config(config: NetworkConfig) -> None:
     """StackctlError when a network cannot be made as it is wanted."""
+    if not config.name.strip() or not config.name.isprintable():
+        shown = ascii(config.name)[:60]
+        raise StackctlError(f"a network cannot be called {shown}: it does not print")
     name = f'network "{config.name}"'
     known = OPTIONS.get(config.driver or "bridge")
     if known is None:

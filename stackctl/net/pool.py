@@ -1,7 +1,8 @@
 """Subnets for networks and addresses for containers. Pure: no socket, no file.
 
 IPv4 subnets are /22 (1,022 addresses; a bridge has at most 1,024 ports), taken
-from 172.16.0.0/12 and then 10.0.0.0/8: some 17,000 of them. IPv6 subnets are /64
+from 172.16.0.0/12, then 10.0.0.0/8, and where a machine routes all of these (as a company's
+tunnel may) from 192.168.0.0/16: some 17,000 of them. IPv6 subnets are /64
 of a unique local /48 (RFC 4193) that is the engine's own. Addresses go round: the
 next one after the last that was leased, so that one that was given back is
 reused as late as possible, and not while others may still remember who had it. A
@@ -29,7 +30,11 @@ _REST = 90.0
 Network = ipaddress.IPv4Network
 Network6 = ipaddress.IPv6Network
 
-_RANGES: tuple[AnyNetwork, ...] = (Network("172.16.0.0/12"), Network("10.0.0.0/8"))
+_RANGES: tuple[AnyNetwork, ...] = (
+    Network("172.16.0.0/12"),
+    Network("10.0.0.0/8"),
+    Network("192.168.0.0/16"),
+)
 
 
 def mac_of(address: str) -> str:
@@ -81,14 +86,19 @@ class SubnetPool:
 
     def choose(self, in_use: Iterable[AnyNetwork]) -> AnyNetwork:
         """A free subnet, claimed. `in_use`: what the machine routes. MachineError when dry."""
-        taken = _Spans([*in_use, *self._claimed])
+        routed = list(in_use)
+        taken = _Spans([*routed, *self._claimed])
         for candidate in self._candidates():
             if not taken.overlap(candidate):
                 self._claimed.append(candidate)
                 return candidate
+        wide = [n for n in routed if any(n.overlaps(w) for w in self._ranges if _alike(n, w))]
         raise MachineError(
-            "no free subnet is left for a network",
-            hint="remove unused networks, or give this one a subnet (ipam.config.subnet)",
+            f"no free subnet is left for a network: {len(self._claimed)} are taken by networks",
+            hint=f"this machine routes {', '.join(map(str, _widest(wide)[:4]))}, too: "
+            "give this one a subnet (ipam.config.subnet, --subnet)"
+            if wide
+            else "remove unused networks, or give this one a subnet (ipam.config.subnet)",
         )
 
     def request(self, subnet: str, in_use: Iterable[AnyNetwork]) -> AnyNetwork:
@@ -116,6 +126,14 @@ class SubnetPool:
                 place = (start + offset) % count
                 self._next += order == 0
                 yield type(whole)((base + place * size, prefix))
+
+
+def _alike(one: AnyNetwork, other: AnyNetwork) -> bool:
+    return one.version == other.version
+
+
+def _widest(networks: Iterable[AnyNetwork]) -> list[AnyNetwork]:
+    return sorted(networks, key=lambda n: n.prefixlen)
 
 
 class _Spans:

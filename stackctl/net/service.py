@@ -92,13 +92,16 @@ class Net:
         endpoints: Sequence[Endpoint],
         ports: Sequence[PublishedPort],
         running: Collection[str] = (),
+        titles: Mapping[str, str] | None = None,
     ) -> tuple[PublishedPort, ...]:
         """Makes kernel and keeper what the records say, and removes strays of our tag.
 
-        `running` are ids, `ports` those of running containers; answers with those of them that
-        somebody else took while no keeper ran. Names are the keeper's to remember.
+        `titles` are those of `publish`, by container; `running` are ids, `ports` those of
+        running containers. Answers with those of them that somebody else took while no
+        keeper ran. Names are the keeper's to remember.
         """
         self._worker.start()
+        self._titles.update(titles or {})
         for record in networks:
             self._addresses.remember(record)
         for endpoint in endpoints:
@@ -180,14 +183,20 @@ class Net:
     # --- endpoints ----------------------------------------------------------------
 
     def lease(
-        self, record: NetworkRecord, container_id: str, attachment: NetworkAttachment
+        self,
+        record: NetworkRecord,
+        container_id: str,
+        attachment: NetworkAttachment,
+        wished: Collection[str] = (),
     ) -> Endpoint:
         """Addresses and an interface name for a container; nothing in the kernel yet.
+
+        `wished`: interface names that it is to have in other networks.
 
         An address that the attachment names may be another container's still: the
         two cannot run at the same time (`attach`).
         """
-        return self._addresses.lease(record, container_id, attachment)
+        return self._addresses.lease(record, container_id, attachment, wished)
 
     def release(self, endpoint: Endpoint) -> None:
         """Gives the addresses back. Idempotent."""

@@ -44,7 +44,8 @@ def prepare(request: StartRequest, paths: Paths, cgroups: CgroupDriver) -> tuple
         (directory / protocol.BUNDLE).write_bytes(protocol.encode(lowered))
         paths.container(record.id).mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise MachineError(f"cannot write {error.filename}: {error.strerror}") from error
+        place = error.filename or directory
+        raise MachineError(f"cannot write {place}: {error.strerror}") from error
     return plan.notices
 
 

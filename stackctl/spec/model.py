@@ -78,6 +78,7 @@ DRIVER_OPTIONS = (
     addressing.ICC,
     addressing.BRIDGE_NAME,
     addressing.BINDING,
+    *addressing.GATEWAY_MODES,
     "parent",
     "macvlan_mode",
     "ipvlan_mode",

@@ -174,13 +174,14 @@ def test_networks_are_made_listed_and_pruned(stack: Stack) -> None:
     assert stack.ok("net", "inspect", "-v", "six", "--format", "{{.Name}}").out == "six\n"
     form = "{{.Name}} {{.IPv4}} {{.IPv6}} {{.Internal}} {{.CreatedAt}}"
     created = shape["Created"][:19].replace("T", " ")
-    (row,) = stack.ok("net", "ls", "-f", "name=six", "--format", form).out.splitlines()
+    (row,) = stack.ok("net", "ls", "-f", "name=^six$", "--format", form).out.splitlines()
     assert row == f"six true true false {created} +0000 UTC"
     stack.ok("net", "create", "--ipam-driver", "default", "--scope", "local", "five")
     assert stack.ok("net", "rm", "five").out == "five\n"
     for refused in ("--ingress", "--config-only", "--config-from=six", "--ipam-opt=a=b"):
         assert "is not supported: " in stack.run("net", "create", refused, "seven").expect(2).err
     assert "--scope" in stack.run("net", "create", "--scope", "swarm", "seven").expect(2).err
+    assert stack.ok("net", "ls", "-q", "-f", "name=^si$").out == ""
     for wanted, count in (("type=custom", 1), ("type=builtin", 0), ("scope=swarm", 0)):
         found = stack.ok("net", "ls", "-q", "--filter", wanted, "-f", "name=six").out
         assert len(found.split()) == count, wanted

@@ -229,7 +229,11 @@ def test_a_restarted_daemon_takes_over_and_removes_strays(tmp_path: Path) -> Non
             # The daemon is dead: everything goes on.
             assert (await fetch(None, "127.0.0.1", 8080)).startswith("one ")
             it.net = Net(paths)
-            await it.net.open([front], it.endpoints["one"], ports)
+            titles = {"one": "container one of project shop"}
+            await it.net.open([front], it.endpoints["one"], ports, titles=titles)
+            with pytest.raises(Conflict, match="held by container one of project shop"):
+                it.endpoints["other"] = it.endpoints["one"]
+                await it.publish("other", ports[0].host_port)
             assert (await fetch(None, "127.0.0.1", ports[0].host_port)).startswith("one ")
             # What no record knows is gone, and its port is free.
             assert await fetch(None, "127.0.0.1", 8080) == "Connection refused"

@@ -9,7 +9,7 @@ from stackctl.daemon import filters
 from stackctl.daemon.connections import Connections
 from stackctl.daemon.containers import Containers, Parts
 from stackctl.daemon.engine import Engine
-from stackctl.daemon.inspected_networks import pool_shape
+from stackctl.daemon.inspected_networks import endpoint_id, pool_shape
 from stackctl.daemon.inspection import timestamp
 from stackctl.daemon.jobs import Message
 from stackctl.errors import Conflict, NotFound, StackctlError, UsageError
@@ -90,11 +90,11 @@ class NetworkVerbs:
 
     def _passes(self, record: NetworkRecord, chosen: filters.Filters) -> bool:
         config = record.config
-        names, ids = chosen.get("name", ()), chosen.get("id", ())
+        ids = chosen.get("id", ())
         drivers, dangling = chosen.get("driver", ()), chosen.get("dangling", ())
         kind = "builtin" if config.name == DEFAULT_NETWORK else "custom"
         return (
-            (not names or any(name in config.name for name in names))
+            filters.name_fits(config.name, chosen.get("name", ()))
             and (not ids or any(record.id.startswith(i) for i in ids))
             and (not drivers or (config.driver or "bridge") in drivers)
             and kind in chosen.get("type", (kind,))
@@ -254,7 +254,7 @@ def shape(record: NetworkRecord, members: list[ContainerRecord]) -> Message:
     inside = {
         member.id: {
             "Name": member.name,
-            "EndpointID": member.id,
+            "EndpointID": endpoint_id(member, endpoint),
             "MacAddress": endpoint.mac,
             "IPv4Address": endpoint.ipv4,
             "IPv6Address": endpoint.ipv6,
@@ -263,7 +263,7 @@ def shape(record: NetworkRecord, members: list[ContainerRecord]) -> Message:
         }
         for member in members
         for endpoint in member.endpoints
-        if endpoint.network_id == record.id
+        if endpoint.network_id == record.id and member.status.is_alive
     }
     return {
         "Name": config.name,

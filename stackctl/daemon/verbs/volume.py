@@ -49,9 +49,8 @@ class VolumeVerbs:
 
     def _passes(self, record: VolumeRecord, chosen: filters.Filters) -> bool:
         config = record.config
-        names, drivers = chosen.get("name", ()), chosen.get("driver", ())
-        dangling = chosen.get("dangling", ())
-        if names and not any(name in config.name for name in names):
+        drivers, dangling = chosen.get("driver", ()), chosen.get("dangling", ())
+        if not filters.name_fits(config.name, chosen.get("name", ())):
             return False
         if drivers and config.driver not in drivers:
             return False

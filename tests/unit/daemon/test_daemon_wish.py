@@ -186,6 +186,10 @@ def test_warned_of(place: str) -> None:
     asked = request(place, WARNED_OF[place])
     config(asked)
     (warning,) = wish.warnings(asked)
+    discarded = {"HostConfig": {"NetworkMode": "host", "PortBindings": {"80/tcp": [{}]}}}
+    assert wish.warnings(discarded) == [
+        "Published ports are discarded when using host network mode"
+    ]
     assert warning.startswith(place.rpartition(".")[2])
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from stackctl.errors import Conflict, StackctlError
+from stackctl.model.addressing import GATEWAY_MODES
 from stackctl.model.container import NetworkAttachment, PortBinding
 from stackctl.model.network import Endpoint, IpamPool, NetworkConfig
 from stackctl.model.record import NetworkRecord
@@ -47,6 +48,13 @@ def test_interfaces_are_numbered_in_order_and_a_freed_number_is_used_again(net: 
     assert net.lease(record(), "c1", NetworkAttachment(network="front")).interface == "eth0"
 
 
+def test_a_name_that_it_is_to_have_elsewhere_is_left_free(net: Net) -> None:
+    first = net.lease(record(), "c1", NetworkAttachment(network="front"), {"", "eth0"})
+    wanted = NetworkAttachment(network="back", interface_name="eth0")
+    second = net.lease(record("back", internal=True), "c1", wanted, {"", "eth0"})
+    assert (first.interface, second.interface) == ("eth1", "eth0")
+
+
 def test_a_wanted_name_address_and_mac_are_taken(net: Net) -> None:
     wanted = NetworkAttachment(
         network="front",
@@ -73,6 +81,9 @@ def test_a_wanted_name_address_and_mac_are_taken(net: Net) -> None:
             "macvlan_mode",
         ),
         (NetworkConfig(name="n", driver_opts={"com.docker.network.what": "1"}), "what"),
+        (NetworkConfig(name="n", driver_opts={GATEWAY_MODES[0]: "isolated"}), "masqueraded"),
+        (NetworkConfig(name="a\x1b[31m"), r"called 'a\\x1b\[31m': it does not print"),
+        (NetworkConfig(name=" "), "cannot be called"),
         (NetworkConfig(name="n", ipam=(IpamPool(gateway="10.0.0.1"),)), "subnet"),
         (NetworkConfig(name="n", ipam=(IpamPool(subnet="fd00::/64"),)), "IPv6"),
         (NetworkConfig(name="n", ipam=(IpamPool(subnet="10.0.0.0/31"),)), "small"),
