@@ -30,6 +30,7 @@ from stackctl.values import dataclass
 
 FAMILY_INET = 1
 FAMILY_IP = socket.AF_INET
+FAMILY_NETDEV = 5
 FAMILY_BRIDGE = 7
 FAMILY_IP6 = socket.AF_INET6
 
@@ -138,6 +139,12 @@ class Table:
             parts.append(nested(4, be32(1, hook), attr(2, struct.pack(">i", priority))))
             parts.append(be32(5, 1 if accept else 0))
             parts.append(text(7, kind))
+        return self.request(NEWCHAIN, NLM_F_CREATE, f"add chain {name}", *parts)
+
+    def ingress(self, name: str, device: str) -> Request:
+        """A base chain that sees what arrives at a device (family netdev only)."""
+        hook = nested(4, be32(1, 0), attr(2, struct.pack(">i", 0)), text(3, device))
+        parts = (text(3, name), hook, be32(5, 1), text(7, "filter"))
         return self.request(NEWCHAIN, NLM_F_CREATE, f"add chain {name}", *parts)
 
     def rule(

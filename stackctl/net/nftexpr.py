@@ -19,7 +19,7 @@ PARTS = 8
 
 _DROP, _ACCEPT, _JUMP, _RETURN = 0, 1, -3, -5
 
-META_L4PROTO, META_IIFNAME, META_OIFNAME, META_NFPROTO = 16, 6, 7, 15
+META_PROTOCOL, META_L4PROTO, META_IIFNAME, META_OIFNAME, META_NFPROTO = 1, 16, 6, 7, 15
 _LINK, _NETWORK, _TRANSPORT = 0, 1, 2
 
 CT_ESTABLISHED, CT_RELATED, CT_INVALID = 2, 4, 1
@@ -196,6 +196,12 @@ def _ct_any(key: int, bits: int) -> tuple[bytes, ...]:
     return load, masked(struct.pack("=I", bits)), differs(b"\0" * 4)
 
 
+def ct_is_answer() -> tuple[bytes, ...]:
+    """Goes on when the packet goes against the direction in which its connection began."""
+    load = _expression("ct", be32(1, REG), be32(2, 1))
+    return load, equal(b"\1")
+
+
 def daddr_is_local() -> tuple[bytes, ...]:
     """Goes on when the destination is an address of this machine."""
     load = _expression("fib", be32(1, REG), be32(2, 3), be32(3, 2))
@@ -212,6 +218,8 @@ class Layout:
     length: int
     source: int
     destination: int
+    #: What every address of loopback begins with.
+    loopback: bytes
 
     @property
     def parts(self) -> int:
@@ -224,14 +232,27 @@ class Layout:
     def daddr(self, register: int = REG) -> bytes:
         return _payload(_NETWORK, self.destination, self.length, register)
 
+    def saddr_is_loopback(self) -> tuple[bytes, ...]:
+        size = len(self.loopback)
+        return _payload(_NETWORK, self.source, size, REG), equal(self.loopback)
+
+    def daddr_is_loopback(self) -> tuple[bytes, ...]:
+        return self._daddr_begin(), equal(self.loopback)
+
+    def daddr_is_no_loopback(self) -> tuple[bytes, ...]:
+        return self._daddr_begin(), differs(self.loopback)
+
+    def _daddr_begin(self) -> bytes:
+        return _payload(_NETWORK, self.destination, len(self.loopback), REG)
+
     def dnat(self, address: int, port: int) -> bytes:
         """Destination becomes the address and port in these registers."""
         family = be32(2, self.family)
         return _expression("nat", be32(1, 1), family, be32(3, address), be32(5, port))
 
 
-IPV4 = Layout(2, 7, 4, 12, 16)
-IPV6 = Layout(10, 8, 16, 8, 24)
+IPV4 = Layout(2, 7, 4, 12, 16, b"\x7f")
+IPV6 = Layout(10, 8, 16, 8, 24, b"\0" * 15 + b"\x01")
 
 
 def masquerade() -> bytes:

@@ -14,10 +14,12 @@ elements and never a rule:
 
     macs, v4, v6 (family bridge)              port . the address its container has
 
-Isolation is in chains of type filter, which come before translation matters:
-a lost map loses a port, never a wall. `EngineTable` is the wanted state; its
-methods change it and return the requests that make the kernel follow. The ip6
-table exists from the first IPv6 network on.
+Isolation is in chains of type filter (between: what is forwarded; entering: what is
+for the machine), which need no translation: a lost map loses a port, never a wall. No
+chain of ours sees each packet before it is known where it goes: what passes within
+one bridge pays for one chain. `EngineTable` is the wanted state; its methods change it
+and return the requests that make the kernel follow. The ip6 table exists from the first
+IPv6 network on.
 """
 
 from __future__ import annotations
@@ -35,10 +37,9 @@ from stackctl.values import dataclass
 
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 
-_RAW, _DSTNAT, _FILTER, _SRCNAT = -300, -100, 0, 100
-_LOOPBACK = (b"\x7f\0\0\0", b"\xff\0\0\0")
-_LOOPBACK6 = (b"\0" * 15 + b"\x01", b"\xff" * 16)
+_DSTNAT, _FILTER, _SRCNAT = -100, 0, 100
 _ANY = ("", "0.0.0.0", "::")
+_FROM_LO = (x.meta(x.META_IIFNAME), x.equal(nft.ifname("lo")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,10 +267,8 @@ def _skeleton(table: Table, layout: Layout) -> list[Request]:
     if layout is IPV6:
         sets.append(table.set("relayed", INET_PROTO + INET_SERVICE, number=9))
     chains = [
-        table.chain("inside"),
-        table.chain("outside", "filter", nft.HOOK_PREROUTING, _RAW),
         table.chain("between", "filter", nft.HOOK_FORWARD, _FILTER),
-        *([table.chain("entering", "filter", nft.HOOK_INPUT, _FILTER)] if layout is IPV6 else []),
+        table.chain("entering", "filter", nft.HOOK_INPUT, _FILTER),
         table.chain("arriving", "nat", nft.HOOK_PREROUTING, _DSTNAT),
         table.chain("own", "nat", nft.HOOK_OUTPUT, _DSTNAT),
         table.chain("leaving", "nat", nft.HOOK_POSTROUTING, _SRCNAT),
@@ -277,35 +276,31 @@ def _skeleton(table: Table, layout: Layout) -> list[Request]:
     return sets + chains + _filter_rules(table, layout) + _nat_rules(table, layout)
 
 
-def _loopback(layout: Layout) -> tuple[bytes, bytes]:
-    return _LOOPBACK if layout is IPV4 else _LOOPBACK6
-
-
 def _filter_rules(table: Table, layout: Layout) -> list[Request]:
     into, out_of = x.meta(x.META_IIFNAME), x.meta(x.META_OIFNAME)
     from_us = (into, x.in_set("bridges"))
+    from_others = (into, x.in_set("bridges", inverted=True))
     both = (into, x.meta(x.META_OIFNAME, x.PARTS + 4), x.in_set("local"))
-    address, mask = _loopback(layout)
-    loopback_target = (layout.daddr(), x.masked(mask), x.equal(address))
     protocol_port = (x.meta(x.META_L4PROTO, x.PARTS), x.dport(x.PARTS + 1))
     shut_in = (into, x.in_set("internal"))
     relayed = (*shut_in, *protocol_port, x.in_set("relayed"), x.drop())
     return [
         # The keeper leads everybody on: who is shut in must not get to it.
         *([table.rule("entering", relayed)] if layout is IPV6 else []),
-        # route_localnet makes a bridge accept 127.0.0.0/8: only for answers, which
-        # carry the bridge's address here. A container's own packet must not pass.
-        table.rule("inside", [*loopback_target, x.drop()]),
-        table.rule("inside", [x.accept()]),
-        table.rule("outside", [*from_us, x.jump("inside")]),
-        table.rule("outside", [into, x.equal(nft.ifname("lo")), x.accept()]),
-        table.rule("outside", [layout.daddr(), x.in_set("guarded"), x.drop()]),
-        # A neighbour who poses as a container would reach published ports under its address.
-        table.rule("outside", [layout.saddr(), x.in_set("guarded"), x.drop()]),
+        # route_localnet makes a bridge accept 127.0.0.0/8: for answers only, to what was
+        # translated on its way out. A container's own packet must not pass.
+        table.rule("entering", [*from_us, *layout.daddr_is_no_loopback(), x.accept()]),
+        table.rule("entering", [*from_us, *x.ct_is_answer(), x.accept()]),
+        table.rule("entering", [*from_us, x.drop()]),
+        table.rule("entering", [*_FROM_LO, x.accept()]),
+        table.rule("entering", [layout.daddr(), x.in_set("guarded"), x.drop()]),
+        table.rule("entering", [layout.saddr(), x.in_set("guarded"), x.drop()]),
         # bridge-nf-call-iptables shows us frames within one bridge, too.
         table.rule("between", [*both, x.accept()]),
         table.rule("between", [*shut_in, x.drop()]),
         table.rule("between", [out_of, x.in_set("internal"), x.drop()]),
+        # A neighbour who poses as a container would reach published ports under its address.
+        table.rule("between", [*from_others, layout.saddr(), x.in_set("guarded"), x.drop()]),
         table.rule("between", [*x.ct_state(x.CT_ESTABLISHED | x.CT_RELATED), x.accept()]),
         table.rule(
             "between",
@@ -318,28 +313,30 @@ def _filter_rules(table: Table, layout: Layout) -> list[Request]:
 def _nat_rules(table: Table, layout: Layout) -> list[Request]:
     to_us = (x.meta(x.META_OIFNAME), x.in_set("bridges"))
     elsewhere = (x.meta(x.META_OIFNAME), x.in_set("bridges", inverted=True))
+    from_others = (x.meta(x.META_IIFNAME), x.in_set("bridges", inverted=True))
     p, wide = x.PARTS, layout.parts
     protocol_port = (x.meta(x.META_L4PROTO, p), x.dport(p + 1))
     at = (layout.daddr(p), x.meta(x.META_L4PROTO, p + wide), x.dport(p + wide + 1))
     to_target = layout.dnat(x.REG, p + wide)
     by_any = (*x.daddr_is_local(), *protocol_port, x.from_map("any"), to_target)
     by_address = (*x.daddr_is_local(), *at, x.from_map("at"), to_target)
-    address, mask = _loopback(layout)
-    loopback_target = (layout.daddr(), x.masked(mask), x.equal(address))
-    loopback_source = (layout.saddr(), x.masked(mask), x.equal(address))
+    loopback_target = layout.daddr_is_loopback()
     from_inside = (layout.saddr(), x.in_set("subnets"))
     translated = x.ct_status(x.CT_STATUS_DNAT)
     return [
         # A neighbour may address a frame for 127.0.0.1 to us: translated before the
         # kernel's check for martians it would reach what is published on loopback.
         table.rule("arriving", [*loopback_target, x.leave()]),
+        # Nor does a neighbour get to what is published at a network's gateway.
+        table.rule("arriving", [*_FROM_LO, x.accept()]),
+        table.rule("arriving", [*from_others, layout.daddr(), x.in_set("guarded"), x.drop()]),
         table.rule("arriving", by_address),
         table.rule("arriving", by_any),
         # The kernel forwards nothing that came from ::1: the keeper's socket gets it.
         *([table.rule("own", [*loopback_target, x.leave()])] if layout is IPV6 else []),
         table.rule("own", by_address),
         table.rule("own", by_any),
-        table.rule("leaving", [*to_us, *loopback_source, x.masquerade()]),
+        table.rule("leaving", [*to_us, *layout.saddr_is_loopback(), x.masquerade()]),
         # From a container to a published port, maybe its own: the answer must come
         # back through us, not straight over the bridge.
         table.rule("leaving", [*to_us, *from_inside, *translated, x.masquerade()]),

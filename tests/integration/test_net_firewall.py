@@ -180,8 +180,10 @@ def test_the_nft_tool_reads_our_table_as_we_mean_it(tmp_path: Path) -> None:
                 f'elements = {{ "{front.bridge}" . "{front.bridge}" }}',
                 f"elements = {{ {front.subnet4} }}",
                 f"elements = {{ tcp . 8080 : {address} . 80 }}",
-                "iifname @bridges jump inside",
-                "\t\tip daddr 127.0.0.0/8 drop\n\t\taccept\n",
+                "\t\tiifname @bridges ip daddr != 127.0.0.0/8 accept\n"
+                "\t\tiifname @bridges ct direction reply accept\n"
+                "\t\tiifname @bridges drop\n",
+                "iifname != @bridges ip saddr @guarded drop",
                 "iifname . ether saddr . ether type . ",
                 " @usual4 accept",
                 f". ip . {address}",

@@ -112,12 +112,8 @@ def test_a_bridge_that_somebody_takes_away_comes_back(tmp_path: Path) -> None:
             await all_is_well()
             strip(front.bridge, 6)
             await all_is_well()
-            assert (
-                said.lines.count(
-                    f"somebody took bridge {front.bridge} or its address away: it is back"
-                )
-                == 3
-            )
+            line = f"somebody took bridge {front.bridge} or its address away: it is back"
+            await until(lambda: said.lines.count(line) == 3)
             # A network that goes by our own hand stays gone.
             await it.net.detach("three")
             await it.net.detach("one", it.endpoints["one"][1:])
