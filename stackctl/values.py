@@ -30,9 +30,9 @@ else:
                 methods.append("__hash__")
             elif eq and "__hash__" not in own:
                 made.__hash__ = None
-            late = [name for name in methods if name not in own]
-            for name in late:
-                setattr(made, name, _Later(made, name, late, frozen))
+            for name in methods:
+                if name not in own:
+                    setattr(made, name, _Later(made, name, frozen))
             if frozen:
                 made.__setattr__, made.__delattr__ = _refuse_to_set, _refuse_to_delete
                 made.__setstate__ = _restore
@@ -42,23 +42,23 @@ else:
 
 
 class _Later:
-    """A method that is not written yet: whoever looks at it has all of its class written."""
+    """A method that is not written yet: it is when somebody looks at it."""
 
-    __slots__ = ("_cls", "_frozen", "_late", "_name")
+    __slots__ = ("_cls", "_frozen", "_name")
 
-    def __init__(self, cls: type, name: str, late: list[str], frozen: bool) -> None:
+    def __init__(self, cls: type, name: str, frozen: bool) -> None:
         self._cls = cls
         self._name = name
-        self._late = late
         self._frozen = frozen
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        _write(self._cls, self._late, self._frozen)
+        if isinstance(vars(self._cls)[self._name], _Later):
+            _write(self._cls, self._name, self._frozen)
         return vars(self._cls)[self._name].__get__(instance, owner)
 
 
-def _write(cls: Any, late: list[str], frozen: bool) -> None:
-    """Has the standard library write the methods, for a class of the same fields."""
+def _write(cls: Any, name: str, frozen: bool) -> None:
+    """Has the standard library write the method, for a class of the same fields."""
     body: dict[str, Any] = {"__annotations__": {}, "__doc__": cls.__doc__}
     if hasattr(cls, "__post_init__"):
         body["__post_init__"] = cls.__post_init__
@@ -73,11 +73,17 @@ def _write(cls: Any, late: list[str], frozen: bool) -> None:
             compare=each.compare,
             kw_only=each.kw_only,
         )
-    twin: Any = dataclasses.dataclass(frozen=frozen)(type(cls.__name__, (), body))
-    for name in late:
-        method = vars(twin)[name]
-        method.__qualname__ = f"{cls.__qualname__}.{name}"
-        setattr(cls, name, method)
+    twin: Any = dataclasses.dataclass(
+        init=name == "__init__",
+        repr=name == "__repr__",
+        eq=name == "__eq__",
+        unsafe_hash=name == "__hash__",
+        # Only what puts values in has to know; it brings two more methods, which cost as much.
+        frozen=frozen and name == "__init__",
+    )(type(cls.__name__, (), body))
+    method = vars(twin)[name]
+    method.__qualname__ = f"{cls.__qualname__}.{name}"
+    setattr(cls, name, method)
 
 
 def _refuse_to_set(self: object, name: str, value: object) -> None:
