@@ -156,7 +156,7 @@ class Containers:
             self._registry.put(record)
             undo.callback(self._registry.delete, container_id)
             undo.callback(shutil.rmtree, home, ignore_errors=True)
-            generated.write(home, config.files)
+            await generated.write(home, config.files)
             snapshot = await self._parts.images.prepare(container_id, *record.config.images)
             undo.push_async_callback(self._parts.images.release, container_id)
             await own_mounts.make_volumes(self._parts.volumes, record, volumes or {})

@@ -7,13 +7,15 @@ as the container sees it: binds map host ids to the same numbers inside.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import IO
 
+from stackctl.daemon.apart import apart
 from stackctl.errors import ContainerError, MachineError
+from stackctl.linux import plain
 from stackctl.model.container import BindMount, GeneratedFile
 
 _DIRECTORY = "files"
@@ -37,13 +39,25 @@ def without_content(files: Sequence[GeneratedFile]) -> tuple[GeneratedFile, ...]
     return tuple(replace(file, content="") for file in files)
 
 
-def write(home: Path, files: Sequence[GeneratedFile]) -> None:
+async def write(home: Path, files: Sequence[GeneratedFile]) -> None:
     """Makes the files. Raises ContainerError for an origin that cannot be read, MachineError."""
     if not files:
         return
     directory = home / _DIRECTORY
     try:
+        # Before the thread, which may come to its end when the container has long been given up.
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise MachineError(f"cannot write {directory}: {error.strerror}") from error
+    work = partial(_write_all, directory, files)
+    if any(file.source for file in files):
+        await apart(work)
+    else:
+        work()
+
+
+def _write_all(directory: Path, files: Sequence[GeneratedFile]) -> None:
+    try:
         for i, file in enumerate(files):
             _write(directory / str(i), file)
     except OSError as error:
@@ -65,8 +79,8 @@ def _write(path: Path, file: GeneratedFile) -> None:
 
 def _copy(file: GeneratedFile, out: IO[bytes]) -> None:
     try:
-        with open(file.source, "rb") as origin:
-            shutil.copyfileobj(origin, out)
+        for piece in plain.pieces(file.source):
+            out.write(piece)
     except OSError as error:
         raise ContainerError(
             f"the file {file.source} for {file.target} cannot be read: {error.strerror}",

@@ -7,13 +7,13 @@ them in the CLI).
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from stackctl.daemon import carried
+from stackctl.daemon.apart import apart
 from stackctl.daemon.containers import Parts
 from stackctl.daemon.names import short_id
 from stackctl.daemon.providers import Providers
@@ -164,7 +164,7 @@ class Projects:
             )
             return found if body.get("no_lock") else locked(found, request.source)
 
-        return await asyncio.to_thread(read)
+        return await apart(read)
 
     async def name(self, body: Mapping[str, Any]) -> str:
         """Only the project's name: a stack that runs needs no file to be listed or stopped."""
@@ -175,7 +175,7 @@ class Projects:
 
             return loader.project_name(request)
 
-        return await asyncio.to_thread(read)
+        return await apart(read)
 
     async def desired(
         self, project: Project, *, scale: Mapping[str, int], services: Sequence[str]

@@ -15,9 +15,11 @@ from pathlib import Path
 
 from stackctl.errors import ImageError, UsageError
 from stackctl.image.index import replace_file
+from stackctl.linux import plain
 from stackctl.model.reference import parse
 
 _VERSION = 1
+_SIZE = 1 << 24
 
 
 def path_of(stack_file: str) -> Path:
@@ -34,7 +36,11 @@ def lockable(image: str) -> str:
     return "" if reference.is_host or reference.digest else str(reference)
 
 
-def read(path: Path, text_of: Callable[[Path], str] = Path.read_text) -> dict[str, str] | None:
+def _text(path: Path) -> str:
+    return plain.read(str(path), _SIZE).decode()
+
+
+def read(path: Path, text_of: Callable[[Path], str] = _text) -> dict[str, str] | None:
     """Digest by whole name; None when there is no such file. Raises UsageError."""
     try:
         text = text_of(path)

@@ -9,17 +9,11 @@ from __future__ import annotations
 
 import errno
 import os
-import select
-import stat
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-#: Seconds for who writes into a pipe, e.g. that of `-f <(command)`.
-_PATIENCE = 5
-#: Bytes that are read at once.
-_PIECE = 1 << 20
+from stackctl.linux import plain
 
 
 class Files(Protocol):
@@ -44,38 +38,7 @@ class Disk:
         return Path(path).exists()
 
     def read(self, path: str, limit: int) -> bytes:
-        # What gives nothing (a pipe without a writer, the kernel's log) must not hold its
-        # reader for ever: the engine has only so many threads.
-        with open(path, "rb", buffering=0, opener=_without_waiting) as file:
-            return _read(file.fileno(), limit)
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _read(fd: int, limit: int) -> bytes:
-    """Up to `limit` bytes. Raises OSError for what has no end, or none in time."""
-    is_pipe = stat.S_ISFIFO(os.fstat(fd).st_mode)
-    deadline = time.monotonic() + _PATIENCE
-    found = bytearray()
-    waiting = select.poll()
-    waiting.register(fd, select.POLLIN | select.POLLHUP)
-    while len(found) < limit:
-        left = deadline - time.monotonic()
-        if is_pipe and (left <= 0 or not waiting.poll(left * 1000)):
-            what = "which has no end" if found else "into which nobody wrote"
-            raise OSError(errno.ETIMEDOUT, f"it is a pipe, {what} for {_PATIENCE} s")
-        try:
-            piece = os.read(fd, min(limit - len(found), _PIECE))
-        except BlockingIOError:
-            if is_pipe:
-                continue
-            raise OSError(errno.EINVAL, "it is no file: it waits for what comes") from None
-        if not piece:
-            break
-        found += piece
-    return bytes(found)
+        return plain.read(path, limit)
 
 
 DISK = Disk()

@@ -138,6 +138,17 @@ def test_an_unknown_image_is_told_before_anything_is_made(stack: Stack) -> None:
     assert_readable(result)
     assert "nobody.invalid/nothing:1" in result.err
     assert not stack.engine.census().links
+    # Nor is a file that never ends waited for.
+    (stack.directory / "endless").symlink_to("/proc/kmsg")
+    for source in ("/dev/zero", "endless"):
+        stack.write(
+            f"""\
+            services: {{a: {{{SLEEPER}, secrets: [{{source: s, mode: 0o400}}]}}}}
+            secrets: {{s: {{file: {source}}}}}
+            """
+        )
+        assert "cannot be read" in stack.run("up", "-d").expect(1).err
+    assert not stack.engine.container_processes()
     stack.down()
 
 

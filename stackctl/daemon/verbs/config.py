@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from stackctl.daemon.apart import apart
 from stackctl.daemon.jobs import Emit, Message
 from stackctl.daemon.projects import load_request, lockable
 from stackctl.daemon.verbs import asking
@@ -36,7 +38,7 @@ class ConfigVerb:
             if body.get("resolve_image_digests") or wish.only_images:
                 CALLER.set(asking.caller(body, emit))
                 wish = replace(wish, pins=await self._pins(request, wish))
-            facts, warnings = await asyncio.to_thread(described, request, wish)
+            facts, warnings = await apart(partial(described, request, wish))
             for notice in warnings:
                 emit({"type": "warning", "text": notice.text, "place": str(notice.place or "")})
             return {"type": "result", "exit_code": 0, **facts}
@@ -48,7 +50,7 @@ class ConfigVerb:
         """What the services' images are called with the digests that registries have now."""
         from stackctl.spec.loader import load
 
-        stack = (await asyncio.to_thread(load, request, services=wish.services)).stack
+        stack = (await apart(partial(load, request, services=wish.services))).stack
         images = sorted(set(lockable(stack).values()))
         names = [lockfile.lockable(image) for image in images]
         digests = await asyncio.gather(*map(self._images.remote_digest, names))

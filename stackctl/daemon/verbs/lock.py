@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Any
 
+from stackctl.daemon.apart import apart
 from stackctl.daemon.jobs import Emit, Message
 from stackctl.daemon.projects import Projects, lockable
 from stackctl.daemon.verbs import asking
@@ -35,7 +37,7 @@ class LockVerb:
         images = lockable(stack)
         named = [str(name) for name in body.get("services") or ()]
         check_names(named, stack.services)
-        before = await asyncio.to_thread(lockfile.read, path) or {}
+        before = await apart(partial(lockfile.read, path)) or {}
         names = {lockfile.lockable(image) for image in images.values()}
         asked = {lockfile.lockable(images[n]) for n in named or images if n in images}
 

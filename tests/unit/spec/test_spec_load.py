@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from stackctl.errors import NotFound, StackFileError, StackFileErrors
+from stackctl.errors import NotFound, StackctlError, StackFileError, StackFileErrors
+from stackctl.linux import plain
 from stackctl.spec import files, profiles
 from stackctl.spec.loader import LoadRequest, load, project_name
 
@@ -901,26 +902,37 @@ def test_what_would_become_too_large_is_refused(project: Any, text: str, message
 def test_a_pipe_is_read_but_not_waited_for(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path = project.directory / "compose.yaml"
     os.mkfifo(path)
-    monkeypatch.setattr(files, "_PATIENCE", 0)
-    with pytest.raises(StackFileError, match="a pipe, into which nobody wrote"):
+    monkeypatch.setattr(plain, "PATIENCE", 0)
+    with pytest.raises(StackFileError, match="a pipe, whose writer did not end"):
         load(project.request(files=(str(path),)))
+    # One line, and then nothing more.
+    with open(path, "r+b", buffering=0) as pipe:
+        pipe.write(b"services:\n")
+        monkeypatch.setattr(plain, "PATIENCE", 0.01)
+        with pytest.raises(StackFileError, match="a pipe, whose writer did not end"):
+            load(project.request(files=(str(path),)))
     monkeypatch.undo()
     # Both ends in one hand: the writer need not be waited for.
     with open(path, "r+b", buffering=0) as pipe:
         pipe.write(b"services: {a: {image: b}}")
         assert files.DISK.read(str(path), 25) == b"services: {a: {image: b}}"
-        # Who writes and stays is not waited for either.
-        pipe.write(b"A=1\n")
-        monkeypatch.setattr(files, "_PATIENCE", 0.01)
-        with pytest.raises(OSError, match=r"it is a pipe, which has no end"):
-            files.DISK.read(str(path), 25)
-    # Nor what is no pipe, and gives nothing yet.
-    master, slave = os.openpty()
-    with pytest.raises(OSError, match="it waits for what comes"):
-        files.DISK.read(os.ttyname(slave), 25)
-    os.close(master)
-    os.close(slave)
     assert files.DISK.read("/dev/null", 25) == b""
+
+
+@pytest.mark.parametrize("key", ["file", "env_file", "label_file", "include", "extends"])
+def test_devices_are_not_read(project: Any, key: str) -> None:
+    """To open a device may do things, and to read one may never end."""
+    path = "/dev/zero"
+    texts = {
+        "include": f"include: [{path}]",
+        "extends": f"services: {{a: {{extends: {{file: {path}, service: a}}}}}}",
+    }
+    text = texts.get(key, f"services: {{a: {{image: i, {key}: {path}}}}}")
+    project.write("stack.yaml", text)
+    files = (path,) if key == "file" else ()
+    with pytest.raises(StackctlError) as caught:
+        load(project.request(files=files))
+    assert "/dev/zero cannot be read: it is neither a file nor a pipe" in str(caught.value)
 
 
 def test_nothing_is_no_image(project: Any) -> None:
