@@ -52,12 +52,22 @@ class Project:
     stack: Stack
     warnings: tuple[Notice, ...]
     publish_address: str = ""
+    #: COMPOSE_REMOVE_ORPHANS, COMPOSE_IGNORE_ORPHANS.
+    remove_orphans: bool = False
+    ignore_orphans: bool = False
     #: Its files are on another machine.
     carried: bool = False
 
     @property
     def name(self) -> str:
         return self.stack.name
+
+    def told(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """A request with what the project's variables say of orphans. Raises UsageError."""
+        if self.ignore_orphans and body.get("remove_orphans"):
+            raise UsageError("COMPOSE_IGNORE_ORPHANS and --remove-orphans do not go together")
+        removed = body.get("remove_orphans") or (self.remove_orphans and not self.ignore_orphans)
+        return {**body, "remove_orphans": removed, "ignore_orphans": self.ignore_orphans}
 
     @property
     def has_providers(self) -> bool:
@@ -136,8 +146,15 @@ class Projects:
         self._parts = parts
         self._providers = Providers(parts.paths)
 
-    async def load(self, body: Mapping[str, Any], *, activate: Sequence[str] = ()) -> Project:
-        """Read and validate the stack file; `activate` names services whose profiles count.
+    async def load(
+        self,
+        body: Mapping[str, Any],
+        *,
+        activate: Sequence[str] = (),
+        needs_env_files: bool = True,
+    ) -> Project:
+        """Read and validate the stack file; `activate` names services whose profiles count,
+        `needs_env_files` is False where no container is made.
 
         A lock file beside it says what images are, unless the request has "no_lock". Raises
         StackFileErrors with all mistakes, NotFound for an unknown service.
@@ -147,9 +164,10 @@ class Projects:
         def read() -> Project:
             from stackctl.daemon.build_wishes import named
             from stackctl.spec import loader, ports
+            from stackctl.spec.project import is_true, setting
 
             address = ports.usual_address(request.environment)
-            loaded = loader.load(request, services=activate)
+            loaded = loader.load(request, services=activate, needs_env_files=needs_env_files)
             stack = named(loaded.stack)
             if address:
                 stack = _published_at(stack, address)
@@ -160,6 +178,8 @@ class Projects:
                 stack=stack,
                 warnings=loaded.warnings,
                 publish_address=address,
+                remove_orphans=is_true(setting(loaded.variables, "REMOVE_ORPHANS")),
+                ignore_orphans=is_true(setting(loaded.variables, "IGNORE_ORPHANS")),
                 carried=is_carried,
             )
             return found if body.get("no_lock") else locked(found, request.source)
@@ -278,7 +298,7 @@ class Projects:
         if here.issuperset(services):
             return here
         with contextlib.suppress(StackctlError):
-            stack = (await self.load(body)).stack
+            stack = (await self.load(body, needs_env_files=False)).stack
             return here | stack.services.keys() | stack.disabled.keys()
         return here
 

@@ -137,6 +137,8 @@ class UpPolicy:
     #: Also recreate what the named services depend on (`--always-recreate-deps`).
     recreate_deps: bool = False
     remove_orphans: bool = False
+    #: Nothing is said of them either.
+    ignore_orphans: bool = False
     no_deps: bool = False
     start: bool = True
     #: Add a WaitHealthy (or wait for running) for every wanted service (`--wait`).

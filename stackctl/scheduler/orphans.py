@@ -32,7 +32,8 @@ def orphans_of(known: Collection[str], observed: Observed) -> tuple[ContainerRec
 def notices(desired: Desired, observed: Observed, policy: UpPolicy) -> tuple[str, ...]:
     """One sentence for everything that `up` leaves as it is although one might wonder."""
     texts = []
-    left = () if policy.remove_orphans else orphans(desired, observed)
+    untold = policy.remove_orphans or policy.ignore_orphans
+    left = () if untold else orphans(desired, observed)
     if left:
         names = ", ".join(record.name for record in left)
         texts.append(

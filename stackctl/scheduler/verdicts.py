@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from stackctl.model.container import ContainerConfig, Health, Status
 from stackctl.model.record import ContainerRecord
 from stackctl.scheduler.desired import DesiredService, Recreate
+from stackctl.scheduler.differences import differences
 from stackctl.scheduler.survey import Survey, used_networks, used_volumes
 from stackctl.values import dataclass
 
@@ -190,7 +191,8 @@ def _stale(record: ContainerRecord, config: ContainerConfig, found: Survey) -> s
     if record.status is Status.REMOVING:
         return "its removal was interrupted"
     if old.config_hash != config.config_hash:
-        return "configuration changed"
+        what = differences(old, config)
+        return f"configuration changed: {what}" if what else "configuration changed"
     if config.image_id and old.image_id != config.image_id:
         return "image changed"
     # Renaming a network or a volume leaves the service's own hash as it is.

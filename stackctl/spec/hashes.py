@@ -17,6 +17,13 @@ _NOT_HASHED = (
     "replicas",
     "depends_on",
     "profiles",
+    # What `watch` does; it reads the file itself.
+    "develop",
+)
+#: Flags that are off anyway.
+_FALSE = (
+    *("init", "oom_kill_disable", "privileged", "read_only", "stdin_open", "tty"),
+    "use_api_socket",
 )
 
 _ENCODE = json.JSONEncoder(sort_keys=True, default=str).encode
@@ -36,6 +43,7 @@ def config_hash(stack: Stack, service: Service) -> str:
     if deploy:
         attributes["deploy"] = deploy
     attributes = {k: v for k, v in attributes.items() if not k.startswith("x-")}
+    _without_defaults(attributes)
     used = {
         "service": attributes,
         "networks": {
@@ -58,6 +66,26 @@ def config_hash(stack: Stack, service: Service) -> str:
     }
     # Only where there are any, so that other services keep the hash they have.
     return digest_of({**used, "contents": contents} if contents else used)
+
+
+def _without_defaults(attributes: dict[str, Any]) -> None:
+    """What is written out, and is so without being written, is no other configuration."""
+    for key in _FALSE:
+        if attributes.get(key) is False:
+            del attributes[key]
+    if attributes.get("restart") == "no":
+        del attributes["restart"]
+    if (attributes.get("healthcheck") or {}).get("disable") is False:
+        attributes["healthcheck"] = {
+            k: v for k, v in attributes["healthcheck"].items() if k != "disable"
+        }
+        if not attributes["healthcheck"]:
+            del attributes["healthcheck"]
+    if volumes := attributes.get("volumes"):
+        attributes["volumes"] = [
+            {k: v for k, v in mount.items() if k != "read_only" or v is not False}
+            for mount in volumes
+        ]
 
 
 def digest_of(value: Any) -> str:

@@ -63,10 +63,17 @@ class _Project:
     given: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
-def load(request: LoadRequest, *, services: Sequence[str] = (), consistent: bool = True) -> Loaded:
+def load(
+    request: LoadRequest,
+    *,
+    services: Sequence[str] = (),
+    consistent: bool = True,
+    needs_env_files: bool = True,
+) -> Loaded:
     """The project that `request` names, resolved; naming `services` activates their profiles.
 
-    Without `consistent` nobody asks whether what services name exists.
+    Without `consistent` nobody asks whether what services name exists, without
+    `needs_env_files` whether files of variables do.
 
     Services of inactive profiles are in `stack.disabled`; that none of them is
     needed is checked where containers are wanted (profiles.check), so that a
@@ -83,7 +90,7 @@ def load(request: LoadRequest, *, services: Sequence[str] = (), consistent: bool
     if validated is not None and consistent:
         enabled = profiles.enabled(validated[0].services, active, services)
         checks.Checks(*validated, root, mistakes, enabled).run()
-    if mistakes.errors:
+    if mistakes.errors and needs_env_files:
         existence.check(root, request.source, mistakes)
     mistakes.raise_any()
     assert validated is not None
@@ -98,6 +105,7 @@ def load(request: LoadRequest, *, services: Sequence[str] = (), consistent: bool
             profiles=active,
             variables=variables,
             given=found.given,
+            needs_env_files=needs_env_files,
             read_env_file=partial(read_env_file, request.source),
             read_file=partial(read_text, request.source),
         ),

@@ -52,6 +52,8 @@ class Surroundings:
     #: Texts of secrets and configs that were variables of included projects.
     given: Variables[tuple[str, str], str]
     read_env_file: ReadEnvFile
+    #: Environment files have to be there.
+    needs_env_files: bool = True
     #: The text of a file. Raises StackFileError.
     read_file: Callable[[str], str]
 
@@ -232,7 +234,7 @@ class _Resolver:
         except StackFileError as error:
             self._mistakes.collect(error)
             return {}
-        if found is None and env_file.required:
+        if found is None and env_file.required and self._around.needs_env_files:
             tell_missing(path, where, self._mistakes)
         return found or {}
 

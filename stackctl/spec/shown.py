@@ -32,6 +32,8 @@ class Wish:
     absolute_paths: bool = True
     #: Names of what does not exist are mistakes.
     consistent: bool = True
+    #: Files of variables that are not there are mistakes.
+    needs_env_files: bool = True
     #: Also which variables there are.
     variables: bool = False
     #: Also the services' configuration hashes.
@@ -53,6 +55,7 @@ class Wish:
             resolve=not body.get("no_normalize") and not body.get("no_env_resolution"),
             absolute_paths=not body.get("no_path_resolution"),
             consistent=not body.get("no_consistency"),
+            needs_env_files=not body.get("names_only"),
             variables=bool(body.get("variables")),
             hashes=bool(body.get("hashes")),
             coverage=bool(body.get("coverage")),
@@ -79,7 +82,12 @@ def described(request: LoadRequest, wish: Wish) -> tuple[dict[str, Any], tuple[N
             request, interpolate=wish.interpolate, absolute_paths=wish.absolute_paths
         )
         return _of_tree(root, wish), ()
-    loaded = loader.load(request, services=wish.services, consistent=wish.consistent)
+    loaded = loader.load(
+        request,
+        services=wish.services,
+        consistent=wish.consistent,
+        needs_env_files=wish.needs_env_files,
+    )
     stack = loaded.stack
     if wish.pins:
         stack = pinned(stack, wish.pins)

@@ -269,9 +269,10 @@ def test_exit_code_from_a_service(stack: Stack) -> None:
 
 def test_remove_orphans_and_force_recreate(two: Stack) -> None:
     two.write(TWO.replace("  talker:", "  speaker:"))
-    two.up()
+    assert "does not describe: app-talker-1" in two.up().err
     assert "app-talker-1" in two.states()
-    two.up("--remove-orphans")
+    assert "app-talker-1" not in two.up(env={"COMPOSE_IGNORE_ORPHANS": "1"}).err
+    two.up(env={"COMPOSE_REMOVE_ORPHANS": "1"})
     assert sorted(two.states()) == ["app-speaker-1", "app-web-1"]
     before = two.ids()
     two.up("--force-recreate")

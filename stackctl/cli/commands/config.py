@@ -111,6 +111,8 @@ def config(
         no_path_resolution=no_path_resolution,
         no_env_resolution=no_env_resolution,
         no_consistency=no_consistency,
+        # What a service's environment is has no part in these.
+        names_only=bool(wanted) and wanted[0] not in ("environment", "coverage"),
         resolve_image_digests=resolve_image_digests,
         lock_image_digests=lock_image_digests,
     )

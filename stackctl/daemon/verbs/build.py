@@ -68,7 +68,9 @@ class BuildVerb:
     async def _of_stack(self, body: Mapping[str, Any]) -> list[BuildRequest]:
         from stackctl.daemon.build_wishes import wishes
 
-        project = await self._projects.load(body, activate=body.get("services") or ())
+        project = await self._projects.load(
+            body, activate=body.get("services") or (), needs_env_files=False
+        )
         found = wishes(project.stack, body)
         return list(found.values())
 

@@ -311,7 +311,9 @@ class ImageVerbs:
         """All images of the services (or of those named) at once."""
         from stackctl.daemon.verbs.stack import carry_out, warning_messages
 
-        project = await self._projects.load(body, activate=body.get("services") or ())
+        project = await self._projects.load(
+            body, activate=body.get("services") or (), needs_env_files=False
+        )
         for message in warning_messages(project):
             yield message
         plan = self._pulls(project, body)
@@ -326,7 +328,9 @@ class ImageVerbs:
 
     async def push_stack(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """The images that services build and name."""
-        project = await self._projects.load(body, activate=body.get("services") or ())
+        project = await self._projects.load(
+            body, activate=body.get("services") or (), needs_env_files=False
+        )
         services = project.stack.services
         wanted = {
             services[name].image: name

@@ -30,6 +30,7 @@ class Planning:
             plan = down_plan(self._projects.observe(name), policy)
         else:
             project = await self._projects.load(body, activate=body.get("services") or ())
+            body = project.told(body)
             for warning in warning_messages(project):
                 yield warning
             plan, desired, observed = await self.up(project, body)
@@ -80,9 +81,11 @@ class Planning:
         """The project's name, and what of it goes. The files are read once."""
         timeout = body.get("timeout")
         known: frozenset[str] | None
+        remove_orphans = bool(body.get("remove_orphans"))
         try:
-            stack = (await self._projects.load(body)).stack
-            name = stack.name
+            project = await self._projects.load(body, needs_env_files=False)
+            stack, name = project.stack, project.name
+            remove_orphans = remove_orphans or project.remove_orphans
             known = frozenset(stack.services) | frozenset(stack.disabled)
         except StackctlError:
             # Without a file, or with one that is wrong, all that the project has goes.
@@ -92,7 +95,7 @@ class Planning:
             known=known,
             services=tuple(body.get("services") or ()),
             volumes=bool(body.get("volumes")),
-            remove_orphans=bool(body.get("remove_orphans")),
+            remove_orphans=remove_orphans,
             timeout=float(timeout) if timeout is not None else None,
         )
 
@@ -118,6 +121,7 @@ def up_policy(body: Mapping[str, Any]) -> UpPolicy:
         recreate=recreate,
         recreate_deps=bool(body.get("always_recreate_deps")) and bool(body.get("services")),
         remove_orphans=bool(body.get("remove_orphans")),
+        ignore_orphans=bool(body.get("ignore_orphans")),
         no_deps=bool(body.get("no_deps")),
         start=not body.get("no_start"),
         wait=bool(body.get("wait")),

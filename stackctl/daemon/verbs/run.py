@@ -39,6 +39,7 @@ class RunVerb:
         """
         service = str(body.get("service") or "")
         project = await self._projects.load(body, activate=[service])
+        body = project.told(body)
         for message in warning_messages(project):
             yield message
         check_names([service], project.stack.services)

@@ -59,6 +59,7 @@ class StackVerbs:
         """Bring the project up; with `attach` its logs follow until all have ended."""
         project = await self._projects.load(body, activate=body.get("services") or ())
         _check_services(project, body)
+        body = project.told(body)
         for warning in warning_messages(project):
             yield warning
         if body.get("dry_run"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from stackctl.model.container import (
 )
 from stackctl.model.image import Image, ImageConfig
 from stackctl.scheduler.desired import Condition, Desired
+from stackctl.scheduler.differences import differences
 from stackctl.spec.hashes import config_hash
 from stackctl.spec.loader import LoadRequest, load
 from stackctl.spec.model import Stack
@@ -155,6 +157,43 @@ def test_links_to_services_and_to_containers_of_others(stacks: Stacks) -> None:
         ("one", "a"),
         ("else-db-1", "else-db-1"),
         ("db", "else-db-1"),
+    )
+
+
+def test_what_is_written_out_though_it_is_so_anyway_makes_no_other_container(
+    stacks: Stacks,
+) -> None:
+    def digest(lines: str) -> str:
+        return str(container(stacks.service(lines)).config_hash)
+
+    plain = digest("volumes: [{type: volume, target: /x}]\nhealthcheck: {test: t}")
+    assert plain == digest(
+        "volumes: [{type: volume, target: /x, read_only: false}]\nrestart: 'no'\ninit: false\n"
+        "privileged: false\ntty: false\nread_only: false\nstdin_open: false\n"
+        "healthcheck: {test: t, disable: false}\n"
+        "develop: {watch: [{path: ., action: restart}]}"
+    )
+    for other in ("init: true", "restart: always", "entrypoint: []", "command: ['']"):
+        assert (
+            digest(f"volumes: [{{type: volume, target: /x}}]\nhealthcheck: {{test: t}}\n{other}")
+            != plain
+        )
+
+
+def test_a_plan_says_what_has_changed(stacks: Stacks) -> None:
+    old = container(
+        stacks.service("environment: {A: 1, B: 2}\nvolumes: [/x]\nlabels: {l: 1}\ncommand: a")
+    )
+    new = container(
+        stacks.service(
+            "environment: {A: 1, B: 3, C: 4}\nvolumes: [/x, ./d:/d]\nlabels: {l: 2}\n"
+            "command: b\nrestart: always\nmem_limit: 64m\nstop_grace_period: 1s"
+        )
+    )
+    assert differences(old, old) == ""
+    assert differences(old, new) == ("command, environment (B, C), labels (l), volumes (/d), ...")
+    assert differences(old, replace(old, restart=new.restart, stop_grace=1.0)) == (
+        "restart, stop_grace_period"
     )
 
 

@@ -13,6 +13,7 @@ from stackctl.errors import NotFound, StackctlError, StackFileError, StackFileEr
 from stackctl.linux import plain
 from stackctl.spec import files, profiles
 from stackctl.spec.loader import LoadRequest, load, project_name
+from stackctl.spec.shown import Wish, described
 
 ONE = "services: {web: {image: %s}}\n"
 
@@ -404,6 +405,15 @@ def test_flags_sizes_and_numbers_may_be_text(service: Callable[..., Any]) -> Non
 def test_shares_of_processor_time(service: Callable[..., Any], written: str, expected: int) -> None:
     found = service(f"cpu_period: {written}\ncpu_quota: {written}\n")
     assert (found.cpu_period, found.cpu_quota) == (expected, expected)
+
+
+def test_names_are_known_without_environment_files(project: Any) -> None:
+    project.write("stack.yaml", "services: {a: {image: x, env_file: [no.env]}}")
+    request = project.request()
+    with pytest.raises(StackFileErrors, match="does not exist"):
+        described(request, Wish())
+    facts, _ = described(request, Wish.of({"names_only": True}))
+    assert (facts["services"], facts["images"]) == (["a"], ["x"])
 
 
 def test_what_an_environment_file_refers_to(project: Any) -> None:
