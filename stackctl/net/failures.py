@@ -38,6 +38,12 @@ def clash(wish: Wish, number: int, of_ours: str) -> StackctlError:
             f"{address} is not an address of this machine",
             hint="publish on one of its addresses, or leave the address out",
         )
+    if number in (errno.EMFILE, errno.ENFILE):
+        return MachineError(
+            f"host port {first}/{protocol} cannot be held: the engine holds as many as it may",
+            hint="publish fewer ports, or raise the hard limit of open files (`ulimit -Hn`) "
+            "before the engine starts",
+        )
     if number != errno.EADDRINUSE:
         return translated(OSError(number, os.strerror(number)), f"host port {first}/{protocol}")
     if first != last:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import time
@@ -24,6 +25,7 @@ from stackctl.net.service import Net
 from stackctl.state.paths import Paths
 from support.netlab import defaults, fetch, run
 from support.netnames import NamesLab, Upstream, answering, resolve, texts
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.needs("root", "netns", "bridge")
 
@@ -139,6 +141,30 @@ def _zombie(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return True
+
+
+def test_a_resolver_that_could_have_no_descriptor_is_tried_again(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        async with NamesLab(paths) as it:
+            front = await it.network("front")
+            await it.named("one", (), front)
+            keeper = it.keeper_pid()
+            largest = max(map(int, os.listdir(f"/proc/{keeper}/fd")))
+            before = resource.prlimit(keeper, resource.RLIMIT_NOFILE)
+            resource.prlimit(keeper, resource.RLIMIT_NOFILE, (largest + 1, before[1]))
+            late = await it.named("late", (), front)
+
+            def is_served() -> bool:
+                try:
+                    return texts(resolve(late, "one", timeout=0.3)) == [it.address("one")]
+                except OSError:
+                    return False
+
+            assert not await asyncio.to_thread(is_served)
+            resource.prlimit(keeper, resource.RLIMIT_NOFILE, before)
+            await asyncio.to_thread(wait_until, is_served, 10)
+
+    run(scenario, tmp_path)
 
 
 def test_a_keeper_alone_takes_up_its_table(tmp_path: Path) -> None:

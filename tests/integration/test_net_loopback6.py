@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -13,6 +14,8 @@ import pytest
 
 from stackctl.errors import Conflict
 from stackctl.net import bridge
+from stackctl.net.keeper.loop import Loop
+from stackctl.net.keeper.ports import Busy, Port, Ports, Wish
 from stackctl.net.netlink import NETLINK_ROUTE, NetlinkSocket
 from stackctl.state.paths import Paths
 from support.netengine import Lab
@@ -172,3 +175,57 @@ def test_ipv6_is_led_to_a_container_that_has_none(tmp_path: Path) -> None:
                     assert lost == "timeout"
 
     run(scenario, tmp_path)
+
+
+def test_what_is_too_much_is_told_and_leaves_room_for_others(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        told: list[Exception] = []
+        loop = Loop(told.append)
+        ports = Ports(loop, most=3, most_streams=2)
+        echo = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=echoing, args=(echo,), daemon=True).start()
+        (number,) = ports.hold([Wish("tcp", "::1", 0, 0)], "one")
+        ports.lead(Port("tcp", "::1", number), echo.getsockname())
+        threading.Thread(target=loop.run, daemon=True).start()
+
+        def answer() -> tuple[socket.socket, bytes]:
+            client = socket.create_connection(("::1", number))
+            client.settimeout(10)
+            try:
+                client.sendall(b"x")
+                return client, client.recv(1)
+            except ConnectionError:
+                return client, b""
+
+        first = [answer() for _ in range(2)]
+        assert [said for _, said in first] == [b"x", b"x"]
+        for _ in range(3):
+            client, said = answer()
+            assert said == b""
+            client.close()
+        # Once, not for each of them.
+        (why,) = told
+        assert "2 connections are being handed on: further ones are reset" in str(why)
+        for client, _ in first:
+            client.close()
+        wait_until(lambda: answer()[1] == b"x", 10)
+        # Ports stop short of what names need: all of a wish or nothing.
+        with pytest.raises(Busy) as full:
+            ports.hold([Wish("udp", "127.0.0.1", 0, 0)] * 3, "two")
+        assert full.value.errno == errno.EMFILE and set(ports.owners().values()) == {"one"}
+        assert len(ports.hold([Wish("udp", "127.0.0.1", 0, 0)] * 2, "two")) == 2
+        loop.stop()
+
+    run(scenario, tmp_path)
+
+
+def echoing(server: socket.socket) -> None:
+    while True:
+        client, _ = server.accept()
+        threading.Thread(target=echo_one, args=(client,), daemon=True).start()
+
+
+def echo_one(client: socket.socket) -> None:
+    while data := client.recv(100):
+        client.sendall(data)
+    client.close()

@@ -10,6 +10,7 @@ is turned away with a reset.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import time
 from collections.abc import Iterable
@@ -68,8 +69,10 @@ class _Held:
 class Ports:
     """The held ports, each with its owner (a container id)."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, most: int, most_streams: int = _MOST_STREAMS) -> None:
+        """At most so many sockets hold ports, and so many connections are handed on."""
         self._loop = loop
+        self._most, self._most_streams = most, most_streams
         self._held: dict[Port, _Held] = {}
         #: Ports of ::1 beside those of 0.0.0.0, for who looks "localhost" up.
         self._companions: dict[Port, _Held] = {}
@@ -117,6 +120,8 @@ class Ports:
                 continue
             wanted = ports[0].number if ports else number
             try:
+                if self._is_full:
+                    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
                 if ":" in address:
                     self._dismiss(Port(wish.protocol, ANY, wanted))
                 link = _bound(wish.protocol, address, wanted)
@@ -127,6 +132,11 @@ class Ports:
             self._held[port] = self._listen(port, link, owner)
             ports.append(port)
         return ports
+
+    @property
+    def _is_full(self) -> bool:
+        """Further sockets would take the descriptors that names need."""
+        return len(self._held) + len(self._companions) >= self._most
 
     def _listen(self, port: Port, link: socket.socket, owner: str) -> _Held:
         held = _Held(link, owner)
@@ -172,6 +182,8 @@ class Ports:
         if port.address == ANY:
             held.way = way
             self._dismiss(port)
+            if self._is_full:
+                return
             try:
                 link = _bound(port.protocol, LOOPBACK6, port.number)
             except OSError:
@@ -200,7 +212,7 @@ class Ports:
             client.close()
             return
         try:
-            if len(self._streams) >= _MOST_STREAMS:
+            if len(self._streams) >= self._most_streams:
                 raise self._full()
             server = socket_to(held.way, socket.SOCK_STREAM)
         except OSError:
@@ -209,12 +221,12 @@ class Ports:
             return
         stream = Stream(self._loop, client, server, lambda: self._streams.discard(stream))
         self._streams.add(stream)
-        if len(self._streams) < _MOST_STREAMS // 2:
+        if len(self._streams) <= self._most_streams // 2:
             self._is_full_told = False
 
     def _full(self) -> OSError:
         """Why one more connection is not handed on: said once until half of them have ended."""
-        text = f"{_MOST_STREAMS} connections are being handed on: further ones are reset"
+        text = f"{self._most_streams} connections are being handed on: further ones are reset"
         error = OSError(errno.EMFILE, f"{time.strftime('%F %T')} {text}")
         if not self._is_full_told:
             self._loop.tell(error)

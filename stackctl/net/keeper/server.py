@@ -34,6 +34,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import socket
 import struct
 from collections.abc import Iterable
@@ -52,6 +53,10 @@ _LINGER = 5.0
 #: the process that made the namespace often ends after it started the container's.
 _SUCCESSION = 0.25
 _SAVE_AFTER = 0.05
+#: Descriptors that ports leave to resolvers, questions on their way and connections.
+_KEPT_BACK = 8192
+#: Seconds after which a resolver is tried again that could have no descriptor.
+_AGAIN = 1.0
 
 
 class Container:
@@ -72,7 +77,9 @@ class Server:
         self._home = ns.open_netns()
         self._directory = Directory()
         self._forwarder = Forwarder(loop, Resolvers(resolv_conf))
-        self._ports = Ports(loop)
+        # Ports come in thousands; what is kept back is for who asks for names.
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._ports = Ports(loop, files - min(files // 2, _KEPT_BACK))
         self._containers: dict[str, Container] = {}
         self._controllers: set[_Controller] = set()
         self._leaving: Timer | None = None
@@ -267,13 +274,20 @@ class Server:
             resolver = container.resolver
             if not (resolver.is_open and resolver.port == port and resolver.netns == _netns(pid)):
                 resolver.open(pid, port, self._home)
-        except OSError:
+        except OSError as error:
             if pidfd >= 0:
                 os.close(pidfd)
-            self._succession(container)
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._loop.after(_AGAIN, lambda: self._place_again(container))
+            else:
+                self._succession(container)
             return
         container.pidfd = pidfd
         self._loop.watch(pidfd, READ, lambda _: self._ended(container))
+
+    def _place_again(self, container: Container) -> None:
+        if self._containers.get(container.raw["id"]) is container and container.pidfd < 0:
+            self._place(container)
 
     def _unwatch(self, container: Container) -> None:
         if container.pidfd >= 0:
