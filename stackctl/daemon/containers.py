@@ -431,8 +431,14 @@ class Containers:
         return True
 
     async def kill(self, container_id: str, signum: int = signal.SIGKILL) -> None:
-        """Send a signal to the container's process; SIGKILL ends the whole container."""
+        """Send a signal to the container's process; SIGKILL ends the whole container, and
+        what `ends` one that waits for its next restart ends that."""
         record = self._registry.get(container_id)
+        if record.status is Status.RESTARTING and self.ends(record, signum):
+            self._publish_event(record, "kill")
+            if (alive := await self._settled(container_id)) is None:
+                return
+            record = alive  # it was just being started
         if not record.status.is_alive:
             raise Conflict(f"container {record.name} is not running")
         # Before it dies of it: who reads events is told the cause first.
@@ -442,10 +448,14 @@ class Containers:
             self._watcher.ending(container_id)
             await self._kill(record)
         else:
-            if signum == signal_number(record.config.stop_signal):
+            if self.ends(record, signum):
                 # As in Docker: who sends what stops it wants it to stay stopped.
                 self._registry.update(container_id, stopped_by_user=True)
             await self._parts.runtime.signal(record, signum)
+
+    def ends(self, record: ContainerRecord, signum: int) -> bool:
+        """Whether who sends this wants it to stay stopped."""
+        return signum in (signal.SIGKILL, signal_number(record.config.stop_signal))
 
     async def pause(self, container_id: str) -> None:
         record = self._registry.get(container_id)

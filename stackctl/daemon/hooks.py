@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 
+from stackctl.daemon.jobs import warn
 from stackctl.errors import OperationFailed, StackctlError
 from stackctl.model.container import Hook
 from stackctl.model.record import ContainerRecord
@@ -36,14 +36,16 @@ async def run(
 
 
 async def run_before_stop(runtime: Runtime, record: ContainerRecord) -> None:
-    """The pre_stop hooks, within the grace period. A failure is logged: a stop goes on."""
+    """The pre_stop hooks, to their end: the grace period begins after them, as in compose.
+
+    A failure is told, and the stop goes on.
+    """
     try:
-        async with asyncio.timeout(max(record.config.stop_grace, 1.0)):
-            await run(runtime, record, "pre_stop", record.config.pre_stop)
-    except TimeoutError:
-        log.warning("pre_stop of %s took longer than its grace period", record.name)
+        await run(runtime, record, "pre_stop", record.config.pre_stop)
     except StackctlError as error:
-        log.warning("pre_stop of %s: %s", record.name, error)
+        said = f" ({error.details[-1]})" if error.details else ""
+        log.warning("%s: %s%s", record.name, error.brief, said)
+        warn(f"{error.brief}{said}")
 
 
 async def _run_one(runtime: Runtime, record: ContainerRecord, hook: Hook) -> tuple[int, bytes]:

@@ -72,6 +72,7 @@ def add_gates(
     service: DesiredService,
     judged: list[Verdict],
     started: dict[str, int],
+    healthy: dict[str, int],
     wanted: Needs,
 ) -> dict[Condition, tuple[int, ...]]:
     """Adds the gates of one service; gives condition -> the steps that mean it is met.
@@ -93,6 +94,9 @@ def add_gates(
             if isinstance(verdict, Keep) and _holds(verdict.record, condition, need):
                 continue
             name = name_of(verdict)
+            if condition is Condition.HEALTHY and name in healthy:
+                gates.append(healthy[name])  # its update waits for the same
+                continue
             patient = need.waited and not need.users and not service.has_healthcheck
             op = (
                 WaitHealthy(name=name, checked=bool(need.users), ended_ok=patient)

@@ -137,12 +137,13 @@ def replaced(up: Up, service: DesiredService, config: ContainerConfig) -> None:
 
 
 def _healthy(up: Up, service: DesiredService, config: ContainerConfig, cause: str) -> int:
-    return up.draft.add(
+    step = up.healthy[config.name] = up.draft.add(
         WaitHealthy(name=config.name),
         cause,
         after=[up.started[config.name]],
         service=service.name,
     )
+    return step
 
 
 # --- start-first

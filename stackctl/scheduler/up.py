@@ -72,6 +72,8 @@ class Up:
     created: dict[str, int] = field(default_factory=dict)
     #: Final name -> StartContainer.
     started: dict[str, int] = field(default_factory=dict)
+    #: Final name -> the WaitHealthy of its update; see rollout.
+    healthy: dict[str, int] = field(default_factory=dict)
     #: Service -> condition -> the steps after which it holds.
     gates: dict[str, dict[Condition, tuple[int, ...]]] = field(default_factory=dict)
     #: What only one can have -> who has it now and is going to give it up.
@@ -108,7 +110,7 @@ class Up:
                 for verdict in judged:
                     self._bring_up(service, verdict)
                 self.gates[service.name] = add_gates(
-                    self.draft, service, judged, self.started, self.needs
+                    self.draft, service, judged, self.started, self.healthy, self.needs
                 )
         return self.draft.plan()
 

@@ -383,7 +383,9 @@ class Service(Attributes):
         default_factory=list, description="Commands inside the container, once it has started."
     )
     pre_stop: list[Hook] = Field(
-        default_factory=list, description="Commands inside the container, before it is stopped."
+        default_factory=list,
+        description="Commands inside the container, before it is stopped: they run to their end, "
+        "then `stop_grace_period` begins. A failure is a warning.",
     )
     pre_start: list[PreStartHook] = Field(
         default_factory=list,

@@ -114,13 +114,26 @@ services:
     image: stackctl/host
     command: sleep infinity
     init: true
+    stop_grace_period: 0s
+    volumes: [./out:/out]
     post_start: [{command: [sh, -c, "echo no such luck; exit 3"]}]
+    pre_stop:
+      # Longer than the grace period, which begins when they have ended.
+      - command: sh -c 'while ! test -e /out/go; do sleep 0.01; done; echo drained > /out/stopping'
+      - command: sh -c 'echo nobody to tell; exit 5'
 """
     )
     failed = stack.run("up", "-d")
     assert failed.code == 1
     assert "post_start hook" in failed.err and "ended with code 3" in failed.err
     assert "no such luck" in failed.err
+    with stack.start("stop", "-t", "0") as stopping:
+        (stack.directory / "out/go").touch()
+        assert stopping.wait(20) == 0
+        warning = stopping.stdout.read()
+    assert "pre_stop hook" in warning and "ended with code 5" in warning
+    assert "nobody to tell" in warning
+    assert (stack.directory / "out/stopping").read_text() == "drained\n"
     stack.down()
 
 

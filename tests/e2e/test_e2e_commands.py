@@ -323,6 +323,8 @@ def test_up_wait_fails_when_a_service_without_a_health_check_dies(stack: Stack) 
     )
     result = stack.run("up", "-d", "--wait").expect(1)
     assert "exited with code 3" in result.err and "gone" in result.err
+    # Who does not wait is told, and no more: the code does not depend on how soon it dies.
+    assert 'warning: service "dies" exited with code 3' in stack.ok("up", "-d").err
     # Who can do without it is no reason to fail.
     stack.write(
         "services:\n"
@@ -365,6 +367,17 @@ def test_a_users_start_counts_restarts_anew(stack: Stack) -> None:
     wait_until(lambda: stack.states()["app-a-1"] == "exited", 20, what="the policy to give up")
     stack.run("start", "a")
     wait_until(lambda: runs() == 4, 20, what="a restart after the user's start")
+    # What is about to be started again has no process, and a kill ends it all the same.
+    stack.write("services: {b: {image: stackctl/host, command: sh -c 'exit 3', restart: always}}")
+    stack.env["COMPOSE_IGNORE_ORPHANS"] = "true"
+    stack.ok("up", "-d")
+    wait_until(lambda: stack.states()["app-b-1"] == "restarting", 20)
+    stack.ok("kill", "b")
+    assert stack.states() == {"app-a-1": "exited", "app-b-1": "exited"}
+    del stack.env["COMPOSE_IGNORE_ORPHANS"]
+    (stack.directory / ".env").write_text("COMPOSE_REMOVE_ORPHANS=1\n")
+    stack.ok("up", "-d")
+    assert list(stack.states()) == ["app-b-1"]
     stack.down()
 
 

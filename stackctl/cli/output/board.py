@@ -204,7 +204,11 @@ class Board:
             case "failed":
                 row.phase, row.text = Phase.FAILED, f"failed: {text}" if text else "failed"
             case "skipped":
+                told = row.phase, row.text
                 row.phase, row.text = Phase.SKIPPED, f"skipped: {text}" if text else "skipped"
+                if told == (row.phase, row.text):  # a further step, because of the same
+                    self._finish(row, number)
+                    return None
             case _:
                 return None
         self._finish(row, number)

@@ -93,15 +93,15 @@ class LifecycleVerbs:
 
     def kill(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         signum = signal_number(str(body.get("signal") or signal.SIGKILL.name))
-
-        async def end(record: ContainerRecord) -> None:
-            if record.status is Status.RESTARTING:
-                # Nobody is there to be killed: it does not come back.
-                await self._containers.stop(record.id, 0.0)
-            else:
-                await self._containers.kill(record.id, signum)
-
-        return self._each(body, lambda r: r.status.needs_stop, end, "killed")
+        return self._each(
+            body,
+            lambda r: (
+                r.status.is_alive
+                or (r.status is Status.RESTARTING and self._containers.ends(r, signum))
+            ),
+            lambda r: self._containers.kill(r.id, signum),
+            "killed",
+        )
 
     def pause(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         return self._each(

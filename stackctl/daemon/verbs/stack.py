@@ -35,7 +35,7 @@ from stackctl.scheduler.ops import BuildImage, Plan, PullImage, RunProvider, Sta
 __all__ = ["StackVerbs", "carry_out", "plan_message", "step_message", "warning_messages"]
 
 #: A process that cannot live (a wrong flag, a missing file) ends soon after its start:
-#: `up -d` looks once more after this time, so that it fails instead of leaving a dead service.
+#: `up -d` looks once more after this time, so that nobody takes a dead service for a living one.
 _SETTLE_SECONDS = 0.05
 #: On a busy machine, or in a slow language, it takes longer: as long as one still computes.
 _SETTLE_LIMIT = 0.5
@@ -176,7 +176,7 @@ class StackVerbs:
         await self._execute(project, plan, limit, emit, body)
         if not body.get("no_start") and not body.get("attach"):
             # Attached, the exit is seen as it happens.
-            await self._settle(plan, _optional(desired), emit)
+            await self._settle(plan, desired, emit, fail=bool(body.get("wait")))
         return {
             "type": "result",
             "exit_code": 0,
@@ -220,8 +220,12 @@ class StackVerbs:
         wanted = {s.op.reference for s in plan.steps if isinstance(s.op, PullImage)}
         await asyncio.gather(*map(ask, sorted(wanted)))
 
-    async def _settle(self, plan: Plan, optional: frozenset[str], emit: Emit) -> None:
-        """Fail when services that this plan started have died already; `optional` are told."""
+    async def _settle(self, plan: Plan, desired: Desired, emit: Emit, *, fail: bool) -> None:
+        """Tell which of the services that this plan started have died already.
+
+        They make `up` fail only with `fail` (--wait), as in compose: otherwise its code would
+        depend on how soon they die. Those that others can do without never do.
+        """
         registry = self._parts.registry
         started = [s.op.name for s in plan.steps if isinstance(s.op, StartContainer)]
         records = [registry.find_name(name) for name in started]
@@ -242,11 +246,17 @@ class StackVerbs:
             watcher.cancel()
         found = map(registry.find_name, started)
         dead = [r for r in found if r is not None and _is_down(r) and r.exit_code != 0]
+        optional = _optional(desired)
+        needed = []
         for record in dead:
-            if record.config.service in optional:
-                emit(notice(f"optional dependency: {self._engine.died(record).brief}"))
-        needed = [record for record in dead if record.config.service not in optional]
-        _raise_all(tuple(map(self._engine.died, needed)))
+            error, service = self._engine.died(record), record.config.service
+            if service in optional:
+                emit(notice(f"optional dependency: {error.brief}"))
+            elif fail:
+                needed.append(error)
+            else:
+                emit(notice(f"{error.brief}: see `stackctl logs {service}`"))
+        _raise_all(tuple(needed))
 
     def _attachable(self, plan: Plan, desired: Desired, body: Mapping[str, Any]) -> list[str]:
         """Ids of the containers that an attached `up` listens to: of the services named, or
