@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from typing import Any
 
 from stackctl.daemon import hosts, names, sharing
 from stackctl.daemon.containers import Containers, Parts
+from stackctl.daemon.jobs import warn
 from stackctl.errors import Conflict, NotFound
-from stackctl.model.container import NetworkAttachment
+from stackctl.model.network import Endpoint, PublishedPort
 from stackctl.model.record import ContainerRecord, NetworkRecord
 from stackctl.runtime.bundle import GENERATED
+
+log = logging.getLogger(__name__)
 
 
 class Connections:
@@ -22,76 +28,79 @@ class Connections:
         self._containers = containers
 
     async def connect(
-        self,
-        network: NetworkRecord,
-        container_id: str,
-        attachment: NetworkAttachment,
-        links: tuple[tuple[str, str], ...] = (),
+        self, network: NetworkRecord, container_id: str, settings: Mapping[str, Any]
     ) -> ContainerRecord:
-        """One more network, and `links` ((alias, container)) beside those that it has.
+        """One more network, as Docker's EndpointSettings say; links come beside those it has.
 
-        Conflict when it is in it already, or has the host's.
+        Conflict when it is in it already, or has the host's; NotFound when it has gone.
         """
+        # They load while the socket answers already.
+        from stackctl.daemon import wish
+        from stackctl.daemon.single import attachment, links
+
+        name, net = network.config.name, self._parts.net
+        wanted, linked = attachment(name, dict(settings)), links(dict(settings))
         async with self._containers.lock(container_id):
             record = self._registry.get(container_id)
-            if record.config.network_mode:
-                raise Conflict(
-                    f"container {record.name} has network_mode {record.config.network_mode}",
-                    hint="only a container with networks of its own can be connected to another",
-                )
-            if any(e.network_id == network.id for e in record.endpoints):
-                raise Conflict(f"container {record.name} is in network {network.config.name}")
-            net = self._parts.net
-            endpoint = net.lease(network, record.id, attachment)
-            known = tuple(dict.fromkeys((*record.config.links, *links)))
-            config = replace(record.config, links=known)
-            # Its namesake that was removed, if it was in that.
-            held = tuple(e for e in record.endpoints if e.network != network.config.name)
-            wanted = replace(record, config=config, endpoints=(*held, endpoint))
+            _check(record, network)
+            config = replace(
+                record.config,
+                links=tuple(dict.fromkeys((*record.config.links, *linked))),
+                asked=wish.with_endpoint(record.config.asked, name, dict(settings)),
+            )
             async with AsyncExitStack() as undo:
+                endpoint = net.lease(network, record.id, wanted)
                 undo.callback(net.release, endpoint)
-                # First the record: whoever removes the network sees who is in it.
-                self._registry.update(record.id, config=config, endpoints=wanted.endpoints)
+                # Its namesake that was removed, if it was in that.
+                held = tuple(e for e in record.endpoints if e.network != name)
                 undo.callback(
                     self._registry.update,
                     record.id,
                     config=record.config,
                     endpoints=record.endpoints,
                 )
-                if record.process is not None and record.status.is_alive:
-                    pid = record.process.pid
-                    naming = names.naming(wanted, "keep")
-                    await net.connect(pid, endpoint, wanted.endpoints, naming)
+                # First the record: whoever removes the network sees who is in it.
+                after = self._registry.update(record.id, config=config, endpoints=(*held, endpoint))
+                if after.process is not None and after.status.is_alive:
+                    pid, naming = after.process.pid, names.naming(after, "keep")
+                    _tell(after, await net.connect(pid, endpoint, after.endpoints, naming))
                     former = names.naming(record, "keep")
                     undo.push_async_callback(
                         net.disconnect, pid, endpoint, record.endpoints, former
                     )
-                    wanted = await self._with_ports(wanted)
+                    after = self._registry.update(record.id, ports=await self._ports(after))
                 undo.pop_all()
-            wanted = self._registry.update(record.id, ports=wanted.ports)
-            self._tell_hosts(record, wanted)
-        self._event("connect", network, wanted)
-        return wanted
+            self._tell_hosts(record, after)
+        self._event("connect", endpoint, after)
+        return after
 
-    async def disconnect(self, network: NetworkRecord, container_id: str) -> ContainerRecord:
-        """Its published ports lead to another network's address then, if it has one."""
+    async def disconnect(self, network_id: str, container_id: str) -> ContainerRecord:
+        """Its published ports lead to another network's address then, if it has one.
+
+        A network that was removed since the container ran can be left, too.
+        """
+        from stackctl.daemon import wish
+
         async with self._containers.lock(container_id):
             record = self._registry.get(container_id)
-            gone = next((e for e in record.endpoints if e.network_id == network.id), None)
+            gone = next((e for e in record.endpoints if e.network_id == network_id), None)
             if gone is None:
-                raise NotFound(f"container {record.name} is not in network {network.config.name}")
-            rest = tuple(e for e in record.endpoints if e is not gone)
-            wanted = replace(record, endpoints=rest)
+                known = self._registry.store.network(network_id)
+                name = known.config.name if known else network_id[:12]
+                raise NotFound(f"container {record.name} is not in network {name}")
+            rest, ports = tuple(e for e in record.endpoints if e is not gone), record.ports
             net = self._parts.net
             if record.process is not None and record.status.is_alive:
-                naming = names.naming(wanted, "keep")
-                await net.disconnect(record.process.pid, gone, rest, naming)
-                wanted = replace(wanted, ports=await net.lead(wanted.ports, rest))
+                naming = names.naming(replace(record, endpoints=rest), "keep")
+                _tell(record, await net.disconnect(record.process.pid, gone, rest, naming))
+                ports = await net.lead(ports, rest)
             net.release(gone)
-            wanted = self._registry.update(record.id, endpoints=rest, ports=wanted.ports)
-            self._tell_hosts(record, wanted)
-        self._event("disconnect", network, wanted)
-        return wanted
+            asked = wish.with_endpoint(record.config.asked, gone.network, None)
+            config = replace(record.config, asked=asked)
+            after = self._registry.update(record.id, config=config, endpoints=rest, ports=ports)
+            self._tell_hosts(record, after)
+        self._event("disconnect", gone, after)
+        return after
 
     def _tell_hosts(self, before: ContainerRecord, after: ContainerRecord) -> None:
         """Its own names mean its addresses of now, in /etc/hosts of all who share its network."""
@@ -101,18 +110,39 @@ class Connections:
             path = self._parts.paths.container(record.id) / GENERATED["/etc/hosts"]
             hosts.rewrite(path, names.hosts_file(before), names.hosts_file(after))
 
-    async def _with_ports(self, record: ContainerRecord) -> ContainerRecord:
+    async def _ports(self, record: ContainerRecord) -> tuple[PublishedPort, ...]:
         """Its published ports lead to its new way out; without a network it had none."""
         if record.ports:
-            ports = await self._parts.net.lead(record.ports, record.endpoints)
-        else:
-            ports = await self._containers.publish_ports(record)
-        return replace(record, ports=ports)
+            return await self._parts.net.lead(record.ports, record.endpoints)
+        return await self._containers.publish_ports(record)
 
-    def _event(self, action: str, network: NetworkRecord, record: ContainerRecord) -> None:
+    def _event(self, action: str, endpoint: Endpoint, record: ContainerRecord) -> None:
+        network = self._registry.store.network(endpoint.network_id)
         attributes = {
             "container": record.id,
-            "name": network.config.name,
-            "type": network.config.driver or "bridge",
+            "name": endpoint.network,
+            "type": (network.config.driver if network else "") or "bridge",
         }
-        self._parts.events.publish("network", action, network.id, attributes)
+        self._parts.events.publish("network", action, endpoint.network_id, attributes)
+
+
+def endpoint_in(record: ContainerRecord, reference: str) -> Endpoint | None:
+    """Its place in the network of this name or id, which may have been removed since it ran."""
+    return next((e for e in record.endpoints if reference in (e.network, e.network_id)), None)
+
+
+def _tell(record: ContainerRecord, problems: Sequence[str]) -> None:
+    """What the container's own doings prevented: whoever asked hears so."""
+    for text in problems:
+        log.warning("container %s: %s", record.name, text)
+        warn(f"{record.name}: {text}")
+
+
+def _check(record: ContainerRecord, network: NetworkRecord) -> None:
+    if record.config.network_mode:
+        raise Conflict(
+            f"container {record.name} has network_mode {record.config.network_mode}",
+            hint="only a container with networks of its own can be connected to another",
+        )
+    if any(e.network_id == network.id for e in record.endpoints):
+        raise Conflict(f"container {record.name} is in network {network.config.name}")

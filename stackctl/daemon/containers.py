@@ -272,7 +272,7 @@ class Containers:
 
     async def _run(self, record: ContainerRecord, size: tuple[int, int] | None) -> ContainerRecord:
         parts = self._parts
-        sharing.check_networks(record, self._registry)
+        sharing.check_networks(record, parts.net.has_network)
         async with AsyncExitStack() as undo:
             own_mounts.make_bind_sources(parts.volumes.mounted(record).config)
             ports = record.ports or await self.publish_ports(record)
@@ -343,7 +343,6 @@ class Containers:
             record.endpoints,
             record.config.ports,
             self._parts.machine.publish_address,
-            title=names.title(record),
         )
 
     # -- stop

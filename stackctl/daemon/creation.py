@@ -131,15 +131,16 @@ class Creation:
 
     async def prune_networks(self, wanted: Callable[[float, Mapping[str, str]], bool]) -> list[str]:
         """Removes networks that no container is in, but for the default one; their names."""
-        used = {e.network for r in self._parts.registry.all() for e in r.endpoints}
+        used = {e.network_id for r in self._parts.registry.all() for e in r.endpoints}
         gone = []
         for record in self._parts.registry.store.networks():
             name = record.config.name
-            if name in used or name == DEFAULT_NETWORK:
+            if record.id in used or name == DEFAULT_NETWORK:
                 continue
             if wanted(record.created_at, record.config.labels):
-                await self._engine.perform(RemoveNetwork(name=name))
-                gone.append(name)
+                with contextlib.suppress(Conflict):  # somebody was quicker
+                    if await self._engine.remove_network(record, is_unused=True):
+                        gone.append(name)
         return gone
 
     async def drop_default_network(self) -> None:

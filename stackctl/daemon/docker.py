@@ -10,7 +10,6 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,6 @@ from stackctl.model.record import ContainerRecord, NetworkRecord, VolumeRecord
 from stackctl.runtime.container import Stats
 from stackctl.runtime.logfile import LogLine, follow, read
 from stackctl.runtime.procfs import ProcessRow
-from stackctl.scheduler.ops import RemoveNetwork
 
 Message = dict[str, Any]
 
@@ -363,31 +361,16 @@ class DockerOperations:
     async def network_create(self, config: NetworkConfig) -> NetworkRecord:
         return await self._engine.make_network(config)
 
-    async def network_remove(self, record: NetworkRecord) -> None:
-        await self._engine.perform(RemoveNetwork(name=record.config.name))
+    async def network_remove(self, record: NetworkRecord) -> bool:
+        return await self._engine.remove_network(record)
 
     async def network_connect(
         self, record: NetworkRecord, container: ContainerRecord, settings: Message
     ) -> None:
-        from stackctl.daemon.single import attachment, links
+        await self._connections.connect(record, container.id, settings)
 
-        name, before = record.config.name, container.config
-        wanted = attachment(name, settings)
-        config = replace(before, asked=wishes.with_endpoint(before.asked, name, settings))
-        self._registry.update(container.id, config=config)
-        try:
-            await self._connections.connect(record, container.id, wanted, links(settings))
-        except BaseException:
-            self._registry.update(container.id, config=before)
-            raise
-
-    async def network_disconnect(
-        self, record: NetworkRecord, container: ContainerRecord, *, force: bool
-    ) -> None:
-        await self._connections.disconnect(record, container.id)
-        config = self._registry.get(container.id).config
-        asked = wishes.with_endpoint(config.asked, record.config.name, None)
-        self._registry.update(container.id, config=replace(config, asked=asked))
+    async def network_disconnect(self, container: ContainerRecord, network_id: str) -> None:
+        await self._connections.disconnect(network_id, container.id)
 
     # -- volumes
 

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import assert_never
+from weakref import WeakValueDictionary
 
 from stackctl.daemon.containers import Containers, Parts
 from stackctl.daemon.jobs import warn
@@ -52,7 +53,8 @@ class Engine:
 
     def __init__(self, parts: Parts, containers: Containers, supervisor: Supervisor) -> None:
         self._parts = parts
-        self._making_network = asyncio.Lock()
+        #: By name of a network that is being made or removed.
+        self._network_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._containers = containers
         self._supervisor = supervisor
         self.providers = Providers(parts.paths)
@@ -69,7 +71,9 @@ class Engine:
             case CreateNetwork():
                 await self._ensure_network(op.network)
             case RemoveNetwork():
-                await self._remove_network(op.name)
+                record = self._parts.registry.store.network_by_name(op.name)
+                if record is not None:
+                    await self.remove_network(record)
             case CreateVolume():
                 await self._parts.volumes.create(op.volume)
                 self._parts.events.publish("volume", "create", op.volume.name, {})
@@ -210,8 +214,7 @@ class Engine:
     async def make_network(self, config: NetworkConfig) -> NetworkRecord:
         """Conflict when the name is taken, also by whoever was quicker."""
         store = self._parts.registry.store
-        # Several projects may want the engine's own network at once.
-        async with self._making_network:
+        async with self._network_lock(config.name):
             if store.network_by_name(config.name) is not None:
                 raise Conflict(f'network "{config.name}" exists', hint="choose another name")
             record = await self._parts.net.create_network(config, secrets.token_hex(32))
@@ -226,28 +229,41 @@ class Engine:
             if self._parts.registry.store.network_by_name(config.name) is None:
                 raise
 
-    async def _remove_network(self, name: str) -> None:
-        """Who is in it and has ended keeps its membership: it is told when it is started."""
-        store = self._parts.registry.store
-        record = store.network_by_name(name)
-        if record is None:
-            return
-        members = [
-            r for r in self._parts.registry.all() if any(e.network == name for e in r.endpoints)
-        ]
-        alive = [r.name for r in members if r.status.needs_stop]
-        if alive:
-            raise Conflict(
-                f'network "{name}" is in use by {", ".join(alive)}',
-                hint="stop and remove these containers first (--remove-orphans removes orphans)",
-            )
-        for member in members:
-            for endpoint in member.endpoints:
-                if endpoint.network_id == record.id:
-                    self._parts.net.release(endpoint)
-        await self._parts.net.remove_network(record)
-        store.delete_network(record.id)
+    async def remove_network(self, record: NetworkRecord, *, is_unused: bool = False) -> bool:
+        """Whether it was there. Conflict while a container in it runs, or is about to.
+
+        Who is in it and has ended keeps its membership, and is told when it is started;
+        with `is_unused` that is a Conflict, too.
+        """
+        store, name = self._parts.registry.store, record.config.name
+        async with self._network_lock(name):
+            if store.network(record.id) is None:
+                return False
+            members = self._parts.registry.members(record.id)
+            users = [r.name for r in members if is_unused or r.status.needs_stop]
+            if users:
+                who = ", ".join(users[:5]) + ", ..." * (len(users) > 5)
+                raise Conflict(f'network "{name}" is in use by {who}', hint=_hint(is_unused))
+            for member in members:
+                for endpoint in member.endpoints:
+                    if endpoint.network_id == record.id:
+                        self._parts.net.release(endpoint)
+            # From here on it is nobody's to join or to start in; the record goes last, so
+            # that a removal that is cut short is taken up again.
+            await self._parts.net.remove_network(record)
+            store.delete_network(record.id)
         self._parts.events.publish("network", "destroy", record.id, {"name": name})
+        return True
+
+    def _network_lock(self, name: str) -> asyncio.Lock:
+        """Making a network waits until a former one of its name has gone."""
+        return self._network_locks.setdefault(name, asyncio.Lock())
+
+
+def _hint(is_unused: bool) -> str:
+    if is_unused:
+        return "a container that has stopped is in it, too: remove these, or disconnect them"
+    return "stop and remove these containers first (--remove-orphans removes orphans)"
 
 
 def _how_ended(record: ContainerRecord) -> str:

@@ -35,8 +35,10 @@ def short_id(container_id: str) -> str:
     return container_id[:12]
 
 
-def title(record: ContainerRecord) -> str:
-    """How somebody else's error calls it."""
+def title(container_id: str, record: ContainerRecord | None) -> str:
+    """How somebody else's error calls it; `record` None: nobody knows it any more."""
+    if record is None:
+        return f"container {short_id(container_id)}"
     project = record.config.project
     return f"container {record.name}" + (f" of project {project}" if project else "")
 

@@ -38,7 +38,6 @@ async def recover(parts: Parts, containers: Containers, supervisor: Supervisor) 
         tuple(e for r in survivors for e in r.endpoints),
         tuple(p for r in survivors if r.status.is_alive for p in r.ports),
         running={r.id for r in survivors if r.status.is_alive},
-        titles={r.id: names.title(r) for r in survivors},
     )
     for port in lost:
         note_lost_port(parts, port.protocol, port.host_ip, port.host_port)
@@ -81,7 +80,8 @@ async def _mend(parts: Parts, record: ContainerRecord) -> None:
         return
     try:
         naming = names.naming(record, "keep")
-        await parts.net.mend(record.process.pid, record.endpoints, naming)
+        for problem in await parts.net.mend(record.process.pid, record.endpoints, naming):
+            log.warning("container %s: %s", record.name, problem)
     except StackctlError:
         log.exception("%s: its networks could not be mended", record.name)
 

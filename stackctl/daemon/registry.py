@@ -33,6 +33,10 @@ class Registry:
     def of_project(self, project: str) -> tuple[ContainerRecord, ...]:
         return self.store.containers_of(project)
 
+    def members(self, network_id: str) -> list[ContainerRecord]:
+        """The containers that are in a network, running or not."""
+        return [r for r in self.all() if any(e.network_id == network_id for e in r.endpoints)]
+
     def find(self, container_id: str) -> ContainerRecord | None:
         return self.store.container(container_id)
 

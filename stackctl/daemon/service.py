@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stackctl.daemon import names
 from stackctl.daemon.committing import Committing
 from stackctl.daemon.containers import Containers, Machine, Parts
 from stackctl.daemon.creation import Creation
@@ -325,6 +326,7 @@ async def build(paths: Paths, environment: Mapping[str, str] | None = None) -> S
         net=Net(
             paths,
             machine_id=_text(Path("/etc/machine-id")),
+            title_of=lambda container_id: names.title(container_id, registry.find(container_id)),
             on_lost=lambda *port: note_lost_port(parts, *port),
         ),
         images=Images(paths),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 from stackctl.daemon.registry import Registry
@@ -39,10 +40,13 @@ def sharers(record: ContainerRecord, registry: Registry) -> list[ContainerRecord
     return found
 
 
-def check_networks(record: ContainerRecord, registry: Registry) -> None:
-    """NotFound when a network that it is in was removed since it ran: it would have none."""
+def check_networks(record: ContainerRecord, is_there: Callable[[str], bool]) -> None:
+    """NotFound when a network that it is in was removed since it ran: it would have none.
+
+    `is_there` tells by a network's id, and not of one that is just being removed.
+    """
     for endpoint in record.endpoints:
-        if registry.store.network(endpoint.network_id) is None:
+        if not is_there(endpoint.network_id):
             raise NotFound(
                 f"network {endpoint.network} not found: it was removed, and {record.name} is in it",
                 hint="`up` makes both anew; else make the network again and connect the container",

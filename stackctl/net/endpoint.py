@@ -202,14 +202,24 @@ def _set(path: str, value: str) -> None:
         raise OSError(error.errno, f"setting net.{name}={value}: {error.strerror}") from error
 
 
-def route(pid: int, ways: Sequence[tuple[str, str]], home: int) -> None:
-    """Makes (gateway, interface) the default routes in the network namespace of `pid`."""
+def route(pid: int, ways: Sequence[tuple[str, str]], home: int) -> list[str]:
+    """Makes (gateway, interface) the default routes in the network namespace of `pid`.
+
+    Gives what could not be made: the container may have set an interface down, or renamed it.
+    """
+    problems = []
     there = ns.open_netns(pid)
     try:
         with ns.in_netns(there, home), NetlinkSocket(NETLINK_ROUTE) as link:
-            link.request([_default_route(g, socket.if_nametoindex(name)) for g, name in ways])
+            for gateway, name in ways:
+                try:
+                    link.request([_default_route(gateway, socket.if_nametoindex(name))])
+                except OSError as error:
+                    why = error.strerror or error
+                    problems.append(f"no default route by {gateway} on {name}: {why}")
     finally:
         os.close(there)
+    return problems
 
 
 def unplug_inside(pid: int, names: Sequence[str], home: int) -> None:

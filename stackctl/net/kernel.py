@@ -192,13 +192,17 @@ class Kernel:
             self.detach([wire.host_name for wire in wires])
             raise attaching(error, pid) from error
 
-    def mend(self, pid: int, wires: Sequence[Wire], ways: Sequence[tuple[str, str]]) -> None:
-        """After `converge`: makes those of a running container's wires that were not there."""
+    def mend(self, pid: int, wires: Sequence[Wire], ways: Sequence[tuple[str, str]]) -> list[str]:
+        """After `converge`: makes those of a running container's wires that were not there.
+
+        Gives the routes that could not be made.
+        """
         absent = [w for w in wires if w.trunk is None and w.host_name not in self.links.found]
         if absent:
             self.attach(pid, absent)
         if absent or self.links.had_strays:
-            self.links.route(pid, ways)
+            return self.links.route(pid, ways)
+        return []
 
     def detach(self, names: Iterable[str]) -> None:
         gone = list(names)
@@ -224,7 +228,9 @@ class Kernel:
             self.flush()  # a port that was given up in this round is free
         reply = self.keeper.call("hold", owner=owner, ports=wishes)
         if not reply["ok"]:
-            raise clash(wishes[reply["busy"]], reply["errno"], name_of(reply["owner"]))
+            owner = reply["owner"]
+            of_ours = name_of(owner) if owner else ""
+            raise clash(wishes[reply["busy"]], reply["errno"], of_ours)
         numbers: list[int] = reply["numbers"]
         forwards = [way for index, number in enumerate(numbers) for way in forward(index, number)]
         self._owners.update({(f.protocol, f.host_ip, f.host_port): owner for f in forwards})

@@ -156,11 +156,11 @@ class Links:
             self.flush_late()  # of the container's former life
         endpoint.attach(links, pid, wires, self._home)
 
-    def route(self, pid: int, ways: Sequence[tuple[str, str]]) -> None:
-        """Makes (gateway, interface) the default routes of a container."""
+    def route(self, pid: int, ways: Sequence[tuple[str, str]]) -> list[str]:
+        """Makes (gateway, interface) the default routes of a container, but for those it gives."""
         try:
             _ = self._links
-            endpoint.route(pid, ways, self._home)
+            return endpoint.route(pid, ways, self._home)
         except OSError as error:
             raise attaching(error, pid) from error
 
@@ -170,7 +170,7 @@ class Links:
             _ = self._links
             endpoint.unplug_inside(pid, interfaces, self._home)
         except OSError as error:
-            raise attaching(error, pid) from error
+            raise attaching(error, pid, "taking an interface away") from error
 
     # --- the whole ----------------------------------------------------------------
 
@@ -229,11 +229,11 @@ class Links:
         return names
 
 
-def attaching(error: OSError, pid: int) -> StackctlError:
-    """Why a container could not be wired."""
+def attaching(error: OSError, pid: int, what: str = "attaching to the network") -> StackctlError:
+    """Why a container could not be wired. ContainerError when it has ended."""
     if not os.path.exists(f"/proc/{pid}/ns/net"):
         return ContainerError("the container ended before its network was attached")
-    return translated(error, "attaching to the network")
+    return translated(error, what)
 
 
 def _exists(name: str) -> bool:

@@ -7,13 +7,12 @@ the loop.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from stackctl.errors import StackctlError
+from stackctl.errors import ContainerError
 from stackctl.model.container import NetworkAttachment, PortBinding
 from stackctl.model.network import Endpoint, NetworkConfig, PublishedPort
 from stackctl.model.record import NetworkRecord, with_subnets
@@ -49,8 +48,6 @@ from stackctl.net.rules import Forward
 from stackctl.net.worker import Worker
 from stackctl.state.paths import Paths
 
-log = logging.getLogger(__name__)
-
 
 class Net:
     """All networks of one engine. `clock` gives the Unix time."""
@@ -62,10 +59,13 @@ class Net:
         clock: Callable[[], float] = time.time,
         resolv_conf: str = "/etc/resolv.conf",
         machine_id: str = "",
+        title_of: Callable[[str], str] = lambda container_id: f"container {container_id[:12]}",
         on_lost: Callable[[str, str, int], None] = lambda protocol, address, number: None,
     ) -> None:
         """`machine_id` makes the IPv6 prefix this machine's own.
 
+        `title_of(container id)` names it in somebody else's Conflict ("container web-1 of
+        project shop"); the network's thread asks, too.
         `on_lost(protocol, host address, host port)` is told of a port that somebody
         took while the keeper was dead.
         """
@@ -73,8 +73,8 @@ class Net:
         self._clock = clock
         self._kernel = Kernel(paths, resolv_conf)
         self._worker = Worker(self._kernel.flush, self._kernel.links.flush_late)
-        self._addresses = Addresses(paths.tag, machine_id, self._title_of)
-        self._titles: dict[str, str] = {}
+        self._title_of = title_of
+        self._addresses = Addresses(paths.tag, machine_id, title_of)
         self._guard = Guard(
             self._kernel,
             self._worker,
@@ -92,16 +92,13 @@ class Net:
         endpoints: Sequence[Endpoint],
         ports: Sequence[PublishedPort],
         running: Collection[str] = (),
-        titles: Mapping[str, str] | None = None,
     ) -> tuple[PublishedPort, ...]:
         """Makes kernel and keeper what the records say, and removes strays of our tag.
 
-        `titles` are those of `publish`, by container; `running` are ids, `ports` those of
-        running containers. Answers with those of them that somebody else took while no
-        keeper ran. Names are the keeper's to remember.
+        `running` are ids, `ports` those of running containers. Answers with those of them
+        that somebody else took while no keeper ran. Names are the keeper's to remember.
         """
         self._worker.start()
-        self._titles.update(titles or {})
         for record in networks:
             self._addresses.remember(record)
         for endpoint in endpoints:
@@ -180,6 +177,10 @@ class Net:
             await self._worker.run(lambda: self._kernel.drop_network(record.bridge), late=True)
         self._addresses.give_back(record.subnets)
 
+    def has_network(self, network_id: str) -> bool:
+        """Not one that is being removed: nothing can be leased or attached there any more."""
+        return self._addresses.network(network_id) is not None
+
     # --- endpoints ----------------------------------------------------------------
 
     def lease(
@@ -236,60 +237,69 @@ class Net:
 
     async def connect(
         self, pid: int, endpoint: Endpoint, every: Sequence[Endpoint], names: Naming
-    ) -> None:
-        """Wires one more network into a running container. `every`: all its endpoints, this too."""
+    ) -> list[str]:
+        """Wires one more network into a running container. `every`: all its endpoints, this too.
+
+        Gives the default routes that the container's own doings prevented.
+        """
         self._addresses.use([endpoint])
         wire = self._wire(endpoint, {})
         raw = self._raw_names(names)
         ways = ways_out(every)
 
-        def work() -> None:
+        def work() -> list[str]:
             self._kernel.attach(pid, [wire])
-            self._kernel.links.route(pid, [(g, e.interface) for g, e in ways.items()])
+            problems = self._kernel.links.route(pid, [(g, e.interface) for g, e in ways.items()])
             self._kernel.set_names(raw["id"], raw)
+            return problems
 
         try:
-            await self._worker.run(work)
+            return await self._worker.run(work)
         except BaseException:
             self._addresses.stop_using([endpoint])
+            self._worker.call_soon(lambda: self._kernel.detach([wire.host_name]))
             raise
 
-    async def mend(self, pid: int, endpoints: Sequence[Endpoint], names: Naming) -> None:
+    async def mend(self, pid: int, endpoints: Sequence[Endpoint], names: Naming) -> list[str]:
         """After `open`: what a daemon that was killed left half done for a running container.
 
-        Its wires, default routes and names are made what its record says.
+        Its wires, default routes and names are made what its record says; answers as `connect`.
         """
         wires = [self._wire(e) for e in endpoints]
         raw = self._raw_names(names)
         ways = [(g, e.interface) for g, e in ways_out(endpoints).items()]
 
-        def work() -> None:
-            self._kernel.mend(pid, wires, ways)
+        def work() -> list[str]:
+            problems = self._kernel.mend(pid, wires, ways)
             self._kernel.set_names(raw["id"], raw)
+            return problems
 
-        await self._worker.run(work)
+        return await self._worker.run(work)
 
     async def disconnect(
         self, pid: int, endpoint: Endpoint, rest: Sequence[Endpoint], names: Naming
-    ) -> None:
-        """Takes one network away from a running container. `rest`: the endpoints that it keeps."""
+    ) -> list[str]:
+        """Takes one network away from a running container. `rest`: the endpoints that it keeps.
+
+        Idempotent, also when it has just ended; answers as `connect`.
+        """
         raw = self._raw_names(names)
         ways = ways_out(rest)
         veth = self._veth(endpoint)
 
-        def work() -> None:
+        def work() -> list[str]:
             self._kernel.set_names(raw["id"], raw)
             self._kernel.detach([veth])
-            # At once: while the interface is there, so are its routes.
-            self._kernel.links.unplug(pid, [endpoint.interface])
             try:
-                self._kernel.links.route(pid, [(g, e.interface) for g, e in ways.items()])
-            except StackctlError as error:
-                # It may have set its own interface down: that is no reason to keep this one.
-                log.warning("no way out after %s was taken away: %s", endpoint.interface, error)
+                # At once: while the interface is there, so are its routes.
+                self._kernel.links.unplug(pid, [endpoint.interface])
+                return self._kernel.links.route(pid, [(g, e.interface) for g, e in ways.items()])
+            except ContainerError:
+                return []  # its interfaces went with it
 
-        await self._worker.run(work)
+        problems = await self._worker.run(work)
         self._addresses.stop_using([endpoint])
+        return problems
 
     def _wire(self, endpoint: Endpoint, ways: Mapping[str, Endpoint] | None = None) -> Wire:
         record = self._addresses.network(endpoint.network_id)
@@ -344,18 +354,15 @@ class Net:
         endpoints: Sequence[Endpoint],
         bindings: Sequence[PortBinding],
         default_ip: str = "",
-        title: str = "",
     ) -> tuple[PublishedPort, ...]:
         """Holds host ports and leads them to the container: all or none.
 
         `endpoints` are all that it has: the ports lead to that of its default route.
-        `title` names the container in somebody else's Conflict ("container web-1 of
-        project shop"). Conflict: a port is taken; its text says by whom.
+        Conflict: a port is taken; its text says by whom.
         """
         endpoint = front_of(endpoints)
         if not bindings or endpoint is None:
             return ()
-        self._titles[container_id] = title or f"container {container_id[:12]}"
         record = self._addresses.network(endpoint.network_id)
         usual = (binding_of(record.config) if record else "") or default_ip
         order = sorted(bindings, key=freedom)
@@ -400,9 +407,6 @@ class Net:
 
         await self._worker.run(work)
         return tuple(wanted)
-
-    def _title_of(self, container_id: str) -> str:
-        return self._titles.get(container_id, f"container {container_id[:12]}" * bool(container_id))
 
     async def unpublish(self, ports: Sequence[PublishedPort]) -> None:
         """Idempotent."""

@@ -285,6 +285,11 @@ def test_a_port_that_was_taken_while_nobody_held_it_is_told(stack: Stack) -> Non
     stack.ok("restart", "-t", "1", "one")
     (row,) = stack.rows()
     assert [p["PublishedPort"] for p in row["Publishers"]] == [port]
+    # The next daemon, too, knows by name who has it.
+    stack.engine.kill(stack.engine.daemon_pids())
+    place = f"127.0.0.1:{port}:80"
+    busy = stack.run("container", "run", "--rm", "-p", place, "stackctl/host", "true")
+    assert f"{port}/tcp is held by container app-one-1 of project app" in busy.expect(125).err
     stack.down()
 
 

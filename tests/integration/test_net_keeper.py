@@ -269,8 +269,7 @@ def test_a_busy_port_names_who_has_it(tmp_path: Path) -> None:
 
             async def publish(first: int, last: int, **more: str) -> int:
                 binding = PortBinding(container_port=80, host_port=(first, last), **more)
-                title = "container web-1 of project shop"
-                return (await it.net.publish("web-1", [lease], [binding], title=title))[0].host_port
+                return (await it.net.publish("web-1", [lease], [binding]))[0].host_port
 
             me = rf"8080/tcp is held by .* \(pid {os.getpid()}\)"
             with socket.create_server(("127.0.0.1", 8080)):

@@ -241,9 +241,23 @@ def test_a_running_container_joins_and_leaves_networks(tmp_path: Path) -> None:
             with one.inside():
                 take_down("eth0")
             it.endpoints["one"].remove(lease)
-            await it.net.disconnect(one.pid, lease, it.endpoints["one"], naming(it, "one"))
+            rest = it.endpoints["one"]
+            told = await it.net.disconnect(one.pid, lease, rest, naming(it, "one"))
+            (problem,) = told
+            assert problem.startswith(f"no default route by {front.gateway4} on eth0: ")
             with one.inside():
                 assert "lan7" not in [name for _, name in socket.if_nameindex()]
+            it.net.release(lease)
+            # Nor is it one against another network.
+            lease = it.net.lease(back, "one", NetworkAttachment(network="zone", gw_priority=-1))
+            told = await it.net.connect(one.pid, lease, (*rest, lease), naming(it, "one"))
+            assert told == [problem]
+            assert (await fetch(one, it.address("far"), 80)).startswith("far ")
+            # One that has ended has nothing that could not be taken away.
+            pid = one.pid
+            it.boxes.pop("one").end()
+            for _ in range(2):
+                assert await it.net.disconnect(pid, lease, rest, naming(it, "one")) == []
             it.net.release(lease)
             # A network that goes is nobody's to join any more.
             for box in ("one", "far"):
@@ -309,7 +323,7 @@ def test_an_address_goes_from_a_container_to_its_successor(tmp_path: Path) -> No
             assert (await fetch(client, "10.9.0.9", 80)).startswith("old ")
             lease = it.net.lease(front, "new", fixed)
             new = it.boxes["new"] = Box()
-            with pytest.raises(Conflict, match="is used by container old"):
+            with pytest.raises(Conflict, match="is used by container old of project shop"):
                 await it.net.attach(new.pid, [lease])
             await it.net.leave("old")
             old.end()

@@ -18,6 +18,11 @@ from support.netlab import Box, fetch, neighbour
 LAN = "192.168.77."
 
 
+def title_of(name: str) -> str:
+    """The laboratory's containers have names for ids."""
+    return f"container {name} of project shop"
+
+
 class Lab:
     """A running engine; at the end it is stopped and nothing of it may be left.
 
@@ -28,7 +33,7 @@ class Lab:
     def __init__(self, paths: Paths, resolv_conf: str = "/etc/resolv.conf", **more: object) -> None:
         self.paths = paths
         paths.run.mkdir(parents=True, exist_ok=True)
-        self.net = Net(paths, resolv_conf=resolv_conf)
+        self.net = Net(paths, resolv_conf=resolv_conf, title_of=title_of)
         self.boxes: dict[str, Box] = {}
         self.endpoints: dict[str, list[Endpoint]] = {}
         self._more = more
@@ -82,8 +87,7 @@ class Lab:
         binding = PortBinding(
             container_port=inside, protocol=protocol, host_ip=host_ip, host_port=(port, port)
         )
-        title = f"container {name}"
-        return await self.net.publish(name, self.endpoints[name], [binding], title=title)
+        return await self.net.publish(name, self.endpoints[name], [binding])
 
 
 async def crossing(it: Lab) -> None:

@@ -8,6 +8,7 @@ from stackctl.api.docker.call import Call, DockerError, Filters, moment, object_
 from stackctl.api.docker.failures import container_found
 from stackctl.api.docker.port import DockerEngine, Message
 from stackctl.api.docker.table import Table
+from stackctl.daemon.connections import endpoint_in
 from stackctl.daemon.inspected_networks import endpoint, pool_shape
 from stackctl.daemon.inspection import timestamp
 from stackctl.daemon.wish import NETWORK, NETWORK_CONNECT, NETWORK_DISCONNECT, checked
@@ -118,13 +119,16 @@ class NetworkRoutes:
         if call["id"] in _BUILTIN:
             raise DockerError(403, f"{call['id']} is a pre-defined network and cannot be removed")
         record = self._find(call["id"])
-        if self._members(record):
+        try:
+            was_there = await self._engine.network_remove(record)
+        except Conflict as error:
             raise DockerError(
                 403,
                 f"error while removing network: network {record.config.name} id {record.id} "
                 "has active endpoints",
-            )
-        await self._engine.network_remove(record)
+            ) from error
+        if not was_there:
+            raise DockerError(404, f"network {call['id']} not found")
         await call.done()
 
     async def connect(self, call: Call) -> None:
@@ -145,15 +149,17 @@ class NetworkRoutes:
     async def disconnect(self, call: Call) -> None:
         wish = await call.body()
         checked(wish, NETWORK_DISCONNECT)
-        record = self._find(call["id"])
-        force = bool(wish.get("Force"))
         container = container_found(self._engine, str(wish.get("Container") or ""))
-        if not any(e.network_id == record.id for e in container.endpoints):
+        member = endpoint_in(container, call["id"])
+        if member is None:
+            record = self._find(call["id"])
+            member = endpoint_in(container, record.id)
+        if member is None:
             raise DockerError(
                 403,
                 f"container {container.id} is not connected to network {record.config.name}",
             )
-        await self._engine.network_disconnect(record, container, force=force)
+        await self._engine.network_disconnect(container, member.network_id)
         await call.done(200)
 
     async def prune(self, call: Call) -> None:
@@ -171,10 +177,11 @@ class NetworkRoutes:
                 and filters.without_labels(labels)
             ):
                 try:
-                    await self._engine.network_remove(record)
-                except (Conflict, NotFound):
+                    gone = await self._engine.network_remove(record)
+                except Conflict:
                     continue
-                deleted.append(record.config.name)
+                if gone:
+                    deleted.append(record.config.name)
         await call.reply({"NetworksDeleted": deleted})
 
     def _members(self, record: NetworkRecord) -> dict[str, Message]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from stackctl.daemon import filters
-from stackctl.daemon.connections import Connections
+from stackctl.daemon.connections import Connections, endpoint_in
 from stackctl.daemon.containers import Containers, Parts
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.inspected_networks import endpoint_id, pool_shape
@@ -16,7 +16,6 @@ from stackctl.errors import Conflict, NotFound, StackctlError, UsageError
 from stackctl.model.network import DEFAULT_NETWORK, IpamPool, NetworkConfig
 from stackctl.model.record import ContainerRecord, NetworkRecord
 from stackctl.net.options import is_foreign
-from stackctl.scheduler.ops import RemoveNetwork
 
 #: Names that mean the machine's own network, none, and the engine's own.
 PREDEFINED = ("host", "none", "default", DEFAULT_NETWORK)
@@ -62,9 +61,7 @@ class NetworkVerbs:
         return found[0]
 
     def members(self, network: NetworkRecord) -> list[ContainerRecord]:
-        return [
-            r for r in self._registry.all() if any(e.network_id == network.id for e in r.endpoints)
-        ]
+        return self._registry.members(network.id)
 
     async def ls(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """Rows by name."""
@@ -136,8 +133,10 @@ class NetworkVerbs:
         for name in map(str, body.get("networks") or ()):
             try:
                 record = self.find(name)
-                self._check_removal(record)
-                await self._engine.perform(RemoveNetwork(name=record.config.name))
+                if record.config.name == DEFAULT_NETWORK:
+                    raise Conflict(f"{name} is a pre-defined network and cannot be removed")
+                if not await self._engine.remove_network(record, is_unused=True):
+                    raise NotFound(f"no such network: {name}")
             except StackctlError as error:
                 if body.get("force") and isinstance(error, NotFound):
                     continue
@@ -147,18 +146,6 @@ class NetworkVerbs:
                 yield {"type": "row", "Name": name}
         yield {"type": "result", "exit_code": code}
 
-    def _check_removal(self, record: NetworkRecord) -> None:
-        """Conflict when a container is in it, running or not, or it is the engine's own."""
-        name = record.config.name
-        if name == DEFAULT_NETWORK:
-            raise Conflict(f"{name} is a pre-defined network and cannot be removed")
-        if members := self.members(record):
-            who = ", ".join(member.name for member in members[:5])
-            raise Conflict(
-                f'network "{name}" is in use by {who}{", ..." * (len(members) > 5)}',
-                hint="a container that has stopped is in it, too: remove these, or disconnect them",
-            )
-
     async def prune(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """Removes the networks that no container is in, running or not."""
         wanted = filters.prunable(dict(body.get("filters") or {}))
@@ -167,8 +154,12 @@ class NetworkVerbs:
                 continue
             if not wanted(record.created_at, record.config.labels):
                 continue
-            await self._engine.perform(RemoveNetwork(name=record.config.name))
-            yield {"type": "row", "Name": record.config.name}
+            try:
+                gone = await self._engine.remove_network(record, is_unused=True)
+            except Conflict:
+                continue  # somebody was quicker
+            if gone:
+                yield {"type": "row", "Name": record.config.name}
         yield {"type": "result", "exit_code": 0}
 
     async def connect(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
@@ -176,7 +167,6 @@ class NetworkVerbs:
         network = self.find(str(body.get("network") or ""))
         container = self._registry.store.find_container(str(body.get("container") or ""))
         # It loads while the socket answers already.
-        from stackctl.daemon.single import attachment, links
         from stackctl.daemon.wish import ENDPOINT_OPTIONS
 
         settings = dict(body.get("settings") or {})
@@ -186,14 +176,15 @@ class NetworkVerbs:
                     f"a network has no option {option} for one container",
                     hint=f"it has {', '.join(ENDPOINT_OPTIONS)}",
                 )
-        wanted = attachment(network.config.name, settings)
-        await self._connections.connect(network, container.id, wanted, links(settings))
+        await self._connections.connect(network, container.id, settings)
         yield {"type": "result", "exit_code": 0}
 
     async def disconnect(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        network = self.find(str(body.get("network") or ""))
+        reference = str(body.get("network") or "")
         container = self._registry.store.find_container(str(body.get("container") or ""))
-        await self._connections.disconnect(network, container.id)
+        member = endpoint_in(container, reference)
+        network_id = member.network_id if member is not None else self.find(reference).id
+        await self._connections.disconnect(network_id, container.id)
         yield {"type": "result", "exit_code": 0}
 
     async def graph(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
