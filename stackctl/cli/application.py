@@ -16,7 +16,7 @@ from typer.main import get_command
 
 from stackctl import __version__
 from stackctl.cli.invocation import Session, begin
-from stackctl.cli.table import COMMANDS, GROUPS, NOT_YET, PROGRAM, Entry, Group
+from stackctl.cli.table import ALIASES, COMMANDS, GROUPS, NOT_YET, PROGRAM, Entry, Group
 from stackctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ class LazyGroup(TyperGroup):
         return list(self._table)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Command | None:
-        name = cmd_name if self._group is None else self._group.aliases.get(cmd_name, cmd_name)
+        aliases = ALIASES if self._group is None else self._group.aliases
+        name = aliases.get(cmd_name, cmd_name)
         entry = self._table.get(name)
         if isinstance(entry, Group):
             return load_group(name, entry)
@@ -89,6 +90,11 @@ class LazyGroup(TyperGroup):
             f'there is no command "{prefix}{name}"',
             hint=f'did you mean "{close[0]}"?' if close else f"see `{path} --help`",
         )
+
+
+#: Commands that go with the whole line's --dry-run; `up` has one of its own.
+_TRIED = ("create", "down", "scale")
+_DRY_RUN = "--dry-run, here or before the command: show what would be done and do nothing."
 
 
 def load_group(name: str, group: Group) -> Command:
@@ -116,7 +122,8 @@ def load_command(name: str, entry: Entry) -> Command:
     settings: dict[str, Any] = {"allow_interspersed_args": False} if entry.passes_on else {}
     if entry.long_help_only:
         settings["help_option_names"] = ["--help"]
-    single.command(name, context_settings=settings)(function)
+    epilog = _DRY_RUN if entry in map(COMMANDS.get, _TRIED) else None
+    single.command(name, context_settings=settings, epilog=epilog)(function)
     return get_command(single)
 
 
@@ -203,6 +210,12 @@ def application() -> Command:
         verbose: Annotated[
             bool, typer.Option("--verbose", help="For compose's sake.", hidden=True)
         ] = False,
+        no_ansi: Annotated[
+            bool, typer.Option("--no-ansi", help="--ansi never.", hidden=True)
+        ] = False,
+        workdir: Annotated[
+            str, typer.Option("--workdir", help="--project-directory.", hidden=True)
+        ] = "",
         host: Annotated[
             str,
             typer.Option(

@@ -191,6 +191,8 @@ def begin(
     tlscert: str,
     tlskey: str,
     compatibility: bool = False,
+    no_ansi: bool = False,
+    workdir: str = "",
     **_for_compose: bool,
 ) -> Invocation:
     """What the global options mean, by their names. Raises UsageError."""
@@ -202,11 +204,18 @@ def begin(
     one_of("--progress", progress, ("auto", "tty", "plain", "quiet"))
     one_of("--ansi", ansi, ("never", "always", "auto"))
     given = session.console
+    ansi = "never" if no_ansi else ansi
     console = Console(given.stdout, given.stderr, ansi=ansi, environment=session.environment)
-    if compatibility:
+    if compatibility or no_ansi or workdir:
         from stackctl.cli.output.errors import print_warning
 
-        print_warning(console, "--compatibility has no effect: names are joined by dashes")
+        for told, text in (
+            (compatibility, "--compatibility has no effect: names are joined by dashes"),
+            (no_ansi, "--no-ansi is called --ansi never"),
+            (bool(workdir), "--workdir of the whole line is called --project-directory"),
+        ):
+            if told:
+                print_warning(console, text)
     return Invocation(
         session=session,
         console=console,
@@ -214,7 +223,7 @@ def begin(
         project_name=project_name,
         profiles=profile or (),
         env_files=env_file or (),
-        project_directory=project_directory,
+        project_directory=project_directory or workdir,
         progress=progress,
         parallel=parallel,
         engine=Wished(

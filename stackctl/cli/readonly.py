@@ -28,7 +28,7 @@ class ReadOnly:
         if verb not in LOOKING:
             raise UsageError(
                 f'"{verb}" cannot be tried without being done',
-                hint="--dry-run is for up and down, and for what changes nothing",
+                hint="--dry-run is for up, create, scale and down, and for what changes nothing",
             )
         return self._client.stream(verb, body)
 
@@ -36,4 +36,6 @@ class ReadOnly:
         return self._client.export(container)
 
     def __getattr__(self, name: str) -> Any:
-        raise UsageError("this command cannot be tried without being done", hint="see --dry-run")
+        raise UsageError(
+            "this command cannot be tried without being done", hint="leave --dry-run out"
+        )

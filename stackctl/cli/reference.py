@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperArgument
 
 from stackctl.cli.application import application, load_command, load_group
-from stackctl.cli.table import COMMANDS, GROUPS, PROGRAM, Entry
+from stackctl.cli.table import ALIASES, COMMANDS, GROUPS, PROGRAM, Entry
 
 if TYPE_CHECKING:
     from typer._click.core import Command
@@ -80,6 +80,7 @@ def grammar() -> str:
     table: dict[str, Any] = {"": _grammar(application(), "", stops=True)}
     for name, entry in COMMANDS.items():
         table[name] = _entry(name, entry)
+    table |= ALIASES
     seen: dict[int, str] = {}
     for name, group in GROUPS.items():
         if first := seen.get(id(group)):

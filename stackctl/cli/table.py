@@ -176,5 +176,8 @@ COMMANDS: Mapping[str, Entry] = {
     "daemon": Entry("daemon"),
 }
 
+#: Other names of commands: what compose's used to be called.
+ALIASES: Mapping[str, str] = {"convert": "config"}
+
 #: Commands of docker compose that will come; a clear word is better than "no such command".
 NOT_YET = ("bridge",)

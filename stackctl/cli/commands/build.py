@@ -9,6 +9,7 @@ import typer
 from stackctl.cli import options
 from stackctl.cli.building import agents, carry_out_build, checked, pairs
 from stackctl.cli.invocation import invocation
+from stackctl.cli.output.errors import print_warning
 from stackctl.errors import UsageError
 
 
@@ -30,7 +31,7 @@ def build(
     check: Annotated[
         bool, typer.Option("--check", help="Only check the Dockerfiles; 1 when there are warnings.")
     ] = False,
-    memory: Annotated[str, typer.Option("-m", "--memory", help="Refused.", hidden=True)] = "",
+    memory: Annotated[str, typer.Option("-m", "--memory", help="No effect.", hidden=True)] = "",
     print_bake: Annotated[bool, typer.Option("--print", help="Refused.", hidden=True)] = False,
     provenance: Annotated[str, typer.Option("--provenance", help="Refused.", hidden=True)] = "",
     sbom: Annotated[str, typer.Option("--sbom", help="Refused.", hidden=True)] = "",
@@ -43,6 +44,12 @@ def build(
     progress: Annotated[
         str, typer.Option("--progress", metavar="HOW", help="Progress: auto, tty, plain, quiet.")
     ] = "",
+    parallel: Annotated[
+        bool, typer.Option("--parallel/--no-parallel", help="No effect.", hidden=True)
+    ] = True,
+    compress: Annotated[bool, typer.Option("--compress", help="No effect.", hidden=True)] = False,
+    force_rm: Annotated[bool, typer.Option("--force-rm", help="No effect.", hidden=True)] = False,
+    no_rm: Annotated[bool, typer.Option("--no-rm", help="No effect.", hidden=True)] = False,
 ) -> int:
     """Build the images of services that have a `build`, all at once."""
     refused = (
@@ -50,12 +57,13 @@ def build(
         (print_bake, "--print", "builds are not translated for another builder"),
         (provenance not in ("", "false"), "--provenance", "images carry no attestations"),
         (sbom not in ("", "false"), "--sbom", "images carry no attestations"),
-        (bool(memory), "--memory", "builds have the engine's own limits"),
     )
     for given, flag, reason in refused:
         if given:
             raise UsageError(f"{flag} is not supported: {reason}")
     run = invocation(ctx)
+    if memory:
+        print_warning(run.console, "--memory has no effect: builds have the engine's own limits")
     body = run.body(
         services=services or [],
         build_args=pairs("--build-arg", build_arg or (), run.environment),

@@ -24,6 +24,7 @@ def down(
     volumes: Annotated[
         bool, typer.Option("-v", "--volumes", help="Remove named and anonymous volumes too.")
     ] = False,
+    volume: Annotated[bool, typer.Option("--volume", help="--volumes.", hidden=True)] = False,
     remove_orphans: options.RemoveOrphans = False,
     timeout: options.Timeout = None,
     rmi: Annotated[
@@ -37,9 +38,14 @@ def down(
     run = invocation(ctx)
     if rmi:
         one_of("--rmi", rmi, ("local", "all"))
+    if volume:
+        print_warning(run.console, "--volume is called --volumes")
     began = time.monotonic()
     body = run.body(
-        services=services or [], volumes=volumes, remove_orphans=remove_orphans, timeout=timeout
+        services=services or [],
+        volumes=volumes or volume,
+        remove_orphans=remove_orphans,
+        timeout=timeout,
     )
     if run.dry_run:
         from stackctl.cli.commands.plan import show_plan

@@ -58,6 +58,7 @@ def rm(
     volumes: Annotated[
         bool, typer.Option("-v", "--volumes", help="Remove anonymous volumes too.")
     ] = False,
+    all: Annotated[bool, typer.Option("-a", "--all", help="No effect.", hidden=True)] = False,
 ) -> int:
     """Remove stopped containers."""
     run = invocation(ctx)

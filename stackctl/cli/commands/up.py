@@ -207,6 +207,11 @@ def _check(conflicts: tuple[tuple[bool, str], ...]) -> None:
 
 def bring_up(run: Invocation, body: dict[str, object], *, quiet_summary: bool) -> int:
     """Carry `up` out with its progress and come back; `create` and `scale` are that, too."""
+    if run.dry_run:
+        from stackctl.cli.commands.plan import show_plan
+
+        show_plan(run, "up", body)
+        return 0
     from stackctl.cli.steps import carry_out
     from stackctl.cli.summary import print_summary
 

@@ -106,7 +106,27 @@ def test_a_damaged_plan_is_none(cli: Any, tmp_path: Path, text: str) -> None:
     assert result.code == 2 and "no.json is no plan" in result.err
 
 
-@pytest.mark.parametrize("command", [("up", "-d"), ("down",)])
+def test_what_compose_used_to_call_otherwise(cli: Any, engine: Any, tmp_path: Path) -> None:
+    for verb in ("build", "pull", "rm", "down"):
+        done(engine, verb)
+    engine.answers["config"] = [{"type": "result", "exit_code": 0, "services": ["web"]}]
+    found = cli("--workdir", str(tmp_path), "--no-ansi", "convert", "--services")
+    assert (found.code, found.out) == (0, "web\n")
+    assert engine.bodies("config")[0]["project"]["project_dir"] == str(tmp_path)
+    assert "--no-ansi is called --ansi never" in found.err
+    assert "--workdir of the whole line is called --project-directory" in found.err
+    line = ("build", "--compress", "--force-rm", "--no-rm", "--parallel", "-m", "64m")
+    assert "--memory has no effect" in cli(*line).err
+    assert cli("pull", "--parallel").err == ""
+    assert "--no-parallel has no effect" in cli("pull", "--no-parallel").err
+    assert cli("rm", "-fa").code == 0
+    assert "--volume is called --volumes" in cli("down", "--volume").err
+    assert engine.bodies("down")[-1]["volumes"] is True
+    for command in ("create", "down", "scale", "up"):
+        assert "--dry-run" in cli(command, "--help").out
+
+
+@pytest.mark.parametrize("command", [("up", "-d"), ("down",), ("create",), ("scale", "web=2")])
 def test_a_dry_run_asks_for_the_plan_alone(cli: Any, engine: Any, command: tuple[str, ...]) -> None:
     engine.answers["plan"] = [
         {"type": "plan", "project": "p", "steps": []},
@@ -114,11 +134,11 @@ def test_a_dry_run_asks_for_the_plan_alone(cli: Any, engine: Any, command: tuple
     ]
     outcome = cli("--dry-run", *command)
     assert (outcome.code, outcome.out) == (0, "p: nothing to do\n")
-    assert engine.bodies("plan")[0]["for"] == command[0]
-    assert not engine.bodies(command[0])
+    assert engine.bodies("plan")[0]["for"] == ("down" if command[0] == "down" else "up")
+    assert not engine.bodies("up") and not engine.bodies("down")
 
 
-@pytest.mark.parametrize("command", ["stop", "start", "restart", "kill", "pause", "create"])
+@pytest.mark.parametrize("command", ["stop", "start", "restart", "kill", "pause"])
 def test_in_a_dry_run_nothing_that_changes_is_sent(cli: Any, engine: Any, command: str) -> None:
     outcome = cli("--dry-run", command)
     assert outcome.code == 2

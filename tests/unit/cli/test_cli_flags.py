@@ -15,8 +15,9 @@ from stackctl.errors import UsageError
 
 FLAGS = {
     "attach": "--detach-keys --index --no-stdin --sig-proxy",
-    "build": """--build-arg --builder --check -m --memory --no-cache --print --provenance --pull
-        --push -q --quiet --sbom --ssh --with-dependencies""",
+    "build": """--build-arg --builder --check --compress --force-rm -m --memory --no-cache --no-rm
+        --parallel --print --progress --provenance --pull --push -q --quiet --sbom --ssh
+        --with-dependencies""",
     "commit": "-a --author -c --change --index -m --message -p --pause",
     "config": """--environment --format --hash --images --lock-image-digests --models --networks
         --no-consistency --no-env-resolution --no-interpolate --no-normalize
@@ -25,7 +26,7 @@ FLAGS = {
     "cp": "--all -a --archive -L --follow-link --index",
     "create": """--build --force-recreate --no-build --no-recreate --pull --quiet-pull
         --remove-orphans --scale -y --yes""",
-    "down": "--remove-orphans --rmi -t --timeout -v --volumes",
+    "down": "--remove-orphans --rmi -t --timeout -v --volume --volumes",
     "events": "--json --since --until",
     "exec": """-d --detach -e --env --index -T --no-tty --no-TTY --privileged -u --user -w
         --workdir -i --interactive -t --tty""",
@@ -39,10 +40,11 @@ FLAGS = {
     "port": "--index --protocol",
     "ps": "-a --all --filter --format --no-trunc --orphans -q --quiet --services --status",
     "publish": "--app --oci-version --resolve-image-digests --with-env -y --yes",
-    "pull": """--ignore-buildable --ignore-pull-failures --include-deps --policy -q --quiet""",
+    "pull": """--ignore-buildable --ignore-pull-failures --include-deps --no-parallel --parallel
+        --policy -q --quiet""",
     "push": "--ignore-push-failures --include-deps -q --quiet",
     "restart": "--no-deps -t --timeout",
-    "rm": "-f --force -s --stop -v --volumes",
+    "rm": "-a --all -f --force -s --stop -v --volumes",
     "run": """--build --cap-add --cap-drop -d --detach --entrypoint -e --env --env-from-file -i
         --interactive -l --label --name -T --no-TTY --no-tty --no-deps -p --publish --pull -q
         --quiet --quiet-build --quiet-pull --remove-orphans --rm -P --service-ports
@@ -63,8 +65,8 @@ FLAGS = {
     "wait": "--down-project",
     "watch": "--no-up --prune --quiet",
 }
-GLOBAL = """--all-resources --ansi --compatibility --dry-run --env-file -f --file --parallel
-    --profile --progress --project-directory -p --project-name --verbose"""
+GLOBAL = """--all-resources --ansi --compatibility --dry-run --env-file -f --file --no-ansi
+    --parallel --profile --progress --project-directory -p --project-name --verbose --workdir"""
 
 
 def flags_of(command: object) -> set[str]:

@@ -10,6 +10,7 @@ import typer
 from stackctl.cli import options
 from stackctl.cli.connection import Message
 from stackctl.cli.invocation import Invocation, invocation
+from stackctl.cli.output.errors import print_warning
 from stackctl.cli.output.layers import LayerLines
 from stackctl.cli.output.table import Column, table
 from stackctl.cli.output.text import short_id
@@ -184,12 +185,18 @@ def pull_stack(
         ),
     ] = "",
     no_lock: options.NoLock = False,
+    parallel: Annotated[bool, typer.Option("--parallel", help="No effect.", hidden=True)] = True,
+    no_parallel: Annotated[
+        bool, typer.Option("--no-parallel", help="No effect.", hidden=True)
+    ] = False,
 ) -> int:
     """Pull the images of services."""
 
     if policy:
         one_of("--policy", policy, ("missing", "always"))
     run = invocation(ctx)
+    if no_parallel:
+        print_warning(run.console, "pull --no-parallel has no effect: --parallel 1 is before it")
     body = run.body(
         services=services or [],
         include_deps=include_deps,
