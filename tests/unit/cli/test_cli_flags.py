@@ -84,6 +84,13 @@ def test_every_flag_of_a_command_is_known(name: str) -> None:
     assert sorted(set(FLAGS[name].split()) - found) == []
 
 
+@pytest.mark.parametrize("name", ["create", "down", "scale", "up"])
+def test_help_says_what_can_be_tried(name: str) -> None:
+    command = load_command(name, COMMANDS[name])
+    context = command.make_context(name, [], resilient_parsing=True)
+    assert "--dry-run" in command.get_help(context)
+
+
 def test_every_global_flag_is_known() -> None:
     assert sorted(set(GLOBAL.split()) - flags_of(application())) == []
 
