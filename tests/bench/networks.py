@@ -27,7 +27,7 @@ HOST = "192.0.2.1"
 NEIGHBOUR = "192.0.2.2"
 LOOPBACK = "127.0.0.1"
 SECONDS = "3"
-TRIES = 3
+TRIES = 6
 QUESTIONS = "20000"
 PORTS, MEMBERS, JOINS = 500, 300, 5
 #: Seconds; the peers take up to ten minutes for all.
