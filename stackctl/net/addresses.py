@@ -38,11 +38,14 @@ class Addresses:
     # --- networks -----------------------------------------------------------------
 
     def choose(
-        self, config: NetworkConfig, in_use: Callable[[int], Iterable[AnyNetwork]]
+        self,
+        config: NetworkConfig,
+        in_use: Callable[[int], tuple[Collection[AnyNetwork], Collection[AnyNetwork]]],
     ) -> list[tuple[str, str]]:
         """(subnet, gateway) of each subnet for a new network, claimed: all or none.
 
-        `in_use(IP version)` is what the machine routes. Conflict, MachineError.
+        `in_use(IP version)` is what the machine has, and what it routes as whole ranges.
+        Conflict, MachineError.
         """
         found: list[tuple[str, str]] = []
         try:
@@ -50,9 +53,9 @@ class Addresses:
                 subnets = self._subnets[version]
                 # The interfaces of a trunk are in the LAN's own subnet: the machine routes it, too.
                 shares = bool(pool.subnet) and not is_bridge(config)
-                taken = () if shares else in_use(version)
+                taken, far = ((), ()) if shares else in_use(version)
                 subnet = subnets.request(pool.subnet, taken) if pool.subnet else None
-                subnet = subnet or subnets.choose(taken)
+                subnet = subnet or subnets.choose(taken, far)
                 found.append((str(subnet), pool.gateway or _usual_gateway(pool, subnet)))
         except StackctlError:
             self.give_back(found)

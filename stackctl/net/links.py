@@ -93,12 +93,14 @@ class Links:
 
     # --- bridges ------------------------------------------------------------------
 
-    def networks_in_use(self, version: int) -> list[AnyNetwork]:
-        """What a new subnet must not overlap: routes, addresses, the resolvers' addresses."""
+    def networks_in_use(self, version: int) -> tuple[list[AnyNetwork], list[AnyNetwork]]:
+        """What a new subnet must not overlap (routes, addresses, the resolvers' addresses),
+        and what it had better not (ranges that are routed as a whole).
+        """
         family = socket.AF_INET if version == 4 else socket.AF_INET6
-        found = rtnl.networks_in_use(self._links, family)
+        near, far = rtnl.networks_in_use(self._links, family)
         resolvers = host_nameservers(self._resolv_conf) if version == 4 else []
-        return found + [ipaddress.ip_network(a) for a in resolvers]
+        return near + [ipaddress.ip_network(a) for a in resolvers], far
 
     def check_name(self, name: str) -> None:
         """Conflict when a name that the user chose for a bridge is somebody's."""

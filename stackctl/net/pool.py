@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from stackctl.errors import Conflict, MachineError, StackctlError, UsageError
 from stackctl.model.addressing import AnyNetwork, address_problem
@@ -84,21 +84,24 @@ class SubnetPool:
         if network in self._claimed:
             self._claimed.remove(network)
 
-    def choose(self, in_use: Iterable[AnyNetwork]) -> AnyNetwork:
-        """A free subnet, claimed. `in_use`: what the machine routes. MachineError when dry."""
-        routed = list(in_use)
-        taken = _Spans([*routed, *self._claimed])
-        for candidate in self._candidates():
-            if not taken.overlap(candidate):
-                self._claimed.append(candidate)
-                return candidate
-        wide = [n for n in routed if any(n.overlaps(w) for w in self._ranges if _alike(n, w))]
+    def choose(
+        self, in_use: Collection[AnyNetwork], far: Collection[AnyNetwork] = ()
+    ) -> AnyNetwork:
+        """A free subnet, claimed. MachineError when dry.
+
+        `in_use`: what the machine has or routes. `far`: what it routes as whole ranges;
+        where these leave nothing they are not looked at.
+        """
+        for avoided in ([*in_use, *far], in_use) if far else (in_use,):
+            taken = _Spans([*avoided, *self._claimed])
+            for candidate in self._candidates():
+                if not taken.overlap(candidate):
+                    self._claimed.append(candidate)
+                    return candidate
         raise MachineError(
             f"no free subnet is left for a network: {len(self._claimed)} are taken by networks",
-            hint=f"this machine routes {', '.join(map(str, _widest(wide)[:4]))}, too: "
-            "give this one a subnet (ipam.config.subnet, --subnet)"
-            if wide
-            else "remove unused networks, or give this one a subnet (ipam.config.subnet)",
+            hint="remove unused networks, or give this one a subnet of another range "
+            "(ipam.config.subnet, --subnet)",
         )
 
     def request(self, subnet: str, in_use: Iterable[AnyNetwork]) -> AnyNetwork:
@@ -126,14 +129,6 @@ class SubnetPool:
                 place = (start + offset) % count
                 self._next += order == 0
                 yield type(whole)((base + place * size, prefix))
-
-
-def _alike(one: AnyNetwork, other: AnyNetwork) -> bool:
-    return one.version == other.version
-
-
-def _widest(networks: Iterable[AnyNetwork]) -> list[AnyNetwork]:
-    return sorted(networks, key=lambda n: n.prefixlen)
 
 
 class _Spans:

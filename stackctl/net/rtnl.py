@@ -18,6 +18,7 @@ import sys
 import types
 from typing import Any
 
+from stackctl.model.addressing import AnyNetwork
 from stackctl.net.netlink import NLM_F_CREATE, NLM_F_EXCL, NetlinkSocket, Request
 from stackctl.values import dataclass
 
@@ -27,6 +28,8 @@ RTM_NEWROUTE, RTM_GETROUTE = 24, 26
 RTM_NEWNETCONF = 80
 
 _IFF_UP = 1
+#: A route with a prefix so short, or shorter, is to a range and not to a network.
+_WIDE: dict[int, int] = {socket.AF_INET: 16, socket.AF_INET6: 48}
 _MAIN_TABLE = 254
 
 
@@ -158,9 +161,15 @@ def new_bridge(name: str, mac: str, mtu: int = 0) -> Request:
 
 def networks_in_use(
     link: NetlinkSocket, family: int = socket.AF_INET
-) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    """What the machine routes or has an address in, without the default route."""
-    found = {r.destination for r in routes(link, family)}
-    found |= {a.address for a in addresses(link, family)}
-    networks = (ipaddress.ip_network(text, strict=False) for text in found)
-    return [n for n in networks if n.prefixlen]
+) -> tuple[list[AnyNetwork], list[AnyNetwork]]:
+    """(near, far): what the machine has an address in or routes, without the default route.
+
+    Far is what is routed as a whole range and may hold nobody at all: a tunnel's 0.0.0.0/1
+    and 128.0.0.0/1 (a default route by another name), a company's 10.0.0.0/8.
+    """
+    own = {ipaddress.ip_network(a.address, strict=False) for a in addresses(link, family)}
+    routed = {ipaddress.ip_network(r.destination) for r in routes(link, family)} - own
+    widest = _WIDE[family]
+    near = own | {n for n in routed if n.prefixlen > widest}
+    far = {n for n in routed if 0 < n.prefixlen <= widest}
+    return list(near), list(far)

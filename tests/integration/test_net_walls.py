@@ -15,7 +15,7 @@ from stackctl.model.container import NetworkAttachment, PortBinding
 from stackctl.model.network import IpamPool
 from stackctl.net import bridge, rtnl
 from stackctl.net.naming import Naming
-from stackctl.net.netlink import NETLINK_ROUTE, NetlinkSocket
+from stackctl.net.netlink import NETLINK_ROUTE, NLM_F_CREATE, NetlinkSocket, Request, attr
 from stackctl.net.pool import link_local_of
 from stackctl.state.paths import Paths
 from support.netengine import LAN, Lab
@@ -347,5 +347,16 @@ def test_routes_that_appear_later_are_skipped_by_the_next_network(tmp_path: Path
             second = await it.network("second")
             assert first.subnet4.startswith("172.")
             assert second.subnet4.startswith("10.")
+            # Another one is the way to everybody: two halves of the world, by a gateway.
+            half = struct.pack("=BBBBBBBBI", socket.AF_INET, 1, 0, 0, 254, 3, 0, 1, 0)
+            with NetlinkSocket(NETLINK_ROUTE) as link:
+                by = attr(5, socket.inet_aton("172.16.0.10"))
+                for start in ("0.0.0.0", "128.0.0.0"):
+                    body = half + attr(1, socket.inet_aton(start)) + by
+                    link.request([Request(rtnl.RTM_NEWROUTE, NLM_F_CREATE, body)])
+            third = await it.network("third")
+            assert third.subnet4.startswith("10.") and third.subnet4 != second.subnet4
+            wanted = (IpamPool(subnet="192.168.7.0/24"),)
+            assert (await it.network("fourth", ipam=wanted)).subnet4 == "192.168.7.0/24"
 
     run(scenario, tmp_path)
