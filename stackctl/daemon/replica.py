@@ -97,6 +97,8 @@ def container_config(
         init=bool(service.init),
         tty=bool(service.tty),
         stdin_open=bool(service.stdin_open),
+        # Of `run` the caller's input is all; a service waits for the next who attaches.
+        stdin_once=identity.oneoff,
         read_only=bool(service.read_only),
         project=stack.name,
         service=identity.service,

@@ -67,8 +67,15 @@ class OpenSession:
     """One session as the API serves it; its exit code outlives its streams."""
 
     def __init__(
-        self, streams: Streams, *, tty: bool, container: str = "", exit_frame: bool = False
+        self,
+        streams: Streams,
+        *,
+        tty: bool,
+        container: str = "",
+        exit_frame: bool = False,
+        ends_input: bool = True,
     ) -> None:
+        """`ends_input`: the end of the client's input is that of the process's."""
         self.id = secrets.token_hex(16)
         self.tty = tty
         #: Whose main process it is; "" for an exec.
@@ -79,6 +86,7 @@ class OpenSession:
         #: What the start could not do as asked.
         self.warnings: list[str] = []
         self._detaching = False
+        self._ends_input = ends_input
         self._streams = streams
         self._exit = asyncio.ensure_future(streams.wait())
         # Nobody may ever ask: then the failure is nobody's.
@@ -92,7 +100,8 @@ class OpenSession:
         await self._streams.write(data)
 
     async def close_stdin(self) -> None:
-        await self._streams.close_stdin()
+        if self._ends_input:
+            await self._streams.close_stdin()
 
     def detach(self) -> None:
         """The client is about to go; the process is to go on without it."""
@@ -126,9 +135,21 @@ class Sessions:
         self._open: dict[str, OpenSession] = {}
 
     def add(
-        self, streams: Streams, *, tty: bool, container: str = "", exit_frame: bool = False
+        self,
+        streams: Streams,
+        *,
+        tty: bool,
+        container: str = "",
+        exit_frame: bool = False,
+        ends_input: bool = True,
     ) -> OpenSession:
-        session = OpenSession(streams, tty=tty, container=container, exit_frame=exit_frame)
+        session = OpenSession(
+            streams,
+            tty=tty,
+            container=container,
+            exit_frame=exit_frame,
+            ends_input=ends_input,
+        )
         self._open[session.id] = session
         while len(self._open) > _REMEMBERED:
             oldest = next(iter(self._open))

@@ -33,9 +33,16 @@ class Finding:
         }
 
 
-def examine(root: Node, rules: Shape, mistakes: Sequence[StackFileError]) -> list[Finding]:
-    """Every attribute in file order; a mistake makes the attribute that it is about refused."""
+def examine(
+    root: Node,
+    mistakes: Sequence[StackFileError],
+    warnings: Sequence[StackFileError],
+    rules: Shape,
+) -> list[Finding]:
+    """Every attribute in file order; a mistake makes the attribute that it is about refused,
+    a warning one that is honoured approximated."""
     wrong = {error.place: error for error in mistakes if error.place is not None}
+    odd = {warning.place: warning for warning in warnings if warning.place is not None}
     findings: list[Finding] = []
     told: set[Place] = set()
     for finding, node in _uses(root, rules, ""):
@@ -45,6 +52,9 @@ def examine(root: Node, rules: Shape, mistakes: Sequence[StackFileError]) -> lis
             told.add(about)
             error = wrong[about]
             findings.append(replace(finding, state=REFUSED, place=about, reason=error.brief))
+        elif finding.state == HONOURED and (said := [odd[p] for p in places if p in odd]):
+            reason = "; ".join(dict.fromkeys(warning.brief for warning in said))
+            findings.append(replace(finding, state=APPROXIMATED, reason=reason))
         else:
             findings.append(finding)
     left = [e for e in mistakes if e.place is None or e.place not in told]

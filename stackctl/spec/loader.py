@@ -141,19 +141,25 @@ def tree(request: LoadRequest, *, interpolate: bool = True, absolute_paths: bool
     return root
 
 
-def examined(request: LoadRequest) -> tuple[Node, list[StackFileError]]:
-    """The merged tree and all that is wrong with it, of which nothing is raised."""
+def examined(
+    request: LoadRequest,
+) -> tuple[Node, list[StackFileError], list[StackFileError]]:
+    """The merged tree, all that is wrong with it, and the warnings about what it says.
+
+    Nothing of that is raised.
+    """
     from stackctl.spec import checks, validate
 
     mistakes = Mistakes()
     _, root, _ = _merged(request, mistakes)
+    of_variables = len(mistakes.warnings)
     try:
         validated = validate.validate(root, mistakes)
         if validated is not None:
             checks.Checks(*validated, root, mistakes).run()
     except StackFileErrors:
         pass  # too many: those that were found are told
-    return root, mistakes.errors
+    return root, mistakes.errors, mistakes.warnings[of_variables:]
 
 
 def _merged(

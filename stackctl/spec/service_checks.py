@@ -12,6 +12,7 @@ import posixpath
 from collections.abc import Mapping
 
 from stackctl.model import addressing
+from stackctl.model.container import LOG_OPTIONS_WITHOUT_EFFECT
 from stackctl.model.reference import HOST
 from stackctl.spec import implied
 from stackctl.spec import volumes as volume_forms
@@ -445,6 +446,13 @@ class ServiceChecks:
                 f"failure_action of {self._who}: the update ends, nothing is rolled back",
                 self._at(*where, "failure_action"),
             )
+        options = self._service.logging.options if self._service.logging else {}
+        for option in LOG_OPTIONS_WITHOUT_EFFECT:
+            if option in options:
+                self._mistakes.warn(
+                    f"the log option {option} of {self._who} has no effect",
+                    self._at("logging", "options", option),
+                )
         if self._service.pull_refresh_after is not None and self._service.pull_policy != "refresh":
             self._mistakes.warn(
                 f"pull_refresh_after of {self._who}: it means nothing without pull_policy: refresh",

@@ -69,8 +69,7 @@ def described(request: LoadRequest, wish: Wish) -> tuple[dict[str, Any], tuple[N
     Raises NotFound, StackFileErrors.
     """
     if wish.coverage:
-        root, mistakes = loader.examined(request)
-        found = coverage.examine(root, stack_shape(), mistakes)
+        found = coverage.examine(*loader.examined(request), stack_shape())
         return {"coverage": [finding.row() for finding in found]}, ()
     facts: dict[str, Any] = {}
     if wish.variables:

@@ -8,6 +8,7 @@ import select
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -386,8 +387,20 @@ def test_attached_up_of_a_service_listens_to_that_service_alone(stack: Stack) ->
         "services:\n"
         "  other: {image: stackctl/host, command: sh -c 'echo other-said; exec sleep 100'}\n"
         "  work: {image: stackctl/host, command: sh -c 'echo work-said; exit 4'}\n"
+        "  cat: {image: stackctl/host, command: cat, stdin_open: true}\n"
     )
-    stack.run("up", "-d", "other").expect(0)
+    stack.run("up", "-d", "other", "cat").expect(0)
+    # Who looks at a service that reads its input takes that with him neither way.
+    for flags in ((), ("--no-stdin",)):
+        with stack.start("attach", *flags, "cat") as looker:
+
+            def is_seen(out: Any = looker.stdout) -> bool:
+                exec_in(stack, "cat", "sh", "-c", "echo seen >/proc/1/fd/1")
+                return bool(select.select([out], [], [], 0.1)[0])
+
+            wait_until(is_seen, 20, what="what the service says")
+            assert looker.stdout is not None and looker.stdout.readline() == "seen\n"
+        assert stack.states()["app-cat-1"] == "running"
     result = stack.run("up", "work")
     assert "work-said" in result.text and "other-said" not in result.text
     assert stack.states()["app-other-1"] == "running"

@@ -133,6 +133,7 @@ class ContainerVerbs:
             tty=record.config.tty,
             container=record.id,
             exit_frame=bool(body.get("exit_frame")),
+            ends_input=record.config.stdin_once and bool(body.get("stdin", True)),
         )
         if record.config.tty and record.status.is_alive and (size := terminal_size(body)):
             session.resize_soon(*size)

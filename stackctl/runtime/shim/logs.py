@@ -13,12 +13,17 @@ import os
 import time
 from _json import encode_basestring
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 #: Docker's limit for one line; what is longer is split.
 PARTIAL = 16384
 
 
 class LogWriter:
-    """Appends to `path` ("": nowhere), renaming it to .1, .2 ... beyond `max_size` bytes.
+    """Appends to `path` ("": nowhere), renaming it to .1, .2 ... beyond `max_size` bytes: a
+    file is at most one line larger, as Docker's.
 
     A full disk loses lines and never stops the container; as soon as there is room again, the
     log says how many.
@@ -82,26 +87,44 @@ class LogWriter:
 
     def _write(self, stream: str, pieces: list[bytes], now: int) -> None:
         end = f',"stream":"{stream}","time":"{self._time(now)}"}}\n'
-        text = "".join(
-            [f'{{"log":{encode_basestring(p.decode("utf-8", "replace"))}{end}' for p in pieces]
-        )
+        texts = [f'{{"log":{encode_basestring(p.decode("utf-8", "replace"))}{end}' for p in pieces]
         if self._lost:
             told = f"stackctl: {self._lost} lines of output are missing here: {self._why}\\n"
-            text = f'{{"log":"{told}","stream":"stderr","time":"{self._time(now)}"}}\n{text}'
-        raw = text.encode("utf-8", "surrogatepass")
-        try:
-            written = os.write(self._fd, raw)
-            while written < len(raw):  # a nearly full disk takes a part
-                written += os.write(self._fd, raw[written:])
-        except OSError as error:
-            self._lost += len(pieces)
-            self._why = error.strerror or ""
-            self._cut()
+            told = f'{{"log":"{told}","stream":"stderr","time":"{self._time(now)}"}}\n'
+            texts[0] = told + texts[0]
+        done = 0
+        for raw, count in self._portions(texts):
+            if self._max_size and self._size >= self._max_size:
+                self._rotate()
+            try:
+                written = os.write(self._fd, raw)
+                while written < len(raw):  # a nearly full disk takes a part
+                    written += os.write(self._fd, raw[written:])
+            except OSError as error:
+                self._lost += len(pieces) - done
+                self._why = error.strerror or ""
+                self._cut()
+                return
+            self._lost = 0
+            self._size += len(raw)
+            done += count
+
+    def _portions(self, texts: list[str]) -> Iterator[tuple[bytes, int]]:
+        """What goes into one file each, and of how many lines it is."""
+        if not self._max_size:
+            yield "".join(texts).encode("utf-8", "surrogatepass"), len(texts)
             return
-        self._lost = 0
-        self._size += len(raw)
-        if self._max_size and self._size >= self._max_size:
-            self._rotate()
+        size, portion = self._size, list[bytes]()
+        for text in texts:
+            raw = text.encode("utf-8", "surrogatepass")
+            if portion and size >= self._max_size:
+                yield b"".join(portion), len(portion)
+                size, portion = 0, []
+            elif size >= self._max_size:
+                size = 0  # the file is full already
+            portion.append(raw)
+            size += len(raw)
+        yield b"".join(portion), len(portion)
 
     def _cut(self) -> None:
         """Take back the part of a line that a full disk took: the next one begins afresh."""

@@ -128,6 +128,18 @@ def test_rotation_keeps_a_number_of_files(paths: Paths) -> None:
     assert 20 < len(kept) < 60
 
 
+def test_no_file_is_larger_than_its_size_and_a_line(paths: Paths) -> None:
+    """However much of it is read at once."""
+    log = writer(paths, size=1000, files=3)
+    log.feed("stdout", b"".join(b"line %d\n" % number for number in range(500)), NOW)
+    sizes = [p.stat().st_size for p in sorted(paths.container(ID).iterdir())]
+    assert len(sizes) == 3 and all(0 < size < 1100 for size in sizes)
+    kept = texts(list(read(paths, ID)))
+    assert kept == [f"line {n}" for n in range(500 - len(kept), 500)]
+    log.feed("stdout", b"last\n", NOW)
+    assert texts(list(read(paths, ID, tail=1))) == ["last"]
+
+
 def test_one_file_starts_over(paths: Paths) -> None:
     log = writer(paths, size=1000, files=1)
     for number in range(100):

@@ -162,6 +162,20 @@ def test_coverage_says_what_becomes_of_each_attribute(project: Any) -> None:
         'unknown key "imag" in services.web'
     ]
     assert all(r["Reason"] for r in rows if r["State"] != "honoured")
+    # What a value, not an attribute, lacks is a warning and no less approximated.
+    rows = facts(
+        project,
+        "services:\n"
+        "  web:\n"
+        "    image: x:${UNSET}\n"
+        "    logging: {driver: json-file, options: {max-size: 1m, compress: 'true', tag: t}}\n",
+        coverage=True,
+    )["coverage"]
+    found = {row["Attribute"]: (row["State"], row["Reason"]) for row in rows}
+    assert found["services.web.image"] == ("honoured", "")
+    state, reason = found["services.web.logging.options"]
+    assert state == "approximated" and "compress" in reason and "tag" in reason
+    assert "max-size" not in reason
 
 
 # -- schema

@@ -93,6 +93,12 @@ def attach(
     width, height = standard.size()
     session = run.client.open_session(
         "container-attach",
-        {"container": container, "exit_frame": True, "width": width, "height": height},
+        {
+            "container": container,
+            "exit_frame": True,
+            "stdin": not no_stdin,
+            "width": width,
+            "height": height,
+        },
     )
     return follow(run, session, standard, stdin=not no_stdin, keys=typed, proxy=sig_proxy)

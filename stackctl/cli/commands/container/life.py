@@ -41,7 +41,13 @@ def start(
     width, height = standard.size()
     session = run.client.open_session(
         "container-start",
-        {"container": containers[0], "exit_frame": True, "width": width, "height": height},
+        {
+            "container": containers[0],
+            "exit_frame": True,
+            "stdin": interactive,
+            "width": width,
+            "height": height,
+        },
     )
     return follow(run, session, standard, stdin=interactive, keys=typed)
 
