@@ -49,7 +49,7 @@ def check_networks(record: ContainerRecord, is_there: Callable[[str], bool]) -> 
         if not is_there(endpoint.network_id):
             raise NotFound(
                 f"network {endpoint.network} not found: it was removed, and {record.name} is in it",
-                hint="`up` makes both anew; else make the network again and connect the container",
+                hint="`up` makes both anew; `stackctl net disconnect` takes the container out",
             )
 
 

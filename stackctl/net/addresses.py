@@ -100,7 +100,9 @@ class Addresses:
     ) -> Endpoint:
         """Addresses and an interface name for a container. StackctlError, Conflict, NotFound."""
         if record.id not in self._leases:
-            raise NotFound(f"network {record.config.name} not found: it was removed just now")
+            raise NotFound(
+                f'network "{record.config.name}" does not exist', hint="it was removed just now"
+            )
         self._check_interface(container_id, attachment)
         further = self._link_local(record, attachment)
         got: dict[int, tuple[Leases, str]] = {}

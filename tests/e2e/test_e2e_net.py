@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -148,6 +149,13 @@ def test_a_running_container_is_connected_and_disconnected(shop: Stack) -> None:
     if removed.code == 1:
         shop.ok("net", "disconnect", "race", "app-db-1")
         shop.ok("net", "rm", "race")
+    # What a container did to its own interfaces stands in nobody's way, and is told.
+    pid = shop.ok("container", "inspect", "-f", "{{.State.Pid}}", "app-db-1").out.strip()
+    subprocess.run(["nsenter", "-t", pid, "-n", "ip", "link", "set", "eth0", "down"], check=True)
+    for verb in ("connect", "disconnect"):
+        told = shop.ok("net", verb, "street", "app-db-1").err
+        assert "warning: app-db-1: no default route by" in told, verb
+    shop.ok("restart", "-t", "0", "db")
 
 
 def test_the_graph_says_who_reaches_whom(shop: Stack) -> None:

@@ -15,7 +15,7 @@ from stackctl.cli.outcomes import act, filters
 from stackctl.cli.output.format import print_rows
 from stackctl.cli.output.table import Column
 from stackctl.cli.output.text import short_id
-from stackctl.cli.rows import rows
+from stackctl.cli.rows import rows, warned
 from stackctl.cli.values import one_of
 from stackctl.errors import UsageError
 
@@ -272,7 +272,7 @@ def graph(
 def _result(run: Invocation, verb: str, body: Message) -> Message:
     result: Message = {}
     for message in run.client.stream(verb, body):
-        if message["type"] == "result":
+        if not warned(run, message) and message["type"] == "result":
             result = message
     return result
 

@@ -11,7 +11,7 @@ from stackctl.daemon.containers import Containers, Parts
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.inspected_networks import endpoint_id, pool_shape
 from stackctl.daemon.inspection import timestamp
-from stackctl.daemon.jobs import Message
+from stackctl.daemon.jobs import Message, heard_warnings
 from stackctl.errors import Conflict, NotFound, StackctlError, UsageError
 from stackctl.model.network import DEFAULT_NETWORK, IpamPool, NetworkConfig
 from stackctl.model.record import ContainerRecord, NetworkRecord
@@ -176,7 +176,10 @@ class NetworkVerbs:
                     f"a network has no option {option} for one container",
                     hint=f"it has {', '.join(ENDPOINT_OPTIONS)}",
                 )
-        await self._connections.connect(network, container.id, settings)
+        with heard_warnings() as warnings:
+            await self._connections.connect(network, container.id, settings)
+        for text in warnings:
+            yield {"type": "warning", "text": text, "place": ""}
         yield {"type": "result", "exit_code": 0}
 
     async def disconnect(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
@@ -184,7 +187,10 @@ class NetworkVerbs:
         container = self._registry.store.find_container(str(body.get("container") or ""))
         member = endpoint_in(container, reference)
         network_id = member.network_id if member is not None else self.find(reference).id
-        await self._connections.disconnect(network_id, container.id)
+        with heard_warnings() as warnings:
+            await self._connections.disconnect(network_id, container.id)
+        for text in warnings:
+            yield {"type": "warning", "text": text, "place": ""}
         yield {"type": "result", "exit_code": 0}
 
     async def graph(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:

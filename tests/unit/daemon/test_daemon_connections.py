@@ -160,7 +160,7 @@ def test_nobody_joins_or_starts_in_a_network_that_is_being_removed(paths: Paths)
         removing = asyncio.create_task(it.engine.remove_network(network))
         again = asyncio.create_task(it.engine.remove_network(network))
         await it.gate.waiting.wait()
-        with pytest.raises(NotFound, match="network n not found"):
+        with pytest.raises(NotFound, match='network "n" does not exist'):
             await it.connections.connect(network, one, {})
         with pytest.raises(NotFound, match="network n not found: it was removed, and two is in"):
             await it.containers.start(stopped)
