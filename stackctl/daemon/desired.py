@@ -22,7 +22,7 @@ from stackctl.model.network import IpamPool, NetworkConfig, VolumeConfig
 from stackctl.scheduler.desired import Condition, Dependency, Desired, DesiredService
 from stackctl.scheduler.recorded import render
 from stackctl.spec import implied, paths, ports, profiles, volumes
-from stackctl.spec.hashes import config_hash, digest_of
+from stackctl.spec.hashes import digest_of, digest_of_text, made_of
 from stackctl.spec.mistakes import did_you_mean
 from stackctl.spec.model import DRIVER_OPTIONS, MOST_CONTAINERS, Network, Service, Stack, Volume
 from stackctl.spec.service import ServicePort, ServiceVolume
@@ -133,13 +133,15 @@ def one_off(
             f'no service is called "{service}"', hint=did_you_mean(service, stack.services)
         )
     changed = written.model_copy(update=_changes(stack, written, options))
-    digest = config_hash(stack, changed)
+    parts = made_of(stack, changed)
+    digest = digest_of_text(parts)
     identity = Identity(
         name=name,
         service=service,
         number=0,
         oneoff=True,
         config_hash=digest,
+        made_of=parts,
         labels={
             **_labels(stack, service, changed, digest, oneoff=True),
             "com.docker.compose.slug": name.rpartition("-run-")[2] or name,
@@ -166,7 +168,8 @@ def _desired_service(
         )
     reference = stack.reference(service)
     image = image_of(reference)
-    digest = config_hash(stack, service)
+    parts = made_of(stack, service)
+    digest = digest_of_text(parts)
     labels = _labels(stack, name, service, digest, oneoff=False)
     replicas = []
     for number in range(1, count + 1):
@@ -177,6 +180,7 @@ def _desired_service(
             number=number,
             oneoff=False,
             config_hash=digest,
+            made_of=parts,
             labels={**labels, "com.docker.compose.container-number": str(number)},
         )
 

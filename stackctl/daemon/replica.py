@@ -62,6 +62,7 @@ class Identity:
     number: int
     oneoff: bool
     config_hash: str
+    made_of: str
     labels: Mapping[str, str]
     #: A one-off that answers to the service's names, too (`run --use-aliases`).
     answers: bool = False
@@ -105,6 +106,7 @@ def container_config(
         number=identity.number,
         oneoff=identity.oneoff,
         config_hash=identity.config_hash,
+        made_of=identity.made_of,
         stop_signal=service.stop_signal or defaults.stop_signal or _UNSAID.stop_signal,
         stop_grace=(
             _UNSAID.stop_grace if service.stop_grace_period is None else service.stop_grace_period

@@ -349,6 +349,8 @@ class ContainerConfig:
     #: Removed with its anonymous volumes as soon as it has ended (`--rm`).
     auto_remove: bool = False
     config_hash: str = ""
+    #: JSON: what config_hash is the digest of, so that a plan can say what has changed.
+    made_of: str = ""
     #: JSON: what a client of Docker's API asked for in words that the above has in others;
     #: inspect gives them back, nothing else reads them.
     asked: str = ""

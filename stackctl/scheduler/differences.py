@@ -1,98 +1,176 @@
-"""What is different between the container that there is and the one that is wanted, in words.
+"""What has changed between two things that a container was, or is to be, made of. Pure.
 
-Names alone: values may be secret. Pure.
+Named as the stack file names it: `environment.A: "1" -> "2"`. Values that look like secrets,
+and the contents of secrets and configs, are never part of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import fields, replace
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from stackctl.model.container import ContainerConfig, ImageMount, Mount, VolumeMount
+from stackctl.values import dataclass
 
-#: Fields -> what their attribute is called in a stack file; others are called as they are.
-_ATTRIBUTES = {
-    "argv": "command",
-    "cgroup": "cgroup",
-    "dns_options": "dns_opt",
-    "env": "environment",
-    "files": "secrets or configs",
-    "health": "healthcheck",
-    "init_hooks": "pre_start",
-    "limits": "resources",
-    "mounts": "volumes",
-    "security": "rights",
-    "stop_grace": "stop_grace_period",
-}
-#: Not the user's own, or told by others.
-_PASSED_BY = frozenset(
-    (
-        *("name", "image_id", "config_hash", "entrypoint", "command", "project", "service"),
-        *("number", "oneoff", "auto_remove", "asked", "stdin_once", "volumes_from"),
-    )
+#: Names of what nobody wants to read in the log of a CI run, and addresses with a password.
+_SECRET_NAME = re.compile(r"pass|pwd|secret|token|key|credential|auth|private|salt", re.I)
+_SECRET_TEXT = re.compile(
+    r"://[^/@\s]*:[^/@\s]+@|(pass|pwd|secret|token|api.?key|credential)[\w-]*\"?\s*[=:,]", re.I
 )
-_OURS = "com.docker.compose."
-#: So many names are told; more are no help.
-_MOST = 4
+#: Items of a list that have one of these are the same item with another value.
+_IDENTITIES = ("target", "source", "path", "name", "device", "id")
+#: Lists that are one value: their order counts.
+_WHOLE = ("command", "entrypoint", "test")
+_SIZES = re.compile(r"(^|[._])(mem_\w+|memswap_limit|shm_size|memory|size)$")
+#: Attributes whose parts bear names that the user has chosen.
+_NAMED = ("environment", "labels", "annotations", "logging", "post_start", "pre_stop", "pre_start")
+#: So much of a value is printed.
+_WIDTH = 48
+#: So many changes are in a cause; a plan lists the others below it.
+MOST = 2
 
 
-def differences(old: ContainerConfig, new: ContainerConfig) -> str:
-    """`environment (A, B), restart`; "" when the two are the same as far as can be seen."""
-    found = list(_differences(old, new))
-    return ", ".join(found[:_MOST]) + (", ..." if len(found) > _MOST else "")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One attribute. `before` or `after` is None where it is not there; with `hidden` both are."""
+
+    attribute: str
+    #: "changed", "added", "removed".
+    how: str = "changed"
+    before: Any = None
+    after: Any = None
+    hidden: bool = False
+
+    def __str__(self) -> str:
+        if self.hidden:
+            return f"{self.attribute} {self.how}"
+        if self.how == "changed":
+            return f"{self.attribute}: {self._shown(self.before)} -> {self._shown(self.after)}"
+        value = self.after if self.how == "added" else self.before
+        return f"{self.attribute} {self.how}: {self._shown(value)}"
+
+    def to_json(self) -> dict[str, Any]:
+        found = {"attribute": self.attribute, "how": self.how, "text": str(self)}
+        if self.hidden:
+            return {**found, "hidden": True}
+        return {**found, "before": self.before, "after": self.after}
+
+    def _shown(self, value: Any) -> str:
+        text = json.dumps(value, ensure_ascii=False)
+        if isinstance(value, str) and value.isdigit() and _SIZES.search(self.attribute):
+            text = _size(int(value))
+        return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…"
 
 
-def _differences(old: ContainerConfig, new: ContainerConfig) -> Iterator[str]:
-    for field in fields(old):
-        if field.name in _PASSED_BY:
-            continue
-        before, after = getattr(old, field.name), getattr(new, field.name)
-        match field.name:
-            case "env":
-                names = _changed(_variables(before), _variables(after))
-            case "labels":
-                names = [n for n in _changed(before, after) if not n.startswith(_OURS)]
-            case "mounts":
-                wanted = _mounts(after, new)
-                there = _mounts(before, new)
-                if new.volumes_from:
-                    there = {k: v for k, v in there.items() if k in wanted}
-                names = _changed(there, wanted)
-            case "files":
-                same = [replace(f, content="") for f in before] == [
-                    replace(f, content="") for f in after
-                ]
-                names = [] if same else [""]
-            case _:
-                names = [] if before == after else [""]
-        if names:
-            attribute = _ATTRIBUTES.get(field.name, field.name)
-            yield f"{attribute} ({_listed(names)})" if all(names) else attribute
+def changes(old: str, new: str) -> tuple[Change, ...] | None:
+    """Of one `made_of` to another, in the order of their names; None when one is not known."""
+    if not old or not new:
+        return None
+    before, after = json.loads(old), json.loads(new)
+    found = list(_compared("", before["service"], after["service"]))
+    touched = {re.split(r"[.\[ ]", change.attribute)[0] for change in found}
+    for section in ("networks", "volumes"):
+        names, later = before[section], after[section]
+        found += [
+            Change(attribute=f"{section}.{key}.name", before=names[key], after=later[key])
+            for key in sorted(names.keys() & later.keys())
+            if names[key] != later[key]
+        ]
+    for key, how in _keys(before.get("contents", {}), after.get("contents", {})):
+        # A secret that a service has no more needs no second word.
+        if how == "changed" or key.partition(".")[0] not in touched:
+            found.append(Change(attribute=f"the content of {key}", how=how, hidden=True))
+    return tuple(found)
 
 
-def _variables(env: Iterable[str]) -> dict[str, str]:
-    return {name: value for name, _, value in (entry.partition("=") for entry in env)}
+def sentence(found: Sequence[Change]) -> str:
+    """The first ones, and how many more there are."""
+    told = "; ".join(str(change) for change in found[:MOST])
+    more = len(found) - MOST
+    return f"{told}; and {more} more" if more > 0 else told
 
 
-def _mounts(mounts: Iterable[Mount], new: ContainerConfig) -> dict[str, Mount]:
-    """By target; what is drawn or found when a container is made is no difference, nor are
-    the mounts that it has from others and for its files."""
-    made = {file.target for file in new.files} | {"/var/run/docker.sock"}
-    return {m.target: _as_wanted(m) for m in mounts if m.target not in made}
+def _compared(path: str, old: Any, new: Any) -> Iterator[Change]:
+    if old == new:
+        return
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key, how in _keys(old, new):
+            below = f"{path}.{key}" if path else key
+            was, is_now = old.get(key), new.get(key)
+            whole = was if how == "removed" else is_now
+            if how == "changed":
+                yield from _compared(below, was, is_now)
+            elif whole and isinstance(whole, dict):
+                # Each by its name: which of them are secrets shows there.
+                yield from _compared(below, was or {}, is_now or {})
+            else:
+                yield _change(below, how, was, is_now)
+    elif isinstance(old, list) and isinstance(new, list):
+        yield from _lists(path, old, new)
+    else:
+        yield _change(path, "changed", old, new)
 
 
-def _as_wanted(mount: Mount) -> Mount:
-    if isinstance(mount, VolumeMount) and mount.anonymous:
-        return replace(mount, volume="")
-    return replace(mount, image_id="") if isinstance(mount, ImageMount) else mount
+def _lists(path: str, old: list[Any], new: list[Any]) -> Iterator[Change]:
+    ours, theirs = _by_identity(old), _by_identity(new)
+    if ours is not None and theirs is not None:
+        for key, how in _keys(ours, theirs):
+            below = f"{path}[{key}]"
+            if how == "changed":
+                yield from _compared(below, ours[key], theirs[key])
+            else:
+                yield _change(below, how, ours.get(key), theirs.get(key))
+        return
+    gone = [item for item in old if item not in new]
+    come = [item for item in new if item not in old]
+    if path.rpartition(".")[2] in _WHOLE or not (gone or come):
+        yield _change(path, "changed", old, new)
+        return
+    for item in gone:
+        yield _change(path, "removed", item, None)
+    for item in come:
+        yield _change(path, "added", None, item)
 
 
-def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    return sorted(
-        name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
-    )
+def _by_identity(items: list[Any]) -> dict[str, Any] | None:
+    """Items by what tells them apart; None when they have no such thing."""
+    if not all(isinstance(item, dict) for item in items):
+        return None
+    for key in _IDENTITIES:
+        found = {str(item[key]): item for item in items if key in item}
+        if len(found) == len(items):
+            return found
+    return None
 
 
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:_MOST]) + (", ..." if len(names) > _MOST else "")
+def _keys(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Keys that differ, in order, and how."""
+    for key in sorted(old.keys() | new.keys()):
+        if key not in new:
+            yield key, "removed"
+        elif key not in old:
+            yield key, "added"
+        elif old[key] != new[key]:
+            yield key, "changed"
+
+
+def _change(path: str, how: str, old: Any, new: Any) -> Change:
+    if _is_secret(path, (old, new)):
+        return Change(attribute=path, how=how, hidden=True)
+    return Change(attribute=path, how=how, before=old, after=new)
+
+
+def _is_secret(path: str, values: Iterable[Any]) -> bool:
+    head, _, name = path.partition(".")
+    if name and head in _NAMED and _SECRET_NAME.search(name):
+        return True
+    return any(_SECRET_TEXT.search(json.dumps(value, ensure_ascii=False)) for value in values)
+
+
+def _size(value: int) -> str:
+    """As a stack file says it."""
+    for unit, power in (("g", 30), ("m", 20), ("k", 10)):
+        if value and value % (1 << power) == 0:
+            return f"{value >> power}{unit}"
+    return f"{value}b"

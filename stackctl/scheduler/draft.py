@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from stackctl.scheduler.differences import Change
 from stackctl.scheduler.ops import Op, Plan, Step
 
 
@@ -28,6 +29,7 @@ class Draft:
         tolerates: Iterable[int] = (),
         optional: bool = False,
         loses: Iterable[str] = (),
+        changes: Iterable[Change] = (),
     ) -> int:
         """Appends a step and gives its number. `tolerates` counts as `after` too."""
         number = len(self._steps) + 1
@@ -41,6 +43,7 @@ class Draft:
             tolerates=tolerated,
             optional=optional,
             loses=tuple(loses),
+            changes=tuple(changes),
         )
         assert all(before < number for before in step.after)
         self._steps.append(step)

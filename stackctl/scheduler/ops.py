@@ -11,6 +11,7 @@ from stackctl.model.build import BuildRequest
 from stackctl.model.container import ContainerConfig
 from stackctl.model.network import NetworkConfig, VolumeConfig
 from stackctl.model.provider import ProviderRequest
+from stackctl.scheduler.differences import Change
 from stackctl.values import dataclass
 
 
@@ -186,6 +187,8 @@ class Step:
     optional: bool = False
     #: What is gone for good after it: "volume p_data", "what it wrote outside of volumes".
     loses: tuple[str, ...] = ()
+    #: Because of which attributes a container is made anew.
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

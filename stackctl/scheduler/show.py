@@ -207,4 +207,5 @@ def step_json(step: Step) -> dict[str, Any]:
         "tolerates": sorted(step.tolerates),
         "optional": step.optional,
         "loses": list(step.loses),
+        "changes": [change.to_json() for change in step.changes],
     }

@@ -300,6 +300,7 @@ class Up:
             verdict.cause,
             after=after,
             service=service.name,
+            changes=verdict.changes if isinstance(verdict, Recreated) else (),
         )
 
     # --- stops that cannot wait for gates

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from stackctl.model.container import ContainerConfig, Health, Status
 from stackctl.model.record import ContainerRecord
+from stackctl.scheduler import differences
 from stackctl.scheduler.desired import DesiredService, Recreate
-from stackctl.scheduler.differences import differences
+from stackctl.scheduler.differences import Change
 from stackctl.scheduler.survey import Survey, used_networks, used_volumes
 from stackctl.values import dataclass
 
@@ -47,6 +48,8 @@ class Recreated:
     record: ContainerRecord
     config: ContainerConfig
     cause: str
+    #: What has changed, where that is the cause and known.
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,13 +154,14 @@ def _fitness(record: ContainerRecord, config: ContainerConfig) -> tuple[bool, bo
 def _judge_one(
     record: ContainerRecord, config: ContainerConfig, service: DesiredService, found: Survey
 ) -> Verdict:
-    stale = _stale(record, config, found)
+    changes = _changes(record.config, config)
+    stale = _stale(record, config, changes, found)
     if found.policy.recreate is Recreate.NEVER and record.status is not Status.REMOVING:
         stale = ""
     elif not stale and found.forces(service.name):
         stale = "--always-recreate-deps" if found.policy.recreate_deps else "--force-recreate"
     if stale:
-        return Recreated(record=record, config=config, cause=stale)
+        return Recreated(record=record, config=config, cause=stale, changes=changes or ())
     if record.replaces:
         return Finish(record=record, config=config, cause="its update was interrupted")
     if not found.policy.start:
@@ -185,14 +189,27 @@ def exited(record: ContainerRecord) -> str:
     return f"exited ({code}{', out of memory' if record.oom_killed else ''})"
 
 
-def _stale(record: ContainerRecord, config: ContainerConfig, found: Survey) -> str:
+def _changes(old: ContainerConfig, new: ContainerConfig) -> tuple[Change, ...] | None:
+    """What differs in what they are made of; None: something, but nobody knows what."""
+    if old.config_hash == new.config_hash:
+        return ()
+    return differences.changes(old.made_of, new.made_of)
+
+
+def _stale(
+    record: ContainerRecord,
+    config: ContainerConfig,
+    changes: tuple[Change, ...] | None,
+    found: Survey,
+) -> str:
     """Why the container cannot stay; "" when it can."""
     old = record.config
     if record.status is Status.REMOVING:
         return "its removal was interrupted"
-    if old.config_hash != config.config_hash:
-        what = differences(old, config)
-        return f"configuration changed: {what}" if what else "configuration changed"
+    if changes is None:
+        return "configuration changed"
+    if changes:
+        return f"configuration changed: {differences.sentence(changes)}"
     if config.image_id and old.image_id != config.image_id:
         return "image changed"
     # Renaming a network or a volume leaves the service's own hash as it is.

@@ -1,8 +1,9 @@
-"""The hash that decides whether a container must be made anew."""
+"""What decides whether a container must be made anew, and the hash of it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from stackctl.spec.dump import service_data
@@ -17,35 +18,38 @@ _NOT_HASHED = (
     "replicas",
     "depends_on",
     "profiles",
-    # What `watch` does; it reads the file itself.
+    # It is for `watch`, which reads the file.
     "develop",
 )
-#: Flags that are off anyway.
-_FALSE = (
-    *("init", "oom_kill_disable", "privileged", "read_only", "stdin_open", "tty"),
-    "use_api_socket",
-)
+#: Written out or not, it is the same container.
+_USUAL: Mapping[str, Any] = {
+    **dict.fromkeys(("init", "privileged", "read_only", "tty", "stdin_open"), False),
+    **dict.fromkeys(("oom_kill_disable", "use_api_socket"), False),
+    **dict.fromkeys(("cpus", "cpu_shares", "oom_score_adj"), 0),
+    **dict.fromkeys(("mem_limit", "mem_reservation"), "0"),
+    "restart": "no",
+    "attach": True,
+    "ipc": "private",
+    "cgroup": "private",
+}
 
 _ENCODE = json.JSONEncoder(sort_keys=True, default=str).encode
 
 
 def config_hash(stack: Stack, service: Service) -> str:
-    """Of the service's own attributes, the full names of what it joins and mounts, and the
-    texts of its secrets and configs.
+    """The digest of what its containers are made of."""
+    return digest_of_text(made_of(stack, service))
 
-    Not of the image that its reference resolves to: the planner compares that
+
+def made_of(stack: Stack, service: Service) -> str:
+    """JSON: the service's own attributes, the full names of what it joins and mounts, and
+    digests of the texts of its secrets and configs.
+
+    Not the image that its reference resolves to: the planner compares that
     by itself, and says so.
     """
-    attributes = service_data(service)
-    for key in _NOT_HASHED:
-        attributes.pop(key, None)
-    deploy = {k: v for k, v in attributes.pop("deploy", {}).items() if k not in _NOT_HASHED}
-    if deploy:
-        attributes["deploy"] = deploy
-    attributes = {k: v for k, v in attributes.items() if not k.startswith("x-")}
-    _without_defaults(attributes)
     used = {
-        "service": attributes,
+        "service": _attributes(service),
         "networks": {
             # With `config --no-consistency` one may be missing.
             key: stack.networks[key].name
@@ -65,31 +69,40 @@ def config_hash(stack: Stack, service: Service) -> str:
         if (section, item.source) in stack.contents
     }
     # Only where there are any, so that other services keep the hash they have.
-    return digest_of({**used, "contents": contents} if contents else used)
+    return _ENCODE({**used, "contents": contents} if contents else used)
 
 
-def _without_defaults(attributes: dict[str, Any]) -> None:
-    """What is written out, and is so without being written, is no other configuration."""
-    for key in _FALSE:
-        if attributes.get(key) is False:
-            del attributes[key]
-    if attributes.get("restart") == "no":
-        del attributes["restart"]
-    if (attributes.get("healthcheck") or {}).get("disable") is False:
-        attributes["healthcheck"] = {
-            k: v for k, v in attributes["healthcheck"].items() if k != "disable"
-        }
-        if not attributes["healthcheck"]:
-            del attributes["healthcheck"]
-    if volumes := attributes.get("volumes"):
-        attributes["volumes"] = [
-            {k: v for k, v in mount.items() if k != "read_only" or v is not False}
-            for mount in volumes
-        ]
+def _attributes(service: Service) -> dict[str, Any]:
+    found = service_data(service)
+    deploy = {k: v for k, v in found.pop("deploy", {}).items() if k not in _NOT_HASHED}
+    if deploy:
+        found["deploy"] = deploy
+    for key, part in found.items():
+        if key == "volumes":
+            found[key] = [_without(one, "read_only") for one in part]
+        elif key == "healthcheck":
+            found[key] = _without(part, "disable")
+    return {
+        key: value
+        for key, value in found.items()
+        if key not in _NOT_HASHED
+        and not key.startswith("x-")
+        and (key not in _USUAL or value != _USUAL[key])
+        and (value not in ({}, []) or key in ("command", "entrypoint"))
+    }
+
+
+def _without(part: dict[str, Any], key: str) -> dict[str, Any]:
+    """The same, but for a key that says no, which goes without saying."""
+    return {k: v for k, v in part.items() if k != key or v is not False}
 
 
 def digest_of(value: Any) -> str:
     """SHA-256 of plain data; equal data give equal digests."""
+    return digest_of_text(_ENCODE(value))
+
+
+def digest_of_text(text: str) -> str:
     import hashlib  # brings OpenSSL
 
-    return hashlib.sha256(_ENCODE(value).encode()).hexdigest()
+    return hashlib.sha256(text.encode()).hexdigest()

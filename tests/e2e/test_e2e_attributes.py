@@ -228,6 +228,15 @@ def test_a_saved_plan_is_carried_out_or_refused(stack: Stack) -> None:
     again = stack.run("up", "-d", "--plan", "plan.json")
     assert again.code == 1 and "has changed since the plan was made" in again.err
     assert stack.ids().keys() == {"app-web-1"}
+    # What differs is named; what is only written out is no difference.
+    stack.write(SMALL.replace("init: true", 'init: true, restart: "no", read_only: false'))
+    assert "nothing to do" in stack.run("plan").expect(0).out
+    changed = "init: true, mem_limit: 64m, environment: {A: '1', TOKEN: s3cret}"
+    stack.write(SMALL.replace("init: true", changed))
+    plan = stack.run("plan").expect(2).out
+    assert 'configuration changed: environment.A added: "1"; environment.TOKEN added; ' in plan
+    assert "also      mem_limit added: 64m" in plan
+    assert "s3cret" not in plan + json.dumps(steps(stack))
     # A container of nobody's, by a name that only the service has for it.
     stack.write(SMALL.replace("init: true", "init: true, external_links: ['alone:other']"))
     missing = stack.run("up", "-d").expect(1)

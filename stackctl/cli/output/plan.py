@@ -3,7 +3,7 @@
 shop: 1 to create, 1 to recreate, 2 to start
   + network back    create     not found
   web
-    ± web-1         recreate   configuration changed
+    ± web-1         recreate   configuration changed: environment.A: "1" -> "2"
                     loses      what it wrote outside of volumes
                     then       wait until healthy: proxy depends on web: healthy
 """
@@ -54,6 +54,8 @@ _COLOURS = {
 }
 #: What is new, replaced, changed in place, gone.
 _MARKS = {"create": "+", "run": "+", "recreate": "±", "remove": "-"}
+#: So many changes are in the cause of a recreation already.
+_TOLD = 2
 _WAITS = ("WaitHealthy", "WaitCompleted", "Pause")
 
 
@@ -154,6 +156,8 @@ def _print_target(console: Console, target: _Target, indent: str, width: int, wo
 
 def _notes(target: _Target) -> Iterable[tuple[str, str, tuple[str, ...]]]:
     for step in target.steps:
+        for change in list(step.get("changes") or ())[_TOLD:]:
+            yield "also", one_line(str(change["text"])), ()
         for lost in step.get("loses") or ():
             # A writable layer is meant to go; data in a volume is not.
             is_data = "volume " in lost and "outside" not in lost

@@ -272,7 +272,10 @@ def test_plan_prints_causes_and_returns_two(cli: Any, engine: Any, shop: Any) ->
 def test_plan_is_a_tree_that_says_what_is_lost(cli: Any, engine: Any) -> None:
     steps = [
         step(1, "CreateNetwork", "shop_default"),
-        step(2, "CreateContainer", "shop-web-1", "web", (1,), "configuration changed"),
+        {
+            **step(2, "CreateContainer", "shop-web-1", "web", (1,), "configuration changed"),
+            "changes": [{"text": "a"}, {"text": "b"}, {"text": 'labels.x: "1" -> "2"'}],
+        },
         step(3, "StopContainer", "shop-web-1", "web", (2,), "configuration changed"),
         {
             **step(4, "RemoveContainer", "shop-web-1", "web", (3,), "configuration changed"),
@@ -300,6 +303,7 @@ def test_plan_is_a_tree_that_says_what_is_lost(cli: Any, engine: Any) -> None:
         "                     LOSES     all that is in volume shop_data",
         "  web",
         "    * web-1          recreate  configuration changed",
+        '                     also      labels.x: "1" -> "2"',
         "                     loses     what it wrote outside of volumes",
         "                     then      wait until shop-web-1 is healthy: --wait",
         "  db",

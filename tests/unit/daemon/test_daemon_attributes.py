@@ -238,7 +238,7 @@ def wanted(found: Loaded) -> Any:
     shown = repr([s for s in result.services if s.name == "web"])
     for service in result.services:
         for config in service.replicas:
-            shown = shown.replace(config.config_hash, "")
+            shown = shown.replace(repr(config.made_of), "").replace(config.config_hash, "")
     return shown
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from stackctl.model.container import (
 )
 from stackctl.model.image import Image, ImageConfig
 from stackctl.scheduler.desired import Condition, Desired
-from stackctl.scheduler.differences import differences
+from stackctl.scheduler.differences import changes
 from stackctl.spec.hashes import config_hash
 from stackctl.spec.loader import LoadRequest, load
 from stackctl.spec.model import Stack
@@ -190,11 +189,17 @@ def test_a_plan_says_what_has_changed(stacks: Stacks) -> None:
             "command: b\nrestart: always\nmem_limit: 64m\nstop_grace_period: 1s"
         )
     )
-    assert differences(old, old) == ""
-    assert differences(old, new) == ("command, environment (B, C), labels (l), volumes (/d), ...")
-    assert differences(old, replace(old, restart=new.restart, stop_grace=1.0)) == (
-        "restart, stop_grace_period"
-    )
+    assert changes(old.made_of, old.made_of) == ()
+    assert [str(change) for change in changes(old.made_of, new.made_of) or ()] == [
+        'command: ["a"] -> ["b"]',
+        'environment.B: "2" -> "3"',
+        'environment.C added: "4"',
+        'labels.l: "1" -> "2"',
+        "mem_limit added: 64m",
+        'restart added: "always"',
+        'stop_grace_period added: "1s"',
+        'volumes[/d] added: {"bind": {"create_host_path": true}, "source": …',
+    ]
 
 
 def test_limits_by_either_name(stacks: Stacks) -> None:
@@ -431,6 +436,15 @@ def hashed(stack: Stack) -> str:
         ("profiles: [x]", False),
         ("depends_on: []", False),
         ("x-note: 1", False),
+        # The same container, written out.
+        *((f"{key}: 0", False) for key in ("cpus", "mem_limit", "oom_score_adj")),
+        ("attach: true", False),
+        ("logging: {}", False),
+        ("ipc: private", False),
+        ("read_only: true", True),
+        ("attach: false", True),
+        ("healthcheck: {disable: true}", True),
+        ("oom_score_adj: 1", True),
         ("restart: always", True),
         ("environment: {A: 1}", True),
         ("deploy: {resources: {limits: {memory: 9m}}}", True),

@@ -72,6 +72,7 @@ def test_json_is_json_and_complete():
         "tolerates": [],
         "optional": False,
         "loses": [],
+        "changes": [],
     }
 
 

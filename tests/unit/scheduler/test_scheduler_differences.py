@@ -1,0 +1,155 @@
+"""What has changed is named as in the stack file, and secrets are not told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from stackctl.scheduler.desired import Desired, UpPolicy
+from stackctl.scheduler.differences import changes
+from stackctl.scheduler.executor import execute
+from stackctl.scheduler.ops import CreateContainer
+from stackctl.scheduler.plan import up_plan
+from stackctl.scheduler.show import step_json
+from stackctl.testing.engine import MemoryEngine
+from stackctl.testing.stacks import service, stack
+
+PORT = {"target": 80, "published": "8080", "protocol": "tcp"}
+MOUNT = {"type": "bind", "source": "/a", "target": "/data"}
+
+
+def made_of(attributes: dict[str, Any], **more: Any) -> str:
+    return json.dumps({"service": attributes, "networks": {}, "volumes": {}, **more})
+
+
+def told(old: str, new: str) -> list[str]:
+    found = changes(old, new)
+    assert found is not None
+    return [str(change) for change in found]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ({}, {}, []),
+        ({"environment": {"A": "1"}}, {"environment": {"A": "2"}}, ['environment.A: "1" -> "2"']),
+        ({"environment": {"A": "1"}}, {"environment": {}}, ['environment.A removed: "1"']),
+        ({}, {"environment": {"A": "1"}}, ['environment.A added: "1"']),
+        ({"tty": True}, {"user": "me"}, ["tty removed: true", 'user added: "me"']),
+        ({"mem_limit": "67108864"}, {"mem_limit": "134217728"}, ["mem_limit: 64m -> 128m"]),
+        ({"cpu_shares": 1024}, {"cpu_shares": 2048}, ["cpu_shares: 1024 -> 2048"]),
+        (
+            {"deploy": {"resources": {"limits": {"memory": "1073741824"}}}},
+            {"deploy": {"resources": {"limits": {"memory": "1000"}}}},
+            ["deploy.resources.limits.memory: 1g -> 1000b"],
+        ),
+        (
+            {"command": ["a", "b"]},
+            {"command": ["a", "c"]},
+            ['command: ["a", "b"] -> ["a", "c"]'],
+        ),
+        ({"command": None}, {"command": ["a"]}, ['command: null -> ["a"]']),
+        (
+            {"cap_add": ["A", "B"]},
+            {"cap_add": ["B", "C"]},
+            ['cap_add removed: "A"', 'cap_add added: "C"'],
+        ),
+        ({"dns": ["1", "2"]}, {"dns": ["2", "1"]}, ['dns: ["1", "2"] -> ["2", "1"]']),
+        (
+            {"ports": [PORT]},
+            {"ports": [{**PORT, "published": "81"}, {"target": 9}]},
+            ['ports[80].published: "8080" -> "81"', 'ports[9] added: {"target": 9}'],
+        ),
+        (
+            {"volumes": [MOUNT]},
+            {"volumes": [{**MOUNT, "read_only": True}]},
+            ["volumes[/data].read_only added: true"],
+        ),
+        (
+            {"labels": {"l": "x" * 100}},
+            {"labels": {"l": "y\nz"}},
+            [f'labels.l: "{"x" * 46}… -> "y\\nz"'],
+        ),
+    ],
+)
+def test_changes(old: dict[str, Any], new: dict[str, Any], expected: list[str]) -> None:
+    assert told(made_of(old), made_of(new)) == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            {"environment": {"DB_PASSWORD": "s3cret"}},
+            {"environment": {"DB_PASSWORD": "s4cret"}},
+            "environment.DB_PASSWORD changed",
+        ),
+        (
+            {"environment": {"URL": "pg://u:s3cret@db/x"}},
+            {"environment": {"URL": "pg://u@db"}},
+            "environment.URL changed",
+        ),
+        ({}, {"environment": {"PRIVATE_KEY": "s3cret"}}, "environment.PRIVATE_KEY added"),
+        ({"command": ["x"]}, {"command": ["x", "--password=s3cret"]}, "command changed"),
+        ({"command": ["x"]}, {"command": ["x", "--token", "s3cret"]}, "command changed"),
+        (
+            {},
+            {"logging": {"options": {"splunk-token": "s3cret"}}},
+            "logging.options.splunk-token added",
+        ),
+    ],
+)
+def test_secrets_are_not_told(old: dict[str, Any], new: dict[str, Any], expected: str) -> None:
+    found = changes(made_of(old), made_of(new))
+    assert found is not None
+    assert [str(change) for change in found] == [expected]
+    assert "cret" not in json.dumps([change.to_json() for change in found])
+
+
+def test_names_and_contents() -> None:
+    old = made_of({}, networks={"back": "p_back"}, contents={"secrets.s": "1", "configs.c": "1"})
+    new = made_of({}, networks={"back": "other"}, contents={"secrets.s": "2", "configs.d": "1"})
+    assert told(old, new) == [
+        'networks.back.name: "p_back" -> "other"',
+        "the content of configs.c removed",
+        "the content of configs.d added",
+        "the content of secrets.s changed",
+    ]
+    # What a service has no more is one change.
+    item = {"configs": [{"source": "c"}]}
+    assert len(told(made_of(item, contents={"configs.c": "1"}), made_of({}))) == 1
+    assert changes("", new) is None
+
+
+def creations(engine: MemoryEngine, desired: Desired) -> list[dict[str, Any]]:
+    found = up_plan(desired, engine.observed("p"), UpPolicy())
+    return [step_json(s) for s in found.steps if isinstance(s.op, CreateContainer)]
+
+
+def test_a_recreation_names_what_has_changed() -> None:
+    def wanted(version: str, **attributes: Any) -> Desired:
+        one = service("a", version=version)
+        parts = made_of(attributes) if attributes else ""
+        replicas = tuple(replace(config, made_of=parts) for config in one.replicas)
+        return stack(replace(one, replicas=replicas))
+
+    engine = MemoryEngine()
+    first = up_plan(wanted("1", user="x"), engine.observed("p"), UpPolicy())
+    assert asyncio.run(execute(first, engine)).ok
+    (step,) = creations(engine, wanted("2", user="y", init=True, tty=True))
+    assert step["cause"] == ("configuration changed: init added: true; tty added: true; and 1 more")
+    assert step["changes"][2] == {
+        "attribute": "user",
+        "how": "changed",
+        "text": 'user: "x" -> "y"',
+        "before": "x",
+        "after": "y",
+    }
+    # Another hash of the same: a newer stackctl counts something in, or no more.
+    assert creations(engine, wanted("2", user="x")) == []
+    # Who made it kept nothing.
+    assert [s["cause"] for s in creations(engine, wanted("2"))] == ["configuration changed"]
