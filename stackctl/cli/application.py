@@ -205,7 +205,10 @@ def application() -> Command:
             bool, typer.Option("--compatibility", help="No effect, and a warning.")
         ] = False,
         all_resources: Annotated[
-            bool, typer.Option("--all-resources", help="Refused.", hidden=True)
+            bool,
+            typer.Option(
+                "--all-resources", help="config shows also what no service uses; up makes none."
+            ),
         ] = False,
         verbose: Annotated[
             bool, typer.Option("--verbose", help="For compose's sake.", hidden=True)

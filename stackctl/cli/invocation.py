@@ -52,9 +52,11 @@ class Invocation:
         parallel: int = -1,
         engine: Wished | None = None,
         dry_run: bool = False,
+        all_resources: bool = False,
     ) -> None:
         """Steps of a plan that are carried out at once are `parallel`, below 1 all that are
-        ready; with `dry_run` only verbs that look get through (see ReadOnly)."""
+        ready; with `dry_run` only verbs that look get through (see ReadOnly); `all_resources`
+        are also those that no service uses."""
         self.session = session
         self.console = console
         self.files = files
@@ -66,6 +68,7 @@ class Invocation:
         self.parallel = parallel
         self.engine = engine or Wished()
         self.dry_run = dry_run
+        self.all_resources = all_resources
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -196,11 +199,6 @@ def begin(
     **_for_compose: bool,
 ) -> Invocation:
     """What the global options mean, by their names. Raises UsageError."""
-    if all_resources:
-        raise UsageError(
-            "--all-resources is not supported: what no service uses is not made",
-            hint="stackctl net create, stackctl volume create",
-        )
     one_of("--progress", progress, ("auto", "tty", "plain", "quiet"))
     one_of("--ansi", ansi, ("never", "always", "auto"))
     given = session.console
@@ -230,4 +228,5 @@ def begin(
             host=host, context=context, authority=tlscacert, certificate=tlscert, key=tlskey
         ),
         dry_run=dry_run,
+        all_resources=all_resources,
     )

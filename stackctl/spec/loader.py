@@ -217,6 +217,8 @@ def _find(request: LoadRequest, mistakes: Mistakes) -> _Project:
         request.source, environment, named or ((first,) if first else ()), mistakes
     )
     files = project.stack_files(request, variables)
+    if others := project.passed_by(request, variables, files):
+        mistakes.warn(f"this file is taken, {others} beside it is not", (files[0], 0, 0))
     directory = project.project_dir(request, files)
     if not named and first is None:
         second = project.default_env_file(request, directory)

@@ -123,6 +123,16 @@ def stack_files(request: LoadRequest, variables: Mapping[str, str]) -> tuple[str
     )
 
 
+def passed_by(request: LoadRequest, variables: Mapping[str, str], files: tuple[str, ...]) -> str:
+    """Other files beside the one that was found which have a stack file's name, too; or ""."""
+    if request.files or setting(variables, "FILE"):
+        return ""
+    found = Path(files[0])
+    names = FILE_NAMES[FILE_NAMES.index(found.name) + 1 :]
+    there = [name for name in names if request.source.is_file(str(found.with_name(name)))]
+    return ", ".join(there)
+
+
 def _override(path: Path, source: Files) -> tuple[str, ...]:
     stem = path.name.partition(".")[0]
     stems = (stem,) if stem == _STEMS[0] else _STEMS[1:]

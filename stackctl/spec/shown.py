@@ -42,6 +42,8 @@ class Wish:
     coverage: bool = False
     #: What images are called instead: NAME -> NAME@DIGEST.
     pins: Mapping[str, str] = field(default_factory=dict)
+    #: Also what no service uses.
+    all_resources: bool = False
     #: Nothing but the services' images.
     only_images: bool = False
 
@@ -59,6 +61,7 @@ class Wish:
             variables=bool(body.get("variables")),
             hashes=bool(body.get("hashes")),
             coverage=bool(body.get("coverage")),
+            all_resources=bool(body.get("all_resources")),
             only_images=bool(body.get("lock_image_digests")),
         )
 
@@ -142,6 +145,8 @@ def shown(stack: Stack, wish: Wish) -> dict[str, Any]:
     if wish.consistent:
         profiles.check(stack)
     every = {**stack.services, **stack.disabled}
+    if not wish.all_resources:
+        stack = _needed(stack)
     return {
         "name": stack.name,
         "text": as_text(stack, wish.format),
@@ -153,6 +158,25 @@ def shown(stack: Stack, wish: Wish) -> dict[str, Any]:
         "profiles": sorted({p for s in every.values() for p in s.profiles}),
         "hashes": {n: config_hash(stack, s) for n, s in stack.services.items() if wish.hashes},
     }
+
+
+def _needed(stack: Stack) -> Stack:
+    """Without networks, volumes, secrets, configs and models that no service uses."""
+    services = stack.services.values()
+    secrets = {file.source for s in services for file in s.secrets}
+    secrets |= {file.source for s in services if s.build for file in s.build.secrets}
+    volumes = {m.source for s in services for m in s.volumes if m.type == "volume"}
+    networks = {key for s in services for key in s.networks}
+    configs = {file.source for s in services for file in s.configs}
+    models = {key for s in services for key in s.models}
+    return dataclasses.replace(
+        stack,
+        networks={k: v for k, v in stack.networks.items() if k in networks},
+        volumes={k: v for k, v in stack.volumes.items() if k in volumes},
+        secrets={k: v for k, v in stack.secrets.items() if k in secrets},
+        configs={k: v for k, v in stack.configs.items() if k in configs},
+        models={k: v for k, v in stack.models.items() if k in models},
+    )
 
 
 def _images_alone(stack: Stack, names: Sequence[str], format: str) -> str:

@@ -106,6 +106,7 @@ def config(
         hashes=bool(hashes),
         variables=variables,
         coverage=coverage,
+        all_resources=run.all_resources,
         no_interpolate=no_interpolate,
         no_normalize=no_normalize,
         no_path_resolution=no_path_resolution,
@@ -155,7 +156,8 @@ def _text(run: Invocation, result: Message, wanted: str, hashes: str, format: st
         case "variables" | "coverage":
             rows = result.get(wanted) or []
             if format == "json":
-                return json.dumps(rows, indent=2) + "\n"
+                facts = _as_compose(rows) if wanted == "variables" else rows
+                return json.dumps(facts, indent=2) + "\n"
             return _coverage(run, rows) if wanted == "coverage" else _variables(rows)
         case _:
             return "".join(f"{name}\n" for name in result.get(wanted) or ())
@@ -176,6 +178,19 @@ def _variables(rows: Sequence[Mapping[str, Any]]) -> str:
         for r in rows
     ]
     return _columns([head, *cells])
+
+
+def _as_compose(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Variables by name, in compose's field names."""
+    return {
+        row["Name"]: {
+            "Name": row["Name"],
+            "DefaultValue": row["DefaultValue"],
+            "PresenceValue": row["AlternateValue"],
+            "Required": row["Required"],
+        }
+        for row in rows
+    }
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:

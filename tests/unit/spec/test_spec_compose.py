@@ -19,7 +19,8 @@ from stackctl.spec.shown import Wish, described, shown
 def resolved(project: Any, *texts: str, **options: Any) -> dict[str, Any]:
     """`config` of these -f files as data."""
     loaded = project.load(*texts, **options)
-    text = shown(loaded.stack, Wish(services=options.get("services", ())))["text"]
+    wish = Wish(services=options.get("services", ()), all_resources=True)
+    text = shown(loaded.stack, wish)["text"]
     found: dict[str, Any] = plain(yaml.compose(text, "out")[0])
     return found
 

@@ -38,7 +38,8 @@ usual, said = read("honest.yaml")
 assert not said, said
 before = peak()
 took, said = read("hostile.yaml")
-print(json.dumps({"said": said[:2000], "share": took / usual, "kib": peak() - before}))
+print(json.dumps({"said": said[:2000], "share": took / usual, "seconds": took,
+    "kib": peak() - before}))
 """
 
 HONEST = "services:\n" + "".join(

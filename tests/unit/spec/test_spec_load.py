@@ -40,6 +40,9 @@ def test_the_default_file(project: Any, present: list[str], chosen: str) -> None
     for name in present:
         project.write(name, ONE % name)
     assert image(project) == chosen
+    others = [name for name in present if name != chosen]
+    told = [w.text for w in load(LoadRequest(cwd=str(project.directory))).warnings]
+    assert told == [f"this file is taken, {name} beside it is not" for name in others]
 
 
 def test_directories_above_are_searched_and_make_the_project(project: Any) -> None:

@@ -12,7 +12,7 @@ from stackctl.spec import yaml
 from stackctl.spec.nodes import plain
 from stackctl.spec.schema import schema
 from stackctl.spec.shape import Shape, stack_shape
-from stackctl.spec.shown import Wish, described
+from stackctl.spec.shown import Wish, described, shown
 
 
 def facts(project: Any, text: str, environment: Any = None, **wish: Any) -> dict[str, Any]:
@@ -77,6 +77,25 @@ def test_names_and_hashes(project: Any) -> None:
         facts(project, text)
     with pytest.raises(NotFound):
         facts(project, text, services=("c",))
+
+
+def test_what_no_service_uses_is_shown_only_when_it_is_asked_for(project: Any) -> None:
+    text = (
+        "services:\n"
+        "  w: {image: i, networks: [n], build: {context: ., secrets: [b]}, configs: [c]}\n"
+        "  q: {image: i, profiles: [p], volumes: ['pv:/x'], secrets: [s]}\n"
+        "networks: {n: , unused: }\nvolumes: {pv: , unused: }\n"
+        "secrets: {s: {environment: HOME}, b: {environment: HOME}}\n"
+        "configs: {c: {content: x}, unused: {content: x}}\n"
+    )
+    found = facts(project, text)
+    assert (found["networks"], found["volumes"]) == (["n"], [])
+    assert "unused" not in found["text"] and "secrets:" in found["text"]
+    other = project.load(text, profiles=("p",), environment={"HOME": "/root"}).stack
+    assert shown(other, Wish())["volumes"] == ["pv"]
+    stack = project.load(text).stack
+    every = shown(stack, Wish(all_resources=True))
+    assert (every["networks"], every["volumes"]) == (["n", "unused"], ["pv", "unused"])
 
 
 def test_images_by_their_digests(project: Any) -> None:
