@@ -95,7 +95,8 @@ def test_what_no_service_uses_is_shown_only_when_it_is_asked_for(project: Any) -
     assert shown(other, Wish())["volumes"] == ["pv"]
     stack = project.load(text).stack
     every = shown(stack, Wish(all_resources=True))
-    assert (every["networks"], every["volumes"]) == (["n", "unused"], ["pv", "unused"])
+    assert every["networks"] == ["default", "n", "unused"]
+    assert every["volumes"] == ["pv", "unused"]
 
 
 def test_images_by_their_digests(project: Any) -> None:
