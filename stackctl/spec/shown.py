@@ -83,7 +83,7 @@ def described(request: LoadRequest, wish: Wish) -> tuple[dict[str, Any], tuple[N
         root = loader.tree(
             request, interpolate=wish.interpolate, absolute_paths=wish.absolute_paths
         )
-        return _of_tree(root, wish), ()
+        return _of_tree(root, wish, loader.project_name(request)), ()
     loaded = loader.load(
         request,
         services=wish.services,
@@ -120,16 +120,22 @@ def _foreseen(stack: Stack) -> Iterator[Notice]:
                 )
 
 
-def _of_tree(root: Node, wish: Wish) -> dict[str, Any]:
-    """What the files say, merged, without what the engine would add."""
+def _of_tree(root: Node, wish: Wish, project: str) -> dict[str, Any]:
+    """What the files say, merged, without what the engine would add; names as they stand there."""
     data = plain(root)
-    services = data.get("services") if isinstance(data, dict) else None
-    if wish.services and isinstance(services, dict):
-        data["services"] = {k: v for k, v in services.items() if k in wish.services}
-    if wish.interpolate:
-        data = escaped(data)
-    names = list(services) if isinstance(services, dict) else []
-    return {"text": yaml_or_json(data, wish.format), "services": names}
+    sections = {key: value for key, value in data.items() if isinstance(value, dict)}
+    services = {k: v for k, v in sections.get("services", {}).items() if isinstance(v, dict)}
+    if wish.services and "services" in sections:
+        data["services"] = {k: v for k, v in sections["services"].items() if k in wish.services}
+    return {
+        "text": yaml_or_json(escaped(data) if wish.interpolate else data, wish.format),
+        "services": list(sections.get("services", {})),
+        **{kind: list(sections.get(kind, {})) for kind in ("volumes", "networks", "models")},
+        "images": sorted({str(s.get("image") or f"{project}-{n}") for n, s in services.items()}),
+        "profiles": sorted(
+            {p for s in services.values() for p in s.get("profiles") or () if isinstance(p, str)}
+        ),
+    }
 
 
 def shown(stack: Stack, wish: Wish) -> dict[str, Any]:

@@ -17,12 +17,12 @@ _MOST = 1000
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """`alternate` is what stands there when it IS set (`+`)."""
+    """`presence` is what stands there when it IS set (`+`)."""
 
     name: str
     required: bool = False
     default: str = ""
-    alternate: str = ""
+    presence: str = ""
 
     def row(self) -> dict[str, object]:
         """In docker compose's words."""
@@ -30,7 +30,7 @@ class Variable:
             "Name": self.name,
             "Required": self.required,
             "DefaultValue": self.default,
-            "AlternateValue": self.alternate,
+            "PresenceValue": self.presence,
         }
 
 
@@ -70,7 +70,7 @@ def _of_text(text: str) -> list[Variable]:
                     name,
                     required=operator.endswith("?"),
                     default=rest if operator.endswith("-") else "",
-                    alternate=rest if operator.endswith("+") else "",
+                    presence=rest if operator.endswith("+") else "",
                 )
             )
     return variables
@@ -94,5 +94,5 @@ def _both(one: Variable, other: Variable) -> Variable:
         one.name,
         one.required or other.required,
         one.default or other.default,
-        one.alternate or other.alternate,
+        one.presence or other.presence,
     )

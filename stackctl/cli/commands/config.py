@@ -77,7 +77,7 @@ def config(
     ] = False,
     format: Annotated[
         str, typer.Option("--format", metavar="yaml|json", help="How to print it, mistakes too.")
-    ] = "yaml",
+    ] = "",
     quiet: Annotated[
         bool, typer.Option("-q", "--quiet", help="Only check: print nothing but errors.")
     ] = False,
@@ -87,7 +87,7 @@ def config(
 ) -> int:
     """Check the stack file and print what it comes to: merged, filled in, normalised."""
     run = invocation(ctx)
-    one_of("--format", format, ("yaml", "json"))
+    one_of("--format", format or "yaml", ("yaml", "json"))
     flags = (
         *(only_services, only_volumes, only_networks, only_images, only_profiles, only_models),
         *(bool(hashes), variables, environment, coverage),
@@ -97,12 +97,15 @@ def config(
     if len(wanted) > 1:
         raise UsageError(f"--{wanted[0]} and --{wanted[1]} do not go together")
     unresolved = no_interpolate or no_normalize or no_path_resolution or no_env_resolution
+    if unresolved and (hashes or environment):
+        flag = "--hash" if hashes else "--environment"
+        raise UsageError(f"{flag} is of a resolved stack file: --no-... does not go along")
     with_digests = resolve_image_digests or lock_image_digests
     if with_digests and unresolved:
         raise UsageError("digests are those of a resolved stack file: --no-... does not go along")
     body = run.body(
         services=services or [],
-        format=format,
+        format=format or "yaml",
         hashes=bool(hashes),
         variables=variables,
         coverage=coverage,
@@ -155,10 +158,11 @@ def _text(run: Invocation, result: Message, wanted: str, hashes: str, format: st
             return "".join(f"{k}={v}\n" for k, v in (result.get("environment") or {}).items())
         case "variables" | "coverage":
             rows = result.get(wanted) or []
+            if wanted == "variables":
+                return _variables(rows, format)
             if format == "json":
-                facts = _as_compose(rows) if wanted == "variables" else rows
-                return json.dumps(facts, indent=2) + "\n"
-            return _coverage(run, rows) if wanted == "coverage" else _variables(rows)
+                return json.dumps(rows, indent=2) + "\n"
+            return _coverage(run, rows)
         case _:
             return "".join(f"{name}\n" for name in result.get(wanted) or ())
 
@@ -171,26 +175,20 @@ def _hashes(found: Mapping[str, str], wanted: str) -> str:
     return "".join(f"{name} {found[name]}\n" for name in names)
 
 
-def _variables(rows: Sequence[Mapping[str, Any]]) -> str:
+def _variables(rows: Sequence[Mapping[str, Any]], format: str) -> str:
+    """A table; in the other forms by name, as docker compose has it."""
+    if format == "json":
+        return json.dumps({row["Name"]: row for row in rows}, indent=2) + "\n"
+    if format == "yaml":
+        from stackctl.spec.emit import emit
+
+        return emit({row["Name"]: {k.lower(): v for k, v in row.items()} for row in rows})
     head = ("NAME", "REQUIRED", "DEFAULT VALUE", "ALTERNATE VALUE")
     cells = [
-        (r["Name"], "true" if r["Required"] else "false", r["DefaultValue"], r["AlternateValue"])
+        (r["Name"], "true" if r["Required"] else "false", r["DefaultValue"], r["PresenceValue"])
         for r in rows
     ]
     return _columns([head, *cells])
-
-
-def _as_compose(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Variables by name, in compose's field names."""
-    return {
-        row["Name"]: {
-            "Name": row["Name"],
-            "DefaultValue": row["DefaultValue"],
-            "PresenceValue": row["AlternateValue"],
-            "Required": row["Required"],
-        }
-        for row in rows
-    }
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:

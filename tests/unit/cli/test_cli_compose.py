@@ -106,14 +106,6 @@ def test_a_damaged_plan_is_none(cli: Any, tmp_path: Path, text: str) -> None:
     assert result.code == 2 and "no.json is no plan" in result.err
 
 
-def test_variables_for_programs(cli: Any, engine: Any) -> None:
-    row = {"Name": "TAG", "Required": False, "DefaultValue": "1", "AlternateValue": ""}
-    engine.answers["config"] = [{"type": "result", "exit_code": 0, "variables": [row]}]
-    assert json.loads(cli("config", "--variables", "--format", "json").out) == {
-        "TAG": {"Name": "TAG", "DefaultValue": "1", "PresenceValue": "", "Required": False}
-    }
-
-
 def test_what_compose_used_to_call_otherwise(cli: Any, engine: Any, tmp_path: Path) -> None:
     for verb in ("build", "pull", "rm", "down"):
         done(engine, verb)

@@ -211,7 +211,15 @@ def test_config(cli: Any, engine: Any) -> None:
     assert cli("config", "--images").out == "redis\n"
     assert cli("config", "-q").out == ""
     assert cli("config", "--services", "--images").code == 2
-    assert engine.starts == [False] * 4
+    assert cli("config", "--hash", "*", "--no-interpolate").code == 2
+    row = {"Name": "V", "Required": True, "DefaultValue": "d", "PresenceValue": ""}
+    engine.answers["config"] = [{"type": "result", "variables": [row]}]
+    shown = cli("config", "--variables", "--format", "json").out
+    assert json.loads(shown) == {"V": row}
+    assert cli("config", "--variables").out.split()[-3:] == ["V", "true", "d"]
+    lower = "V:\n  name: V\n  required: true\n  defaultvalue: d\n"
+    assert cli("config", "--variables", "--format", "yaml").out.startswith(lower)
+    assert engine.starts == [False] * 7
 
 
 def test_config_needs_no_engine(cli: Any, engine: Any, tmp_path: Any) -> None:

@@ -111,7 +111,8 @@ def _in(value: Any, directory: str) -> Any:
 
 def test_resources_carry_their_names_and_paths(project: Any) -> None:
     text = (
-        "name: My Shop\nservices: {web: {image: a}}\n"
+        "name: My Shop\nservices:\n  web: {image: a}\n  all: {image: a, networks: [back, old],\n"
+        "    volumes: ['data:/d', 'kept:/k'], secrets: [s], configs: [c, d]}\n"
         "networks: {back: , old: {external: {name: o}}}\n"
         "volumes: {data: , kept: {external: true}}\n"
         "secrets: {s: {file: ./s.txt}}\nconfigs: {c: {file: ~/c}, d: {content: x}}\n"

@@ -99,6 +99,27 @@ def test_what_no_service_uses_is_shown_only_when_it_is_asked_for(project: Any) -
     assert every["volumes"] == ["pv", "unused"]
 
 
+def test_lists_of_what_is_written(project: Any) -> None:
+    text = """\
+services:
+  w: {image: j, networks: [n]}
+  q: {image: i, profiles: [p], volumes: ["pv:/x"]}
+networks: {n: , unused: }
+volumes: {pv: , unusedv: }
+"""
+    # As the files have it, nothing is left out.
+    written = facts(project, text, interpolate=False)
+    lists = {kind: written[kind] for kind in ("volumes", "networks", "images", "profiles")}
+    assert lists == {
+        "volumes": ["pv", "unusedv"],
+        "networks": ["n", "unused"],
+        "images": ["i", "j"],
+        "profiles": ["p"],
+    }
+    built = "services: {a: {build: .}, b: {image: $X}}"
+    assert facts(project, built, interpolate=False)["images"] == ["$X", "p-a"]
+
+
 def test_images_by_their_digests(project: Any) -> None:
     text = "services: {a: {image: x, ports: ['1']}, b: {image: z}, c: {build: .}}"
     pins = {"x": "host/x:1@sha256:0"}
