@@ -279,7 +279,7 @@ class Projects:
             images=frozenset(references),
             image_ages={reference: images.age(reference) for reference in aged},
             providers=tuple(p.request for p in self._providers.of_project(name).values()),
-            other_networks=frozenset(n.config.name for n in networks if n.config.project != name),
+            other_networks={n.config.name: n.id for n in networks if n.config.project != name},
             other_volumes=frozenset(v.config.name for v in volumes if v.config.project != name),
             other_containers=frozenset(
                 known

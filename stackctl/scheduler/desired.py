@@ -115,8 +115,8 @@ class Observed:
     image_ages: Mapping[str, float] = field(default_factory=dict)
     #: What programs outside provide for the project, in the order in which they were asked.
     providers: tuple[ProviderRequest, ...] = ()
-    #: Existing networks and volumes outside the project, by name (for external ones).
-    other_networks: frozenset[str] = frozenset()
+    #: Existing networks (name -> id) and volumes outside the project, for external ones.
+    other_networks: Mapping[str, str] = field(default_factory=dict)
     other_volumes: frozenset[str] = frozenset()
     #: Names and short ids of all containers outside the project (for external links).
     other_containers: frozenset[str] = frozenset()

@@ -176,7 +176,7 @@ def networks(
     check_networks(found.desired, found.observed, used)
     check_links(found)
     steps: dict[str, int] = {}
-    if DEFAULT_NETWORK in used - found.observed.other_networks:
+    if DEFAULT_NETWORK in used - found.observed.other_networks.keys():
         steps[DEFAULT_NETWORK] = draft.add(CreateNetwork(network=default_network()), "not found")
     for network in found.desired.networks:
         if network.name not in used:
@@ -213,7 +213,7 @@ def check_networks(desired: Desired, observed: Observed, used: frozenset[str]) -
     for name in desired.external_networks:
         if name == DEFAULT_NETWORK:
             continue  # made by whoever joins it first
-        if name in used and name not in ours | observed.other_networks:
+        if name in used and name not in ours | observed.other_networks.keys():
             raise missing_external("network", name)
     for network in desired.networks:
         name = network.name

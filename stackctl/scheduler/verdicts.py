@@ -229,18 +229,22 @@ def _network_cause(record: ContainerRecord, found: Survey) -> str:
     """
     ours = {config.name: config.key or config.name for config in found.desired.networks}
     joined = {endpoint.network: endpoint.network_id for endpoint in record.endpoints}
+    there = {n: network.id for n, network in found.networks.items()}
+    there.update(found.observed.other_networks)
     for join in record.config.networks:
         name = join.network
-        key, current = ours.get(name, name), found.networks.get(name)
+        key, current = ours.get(name, name), there.get(name)
         if name in found.changed_networks:
             return f"network {key} is recreated"
         if current is None and name in ours:
             return f"network {key} not found"
         if name not in joined:
             return f"not in network {key}"
-        if current is not None and current.id != joined[name]:
+        if current is not None and current != joined[name]:
             return f"network {key} was recreated"
-    return ""
+    # Also one that somebody connected it to by hand: it does not start without.
+    gone = [name for name, number in joined.items() if number not in there.values()]
+    return f"network {ours.get(gone[0], gone[0])} not found" if gone else ""
 
 
 def _judge_bystander(

@@ -92,7 +92,9 @@ class MemoryEngine:
             networks=networks,
             volumes=volumes,
             images=frozenset(self.images),
-            other_networks=frozenset(self.networks) - {n.config.name for n in networks},
+            other_networks={
+                name: n.id for name, n in self.networks.items() if n.config.project != project
+            },
             other_volumes=frozenset(self.volumes) - {v.config.name for v in volumes},
             other_containers=frozenset(
                 c.name for c in self.containers.values() if c.config.project != project
@@ -172,11 +174,6 @@ class MemoryEngine:
             inside = any(join.network == name for join in record.config.networks)
             if inside and record.status.needs_stop:
                 raise Conflict(f'network "{name}" is in use by {record.name}')
-        # Ended members, about to be replaced, give up their leases.
-        for record in self.containers.values():
-            kept = tuple(e for e in record.endpoints if e.network != name)
-            if kept != record.endpoints:
-                self._update(record, endpoints=kept)
         del self.networks[name]
 
     def _create_volume(self, volume: VolumeConfig) -> None:

@@ -10,12 +10,15 @@ import pytest
 from stackctl.errors import Conflict, NotFound, StackFileError
 from stackctl.model.build import BuildRequest
 from stackctl.model.container import Health, ImageMount, Status
+from stackctl.model.network import NetworkConfig
 from stackctl.scheduler.desired import Desired, DesiredService, DownPolicy, Recreate, UpPolicy
 from stackctl.scheduler.executor import Report, execute
 from stackctl.scheduler.ops import (
     CreateContainer,
+    CreateNetwork,
     PullImage,
     RemoveContainer,
+    RemoveNetwork,
     RenameContainer,
     StartContainer,
     StopContainer,
@@ -438,7 +441,7 @@ def test_an_interrupted_network_change_is_carried_on():
     engine.fail(CreateContainer, "p-db-1")
     assert not up(engine, desired).ok
     engine.mend()
-    assert shown(engine, desired)[0].endswith("anew: not in network back")
+    assert shown(engine, desired)[0].endswith("anew: network back was recreated")
     settles(engine, desired)
 
 
@@ -597,7 +600,7 @@ def test_external_networks_and_volumes_must_exist():
     desired = replace(stack(service("a", networks=["x"])), networks=(), external_networks=("p_x",))
     with pytest.raises(NotFound, match='network "p_x" is declared external'):
         shown(MemoryEngine(), desired)
-    seen = replace(MemoryEngine().observed("p"), other_networks=frozenset({"p_x"}))
+    seen = replace(MemoryEngine().observed("p"), other_networks={"p_x": "x"})
     assert "create network" not in render(up_plan(desired, seen, UP))
     volumes = replace(stack(service("a", volumes=["v"])), volumes=(), external_volumes=("p_v",))
     with pytest.raises(NotFound, match='volume "p_v" is declared external'):
@@ -659,7 +662,7 @@ def test_a_forced_update_that_was_interrupted_keeps_what_runs():
 
 
 def test_a_network_of_another_project_is_a_conflict():
-    seen = replace(MemoryEngine().observed("p"), other_networks=frozenset({"p_default"}))
+    seen = replace(MemoryEngine().observed("p"), other_networks={"p_default": "x"})
     with pytest.raises(Conflict, match="does not belong"):
         up_plan(stack(service("a")), seen, UP)
 
@@ -683,6 +686,30 @@ def test_a_network_that_vanished_makes_its_containers_anew():
     engine = running(desired)
     engine.networks.clear()
     assert shown(engine, desired)[1].endswith("anew: network default not found")
+    settles(engine, desired)
+
+
+def test_a_container_leaves_a_network_of_others_that_vanished_or_is_another_one():
+    own = stack(service("a", networks=["x"]))
+    desired = replace(own, networks=(), external_networks=("p_x",))
+    engine = MemoryEngine()
+    for name in ("p_x", "hand"):
+        asyncio.run(engine.perform(CreateNetwork(network=NetworkConfig(name=name))))
+    settles(engine, desired)
+    # Somebody made it anew.
+    engine.update("p-a-1", status=Status.EXITED, exit_code=0)
+    asyncio.run(engine.perform(RemoveNetwork(name="p_x")))
+    asyncio.run(engine.perform(CreateNetwork(network=NetworkConfig(name="p_x"))))
+    assert any("network p_x was recreated" in line for line in shown(engine, desired))
+    settles(engine, desired)
+    # Somebody connected it to another one, which has gone.
+    (record,) = engine.containers.values()
+    by_hand = replace(record.endpoints[0], network="hand", network_id=engine.networks["hand"].id)
+    engine.update("p-a-1", endpoints=(*record.endpoints, by_hand))
+    assert shown(engine, desired) == []
+    engine.update("p-a-1", status=Status.EXITED, exit_code=0)
+    asyncio.run(engine.perform(RemoveNetwork(name="hand")))
+    assert any("network hand not found" in line for line in shown(engine, desired))
     settles(engine, desired)
 
 
