@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import re
+from math import isfinite
 from typing import Any
 
 from stackctl.spec import emit
 from stackctl.spec.model import Config, Network, Secret, Service, Stack, Volume
 
 # JSON may hold these as they are, YAML may not.
-_NOT_YAML = re.compile("[\x7f-\x9f\ufeff\ufffe\uffff]")
+_NOT_YAML = "[\x7f-\x9f\ufeff\ufffe\uffff]"
 
 _HOOKS = ("pre_start", "post_start", "pre_stop")
 #: Printed also when they say nothing, as compose prints them.
@@ -55,9 +56,18 @@ def as_text(stack: Stack, format: str = "yaml") -> str:
 def yaml_or_json(data: Any, format: str) -> str:
     """Plain data as text of either kind."""
     if format == "json":
-        text = json.dumps(data, indent=2, ensure_ascii=False)
-        return _NOT_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
+        text = json.dumps(_for_json(data), indent=2, ensure_ascii=False)
+        return re.sub(_NOT_YAML, lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
     return emit.emit(data)
+
+
+def _for_json(value: Any) -> Any:
+    """JSON has no .nan and no .inf, which an `x-` key may hold."""
+    if isinstance(value, dict):
+        return {key: _for_json(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_for_json(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def service_data(service: Service) -> dict[str, Any]:

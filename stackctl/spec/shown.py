@@ -9,7 +9,7 @@ from typing import Any
 
 from stackctl.errors import ImageError
 from stackctl.model.reference import HOST, parse
-from stackctl.spec import coverage, loader, profiles, variables
+from stackctl.spec import loader, profiles
 from stackctl.spec.dump import as_text, escaped, yaml_or_json
 from stackctl.spec.hashes import config_hash
 from stackctl.spec.loader import LoadRequest, Notice
@@ -72,10 +72,14 @@ def described(request: LoadRequest, wish: Wish) -> tuple[dict[str, Any], tuple[N
     Raises NotFound, StackFileErrors.
     """
     if wish.coverage:
+        from stackctl.spec import coverage
+
         found = coverage.examine(*loader.examined(request), stack_shape())
         return {"coverage": [finding.row() for finding in found]}, ()
     facts: dict[str, Any] = {}
     if wish.variables:
+        from stackctl.spec import variables
+
         root = loader.tree(request, interpolate=False)
         facts["variables"] = [variable.row() for variable in variables.used(root)]
         return facts, ()

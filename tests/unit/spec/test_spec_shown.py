@@ -64,6 +64,13 @@ def test_the_output_loads_back_to_the_same_model(project: Any, format: str) -> N
     assert f"{project.directory}/ctx" in first["text"]
 
 
+def test_what_json_cannot_say_is_nothing_in_it(project: Any) -> None:
+    text = "services: {web: {image: a, x-it: [.inf]}}\nx-it: .nan"
+    shown = json.loads(facts(project, text, format="json")["text"], parse_constant=pytest.fail)
+    assert (shown["x-it"], shown["services"]["web"]["x-it"]) == (None, [None])
+    assert "x-it: .nan" in facts(project, text)["text"]
+
+
 def test_names_and_hashes(project: Any) -> None:
     found = facts(project, FULL)
     assert found["images"] == ["db", "img:1"]
