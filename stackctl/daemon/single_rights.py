@@ -9,7 +9,6 @@ from typing import Any
 
 from stackctl.errors import StackctlError, UsageError
 from stackctl.model.container import (
-    LOG_OPTIONS_WITHOUT_EFFECT,
     Device,
     DeviceLimit,
     Limits,
@@ -17,6 +16,7 @@ from stackctl.model.container import (
     Security,
     Ulimit,
 )
+from stackctl.model.log_options import LOG_OPTIONS_WITHOUT_EFFECT
 from stackctl.runtime import capabilities
 from stackctl.spec import units
 from stackctl.spec.units import LEAST_MEMORY

@@ -14,7 +14,7 @@ from typing import Any
 
 from stackctl.errors import UsageError
 from stackctl.model import addressing
-from stackctl.model.container import LOG_OPTIONS_WITHOUT_EFFECT
+from stackctl.model.log_options import LOG_OPTIONS_WITHOUT_EFFECT
 from stackctl.runtime.rootfs import MASKED, READ_ONLY
 
 Wish = Mapping[str, Any]

@@ -185,13 +185,6 @@ class Device:
     permissions: str = "rwm"
 
 
-#: Options of Docker's json-file that change nothing here: what they add is not in our files,
-#: or what they avoid does not happen.
-LOG_OPTIONS_WITHOUT_EFFECT = (
-    *("compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"),
-)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logging:
     """`driver` "json-file" (and "local", the same) or "none". None: the engine's default."""

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
+from stackctl.model.log_options import LOG_OPTIONS_WITHOUT_EFFECT
 from stackctl.spec import forms, units
 from stackctl.spec.attributes import Command, Environment, HostPath
 from stackctl.spec.fields import AfterValidator, Attributes, Field
@@ -83,8 +84,6 @@ _LOG_OPTIONS = ("max-size", "max-file")
 
 
 def _log_options(value: dict[str, Any]) -> dict[str, str]:
-    from stackctl.model.container import LOG_OPTIONS_WITHOUT_EFFECT
-
     for name, text in value.items():
         if name == "max-size":
             if str(text) != "-1":

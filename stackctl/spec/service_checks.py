@@ -12,7 +12,7 @@ import posixpath
 from collections.abc import Mapping
 
 from stackctl.model import addressing
-from stackctl.model.container import LOG_OPTIONS_WITHOUT_EFFECT
+from stackctl.model.log_options import LOG_OPTIONS_WITHOUT_EFFECT
 from stackctl.model.reference import HOST
 from stackctl.spec import implied
 from stackctl.spec import volumes as volume_forms
