@@ -34,7 +34,8 @@ _stackctl() {
                 break ;;
         esac
     done
-    case "$previous" in
+    # Behind the command -f is another flag: that of logs and rm.
+    case "$command$previous" in
         --profile)
             COMPREPLY=($(compgen -W "$(_stackctl_names --profiles)" -- "$word"))
             return ;;
@@ -51,6 +52,8 @@ _stackctl() {
             esac
         fi
     else
+        # Naming a service switches it on: those of all profiles are offered.
+        options+=(--profile '*')
         COMPREPLY=($(compgen -W "$(_stackctl_names --services)" -- "$word"))
     fi
 }
@@ -77,7 +80,7 @@ _stackctl() {
                 break ;;
         esac
     done
-    case "${words[CURRENT-1]}" in
+    case "$command${words[CURRENT-1]}" in
         --profile) compadd -- ${(f)"$(stackctl $options config --profiles 2>/dev/null)"}; return ;;
         -f|--file|--env-file|--project-directory) _files; return ;;
     esac
@@ -95,7 +98,7 @@ _stackctl() {
     fi
     case "$command" in
 @ZSH_CASES@
-        *) compadd -- ${(f)"$(stackctl $options config --services 2>/dev/null)"} ;;
+        *) compadd -- ${(f)"$(stackctl $options --profile '*' config --services 2>/dev/null)"} ;;
     esac
 }
 compdef _stackctl stackctl
@@ -129,12 +132,22 @@ function __stackctl_names
     # The files and profiles of the line so far are those that are asked.
     set -l words (commandline -opc)
     set -l options
-    for i in (seq 2 (count $words))
+    set -l i 2
+    while test $i -le (count $words)
         switch $words[$i]
             case -f --file -p --project-name --profile --env-file --project-directory
                 test $i -lt (count $words); and set -a options $words[$i] $words[(math $i + 1)]
+                set i (math $i + 2)
+            case @VALUED@
+                set i (math $i + 2)
+            case '-*'
+                set i (math $i + 1)
+            case '*'
+                break
         end
     end
+    # Naming a service switches it on: those of all profiles are offered.
+    test "$argv[1]" = --services; and set -a options --profile '*'
     stackctl $options config $argv[1] 2>/dev/null
 end
 function __stackctl_flags

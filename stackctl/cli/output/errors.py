@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+#: Characters that a terminal would obey, as they are written in source text.
+_OBEYED = {n: f"\\x{n:02x}" for n in (*range(9), *range(11, 32), *range(127, 160))}
+
+
+def _printable(text: str) -> str:
+    """What a stack file says comes along in messages: it must not steer the terminal."""
+    return text.translate(_OBEYED)
+
+
 def print_error(console: Console, error: StackctlError) -> None:
     """The error, or all of several, on standard error."""
     for each in _flat(error):
@@ -22,6 +31,7 @@ def print_error(console: Console, error: StackctlError) -> None:
 
 def print_warning(console: Console, text: str, place: str = "") -> None:
     head = console.paint_err("warning:", YELLOW, BOLD)
+    text, place = _printable(text), _printable(place)
     console.err(f"{head} {place}: {text}" if place else f"{head} {text}")
 
 
@@ -42,12 +52,12 @@ def _flat(error: StackctlError) -> Iterator[StackctlError]:
 
 
 def _print_one(console: Console, error: StackctlError) -> None:
-    first, *rest = str(error).splitlines() or ["unknown error"]
+    first, *rest = _printable(str(error)).splitlines() or ["unknown error"]
     console.err(f"{console.paint_err('error:', RED, BOLD)} {first}")
     for line in rest:
         console.err(f"  {line}")
     if error.hint:
-        first, *rest = error.hint.splitlines()
+        first, *rest = _printable(error.hint).splitlines()
         console.err(f"  {console.paint_err('hint:', CYAN)} {first}")
         for line in rest:
             console.err(f"        {line}")

@@ -79,6 +79,9 @@ def test_commands_flags_services_and_profiles(complete: Any) -> None:
     assert set(COMMANDS) | set(GROUPS) <= complete("stackctl ")
     assert complete("stackctl --prof") == {"--profile"}
     assert complete("stackctl logs w") == {"web"}
+    # -f is a flag of logs' own behind it; a service of a profile that is off can be named.
+    assert complete("stackctl logs -f w") == {"web"}
+    assert complete("stackctl -f x.yaml logs -f w") == complete("stackctl -f x.yaml logs w")
     assert complete("stackctl --profile d") == {"dev"}
     assert complete("stackctl --profile ") == {"dev", "test"}
     # The files that were named are those that are asked.

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from stackctl.cli.output.board import Board, Phase, label
 from stackctl.cli.output.console import Console
 from stackctl.cli.output.containers import published
+from stackctl.cli.output.errors import print_error, print_warning
 from stackctl.cli.output.progress import LiveProgress, PlainProgress, QuietProgress, choose
 from stackctl.cli.output.table import Column, table
 from stackctl.cli.output.text import cut, display_width, replica_name, seconds
+from stackctl.errors import StackFileError
 
 
 @pytest.mark.parametrize(
@@ -304,3 +306,14 @@ def test_published_ports_once_each(rows: Any) -> None:
     assert published(rows[:2]) == [("web-1", "localhost:8080 -> 80/tcp")]
     six = {"URL": "fd00::1", "TargetPort": 53, "PublishedPort": 53, "Protocol": "udp"}
     assert published([{**rows[0], "Publishers": [six]}]) == [("db-1", "[fd00::1]:53 -> 53/udp")]
+
+
+def test_what_a_file_says_does_not_steer_the_terminal() -> None:
+    console = _console(terminal=False)
+    hostile = 'k\x1b[2J\x1b]0;t\x07\r"\x85'
+    print_warning(console, hostile, f"{hostile}.yaml:1:1")
+    print_error(console, StackFileError(f"unknown key {hostile}", hint=hostile))
+    assert isinstance(console.stderr, io.StringIO)
+    said = console.stderr.getvalue()
+    assert all(character.isprintable() or character == "\n" for character in said)
+    assert r'unknown key k\x1b[2J\x1b]0;t\x07\x0d"\x85' in said
