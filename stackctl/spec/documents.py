@@ -210,7 +210,7 @@ class Documents:
                 named or ((default,) if self._is_file(default) else ()), variables
             )
         except StackFileError as error:
-            self._mistakes.collect(error)
+            self._mistakes.collect(error, mark)
             return None
         documents = [Document(f, node) for f in files for node in self._open(f, mark, "the file")]
         # The files of one include merge: none of them is inside another.

@@ -55,8 +55,13 @@ class Mistakes:
             hint = "network_mode: host has all ports without publishing any" if values else ""
             raise _error(f"the stack becomes too large: {what} too long", mark, hint)
 
-    def collect(self, error: StackFileError) -> None:
-        """Takes over an error that was raised below, or all of a bundle."""
+    def collect(self, error: StackFileError, mark: Mark | None = None) -> None:
+        """Takes over an error that was raised below, or all of a bundle.
+
+        `mark`: where it stands when it does not say so itself: what names the file.
+        """
+        if error.place is None and mark and not isinstance(error, StackFileErrors):
+            error.place = Place(*mark)
         self.errors.extend(error.errors if isinstance(error, StackFileErrors) else (error,))
 
     def raise_any(self) -> None:

@@ -183,7 +183,8 @@ class _Resolver:
                     path, False, self._around.variables, self._mistakes.unset
                 )
             except StackFileError as error:
-                self._mistakes.collect(error)
+                where = mark_at(self._root, ("services", name, "label_file", i))
+                self._mistakes.collect(error, where)
                 continue
             if found is None:
                 where = mark_at(self._root, ("services", name, "label_file", i))
@@ -232,7 +233,7 @@ class _Resolver:
                 path, env_file.format == "raw", variables, self._mistakes.unset
             )
         except StackFileError as error:
-            self._mistakes.collect(error)
+            self._mistakes.collect(error, where)
             return {}
         if found is None and env_file.required and self._around.needs_env_files:
             tell_missing(path, where, self._mistakes)

@@ -340,6 +340,8 @@ services:
 
 def test_a_missing_or_wrong_env_file(project: Any) -> None:
     project.write("bad.env", "A=1\nB%=1\n")
+    (at,) = project.mistakes("services:\n  w:\n    image: a\n    env_file: .\n")
+    assert at.startswith("4:15: ") and "is a directory" in at
     found = project.mistakes("services:\n  w:\n    image: a\n    env_file: [none.env, bad.env]\n")
     assert len(found) == 2
     assert found[0].startswith("4:16: the environment file ")
