@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import assert_never
 from weakref import WeakValueDictionary
@@ -217,8 +218,11 @@ class Engine:
         async with self._network_lock(config.name):
             if store.network_by_name(config.name) is not None:
                 raise Conflict(f'network "{config.name}" exists', hint="choose another name")
-            record = await self._parts.net.create_network(config, secrets.token_hex(32))
-            store.put_network(record)
+            async with AsyncExitStack() as undo:
+                record = await self._parts.net.create_network(config, secrets.token_hex(32))
+                undo.push_async_callback(self._parts.net.remove_network, record)
+                store.put_network(record)
+                undo.pop_all()
         self._parts.events.publish("network", "create", record.id, {"name": config.name})
         return record
 

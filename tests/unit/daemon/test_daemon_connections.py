@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -199,5 +200,16 @@ def test_of_many_who_make_a_network_one_has_it(paths: Paths) -> None:
         )
         assert [type(result) for result in made] == [NetworkRecord, Conflict, Conflict, type(None)]
         assert it.gate.calls == 1
+        # One that cannot be written down is taken away again.
+        other = it.made("other", "3")
+        making = asyncio.create_task(it.engine.make_network(other.config))
+        await it.gate.waiting.wait()
+        it.registry.store.put_network(replace(other, id="other-4"))
+        for answer in (other, None):
+            it.gate.answers.put_nowait(answer)
+        with pytest.raises(Conflict):
+            await making
+        assert it.gate.answers.empty()
+        assert not it.net.has_network(other.id)
 
     asyncio.run(scenario())
