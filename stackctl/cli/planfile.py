@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stackctl.errors import MachineError, UsageError
+from stackctl.cli.output.files import write_text
+from stackctl.errors import UsageError
 
 if TYPE_CHECKING:
     from stackctl.cli.invocation import Invocation
@@ -46,11 +47,7 @@ def write_plan(path: str, plan: Mapping[str, Any], body: Mapping[str, Any]) -> N
         "stack": {key: body["project"][key] for key in (*_PROJECT, "cwd")},
         "steps": plan.get("steps") or [],
     }
-    try:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(json.dumps(found, indent=2) + "\n")
-    except OSError as error:
-        raise MachineError(f"cannot write {path}: {error.strerror}") from error
+    write_text(path, json.dumps(found, indent=2) + "\n")
 
 
 class Planned(NamedTuple):

@@ -26,6 +26,7 @@ from stackctl.spec.nodes import (
     Scalar,
     Sequence,
     is_null,
+    kind,
     place,
     plain,
 )
@@ -140,9 +141,7 @@ class Documents:
         try:
             return self._read(file)
         except StackFileError as error:
-            if error.place is None:
-                error.place = place(mark)
-            self._mistakes.collect(error)
+            self._mistakes.collect(error, mark)
             return []
 
     def _only(self, node: Mapping, known: Iterable[str], where: str) -> None:
@@ -187,14 +186,20 @@ class Documents:
     def _included(
         self, item: Node, directory: str, variables: Variables[str, str], trail: tuple[str, ...]
     ) -> Node | None:
-        names = _texts(item.get("path")) if isinstance(item, Mapping) else []
-        if not isinstance(item, Mapping) or not names:
-            self._mistakes.add("an include names no file", item.mark, hint="- path: FILE")
+        if not isinstance(item, Mapping):
+            brief = f"an include is a file or a mapping, not {kind(item)}"
+            self._mistakes.add(brief, item.mark, hint="- path: FILE")
             return None
         self._only(item, ("path", "project_directory", "env_file"), "include")
+        names = self._named(item, "path")
+        if names is None:
+            return None
+        if not names:
+            self._mistakes.add("an include names no file", item.mark, hint="- path: FILE")
+            return None
         mark = item.mark
         files = [_local(name, directory, variables) for name in names]
-        own = _texts(item.get("project_directory"))
+        own = self._named(item, "project_directory")
         base = paths.absolute(own[0], directory, variables) if own else str(Path(files[0]).parent)
         if circle := [file for file in files if file in trail]:
             way = " -> ".join(Path(file).name for file in (*trail, circle[0]))
@@ -203,7 +208,8 @@ class Documents:
         if len(trail) > _DEEPEST:
             self._mistakes.add(f"includes are nested deeper than {_DEEPEST} levels", mark)
             return None
-        named = [paths.absolute(n, directory, variables) for n in _texts(item.get("env_file"))]
+        env_files = self._named(item, "env_file") or ()
+        named = [paths.absolute(name, directory, variables) for name in env_files]
         default = str(Path(base, ".env"))
         try:
             inner = self._read_variables(
@@ -220,6 +226,19 @@ class Documents:
             if self._interpolate:
                 found = included.filled(found, inner, variables, self.given)
         return paths.rebase(found, self._rules, base, inner) if found is not None else None
+
+    def _named(self, item: Mapping, key: str) -> list[str] | None:
+        """The paths below a key of an include; None when one is none, which is a mistake then."""
+        node = item.get(key)
+        if node is None or is_null(node):
+            return []
+        parts = node.items if isinstance(node, Sequence) else [node]
+        wrong = [part for part in parts if not (isinstance(part, Scalar) and part.value)]
+        wrong += [p for p in parts if isinstance(p, Scalar) and not isinstance(p.value, str)]
+        for part in wrong:
+            what = "nothing" if isinstance(part, Scalar) and not part.value else kind(part)
+            self._mistakes.add(f"{key} of include must be a path, not {what}", part.mark)
+        return None if wrong else _texts(node)
 
     # -- extends
 

@@ -178,16 +178,15 @@ class _Resolver:
         """`labels` over the files of labels."""
         merged: dict[str, str] = {}
         for i, path in enumerate(service.label_file):
+            where = mark_at(self._root, ("services", name, "label_file", i))
             try:
                 found = self._around.read_env_file(
                     path, False, self._around.variables, self._mistakes.unset
                 )
             except StackFileError as error:
-                where = mark_at(self._root, ("services", name, "label_file", i))
                 self._mistakes.collect(error, where)
                 continue
             if found is None:
-                where = mark_at(self._root, ("services", name, "label_file", i))
                 self._mistakes.add(f"the label file {path} does not exist", where)
             merged.update(found or {})
         return {**merged, **service.labels}

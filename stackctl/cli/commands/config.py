@@ -15,6 +15,7 @@ from stackctl.cli.connection import Message
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.output.console import GREEN, RED, YELLOW
 from stackctl.cli.output.errors import print_warning
+from stackctl.cli.output.files import write_text
 from stackctl.cli.rows import warned
 from stackctl.cli.values import one_of
 from stackctl.errors import EngineUnreachable, NotFound, NotPermitted, StackctlError, UsageError
@@ -130,8 +131,7 @@ def config(
         run.console.out(json.dumps({"errors": [each.to_json() for each in several]}, indent=2))
         return error.exit_code
     if output:
-        with open(output, "w", encoding="utf-8") as file:
-            file.write(text)
+        write_text(output, text)
     elif text:
         run.console.stdout.write(text if text.endswith("\n") else text + "\n")
     refused = [row for row in result.get("coverage") or () if row["State"] == "refused"]

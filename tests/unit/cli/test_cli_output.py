@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ from stackctl.cli.output.board import Board, Phase, label
 from stackctl.cli.output.console import Console
 from stackctl.cli.output.containers import published
 from stackctl.cli.output.errors import print_error, print_warning
+from stackctl.cli.output.files import write_text
 from stackctl.cli.output.progress import LiveProgress, PlainProgress, QuietProgress, choose
 from stackctl.cli.output.table import Column, table
 from stackctl.cli.output.text import cut, display_width, replica_name, seconds
-from stackctl.errors import StackFileError
+from stackctl.errors import MachineError, StackFileError
 
 
 @pytest.mark.parametrize(
@@ -317,3 +319,21 @@ def test_what_a_file_says_does_not_steer_the_terminal() -> None:
     said = console.stderr.getvalue()
     assert all(character.isprintable() or character == "\n" for character in said)
     assert r'unknown key k\x1b[2J\x1b]0;t\x07\x0d"\x85' in said
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    write_text(str(path), "one")
+    path.chmod(0o640)
+    (tmp_path / "link").symlink_to(path)
+    write_text(str(tmp_path / "link"), "two")
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("two", 0o640)
+    assert (tmp_path / "link").is_symlink()
+    # A disk that is full, here: a text that cannot be written to its end.
+    with pytest.raises(UnicodeEncodeError):
+        write_text(str(path), "x" * 100_000 + "\ud800")
+    assert path.read_text() == "two"
+    write_text("/dev/null", "three")
+    with pytest.raises(MachineError, match="cannot write"):
+        write_text(str(tmp_path / "none" / "x"), "four")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "plan.json"]

@@ -950,6 +950,13 @@ def test_devices_are_not_read(project: Any, key: str) -> None:
     assert "/dev/zero cannot be read: it is neither a file nor a pipe" in str(caught.value)
 
 
+def test_files_that_are_none_are_told_where_they_are_named(project: Any) -> None:
+    text = "services:\n  a: {image: i, env_file: .}\n  b: {image: i, label_file: [.]}\n"
+    found = project.mistakes(text)
+    places = [one.split(" ")[0] for one in found]
+    assert places == ["2:27:", "3:30:"] and all("is a directory" in one for one in found), found
+
+
 def test_nothing_is_no_image(project: Any) -> None:
     assert 'service "x" has no image' in project.mistakes("services: {x: {image: }}")[0]
 
