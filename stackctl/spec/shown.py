@@ -127,7 +127,8 @@ def _foreseen(stack: Stack) -> Iterator[Notice]:
 def _of_tree(root: Node, wish: Wish, project: str) -> dict[str, Any]:
     """What the files say, merged, without what the engine would add; names as they stand there."""
     data = plain(root)
-    sections = {key: value for key, value in data.items() if isinstance(value, dict)}
+    written = data.items() if isinstance(data, dict) else ()
+    sections = {key: value for key, value in written if isinstance(value, dict)}
     services = {k: v for k, v in sections.get("services", {}).items() if isinstance(v, dict)}
     if wish.services and "services" in sections:
         data["services"] = {k: v for k, v in sections["services"].items() if k in wish.services}
@@ -136,10 +137,12 @@ def _of_tree(root: Node, wish: Wish, project: str) -> dict[str, Any]:
         "services": list(sections.get("services", {})),
         **{kind: list(sections.get(kind, {})) for kind in ("volumes", "networks", "models")},
         "images": sorted({str(s.get("image") or f"{project}-{n}") for n, s in services.items()}),
-        "profiles": sorted(
-            {p for s in services.values() for p in s.get("profiles") or () if isinstance(p, str)}
-        ),
+        "profiles": sorted({p for s in services.values() for p in _texts(s.get("profiles"))}),
     }
+
+
+def _texts(value: object) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
 def shown(stack: Stack, wish: Wish) -> dict[str, Any]:

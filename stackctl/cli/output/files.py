@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from pathlib import Path
 
 from stackctl.errors import MachineError
 
@@ -13,26 +14,21 @@ def write_text(path: str, text: str) -> None:
 
     Raises MachineError.
     """
-    place = os.path.realpath(path)
+    place = Path(os.path.realpath(path))
     try:
-        if os.path.lexists(place) and not os.path.isfile(place):
-            _write(place, text)
+        if place.exists() and not place.is_file():
+            place.write_text(text, encoding="utf-8")
             return
         # Beside it: a disk that is full takes the new file, and leaves the old one.
-        new = f"{place}.{os.getpid()}.new"
+        new = place.with_name(f"{place.name}.{os.getpid()}.new")
         try:
-            _write(new, text)
+            new.write_text(text, encoding="utf-8")
             with suppress(FileNotFoundError):
-                os.chmod(new, os.stat(place).st_mode & 0o7777)
-            os.replace(new, place)
+                new.chmod(place.stat().st_mode & 0o7777)
+            new.replace(place)
         except BaseException:
             with suppress(OSError):
-                os.unlink(new)
+                new.unlink()
             raise
     except OSError as error:
         raise MachineError(f"cannot write {path}: {error.strerror}") from error
-
-
-def _write(path: str, text: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
