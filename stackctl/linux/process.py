@@ -79,24 +79,6 @@ _sethostname = function("sethostname", ctypes.c_char_p, ctypes.c_size_t)
 _clone = function("clone", c_void_p, c_void_p, c_int, c_void_p)
 
 
-def title_area() -> tuple[int, int]:
-    """Address and size of this process's command line in its memory; the same after a fork."""
-    with open("/proc/self/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
-    start, end = int(fields[45]), int(fields[46])
-    return start, end - start
-
-
-def set_title(area: tuple[int, int], text: str) -> None:
-    """Show `text` as the command line. The kernel reads up to the first zero when the last
-    byte is none (get_mm_cmdline in fs/proc/base.c)."""
-    start, size = area
-    if size < 2:
-        return
-    raw = text.encode("utf-8", "replace")[: size - 2]
-    ctypes.memmove(start, raw + bytes(size - 1 - len(raw)) + b"\1", size)
-
-
 _pidfd_send_signal = syscall(424, c_int, c_int, c_void_p, c_uint)
 _close_range = syscall(436, c_uint, c_uint, c_uint)
 _pause = ctypes.cast(library.pause, c_void_p)

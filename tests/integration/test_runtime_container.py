@@ -193,19 +193,31 @@ def test_init_reaps_and_forwards(bed: Bed) -> None:
     assert container.output().split() == ["ready", "got"]
 
 
-def test_init_has_no_right_that_the_container_lacks(bed: Bed) -> None:
-    """Nor does it show the command line of the engine's interpreter."""
-    for dropped, bounding in (("ALL", 0), ("NET_RAW", 0xA80405FB)):
-        security = Security(cap_drop=(dropped,))
-        container = bed.start("sleep", "1000", init=True, security=security)
-        kill = 1 << 5  # what it forwards signals with
-        assert int(container.status("CapBnd"), 16) == bounding
-        assert int(container.status("CapEff"), 16) == int(container.status("CapPrm"), 16) == kill
-        assert container.status("NoNewPrivs") == "1"
+def test_init_is_a_process_of_the_container_like_any_other(bed: Bed) -> None:
+    """The same ids, rights and filters; nothing of the engine in it, so that who may look at
+    it sees nothing else, and its output can be written to (`>/proc/1/fd/1`)."""
+    same = ["Uid", "Gid", "Groups", "CapBnd", "CapEff", "CapPrm", "CapInh", "NoNewPrivs", "Seccomp"]
+    for user, security in (
+        ("", Security(cap_drop=("ALL",))),
+        ("", Security(cap_drop=("NET_RAW",), no_new_privileges=True)),
+        ("1234:5", Security()),
+    ):
+        container = bed.start("sleep", "1000", init=True, user=user, security=security)
+        script = "cat /proc/1/maps >/dev/null && echo seen >/proc/1/fd/1; cat /proc/2/status"
+        out, err, code = bed.runs(container, "sh", "-c", script)
+        assert (err, code) == (b"", 0)
+        wait_until(lambda c=container: [line.text for line in c.log()] == ["seen"])
+        child = dict(line.split(":", 1) for line in out.decode().splitlines())
+        assert child["Name"].strip() == "sleep"
+        seen = bed.runs(container, "cat", "/proc/1/status")[0].decode()
+        first = dict(line.split(":", 1) for line in seen.splitlines())
+        assert {name: first[name] for name in same} == {name: child[name] for name in same}
+        assert first["Seccomp"].strip() == "2"
         shown = Path(f"/proc/{container.pid}/cmdline").read_bytes()
-        assert shown.rstrip(b"\0") == b"stackctl-init -- sleep 1000"
-        bounds = bed.runs(container, "grep", "CapBnd", "/proc/self/status")[0].split()[1]
-        assert bounds.decode() == container.status("CapBnd")
+        assert shown == b"stackctl-init\0--\0sleep\x001000\0"
+        assert int(first["VmRSS"].split()[0]) < 200  # kB
+        # Its file can be changed by nobody, whatever he may.
+        assert bed.runs(container, "sh", "-c", "echo >/proc/1/exe")[2] != 0
 
 
 def test_a_failed_network_gives_up_the_start(bed: Bed) -> None:

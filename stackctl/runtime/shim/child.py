@@ -137,8 +137,6 @@ def _prepare(bundle: Bundle, stage: mounts.Stage) -> None:
         os.close(userns)
         _become_root()
     process.unshare(bundle["namespaces"])
-    if bundle["init"]:
-        bundle["title"] = process.title_area()
     stage.step = "fork"
     pid = os.fork()
     if pid == 0:

@@ -10,7 +10,7 @@ import os
 import stat
 
 from stackctl.linux import process, signals, terminal
-from stackctl.runtime.shim import identity, mounts, words
+from stackctl.runtime.shim import identity, init, mounts, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ def execute(
     else:
         _null_stdin()
         own_stdio(who.uid, who.gid)
-    if bundle["init"]:
-        _become_init(bundle, stage)
+    program = init.prepare() if bundle["init"] else -1
     stage.step = "set resource limits"
     for resource, soft, hard, _ in bundle["rlimits"]:
         _limit(resource, soft, hard)
@@ -69,6 +68,8 @@ def execute(
         process.load_seccomp(bundle["seccomp"])
     if not bundle["no_new_privileges"]:
         process.capset(final, final)
+    if bundle["init"]:
+        _leave_init(program, bundle, env, stage)
     stage.step = "exec"
     _exec(bundle["argv"], env)
 
@@ -125,7 +126,7 @@ def _drop_rights(bundle: Bundle, who: identity.Identity) -> None:
     process.capset(capabilities | _CAP_SYS_ADMIN, capabilities | _CAP_SYS_ADMIN)
     if bundle["no_new_privileges"]:
         process.prctl(process.PR_SET_NO_NEW_PRIVS, 1)
-    if bundle["first"] and not bundle["init"]:
+    if bundle["first"]:  # not in the child that it may leave behind
         process.die_with_parent()
 
 
@@ -145,45 +146,15 @@ def _exec(argv: list[str], env: dict[str, str]) -> NoReturn:
     raise refused or OSError(errno.ENOENT, "executable file not found in $PATH", program)
 
 
-def _become_init(bundle: Bundle, stage: mounts.Stage) -> None:
-    """Stay behind as a small pid 1: forward signals, reap; return in the child that executes."""
+def _leave_init(program: int, bundle: Bundle, env: dict[str, str], stage: mounts.Stage) -> None:
+    """Stay behind as a small pid 1; returns in the child that is to execute."""
     stage.step = "fork under init"
     signals.block(signals.ALL)
     child = os.fork()
-    if child == 0:
-        os.setsid()
-        # The init left it alone: nobody in a user namespace may take it from another session.
-        if os.isatty(0):
-            terminal.make_controlling(0)
-        signals.unblock(signals.ALL)
-        return
-    process.set_name("stackctl-init")
-    process.set_title(bundle["title"], "stackctl-init -- " + " ".join(bundle["argv"]))
-    process.die_with_parent()
-    null = os.open("/dev/null", os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd)
-    process.close_range(3)
-    # What the container may not have, its first process has not either.
-    process.drop_bounding(bundle["capabilities"])
-    process.prctl(process.PR_CAP_AMBIENT, process.PR_CAP_AMBIENT_CLEAR_ALL)
-    process.prctl(process.PR_SET_NO_NEW_PRIVS, 1)
-    process.capset(1 << 5, 1 << 5)  # CAP_KILL, to forward to whatever user runs
-    while True:
-        signum = signals.wait(signals.ALL)
-        if signum != signals.SIGCHLD:
-            try:
-                os.kill(child, signum)
-            except OSError:
-                pass  # it has just ended
-            continue
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
-            if pid == 0:
-                break
-            if pid == child:
-                code = os.waitstatus_to_exitcode(status)
-                os._exit(code if code >= 0 else 128 - code)
+    if child:
+        init.execute(program, child, bundle["argv"], env)
+    os.setsid()
+    # The init left it alone: nobody in a user namespace may take it from another session.
+    if os.isatty(0):
+        terminal.make_controlling(0)
+    signals.unblock(signals.ALL)

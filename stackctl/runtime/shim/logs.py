@@ -13,10 +13,6 @@ import os
 import time
 from _json import encode_basestring
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 #: Docker's limit for one line; what is longer is split.
 PARTIAL = 16384
 
@@ -86,45 +82,38 @@ class LogWriter:
             self._fd = -1
 
     def _write(self, stream: str, pieces: list[bytes], now: int) -> None:
-        end = f',"stream":"{stream}","time":"{self._time(now)}"}}\n'
-        texts = [f'{{"log":{encode_basestring(p.decode("utf-8", "replace"))}{end}' for p in pieces]
+        tail = f',"stream":"{stream}","time":"{self._time(now)}"}}\n'
+        text = "".join(
+            [f'{{"log":{encode_basestring(p.decode("utf-8", "replace"))}{tail}' for p in pieces]
+        )
+        told = ""
         if self._lost:
             told = f"stackctl: {self._lost} lines of output are missing here: {self._why}\\n"
             told = f'{{"log":"{told}","stream":"stderr","time":"{self._time(now)}"}}\n'
-            texts[0] = told + texts[0]
-        done = 0
-        for raw, count in self._portions(texts):
-            if self._max_size and self._size >= self._max_size:
-                self._rotate()
+        raw = f"{told}{text}".encode("utf-8", "surrogatepass")
+        start = 0
+        while start < len(raw):
+            end = self._room(raw, start)
+            written = start
             try:
-                written = os.write(self._fd, raw)
-                while written < len(raw):  # a nearly full disk takes a part
-                    written += os.write(self._fd, raw[written:])
+                while written < end:  # a nearly full disk takes a part
+                    written += os.write(self._fd, raw[written:end])
             except OSError as error:
-                self._lost += len(pieces) - done
-                self._why = error.strerror or ""
                 self._cut()
+                self._lost += raw.count(b"\n", start) - bool(told)
+                self._why = error.strerror or ""
                 return
-            self._lost = 0
-            self._size += len(raw)
-            done += count
+            self._size += end - start
+            self._lost, told, start = 0, "", end
 
-    def _portions(self, texts: list[str]) -> Iterator[tuple[bytes, int]]:
-        """What goes into one file each, and of how many lines it is."""
-        if not self._max_size:
-            yield "".join(texts).encode("utf-8", "surrogatepass"), len(texts)
-            return
-        size, portion = self._size, list[bytes]()
-        for text in texts:
-            raw = text.encode("utf-8", "surrogatepass")
-            if portion and size >= self._max_size:
-                yield b"".join(portion), len(portion)
-                size, portion = 0, []
-            elif size >= self._max_size:
-                size = 0  # the file is full already
-            portion.append(raw)
-            size += len(raw)
-        yield b"".join(portion), len(portion)
+    def _room(self, raw: bytes, start: int) -> int:
+        """How much of it the file takes before it is full, whole lines; rotates a full one."""
+        if self._max_size and self._size >= self._max_size:
+            self._rotate()
+        room = self._max_size - self._size
+        if room <= 0 or start + room >= len(raw):
+            return len(raw)
+        return raw.index(b"\n", start + room - 1) + 1
 
     def _cut(self) -> None:
         """Take back the part of a line that a full disk took: the next one begins afresh."""
