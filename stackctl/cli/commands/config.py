@@ -14,7 +14,7 @@ from stackctl.cli import options
 from stackctl.cli.connection import Message
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.output.console import GREEN, RED, YELLOW
-from stackctl.cli.output.errors import print_warning
+from stackctl.cli.output.errors import errors_json, print_warning
 from stackctl.cli.output.files import write_text
 from stackctl.cli.rows import warned
 from stackctl.cli.values import one_of
@@ -126,9 +126,7 @@ def config(
     except StackctlError as error:
         if format != "json" or error.exit_code == UsageError.exit_code:
             raise
-        # For programs: every mistake with its file, line and column.
-        several = getattr(error, "errors", ()) or (error,)
-        run.console.out(json.dumps({"errors": [each.to_json() for each in several]}, indent=2))
+        run.console.out(errors_json(error))
         return error.exit_code
     if output:
         write_text(output, text)

@@ -9,6 +9,7 @@ import typer
 
 from stackctl.cli import options
 from stackctl.cli.invocation import Invocation, invocation
+from stackctl.cli.output.errors import errors_json
 from stackctl.cli.output.plan import plan_json, print_plan
 from stackctl.cli.rows import warned
 from stackctl.cli.values import one_of, pull_when, scales
@@ -45,7 +46,8 @@ def plan(
 ) -> int:
     """Print what `up` would do and why, and do nothing.
 
-    Exit code 0: nothing to do; 2: there is something to do; 1: an error.
+    Exit code 0: nothing to do; 2: there is something to do; 1: an error, which
+    --json prints as JSON, too.
     """
     try:
         return _plan(
@@ -69,6 +71,10 @@ def plan(
     except StackctlError as error:
         if error.exit_code == CHANGES:
             error.exit_code = 1
+        elif json:
+            # Who asked for JSON reads what is wrong with the stack, too.
+            invocation(ctx).console.out(errors_json(error))
+            return error.exit_code
         raise
 
 

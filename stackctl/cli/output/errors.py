@@ -29,6 +29,13 @@ def print_error(console: Console, error: StackctlError) -> None:
         _print_one(console, each)
 
 
+def errors_json(error: StackctlError) -> str:
+    """For programs: {"errors": [...]}, every mistake with its file, line and column."""
+    import json
+
+    return json.dumps({"errors": [each.to_json() for each in _flat(error)]}, indent=2)
+
+
 def print_warning(console: Console, text: str, place: str = "") -> None:
     head = console.paint_err("warning:", YELLOW, BOLD)
     text, place = _printable(text), _printable(place)

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from stackctl.errors import Place, StackFileError, StackFileErrors
+
 
 def done(engine: Any, verb: str) -> None:
     engine.answers[verb] = [{"type": "result", "exit_code": 0, "containers": []}]
@@ -153,6 +155,16 @@ def test_mistakes_for_programs(cli: Any, engine: Any, tmp_path: Path) -> None:
     errors = json.loads(outcome.out)["errors"]
     assert errors[0]["place"] == [str(file), 2, 19]
     assert errors[0]["hint"] == 'did you mean "image"?'
+    # A plan's as well; a flag that is wrong is told to who typed it.
+    engine.unreachable = False
+    told = StackFileErrors((StackFileError("one", place=Place("f", 1, 2)), StackFileError("two")))
+    engine.answers["plan"] = [{"type": "error", "error": told.to_json()}]
+    outcome = cli("plan", "--json")
+    assert (outcome.code, outcome.err) == (1, "")
+    found = [(e["message"], e["place"]) for e in json.loads(outcome.out)["errors"]]
+    assert found == [("one", ["f", 1, 2]), ("two", None)]
+    wrong = cli("plan", "--json", "--for", "x")
+    assert (wrong.code, wrong.out) == (1, "") and "--for" in wrong.err
 
 
 def test_publishing_is_refused_with_a_reason(cli: Any) -> None:
