@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from stackctl.errors import NotFound, StackFileErrors
-from stackctl.spec import yaml
+from stackctl.spec import loader, yaml
 from stackctl.spec.nodes import plain
 from stackctl.spec.schema import schema
 from stackctl.spec.shape import Shape, stack_shape
@@ -238,6 +239,10 @@ def accepts(value: Any, rule: dict[str, Any], definitions: dict[str, Any]) -> bo
             return False
     if "const" in rule and value != rule["const"]:
         return False
+    if "enum" in rule and value not in rule["enum"]:
+        return False
+    if "pattern" in rule and isinstance(value, str) and not re.search(rule["pattern"], value):
+        return False
     kinds = rule.get("type", [])
     names = {str: "string", bool: "boolean", list: "array", dict: "object", type(None): "null"}
     kind = names.get(type(value), "number")
@@ -273,12 +278,39 @@ def accepts(value: Any, rule: dict[str, Any], definitions: dict[str, Any]) -> bo
         ("services: {web: {depends_on: {db: {conditions: x}}}}", False),
         ("servces: {}", False),
         ("services: [a]", False),
+        ("services: {a: {image: 1}}", False),
+        ("services: {a: {restart: false}}", False),
+        ("services: {a: {user: 5}}", False),
+        ("services: {a: {command: [1]}}", False),
+        ("services: {a: {healthcheck: {interval: 5}}}", False),
+        ("services: {a: {pull_policy: foo}}", False),
+        ("services: {a: {pull_policy: '${P}'}}", True),
+        ("services: {a: {depends_on: {b: {condition: foo}}}}", False),
+        ("services: {a: {depends_on: {b: {condition: service_healthy}}}}", True),
+        ("services: {a: {depends_on: {b: {condition: $C}}}}", True),
+        ("services: {a: {extra_hosts: {a: [1.1.1.1]}}}", True),
+        ("volumes: {a: {external: {name: b}}}", True),
     ],
 )
 def test_the_schema_knows_right_from_wrong(text: str, right: bool) -> None:
     rules = schema()
     value = plain(yaml.compose(text, "f")[0])
     assert accepts(value, rules, rules["$defs"]) is right
+
+
+def test_the_schema_takes_what_the_loader_takes(project: Any) -> None:
+    rules = schema()
+    taken = 0
+    for key in stack_shape().below("services").below("").fields or ():
+        for value in (None, 0, 5, 1.5, True, "x", "5", "1s", "no", "/x", "host", ["x"], {"x": "y"}):
+            text = json.dumps({"services": {"a": {"image": "i", key: value}, "x": {"image": "i"}}})
+            project.write("stack.yaml", text)
+            _, mistakes, *_ = loader.examined(project.request(name="p"))
+            if not mistakes:
+                taken += 1
+                data = plain(yaml.compose(text, "f")[0])
+                assert accepts(data, rules, rules["$defs"]), (key, value)
+    assert taken > 200
 
 
 def test_the_schema_describes_every_attribute() -> None:
