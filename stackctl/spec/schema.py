@@ -51,7 +51,8 @@ _KINDS: dict[str, dict[str, Any]] = {
 _WORDS: dict[str, dict[str, Any]] = {
     "pull_policy": {
         "type": ["string", "null"],
-        "pattern": r"^(always|never|missing|if_not_present|build|refresh|daily|weekly|every_.+)$|\$",
+        "pattern": r"^(always|never|missing|if_not_present|build|refresh|daily|weekly)$"
+        r"|^every_|\$",
         "examples": ["always", "missing", "never", "build", "daily", "weekly", "every_12h"],
     },
     # The old form: {name: NAME}.
