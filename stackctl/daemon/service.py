@@ -48,9 +48,9 @@ from stackctl.daemon.volumes import Volumes
 from stackctl.errors import NotFound
 from stackctl.image.service import Images
 from stackctl.model.container import BindMount
+from stackctl.model.rights import ID_COUNT
 from stackctl.net.service import Net
 from stackctl.runtime.archive import Archive
-from stackctl.runtime.bundle import ID_COUNT
 from stackctl.runtime.container import Runtime
 from stackctl.state.paths import Paths
 from stackctl.state.records import Store

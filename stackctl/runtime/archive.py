@@ -16,6 +16,7 @@ from typing import Any
 from stackctl.errors import ContainerError, NotFound, StackctlError, UsageError
 from stackctl.model.image import Snapshot
 from stackctl.model.record import ContainerRecord, ProcessRef
+from stackctl.model.rights import ID_COUNT
 from stackctl.runtime import bundle as bundles
 from stackctl.runtime import rootfs
 from stackctl.runtime.interpreter import spawn
@@ -91,7 +92,7 @@ class Archive:
 
     def _request(self, op: str, path: str) -> Message:
         record = self._record
-        id_map = f"0 {record.id_base} {bundles.ID_COUNT}\n"
+        id_map = f"0 {record.id_base} {ID_COUNT}\n"
         host_ids = bundles.shares_host_ids(record.config)
         request: Message = {
             "op": op,

@@ -15,12 +15,11 @@ from stackctl.linux.process import CLONE_NEWCGROUP, CLONE_NEWNET, CLONE_NEWNS
 from stackctl.model.container import ContainerConfig
 from stackctl.model.image import Snapshot
 from stackctl.model.record import ContainerRecord, ProcessRef
+from stackctl.model.rights import ID_COUNT
 from stackctl.runtime import rootfs, settings
 from stackctl.state.paths import Paths
 from stackctl.values import dataclass
 
-#: Ids that a container's user namespace maps.
-ID_COUNT = 65536
 #: Directory of a container's run-time directory that its child mounts a staging tmpfs on.
 STAGING = "stage"
 GENERATED = {"/etc/hosts": "hosts", "/etc/resolv.conf": "resolv.conf", "/etc/hostname": "hostname"}

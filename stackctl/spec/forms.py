@@ -362,7 +362,10 @@ def _extra_hosts(node: Node, mistakes: Mistakes) -> Node:
     elif isinstance(node, Sequence):
         for item in node.items:
             if isinstance(item, Scalar) and isinstance(item.value, str) and "=" not in item.value:
-                name, _, address = item.value.partition(":")
+                name, colon, address = item.value.partition(":")
+                if not colon:
+                    mistakes.add(f'"{name}" names no address', item.mark, hint="NAME=ADDRESS")
+                    continue
                 items.append(Scalar(f"{name}={address}", item.mark))
             else:
                 items.append(item)

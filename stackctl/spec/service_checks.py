@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from stackctl.model import addressing
 from stackctl.model.log_options import LOG_OPTIONS_WITHOUT_EFFECT
 from stackctl.model.reference import HOST
-from stackctl.spec import implied
+from stackctl.spec import implied, right_checks
 from stackctl.spec import volumes as volume_forms
 from stackctl.spec.mistakes import Mistakes, did_you_mean
 from stackctl.spec.model import MOST_CONTAINERS, Network, Service, StackFile
@@ -64,6 +64,7 @@ class ServiceChecks:
         self._replicas()
         self._same_limits()
         self._least_memory()
+        self._rights()
         self._watch()
 
     def _at(self, *path: str | int, key: bool = False) -> Mark:
@@ -417,6 +418,10 @@ class ServiceChecks:
                     self._at(*path),
                     hint=f"{path[-1]}: 6m at least",
                 )
+
+    def _rights(self) -> None:
+        for path, brief, hint in right_checks.mistakes(self._service, self._who):
+            self._mistakes.add(brief, self._at(*path), hint=hint)
 
     def _platform(self) -> None:
         if self._service.platform is None:

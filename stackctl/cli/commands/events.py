@@ -9,7 +9,7 @@ import typer
 
 from stackctl.cli import options
 from stackctl.cli.invocation import invocation
-from stackctl.cli.output.logs import local_time
+from stackctl.cli.output.logs import local_time, timestamp
 from stackctl.cli.output.text import one_line
 from stackctl.cli.values import moment
 
@@ -40,11 +40,17 @@ def events(
 
 def _line(event: dict[str, Any]) -> str:
     """`2026-01-31 12:00:00.000001 container start 0123... (image=x, name=y)`."""
-    attributes = ", ".join(f"{k}={v}" for k, v in sorted((event.get("attributes") or {}).items()))
+    attributes = ", ".join(f"{k}={v}" for k, v in sorted(_told(event).items()))
     return one_line(
         f"{local_time(event.get('time'))} {event.get('kind')} {event.get('action')}"
         f" {event.get('id')} ({attributes})"
     )
+
+
+def _told(event: dict[str, Any]) -> dict[str, str]:
+    """The attributes without those that only say to which service it belongs, as compose's."""
+    attributes = event.get("attributes") or {}
+    return {k: v for k, v in attributes.items() if not k.startswith("com.docker.compose.")}
 
 
 def _json(event: dict[str, Any]) -> str:
@@ -53,12 +59,12 @@ def _json(event: dict[str, Any]) -> str:
     service = attributes.get("com.docker.compose.service") or attributes.get("service") or ""
     return json_module.dumps(
         {
-            "time": local_time(event.get("time")),
+            "time": timestamp(event.get("time")),
             "type": event.get("kind"),
             "service": service,
             "id": event.get("id"),
             "action": event.get("action"),
-            "attributes": attributes,
+            "attributes": _told(event),
         },
         ensure_ascii=False,
     )

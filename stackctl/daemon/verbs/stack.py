@@ -23,7 +23,13 @@ from stackctl.daemon.verbs.planning import (
     up_policy,
     warning_messages,
 )
-from stackctl.errors import ContainerError, OperationFailed, OperationsFailed, StackctlError
+from stackctl.errors import (
+    ContainerError,
+    OperationFailed,
+    OperationsFailed,
+    StackctlError,
+    UsageError,
+)
 from stackctl.image.service import CALLER
 from stackctl.model.container import Status
 from stackctl.model.record import ContainerRecord, StackRecord
@@ -340,7 +346,8 @@ def _of_service(failed: executor.Outcome) -> StackctlError:
     """The step's error; a container's own code (126, 127) is not the command's."""
     error, service = failed.error, failed.step.service
     assert error is not None
-    if not isinstance(error, ContainerError):
+    # What is found wrong only now is no wrong usage of the command either.
+    if not isinstance(error, ContainerError | UsageError):
         return error
     told = OperationFailed(
         f'service "{service}": {error.brief}' if service else error.brief,

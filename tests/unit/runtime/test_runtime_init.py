@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from stackctl.runtime.shim import init
+from support.waiting import wait_until
 
 #: Executes the program as the shim does, with `sh -c` of the argument under it.
 UNDER_INIT = """
@@ -27,9 +31,22 @@ os.execv("/bin/sh", ["sh", "-c", sys.argv[1]])
 """
 
 
-def under_init(script: str) -> subprocess.Popen[str]:
+@contextmanager
+def under_init(script: str) -> Iterator[subprocess.Popen[str]]:
     words = [sys.executable, "-c", UNDER_INIT, script]
-    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        words,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(("script", "code"), [("exit 7", 7), ("kill -9 $$", 137), (":", 0)])
@@ -46,7 +63,8 @@ def test_it_sends_signals_on(number: int) -> None:
     with under_init(script) as process:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
         told = Path(f"/proc/{process.pid}")
-        assert (told / "comm").read_text() == "stackctl-init\n"
+        # Its child may have been faster.
+        wait_until(lambda: (told / "comm").read_text() == "stackctl-init\n", 20)
         assert (told / "cmdline").read_bytes() == b"stackctl-init\0--\0sh\0-c\0"
         assert (told / "environ").read_bytes() == b"A=b\0"
         with pytest.raises(OSError):

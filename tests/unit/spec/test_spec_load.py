@@ -614,7 +614,7 @@ def test_mistakes_of_several_files_name_each(project: Any) -> None:
         ("sysctls: {kernel.panic: 1}", "is a setting of the whole machine"),
         ("ulimits: {nofiles: 1}", '"nofiles" is no limit; there are as, core'),
         ("ulimits: {nofile: {soft: 2, hard: 1}}", "soft is above hard"),
-        ("extra_hosts: [x]", '"" is not an IP address'),
+        ("extra_hosts: [x]", '"x" names no address'),
         ("pull_policy: every_x", "every_ and a duration"),
         ("deploy: {what: {}}", 'unknown key "what" in services.web.deploy'),
         ("networks: {default: {ipv4_address: 10.0.0.2}}", "needs a subnet for the fixed address"),
@@ -623,6 +623,10 @@ def test_mistakes_of_several_files_name_each(project: Any) -> None:
         ("dns_search: bad domain", '"bad domain" cannot be a domain: it holds a space'),
         ("dns_opt: [foo bar]", '"foo bar" is no resolver option such as ndots:2'),
         ("links: ['db:b ad']", '"b ad" cannot be a name'),
+        ("cap_add: [NET_ADMN]", 'no capability called "NET_ADMN"'),
+        ("mem_limit: 10m\nmemswap_limit: 6m", "is less than its mem_limit"),
+        ("extra_hosts: ['foo']", '"foo" names no address'),
+        ("extra_hosts: ['foo:']", "is not an IP address"),
         ("external_links: ['db:b..d']", '"b..d" cannot be a name'),
     ],
 )
@@ -644,6 +648,16 @@ def test_mistakes_in_a_service(project: Any, lines: str, message: str) -> None:
         (
             "services: {w: {image: x, secrets: [a]}}\nsecrets: {a: {external: true}}",
             '1:36: service "w" uses secret "a", which is external: the engine keeps no secrets',
+        ),
+        (
+            "services: {w: {image: x, secrets: [{source: a, uid: '70000'}]}}\n"
+            "secrets: {a: {environment: A}}",
+            "1:53: uid 70000 is beyond the container's 65536 ids",
+        ),
+        (
+            "services: {w: {image: x, configs: [{source: a, target: /proc/sys}]}}\n"
+            "configs: {a: {content: a}}",
+            "1:36: /proc/sys is the kernel's",
         ),
         ("secrets: {a: {external: true, file: x}}", '1:31: "file" says what secret "a" is, but'),
         ("services: {a: {build: {dockerfile: x, dockerfile_inline: y}}}", "has both dockerfile"),

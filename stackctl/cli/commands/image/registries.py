@@ -246,7 +246,7 @@ def images_of_stack(
     run = invocation(ctx)
     found = rows(run, "images", run.body(services=services or []))
     if quiet:
-        for line in dict.fromkeys(short_id(row["id"]) for row in found):
+        for line in dict.fromkeys(str(row["id"]).removeprefix("sha256:") for row in found):
             run.console.out(line)
         return 0
     if format == "json":

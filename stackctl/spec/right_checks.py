@@ -1,0 +1,56 @@
+"""What a service says of rights, ids and files of secrets that no container can have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stackctl.model.rights import ID_COUNT, NAMES
+from stackctl.spec import volumes as volume_forms
+from stackctl.spec.mistakes import did_you_mean
+from stackctl.spec.model import Service
+
+#: Where in the service, what is wrong, and what to do.
+Found = tuple[tuple[str | int, ...], str, str]
+
+
+def mistakes(service: Service, who: str) -> Iterator[Found]:
+    """All of one service, which messages call `who`."""
+    yield from _capabilities(service, who)
+    yield from _swap(service, who)
+    for field in ("secrets", "configs"):
+        yield from _files(service, field)
+
+
+def _capabilities(service: Service, who: str) -> Iterator[Found]:
+    for field in ("cap_add", "cap_drop"):
+        for i, name in enumerate(getattr(service, field)):
+            plain = name.strip().upper().removeprefix("CAP_")
+            if plain not in ("ALL", *NAMES):
+                brief = f'there is no capability called "{name}" ({field} of {who})'
+                yield (field, i), brief, did_you_mean(plain, NAMES)
+
+
+def _swap(service: Service, who: str) -> Iterator[Found]:
+    both, memory = service.memswap_limit, service.mem_limit
+    if both is not None and memory and 0 < both < memory:
+        yield (
+            ("memswap_limit",),
+            f"memswap_limit of {who} ({both} bytes) is less than its mem_limit",
+            "it counts memory and swap: the same value as mem_limit means no swap",
+        )
+
+
+def _files(service: Service, field: str) -> Iterator[Found]:
+    """Ids that the container does not have would be nobody's."""
+    all_ids = service.userns_mode == "host" or bool(service.privileged)
+    for i, file in enumerate(getattr(service, field)):
+        for key, number in (("uid", file.uid), ("gid", file.gid)):
+            if number is not None and int(number) >= ID_COUNT and not all_ids:
+                yield (
+                    (field, i, key),
+                    f"{key} {number} is beyond the container's {ID_COUNT} ids",
+                    "userns_mode: host gives it all of the machine's",
+                )
+        target = file.target or ""
+        if target.startswith("/") and (reason := volume_forms.forbidden(target)):
+            yield (field, i), reason, "put it somewhere else"
