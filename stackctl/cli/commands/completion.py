@@ -19,7 +19,7 @@ _stackctl_names() { stackctl "${options[@]}" config "$1" 2>/dev/null; }
 @FLAGS@
 _stackctl() {
     local word="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}"
-    local i command= below= groups=" @GROUPS@ " options=()
+    local i values command= below= groups=" @GROUPS@ " options=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         case "${COMP_WORDS[i]}" in
             -f|--file|-p|--project-name|--profile|--env-file|--project-directory)
@@ -41,6 +41,11 @@ _stackctl() {
             return ;;
         -f|--file|--env-file|--project-directory) COMPREPLY=($(compgen -f -- "$word")); return ;;
     esac
+    if [[ "$previous" == -* ]] && values=$(_stackctl_values "$command$below $previous"); then
+        if [[ -n "$values" ]]; then COMPREPLY=($(compgen -W "$values" -- "$word"))
+        else COMPREPLY=($(compgen -f -- "$word")); fi
+        return
+    fi
     if [[ -z "$command" ]]; then
         COMPREPLY=($(compgen -W "@COMMANDS@ @OPTIONS@" -- "$word"))
     elif [[ "$word" == -* ]]; then
@@ -51,6 +56,8 @@ _stackctl() {
 @GROUP_CASES@
             esac
         fi
+    elif [[ "$command" == completion ]]; then
+        COMPREPLY=($(compgen -W "bash zsh fish" -- "$word"))
     else
         # Naming a service switches it on: those of all profiles are offered.
         options+=(--profile '*')
@@ -65,7 +72,7 @@ _ZSH = r"""#compdef stackctl
 @FLAGS@
 _stackctl() {
     local -a options
-    local i command= below= groups=" @GROUPS@ "
+    local i values command= below= groups=" @GROUPS@ "
     for ((i = 2; i < CURRENT; i++)); do
         case "${words[i]}" in
             -f|--file|-p|--project-name|--profile|--env-file|--project-directory)
@@ -84,6 +91,11 @@ _stackctl() {
         --profile) compadd -- ${(f)"$(stackctl $options config --profiles 2>/dev/null)"}; return ;;
         -f|--file|--env-file|--project-directory) _files; return ;;
     esac
+    if [[ "${words[CURRENT-1]}" == -* ]] &&
+        values=$(_stackctl_values "$command$below ${words[CURRENT-1]}"); then
+        if [[ -n "$values" ]]; then compadd -- ${=values}; else _files; fi
+        return
+    fi
     if [[ -z "$command" ]]; then
         compadd -- @COMMANDS@ @OPTIONS@
         return
@@ -98,6 +110,7 @@ _stackctl() {
     fi
     case "$command" in
 @ZSH_CASES@
+        completion) compadd -- bash zsh fish ;;
         *) compadd -- ${(f)"$(stackctl $options --profile '*' config --services 2>/dev/null)"} ;;
     esac
 }
@@ -155,11 +168,26 @@ function __stackctl_flags
 @FISH_FLAGS@
     end
 end
+# What may follow the flag before the cursor; fails where that takes no value.
+function __stackctl_values
+    set -l words (commandline -opc)
+    set -l command (__stackctl_command)
+    switch "$command $words[-1]"
+@FISH_VALUES@
+        case '*'
+            return 1
+    end
+end
+function __stackctl_has_value
+    __stackctl_values >/dev/null
+end
 function __stackctl_wants_service
-    not string match -qr '^$|^(@GROUP_PATTERN@)( |$)' -- (__stackctl_command)
+    not __stackctl_has_value
+    and not __stackctl_is completion
+    and not string match -qr '^$|^(@GROUP_PATTERN@)( |$)' -- (__stackctl_command)
 end
 complete -c stackctl -f
-complete -c stackctl -n "__stackctl_is ''" -a "@COMMANDS@"
+complete -c stackctl -n "__stackctl_is ''; and not __stackctl_has_value" -a "@COMMANDS@"
 complete -c stackctl -n "__stackctl_is ''" -l profile -x -a "(__stackctl_names --profiles)"
 complete -c stackctl -n "__stackctl_is ''" -s f -l file -r -F
 complete -c stackctl -n "__stackctl_is ''" -l env-file -r -F
@@ -168,6 +196,8 @@ complete -c stackctl -n "__stackctl_is ''" -s p -l project-name -x
 @FISH_OPTIONS@
 @FISH_GROUPS@
 complete -c stackctl -n "string match -q -- '-*' (commandline -ct)" -a "(__stackctl_flags)"
+complete -c stackctl -n __stackctl_has_value -a "(__stackctl_values)"
+complete -c stackctl -n "__stackctl_is completion" -a "bash zsh fish"
 complete -c stackctl -n __stackctl_wants_service -a "(__stackctl_names --services)"
 """
 
@@ -184,6 +214,26 @@ _VALUED = (
 )
 
 
+#: What flags take, where it is one of a few words; of all commands, or of one.
+_WORDS = {
+    "--ansi": "auto always never",
+    "--for": "up down",
+    "--format": "table json",
+    "--policy": "missing always",
+    "--progress": "auto tty plain quiet",
+    "--protocol": "tcp udp",
+    "--pull": "always missing never build policy",
+    "--restart": "no always on-failure unless-stopped",
+    "--rmi": "local all",
+    "config --format": "yaml json",
+    "container create --pull": "always missing never",
+    "container run --pull": "always missing never",
+    "info --format": "text json",
+    "net graph --format": "text dot svg",
+    "version --format": "text json",
+}
+
+
 def completion(
     ctx: typer.Context,
     shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", help="Which shell.")],
@@ -193,7 +243,7 @@ def completion(
 
     one_of("the shell", shell, ("bash", "zsh", "fish"))
     below = {name: " ".join(group.commands) for name, group in GROUPS.items()}
-    flags = _flags()
+    flags, values = _flags(), _values()
     cases = (
         f'                {name}) COMPREPLY=($(compgen -W "{words}" -- "$word")) ;;'
         for name, words in below.items()
@@ -225,7 +275,8 @@ def completion(
         ("@VALUED@", " ".join(_VALUED)),
         ("@GROUP_WORDS@", " ".join(GROUPS)),
         ("@GROUP_PATTERN@", "|".join(GROUPS)),
-        ("@FLAGS@", _flags_function(flags)),
+        ("@FLAGS@", f"{_flags_function(flags)}\n{_values_function(values)}"),
+        ("@FISH_VALUES@", _fish_values(values)),
     ):
         text = text.replace(mark, value)
     invocation(ctx).console.stdout.write(text)
@@ -248,6 +299,47 @@ def _flags_function(flags: Mapping[str, Sequence[str]]) -> str:
     """A function of bash and zsh that prints them."""
     cases = (f'        "{name}") echo "{" ".join(found)}" ;;' for name, found in flags.items())
     return "\n".join(("_stackctl_flags() {", '    case "$1" in', *cases, "    esac", "}"))
+
+
+def _values() -> dict[str, list[str]]:
+    """The flags that have a value ("plan --for"), by what it can be; "" is anything."""
+    from stackctl.cli.grammar import TABLE
+
+    table = json.loads(Path(TABLE).read_bytes())
+    found: dict[str, list[str]] = {}
+    for name, command in table.items():
+        options = command["options"].items() if isinstance(command, dict) else ()
+        for flag, (_, kind) in options:
+            if kind not in ("yes", "no"):
+                words = _WORDS.get(f"{name} {flag}") or _WORDS.get(flag, "")
+                found.setdefault(words, []).append(f"{name} {flag}")
+    return found
+
+
+def _values_function(values: Mapping[str, Sequence[str]]) -> str:
+    """A function of bash and zsh that prints what may follow a flag; fails where nothing does."""
+    cases = (
+        f"        {'|'.join(json.dumps(flag) for flag in flags)}) echo {json.dumps(words)} ;;"
+        for words, flags in values.items()
+    )
+    return "\n".join(
+        (
+            "_stackctl_values() {",
+            '    case "$1" in',
+            *cases,
+            "        *) return 1 ;;",
+            "    esac",
+            "}",
+        )
+    )
+
+
+def _fish_values(values: Mapping[str, Sequence[str]]) -> str:
+    lines = []
+    for words, flags in values.items():
+        said = f'string split " " -- {json.dumps(words)}' if words else "true"
+        lines += [f"        case {' '.join(map(json.dumps, flags))}", f"            {said}"]
+    return "\n".join(lines)
 
 
 def publish(

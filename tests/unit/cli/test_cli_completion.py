@@ -82,6 +82,14 @@ def test_commands_flags_services_and_profiles(complete: Any) -> None:
     # -f is a flag of logs' own behind it; a service of a profile that is off can be named.
     assert complete("stackctl logs -f w") == {"web"}
     assert complete("stackctl -f x.yaml logs -f w") == complete("stackctl -f x.yaml logs w")
+    # The value of a flag is no service.
+    assert complete("stackctl config --format ") == {"yaml", "json"}
+    assert complete("stackctl plan --for ") == {"up", "down"}
+    assert complete("stackctl --ansi a") == {"auto", "always"}
+    assert complete("stackctl -f x.yaml up --pull m") == {"missing"}
+    assert not complete("stackctl logs --tail ") & {"web", "db"}
+    assert complete("stackctl up --wait w") == {"web"}
+    assert complete("stackctl completion ") == {"bash", "zsh", "fish"}
     assert complete("stackctl --profile d") == {"dev"}
     assert complete("stackctl --profile ") == {"dev", "test"}
     # The files that were named are those that are asked.
