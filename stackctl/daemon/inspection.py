@@ -8,7 +8,7 @@ empty and never missing, because clients read it without asking.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -373,7 +373,7 @@ def listed(record: ContainerRecord, volume_path: Callable[[str], str]) -> Shape:
         "Names": [f"/{record.name}"],
         "Image": config.image,
         "ImageID": config.image_id,
-        "Command": " ".join(_quoted(word) for word in config.argv),
+        "Command": command_line(config.argv),
         "Created": int(record.created_at),
         "Ports": inspected_networks.listed_ports(record),
         "Labels": dict(config.labels),
@@ -386,6 +386,11 @@ def listed(record: ContainerRecord, volume_path: Callable[[str], str]) -> Shape:
         "NetworkSettings": {"Networks": settings["Networks"]},
         "Mounts": mount_points(config, volume_path),
     }
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """As Docker lists it."""
+    return " ".join(_quoted(word) for word in argv)
 
 
 def _quoted(word: str) -> str:

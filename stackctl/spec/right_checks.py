@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from stackctl.model.rights import ID_COUNT, NAMES
 from stackctl.spec import volumes as volume_forms
@@ -13,12 +13,13 @@ from stackctl.spec.model import Service
 Found = tuple[tuple[str | int, ...], str, str]
 
 
-def mistakes(service: Service, who: str) -> Iterator[Found]:
-    """All of one service, which messages call `who`."""
+def mistakes(service: Service, who: str, services: Mapping[str, Service]) -> Iterator[Found]:
+    """All of one service, which messages call `who`; `services` are all of the file."""
     yield from _capabilities(service, who)
     yield from _swap(service, who)
     for field in ("secrets", "configs"):
         yield from _files(service, field)
+    yield from _two_owners(service, who, services)
 
 
 def _capabilities(service: Service, who: str) -> Iterator[Found]:
@@ -54,3 +55,38 @@ def _files(service: Service, field: str) -> Iterator[Found]:
         target = file.target or ""
         if target.startswith("/") and (reason := volume_forms.forbidden(target)):
             yield (field, i), reason, "put it somewhere else"
+
+
+def _two_owners(service: Service, who: str, services: Mapping[str, Service]) -> Iterator[Found]:
+    """Who shares a namespace has the ids of its owner, and can have those of one only."""
+    found: dict[str, str] = {}
+    for field, other in _partners(service).items():
+        if other in services:
+            found.setdefault(_owner(other, services), field)
+    if len(found) > 1:
+        first, second, *_ = found.values()
+        yield (
+            (second,),
+            f"{who} shares namespaces with two containers that have ids of their own "
+            f"({first} and {second})",
+            "share all of them with one, or give them userns_mode: host",
+        )
+
+
+def _partners(service: Service) -> dict[str, str]:
+    """Attribute -> the service whose namespace it names."""
+    named = {field: getattr(service, field) or "" for field in ("network_mode", "ipc", "pid")}
+    return {
+        field: text.removeprefix("service:")
+        for field, text in named.items()
+        if text.startswith("service:")
+    }
+
+
+def _owner(name: str, services: Mapping[str, Service], depth: int = 0) -> str:
+    """The service whose ids it has; "" for the machine's."""
+    service = services[name]
+    for other in _partners(service).values():
+        if other in services and depth < len(services):
+            return _owner(other, services, depth + 1)
+    return "" if service.userns_mode == "host" or service.privileged else name

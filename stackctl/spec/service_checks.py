@@ -420,7 +420,9 @@ class ServiceChecks:
                 )
 
     def _rights(self) -> None:
-        for path, brief, hint in right_checks.mistakes(self._service, self._who):
+        for path, brief, hint in right_checks.mistakes(
+            self._service, self._who, self._file.services
+        ):
             self._mistakes.add(brief, self._at(*path), hint=hint)
 
     def _platform(self) -> None:

@@ -53,6 +53,7 @@ def json_row(row: Row, *, full: bool = False) -> dict[str, Any]:
     shown["Networks"] = ",".join(row.get("Networks", ()))
     shown["LocalVolumes"] = str(row.get("LocalVolumes", 0))
     shown["Size"] = size_text(row.get("SizeRw", 0))
+    shown["Command"] = _quoted(str(row.get("Command", "")), full)
     shown["ID"] = full_id(row) if full else short_id(full_id(row))
     created = row.get("CreatedAt")
     if isinstance(created, int | float):
@@ -105,4 +106,4 @@ def _quoted(command: str, full: bool) -> str:
         return ""
     if not full and len(command) > 20:
         command = command[:19] + "…"
-    return f'"{command}"'
+    return '"' + command.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'

@@ -12,6 +12,7 @@ from typing import Any
 import stackctl
 from stackctl.daemon.containers import Parts
 from stackctl.daemon.creation import Creation
+from stackctl.daemon.inspection import command_line
 from stackctl.daemon.jobs import Message
 from stackctl.daemon.projects import Projects
 from stackctl.errors import NotFound
@@ -202,7 +203,7 @@ def container_row(record: ContainerRecord) -> Message:
         "Project": config.project,
         "Service": config.service,
         "Image": config.image,
-        "Command": " ".join(config.argv),
+        "Command": command_line(config.argv),
         "State": str(record.seen_status),
         "Status": status_text(record, time.time()),
         "Health": "" if record.health is Health.NONE else str(record.health),

@@ -27,6 +27,10 @@ def test_ps_json_is_an_object_a_line(cli: Any, engine: Any, rows: Any) -> None:
     assert [row["Service"] for row in found] == ["db", "web"]
     assert found[0]["ID"] == "0123456789ab"
     assert "FullID" not in found[0]
+    # In quotes within the text and cut, as compose's.
+    assert found[1]["Command"] == '"python3 -m http.ser…"'
+    (whole, *_) = cli("ps", "-a", "--format", "{{.Command}}", "--no-trunc").out.splitlines()[1:]
+    assert whole == '"python3 -m http.server 8000"'
     assert found[0]["CreatedAt"].endswith(" +0000 UTC")
     assert engine.bodies("ps")[0]["all"] is True
 

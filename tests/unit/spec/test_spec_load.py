@@ -659,6 +659,12 @@ def test_mistakes_in_a_service(project: Any, lines: str, message: str) -> None:
             "configs: {a: {content: a}}",
             "1:36: /proc/sys is the kernel's",
         ),
+        (
+            "services: {a: {image: x}, b: {image: x}, c: {image: x, network_mode: 'service:a'},"
+            " w: {image: x, pid: 'service:c', network_mode: 'service:a', ipc: 'service:b'}}",
+            '1:148: service "w" shares namespaces with two containers that have ids of their own '
+            "(network_mode and ipc)",
+        ),
         ("secrets: {a: {external: true, file: x}}", '1:31: "file" says what secret "a" is, but'),
         ("services: {a: {build: {dockerfile: x, dockerfile_inline: y}}}", "has both dockerfile"),
         ("include: [x]", "1:11: there is no file"),
