@@ -75,8 +75,9 @@ def wording(op: str) -> Wording:
 
 def label(op: str, target: str, project: str) -> str:
     """`db-1`, `network back`, `volume data`, `image redis:7`."""
-    name = one_line(target).removeprefix(f"{project}-").removeprefix(f"{project}_")
-    kind = wording(op).kind
+    name, kind = one_line(target), wording(op).kind
+    if kind != "image":  # its name is not the project's
+        name = name.removeprefix(f"{project}-").removeprefix(f"{project}_")
     return f"{kind} {name}" if kind else name
 
 

@@ -105,6 +105,7 @@ def test_labels() -> None:
     assert label("CreateNetwork", "shop_default", "shop") == "network default"
     assert label("StartContainer", "shop-db-1", "shop") == "db-1"
     assert label("PullImage", "redis:7", "shop") == "image redis:7"
+    assert label("BuildImage", "shop-img:1", "shop") == "image shop-img:1"
     assert label("SomethingNew", "shop-db-1", "shop") == "db-1"
 
 
