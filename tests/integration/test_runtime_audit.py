@@ -85,7 +85,8 @@ WIDENINGS: tuple[tuple[dict[str, object], tuple[str, ...]], ...] = (
     ({"security": Security(seccomp="unconfined")}, ("seccomp mode ", "call ", "socket family ")),
     ({"security": Security(userns="host")}, ("namespace user ", "a device ", "mount /etc/")),
     ({"security": Security(unmasked=True)}, ("writable /proc/", "shown ", "mount ")),
-    ({"ipc": "host"}, ("namespace ipc ", "mount /dev/shm ")),
+    # With all that is mounted below it: others' tests have their disks there.
+    ({"ipc": "host"}, ("namespace ipc ", "mount /dev/shm")),
     ({"pid": "host"}, ("namespace pid ", "mount /proc")),
     ({"cgroup": "host"}, ("namespace cgroup ", "mount /sys/fs/cgroup")),
 )
