@@ -112,8 +112,7 @@ class Images:
             return image
         from stackctl.image.registry.manifest import Platform
 
-        wanted = Platform.parse(platform)
-        found = await _run(lambda: self._platform(image), "read the image")
+        wanted, found = Platform.parse(platform), await self.platform_of(image)
         if (wanted.os, wanted.architecture) != (found.os, found.architecture) or (
             wanted.variant and wanted.variant != found.variant
         ):
@@ -121,6 +120,10 @@ class Images:
                 f"image with reference {reference} was found here for {found}, not for {wanted}"
             )
         return image
+
+    async def platform_of(self, image: Image) -> Platform:
+        """What it is for, as its config says."""
+        return await _run(lambda: self._platform(image), "read the image")
 
     def _platform(self, image: Image) -> Platform:
         from stackctl.image.registry.manifest import Platform

@@ -119,7 +119,8 @@ def test_json_has_the_names_that_composes_has(two: Stack) -> None:
     version = json.loads(two.ok("version", "--format", "json").out)
     assert version["version"] == two.ok("version", "--short").out.strip()
     image = json.loads(two.ok("images", "--format", "json").out)[0]
-    assert {"ID", "ContainerName", "Repository", "Tag", "Size"} <= image.keys()
+    assert {"ID", "ContainerName", "Repository", "Tag", "Size", "LastTagTime"} <= image.keys()
+    assert image["Platform"].startswith("linux/")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", image["Created"])
     [volume] = map(json.loads, two.ok("volumes", "--format", "json").out.splitlines())
     assert {"Availability", "Driver", "Labels", "Mountpoint", "Name", "Scope"} <= volume.keys()

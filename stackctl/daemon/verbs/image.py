@@ -373,6 +373,7 @@ class ImageVerbs:
                 "id": config.image_id,
                 "size": image.size if image else 0,
                 "created": image.created_at if image else 0.0,
+                "platform": str(await self._images.platform_of(image)) if image else "",
             }
         yield _result()
 

@@ -255,16 +255,21 @@ def images_of_stack(
         from stackctl.cli.output.logs import timestamp
 
         names = {"container": "ContainerName", "repository": "Repository", "tag": "Tag"}
-        names |= {"id": "ID", "size": "Size"}
-        listed = [{names[k]: row[k] for k in names} for row in found]
+        names |= {"platform": "Platform", "id": "ID", "size": "Size"}
+        # Compose has this one, too; nobody notes when an image was named.
+        never = {"LastTagTime": "0001-01-01T00:00:00Z"}
+        listed = [{**{names[k]: row[k] for k in names}, **never} for row in found]
         for shown, row in zip(listed, found, strict=True):
             if row["created"]:
                 shown["Created"] = timestamp(row["created"])
         run.console.out(json.dumps(listed))
         return 0
-    titles = ("CONTAINER", "REPOSITORY", "TAG", "IMAGE ID", "SIZE")
+    titles = ("CONTAINER", "REPOSITORY", "TAG", "PLATFORM", "IMAGE ID", "SIZE")
     cells = [
-        (r["container"], r["repository"], r["tag"], short_id(r["id"]), size_text(r["size"]))
+        (
+            *(r["container"], r["repository"], r["tag"], r["platform"]),
+            *(short_id(r["id"]), size_text(r["size"])),
+        )
         for r in found
     ]
     for line in table([Column(title) for title in titles], cells, run.console.out_width()):
