@@ -134,22 +134,7 @@ class Sessions:
     def __init__(self) -> None:
         self._open: dict[str, OpenSession] = {}
 
-    def add(
-        self,
-        streams: Streams,
-        *,
-        tty: bool,
-        container: str = "",
-        exit_frame: bool = False,
-        ends_input: bool = True,
-    ) -> OpenSession:
-        session = OpenSession(
-            streams,
-            tty=tty,
-            container=container,
-            exit_frame=exit_frame,
-            ends_input=ends_input,
-        )
+    def add(self, session: OpenSession) -> OpenSession:
         self._open[session.id] = session
         while len(self._open) > _REMEMBERED:
             oldest = next(iter(self._open))

@@ -33,21 +33,30 @@ _NETCONFA_IFINDEX = 1
 _EVERY_INTERFACE = -1
 
 
-class _Settled:
-    """Calls `act` on the loop, once for all that came in the last moment."""
+class _Watched:
+    """A socket with news, which it owns: `ready` reads them, `act` follows once a moment."""
 
-    def __init__(self, act: Callable[[], Awaitable[None]], what: str) -> None:
-        """`what` is said in the log when `act` fails."""
-        self._act, self._what = act, what
+    def __init__(
+        self,
+        link: NetlinkSocket,
+        ready: Callable[[], None],
+        act: Callable[[], Awaitable[None]],
+        what: str,
+    ) -> None:
+        """Both are called on the loop; `what` is said in the log when `act` fails."""
+        self._link, self._act, self._what = link, act, what
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
+        self._loop.add_reader(link.fileno(), ready)
 
     def soon(self) -> None:
         if self._timer is None:
             self._timer = self._loop.call_later(_SETTLE, self._start)
 
     def close(self) -> None:
+        self._loop.remove_reader(self._link.fileno())
+        self._link.close()
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
@@ -78,15 +87,12 @@ class RulesWatch:
         self._own_port = own_port
         self._repair = repair
         self._is_ours = False
-        self._settled = _Settled(self._tell, "the firewall rules")
         self._link = NetlinkSocket(NETLINK_NETFILTER, (nft.GROUP_NFTABLES,))
         self._link.reserve(receive=1 << 20)
-        asyncio.get_running_loop().add_reader(self._link.fileno(), self._ready)
+        self._watched = _Watched(self._link, self._ready, self._tell, "the firewall rules")
 
     def close(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._link.fileno())
-        self._link.close()
-        self._settled.close()
+        self._watched.close()
 
     def _ready(self) -> None:
         touched: bool | None = None
@@ -103,7 +109,7 @@ class RulesWatch:
             touched = True  # messages were lost: anything may have happened
         if touched is not None:
             self._is_ours |= touched
-            self._settled.soon()
+            self._watched.soon()
 
     async def _tell(self) -> None:
         is_ours, self._is_ours = self._is_ours, False
@@ -128,15 +134,12 @@ class LinksWatch:
         self._repair = repair
         self._names: set[str] = set()
         self._is_shut = False
-        self._settled = _Settled(self._tell, "the bridges")
         self._link: Final = NetlinkSocket(NETLINK_ROUTE, _LINK_GROUPS)
         self._link.filter(linkfilter.program(veths))
-        asyncio.get_running_loop().add_reader(self._link.fileno(), self._ready)
+        self._watched = _Watched(self._link, self._ready, self._tell, "the bridges")
 
     def close(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._link.fileno())
-        self._link.close()
-        self._settled.close()
+        self._watched.close()
 
     def _ready(self) -> None:
         try:
@@ -149,7 +152,7 @@ class LinksWatch:
             self._names.update(tuple(self._ours))  # messages were lost: anything may have happened
             self._is_shut = True
         if self._names or self._is_shut:
-            self._settled.soon()
+            self._watched.soon()
 
     def _is_about_us(self, message: Message) -> bool:
         """Whether settings are those of all interfaces, or of one of ours."""

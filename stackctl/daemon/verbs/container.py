@@ -129,11 +129,13 @@ class ContainerVerbs:
         if record.config.auto_remove:
             streams = _UntilRemoved(streams, self._gone(record))
         session = self._sessions.add(
-            streams,
-            tty=record.config.tty,
-            container=record.id,
-            exit_frame=bool(body.get("exit_frame")),
-            ends_input=record.config.stdin_once and bool(body.get("stdin", True)),
+            OpenSession(
+                streams,
+                tty=record.config.tty,
+                container=record.id,
+                exit_frame=bool(body.get("exit_frame")),
+                ends_input=record.config.stdin_once and bool(body.get("stdin", True)),
+            )
         )
         if record.config.tty and record.status.is_alive and (size := terminal_size(body)):
             session.resize_soon(*size)

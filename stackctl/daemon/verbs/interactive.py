@@ -47,7 +47,9 @@ class InteractiveVerbs:
             ),
         )
         streams: Streams = Detached(session) if body.get("detach") else session
-        opened = self._sessions.add(streams, tty=tty, exit_frame=bool(body.get("exit_frame")))
+        opened = self._sessions.add(
+            OpenSession(streams, tty=tty, exit_frame=bool(body.get("exit_frame")))
+        )
         opened.pid = session.pid
         return opened
 
@@ -58,7 +60,7 @@ class InteractiveVerbs:
         """
         record = self._parts.registry.get(str(body.get("container")))
         streams = await self._parts.runtime.attach(record)
-        session = self._sessions.add(streams, tty=record.config.tty)
+        session = self._sessions.add(OpenSession(streams, tty=record.config.tty))
         if body.get("start"):
             try:
                 with heard_warnings() as session.warnings:
