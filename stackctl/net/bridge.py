@@ -24,7 +24,7 @@ from stackctl.net.netlink import (
 )
 
 IFLA_IFNAME = 3
-_IFLA_GROUP = 27
+IFLA_GROUP = 27
 _IFF_UP = 1
 _IFA_F_NODAD = 2
 
@@ -78,11 +78,17 @@ def allow_ipv6(name: str) -> None:
 
 
 def make_bridge(
-    link: NetlinkSocket, name: str, gateways: Sequence[str], mac: str, *, mtu: int = 0
+    link: NetlinkSocket,
+    name: str,
+    gateways: Sequence[str],
+    mac: str,
+    *,
+    mtu: int = 0,
+    group: int = 0,
 ) -> None:
     """A bridge that is up, with `gateways` ("10.4.0.1/22", "fd00::1/64") as its addresses.
 
-    Right also when it exists: what is missing is added.
+    Right also when it exists: what is missing is added. `group`: its interface group.
     """
     try:
         link.request([rtnl.new_bridge(name, mac, mtu)])
@@ -97,7 +103,7 @@ def make_bridge(
     write_setting(f"ipv4/conf/{name}/route_localnet", "1")
     index = socket.if_nametoindex(name)
     requests = [add_address(index, g, f"address {g} on {name}") for g in gateways]
-    link.request([*requests, link_up(name)])
+    link.request([*requests, link_up(name, 0, u32(IFLA_GROUP, group))])
 
 
 def remove_links(link: NetlinkSocket, names: Iterable[str], group: int) -> None:
@@ -111,7 +117,7 @@ def remove_links(link: NetlinkSocket, names: Iterable[str], group: int) -> None:
         Request(
             rtnl.RTM_SETLINK,
             0,
-            link_header() + text(IFLA_IFNAME, name) + u32(_IFLA_GROUP, group),
+            link_header() + text(IFLA_IFNAME, name) + u32(IFLA_GROUP, group),
             f"mark {name} for removal",
             absent,
         )
@@ -120,5 +126,5 @@ def remove_links(link: NetlinkSocket, names: Iterable[str], group: int) -> None:
     if not doomed:
         return
     link.request(doomed)
-    body = link_header() + u32(_IFLA_GROUP, group)
+    body = link_header() + u32(IFLA_GROUP, group)
     link.request([Request(rtnl.RTM_DELLINK, 0, body, "remove interfaces", absent)])

@@ -6,7 +6,7 @@ namespace (the only reason for which the thread goes there) and the host's.
     inside   no IPv6 by default; veth made here under its final name and MAC address,
              its other end directly in the host's namespace; IPv6 if the network has
              it; lo up, veth up, addresses, default routes
-    host     no IPv6 on our end; port of the bridge; up; hairpin
+    host     no IPv6 on our end; port of the bridge; up; hairpin; its MAC address told
 
 A macvlan or ipvlan interface is made from the host's socket instead, directly in
 the container's namespace, and has no end on the host.
@@ -54,7 +54,8 @@ from stackctl.values import dataclass
 _IFLA_ADDRESS, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 4, 10, 18, 28
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_PEER = 1
-_BRPORT_HAIRPIN = 4
+_BRPORT_HAIRPIN, _BRPORT_LEARNING = 4, 8
+_NDA_LLADDR, _NUD_NOARP, _NTF_MASTER = 2, 0x40, 0x04
 _IFLA_LINK, _VLAN_MODE = 5, 1
 
 
@@ -129,14 +130,26 @@ def _default_route(gateway: str, index: int) -> Request:
     return Request(rtnl.RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body, what)
 
 
-def _port(name: str) -> Request:
+def _port(wire: Wire) -> list[Request]:
+    """Makes our end a port of its bridge, which is told who is there and learns from nobody."""
+    name = wire.host_name
+    master = u32(_IFLA_MASTER, socket.if_nametoindex(wire.bridge))
     # Hairpin: a packet that br_netfilter translated back to its sender leaves where it came in.
-    options = u8(_BRPORT_HAIRPIN, 1)
+    options = u8(_BRPORT_HAIRPIN, 1) + u8(_BRPORT_LEARNING, 0)
     info = nested(
         _IFLA_LINKINFO, text(_INFO_SLAVE_KIND, "bridge"), nested(_INFO_SLAVE_DATA, options)
     )
     body = link_header() + text(IFLA_IFNAME, name) + info
-    return Request(rtnl.RTM_NEWLINK, 0, body, f"port {name}")
+    # struct ndmsg: an entry of the bridge that stays
+    entry = struct.pack(
+        "=BxxxiHBB", socket.AF_BRIDGE, socket.if_nametoindex(name), _NUD_NOARP, _NTF_MASTER, 0
+    )
+    entry += attr(_NDA_LLADDR, bytes.fromhex(wire.mac.replace(":", "")))
+    return [
+        link_up(name, 0, master),
+        Request(rtnl.RTM_NEWLINK, 0, body, f"port {name}"),
+        Request(rtnl.RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, entry, f"{wire.mac} at {name}"),
+    ]
 
 
 def attach(link: NetlinkSocket, pid: int, wires: Sequence[Wire], home: int) -> None:
@@ -157,9 +170,7 @@ def attach(link: NetlinkSocket, pid: int, wires: Sequence[Wire], home: int) -> N
         if wire.trunk is not None:
             continue
         forbid_ipv6(wire.host_name)
-        master = u32(_IFLA_MASTER, socket.if_nametoindex(wire.bridge))
-        port = _port(wire.host_name)
-        requests += [link_up(wire.host_name, 0, master), port]
+        requests += _port(wire)
     link.request(requests)
 
 
@@ -239,7 +250,6 @@ def unplug_inside(pid: int, names: Sequence[str], home: int) -> None:
         os.close(there)
 
 
-def plug(link: NetlinkSocket, host_name: str, bridge: str) -> None:
-    """Makes our end of an existing wire a port of a bridge (again)."""
-    master = u32(_IFLA_MASTER, socket.if_nametoindex(bridge))
-    link.request([link_up(host_name, 0, master), _port(host_name)])
+def plug(link: NetlinkSocket, wire: Wire) -> None:
+    """Makes our end of an existing wire a port of its bridge (again)."""
+    link.request(_port(wire))

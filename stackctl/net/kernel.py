@@ -35,7 +35,7 @@ class Kernel:
         self._paths = paths
         self.links = Links(paths, resolv_conf)
         self.keeper = KeeperLink(paths, resolv_conf)
-        self.table = EngineTable(paths.nft_table, f"v{paths.tag}")
+        self.table = EngineTable(paths.nft_table, paths.tag)
         self._is_installed = False
         self._requests: list[Request] = []
         self._udp_ports: set[int] = set()

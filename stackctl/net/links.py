@@ -6,6 +6,7 @@ them at once.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import socket
@@ -17,6 +18,7 @@ from stackctl.model.addressing import AnyNetwork
 from stackctl.net import bridge, endpoint, rtnl
 from stackctl.net.endpoint import Wire
 from stackctl.net.failures import translated
+from stackctl.net.marks import marks_of
 from stackctl.net.netlink import NETLINK_ROUTE, NetlinkSocket
 from stackctl.net.options import Trunk
 from stackctl.net.pool import link_local_of
@@ -55,6 +57,7 @@ class Links:
     def __init__(self, paths: Paths, resolv_conf: str) -> None:
         self._paths = paths
         self._resolv_conf = resolv_conf
+        self._marks = marks_of(paths.tag)
         self._doomed: list[str] = []
         self._home = -1
         self._route: NetlinkSocket | None = None
@@ -83,13 +86,9 @@ class Links:
         doomed, self._doomed = self._doomed, []
         if doomed:
             try:
-                bridge.remove_links(self._links, doomed, self._group)
+                bridge.remove_links(self._links, doomed, self._marks.doomed)
             except OSError as error:
                 raise translated(error, "removing interfaces") from error
-
-    @property
-    def _group(self) -> int:
-        return 0x5C000000 | int(self._paths.tag, 16)
 
     # --- bridges ------------------------------------------------------------------
 
@@ -118,10 +117,19 @@ class Links:
         """Right also when it exists. What an OSError leaves goes in `flush_late`."""
         name = wanted.walls.bridge
         try:
-            bridge.make_bridge(self._links, name, wanted.gateways, wanted.mac, mtu=wanted.mtu)
+            self._make(wanted)
         except OSError as error:
             self._doomed.append(name)
             raise translated(error, f"bridge {name}") from error
+
+    def _make(self, wanted: Bridge) -> None:
+        name, group = wanted.walls.bridge, self._group(wanted)
+        bridge.make_bridge(
+            self._links, name, wanted.gateways, wanted.mac, mtu=wanted.mtu, group=group
+        )
+
+    def _group(self, wanted: Bridge) -> int:
+        return self._marks.of(internal=wanted.walls.internal)
 
     def remove(self, names: Iterable[str]) -> None:
         """They go in `flush_late`."""
@@ -147,7 +155,7 @@ class Links:
             links.request([endpoint.new_on_trunk(wire, trunk, self._home)])
         except OSError as error:
             raise translated(error, f"driver {trunk.kind} on {trunk.parent}") from error
-        bridge.remove_links(links, [wire.name], self._group)
+        bridge.remove_links(links, [wire.name], self._marks.doomed)
 
     # --- containers' ends ---------------------------------------------------------
 
@@ -193,8 +201,8 @@ class Links:
         for network in networks:
             self.make_bridge(network)
         for link in links:
-            if link.kind == "veth" and link.name in wires and not link.master:
-                endpoint.plug(self._links, link.name, wires[link.name].bridge)
+            if link.kind == "veth" and link.name in wires:
+                self._plug(wires[link.name])
         self.had_strays = any(name.startswith(f"v{tag}") for name in self._doomed)
         self.flush_late()
 
@@ -204,7 +212,8 @@ class Links:
         Gives their names. Removes nothing: what a job that waits makes is not known yet.
         """
         links = rtnl.links(self._links)
-        up = {link.name: link.index for link in links if link.kind == "bridge" and link.up}
+        bridges = [link for link in links if link.kind == "bridge" and link.up]
+        whole = {(link.name, link.group): link.index for link in bridges}
         present = {
             (a.index, ipaddress.ip_interface(a.address))
             for family in (socket.AF_INET, socket.AF_INET6)
@@ -213,7 +222,7 @@ class Links:
         broken = [
             network
             for network in networks
-            for index in (up.get(network.walls.bridge),)
+            for index in (whole.get((network.walls.bridge, self._group(network))),)
             if any((index, ipaddress.ip_interface(g)) not in present for g in network.gateways)
         ]
         names = [network.walls.bridge for network in broken]
@@ -221,14 +230,19 @@ class Links:
             if link.name in names and link.kind != "bridge":
                 raise Conflict(f"{link.name} is an interface of somebody else now")
         for network in broken:
-            bridge.make_bridge(
-                self._links, network.walls.bridge, network.gateways, network.mac, mtu=network.mtu
-            )
+            self._make(network)
         for link in links:
             wire = wires.get(link.name)
             if wire is not None and not link.master and wire.bridge in names:
-                endpoint.plug(self._links, link.name, wire.bridge)
+                self._plug(wire)
         return names
+
+    def _plug(self, wire: Wire) -> None:
+        try:
+            endpoint.plug(self._links, wire)
+        except OSError as error:
+            if error.errno != errno.ENODEV:  # else its container has just ended
+                raise
 
 
 def attaching(error: OSError, pid: int, what: str = "attaching to the network") -> StackctlError:

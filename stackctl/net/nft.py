@@ -86,7 +86,8 @@ class DataType:
 IPV4_ADDR = DataType(7, 4)
 IPV6_ADDR = DataType(8, 16)
 ETHER_ADDR = DataType(9, 6)
-ETHER_TYPE = DataType(10, 2)
+#: A MAC address and the ether type behind it, as they are in a frame.
+ETHER = DataType(9, 8)
 INET_PROTO = DataType(12, 1)
 INET_SERVICE = DataType(13, 2)
 IFNAME = DataType(41, 16, True)

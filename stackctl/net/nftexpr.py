@@ -19,7 +19,8 @@ PARTS = 8
 
 _DROP, _ACCEPT, _JUMP, _RETURN = 0, 1, -3, -5
 
-META_PROTOCOL, META_L4PROTO, META_IIFNAME, META_OIFNAME, META_NFPROTO = 1, 16, 6, 7, 15
+META_PROTOCOL, META_L4PROTO, META_NFPROTO = 1, 16, 15
+META_IIF, META_IIFNAME, META_OIFNAME, META_IIFGROUP, META_OIFGROUP = 4, 6, 7, 21, 22
 _LINK, _NETWORK, _TRANSPORT = 0, 1, 2
 
 CT_ESTABLISHED, CT_RELATED, CT_INVALID = 2, 4, 1
@@ -67,6 +68,11 @@ def ether_daddr(register: int = REG) -> bytes:
 
 def ether_type(register: int = REG) -> bytes:
     return _payload(_LINK, 12, 2, register)
+
+
+def ether_saddr_type(register: int = REG) -> bytes:
+    """The source MAC address and the type behind it, 8 bytes."""
+    return _payload(_LINK, 6, 8, register)
 
 
 def arp_sender4(register: int = REG) -> bytes:
@@ -200,6 +206,11 @@ def ct_is_answer() -> tuple[bytes, ...]:
     """Goes on when the packet goes against the direction in which its connection began."""
     load = _expression("ct", be32(1, REG), be32(2, 1))
     return load, equal(b"\1")
+
+
+def interface(number: int) -> bytes:
+    """An interface's index or group, as `meta` loads it."""
+    return struct.pack("=I", number)
 
 
 def daddr_is_local() -> tuple[bytes, ...]:

@@ -25,6 +25,7 @@ from stackctl.values import dataclass
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_GETROUTE = 24, 26
+RTM_NEWNEIGH = 28
 RTM_NEWNETCONF = 80
 
 _IFF_UP = 1
@@ -45,6 +46,8 @@ class Link:
     #: Index of the bridge it is a port of; 0 for none.
     master: int
     up: bool
+    #: Interface group.
+    group: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,7 @@ def links(link: NetlinkSocket) -> list[Link]:
                 item.get_attr("IFLA_MTU") or 0,
                 item.get_attr("IFLA_MASTER") or 0,
                 bool(item["flags"] & _IFF_UP),
+                item.get_attr("IFLA_GROUP") or 0,
             )
         )
     return result

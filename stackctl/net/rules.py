@@ -5,8 +5,7 @@ shape; that of family bridge keeps containers from using each other's addresses.
 Rules are fixed; what varies is in sets and maps, so that a change is a few
 elements and never a rule:
 
-    bridges    our bridges                    local      bridge . the same bridge
-    internal   bridges that lead nowhere      subnets    every network's addresses
+    local      bridge . the same bridge       subnets    every network's addresses
     guarded    addresses nobody outside may   outgoing   addresses that are masqueraded
                use directly                              when they leave
     any        proto . port -> container      at         address . proto . port -> container
@@ -14,12 +13,12 @@ elements and never a rule:
 
     macs, v4, v6 (family bridge)              port . the address its container has
 
-Isolation is in chains of type filter (between: what is forwarded; entering: what is
-for the machine), which need no translation: a lost map loses a port, never a wall. No
-chain of ours sees each packet before it is known where it goes: what passes within
-one bridge pays for one chain. `EngineTable` is the wanted state; its methods change it
-and return the requests that make the kernel follow. The ip6 table exists from the first
-IPv6 network on.
+Bridges are known by their marks (interface groups), not by name. Isolation is in chains
+of type filter (between: what is forwarded; entering: what is for the machine), which need
+no translation: a lost map loses a port, never a wall. No chain of ours sees each packet
+before it is known where it goes: what passes within one bridge pays for one chain.
+`EngineTable` is the wanted state; its methods change it and return the requests that make
+the kernel follow. The ip6 table exists from the first IPv6 network on.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from collections.abc import Collection, Iterable
 
 from stackctl.net import nft, stations
 from stackctl.net import nftexpr as x
+from stackctl.net.marks import Marks, marks_of
 from stackctl.net.netlink import Request
 from stackctl.net.nft import IFNAME, INET_PROTO, INET_SERVICE, DataType, Table, element
 from stackctl.net.nftexpr import IPV4, IPV6, Layout
@@ -39,7 +39,8 @@ PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 
 _DSTNAT, _FILTER, _SRCNAT = -100, 0, 100
 _ANY = ("", "0.0.0.0", "::")
-_FROM_LO = (x.meta(x.META_IIFNAME), x.equal(nft.ifname("lo")))
+#: lo is the first interface of every network namespace.
+_FROM_LO = (x.meta(x.META_IIF), x.equal(x.interface(1)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +95,9 @@ def _network_elements(walls: NetworkWalls, version: int) -> dict[str, list[bytes
     if version == 6 and not chosen:
         return {}  # such a bridge has no IPv6 at all
     name = nft.ifname(walls.bridge)
-    found = {"bridges": [element(name)]}
+    found: dict[str, list[bytes]] = {}
     if walls.icc:
         found["local"] = [element(name + name)]
-    if walls.internal:
-        found["internal"] = [element(name)]
     if chosen:
         spans = [part for s in chosen for part in nft.interval(*_bounds(s), length)]
         found["subnets"] = spans
@@ -126,11 +125,12 @@ def _forward_element(forward: Forward, *, delete: bool = False) -> tuple[str, by
 class EngineTable:
     """The wanted contents of one engine's tables. No I/O."""
 
-    def __init__(self, name: str, prefix: str = "") -> None:
-        """`prefix`: what the names of the engine's ends of veth pairs begin with."""
+    def __init__(self, name: str, tag: str = "0") -> None:
+        """`tag` is the engine's: in the names of its ends of veth pairs, and in its marks."""
         self.table = Table(nft.FAMILY_IP, name)
+        self._marks = marks_of(tag)
         self._table6 = Table(nft.FAMILY_IP6, name)
-        self.stations = stations.StationTable(name, prefix)
+        self.stations = stations.StationTable(name, f"v{tag}")
         self._has6 = False
         self.networks: dict[str, NetworkWalls] = {}
         self.forwards: dict[tuple[str, str, int], Forward] = {}
@@ -237,7 +237,12 @@ class EngineTable:
     def _whole(self, version: int) -> list[Request]:
         table = self._of(version)
         layout = IPV4 if version == 4 else IPV6
-        requests = [table.create(), table.delete(), table.create(), *_skeleton(table, layout)]
+        requests = [
+            table.create(),
+            table.delete(),
+            table.create(),
+            *_skeleton(table, layout, self._marks),
+        ]
         for walls in self.networks.values():
             requests += self._network_requests(walls, version)
         mine = [f for f in self.forwards.values() if f.version == version]
@@ -249,23 +254,21 @@ def _key(forward: Forward) -> tuple[str, str, int]:
     return forward.protocol, forward.host_ip or every, forward.host_port
 
 
-def _skeleton(table: Table, layout: Layout) -> list[Request]:
+def _skeleton(table: Table, layout: Layout, marks: Marks) -> list[Request]:
     """Sets, chains and rules, without elements."""
     address = DataType(layout.type_number, layout.length)
     target = address + INET_SERVICE
     at = address + INET_PROTO + INET_SERVICE
     sets = [
-        table.set("bridges", IFNAME, number=1),
-        table.set("internal", IFNAME, number=2),
-        table.set("local", IFNAME + IFNAME, number=3),
-        table.set("subnets", address, interval=True, number=4),
-        table.set("guarded", address, interval=True, number=5),
-        table.set("outgoing", address, interval=True, number=6),
-        table.set("any", INET_PROTO + INET_SERVICE, target, number=7),
-        table.set("at", at, target, number=8),
+        table.set("local", IFNAME + IFNAME, number=1),
+        table.set("subnets", address, interval=True, number=2),
+        table.set("guarded", address, interval=True, number=3),
+        table.set("outgoing", address, interval=True, number=4),
+        table.set("any", INET_PROTO + INET_SERVICE, target, number=5),
+        table.set("at", at, target, number=6),
     ]
     if layout is IPV6:
-        sets.append(table.set("relayed", INET_PROTO + INET_SERVICE, number=9))
+        sets.append(table.set("relayed", INET_PROTO + INET_SERVICE, number=7))
     chains = [
         table.chain("between", "filter", nft.HOOK_FORWARD, _FILTER),
         table.chain("entering", "filter", nft.HOOK_INPUT, _FILTER),
@@ -273,47 +276,58 @@ def _skeleton(table: Table, layout: Layout) -> list[Request]:
         table.chain("own", "nat", nft.HOOK_OUTPUT, _DSTNAT),
         table.chain("leaving", "nat", nft.HOOK_POSTROUTING, _SRCNAT),
     ]
-    return sets + chains + _filter_rules(table, layout) + _nat_rules(table, layout)
+    return sets + chains + _filter_rules(table, layout, marks) + _nat_rules(table, layout, marks)
 
 
-def _filter_rules(table: Table, layout: Layout) -> list[Request]:
-    into, out_of = x.meta(x.META_IIFNAME), x.meta(x.META_OIFNAME)
-    from_us = (into, x.in_set("bridges"))
-    from_others = (into, x.in_set("bridges", inverted=True))
-    both = (into, x.meta(x.META_OIFNAME, x.PARTS + 4), x.in_set("local"))
+class _Sides:
+    """Whether a packet comes from one of our bridges, or goes to one."""
+
+    def __init__(self, marks: Marks) -> None:
+        mask, ours = x.masked(x.interface(marks.mask)), x.interface(marks.open)
+        into, out_of = x.meta(x.META_IIFGROUP), x.meta(x.META_OIFGROUP)
+        self.from_us, self.from_others = (into, mask, x.equal(ours)), (into, mask, x.differs(ours))
+        self.to_us, self.elsewhere = (out_of, mask, x.equal(ours)), (out_of, mask, x.differs(ours))
+        self.usual = (into, x.equal(ours))
+        shut_in = x.equal(x.interface(marks.internal))
+        self.from_shut_in, self.to_shut_in = (into, shut_in), (out_of, shut_in)
+
+
+def _filter_rules(table: Table, layout: Layout, marks: Marks) -> list[Request]:
+    sides = _Sides(marks)
+    both = (x.meta(x.META_IIFNAME), x.meta(x.META_OIFNAME, x.PARTS + 4), x.in_set("local"))
     protocol_port = (x.meta(x.META_L4PROTO, x.PARTS), x.dport(x.PARTS + 1))
-    shut_in = (into, x.in_set("internal"))
-    relayed = (*shut_in, *protocol_port, x.in_set("relayed"), x.drop())
+    relayed = (*sides.from_shut_in, *protocol_port, x.in_set("relayed"), x.drop())
+    known = x.ct_state(x.CT_ESTABLISHED | x.CT_RELATED)
+    translated = x.ct_status(x.CT_STATUS_DNAT)
+    # What there is most of is asked for first.
     return [
         # The keeper leads everybody on: who is shut in must not get to it.
         *([table.rule("entering", relayed)] if layout is IPV6 else []),
         # route_localnet makes a bridge accept 127.0.0.0/8: for answers only, to what was
         # translated on its way out. A container's own packet must not pass.
-        table.rule("entering", [*from_us, *layout.daddr_is_no_loopback(), x.accept()]),
-        table.rule("entering", [*from_us, *x.ct_is_answer(), x.accept()]),
-        table.rule("entering", [*from_us, x.drop()]),
+        table.rule("entering", [*sides.usual, *x.ct_is_answer(), x.accept()]),
+        table.rule("entering", [*sides.from_us, *x.ct_is_answer(), x.accept()]),
+        table.rule("entering", [*sides.from_us, *layout.daddr_is_no_loopback(), x.accept()]),
+        table.rule("entering", [*sides.from_us, x.drop()]),
         table.rule("entering", [*_FROM_LO, x.accept()]),
         table.rule("entering", [layout.daddr(), x.in_set("guarded"), x.drop()]),
         table.rule("entering", [layout.saddr(), x.in_set("guarded"), x.drop()]),
+        # A neighbour who poses as a container would reach published ports under its address.
+        table.rule("between", [*sides.from_others, layout.saddr(), x.in_set("guarded"), x.drop()]),
+        # Before what is known: an address may have been somebody's who was not shut in.
+        table.rule("between", [*sides.from_shut_in, *both, x.accept()]),
+        table.rule("between", [*sides.from_shut_in, x.drop()]),
+        table.rule("between", [*sides.to_shut_in, x.drop()]),
+        table.rule("between", [*known, x.accept()]),
         # bridge-nf-call-iptables shows us frames within one bridge, too.
         table.rule("between", [*both, x.accept()]),
-        table.rule("between", [*shut_in, x.drop()]),
-        table.rule("between", [out_of, x.in_set("internal"), x.drop()]),
-        # A neighbour who poses as a container would reach published ports under its address.
-        table.rule("between", [*from_others, layout.saddr(), x.in_set("guarded"), x.drop()]),
-        table.rule("between", [*x.ct_state(x.CT_ESTABLISHED | x.CT_RELATED), x.accept()]),
-        table.rule(
-            "between",
-            [out_of, x.in_set("bridges"), *x.ct_status(x.CT_STATUS_DNAT), x.accept()],
-        ),
-        table.rule("between", [out_of, x.in_set("bridges"), x.drop()]),
+        table.rule("between", [*sides.to_us, *translated, x.accept()]),
+        table.rule("between", [*sides.to_us, x.drop()]),
     ]
 
 
-def _nat_rules(table: Table, layout: Layout) -> list[Request]:
-    to_us = (x.meta(x.META_OIFNAME), x.in_set("bridges"))
-    elsewhere = (x.meta(x.META_OIFNAME), x.in_set("bridges", inverted=True))
-    from_others = (x.meta(x.META_IIFNAME), x.in_set("bridges", inverted=True))
+def _nat_rules(table: Table, layout: Layout, marks: Marks) -> list[Request]:
+    sides = _Sides(marks)
     p, wide = x.PARTS, layout.parts
     protocol_port = (x.meta(x.META_L4PROTO, p), x.dport(p + 1))
     at = (layout.daddr(p), x.meta(x.META_L4PROTO, p + wide), x.dport(p + wide + 1))
@@ -321,6 +335,7 @@ def _nat_rules(table: Table, layout: Layout) -> list[Request]:
     by_any = (*x.daddr_is_local(), *protocol_port, x.from_map("any"), to_target)
     by_address = (*x.daddr_is_local(), *at, x.from_map("at"), to_target)
     loopback_target = layout.daddr_is_loopback()
+    outgoing = (layout.saddr(), x.in_set("outgoing"))
     from_inside = (layout.saddr(), x.in_set("subnets"))
     translated = x.ct_status(x.CT_STATUS_DNAT)
     return [
@@ -329,16 +344,16 @@ def _nat_rules(table: Table, layout: Layout) -> list[Request]:
         table.rule("arriving", [*loopback_target, x.leave()]),
         # Nor does a neighbour get to what is published at a network's gateway.
         table.rule("arriving", [*_FROM_LO, x.accept()]),
-        table.rule("arriving", [*from_others, layout.daddr(), x.in_set("guarded"), x.drop()]),
+        table.rule("arriving", [*sides.from_others, layout.daddr(), x.in_set("guarded"), x.drop()]),
         table.rule("arriving", by_address),
         table.rule("arriving", by_any),
         # The kernel forwards nothing that came from ::1: the keeper's socket gets it.
         *([table.rule("own", [*loopback_target, x.leave()])] if layout is IPV6 else []),
         table.rule("own", by_address),
         table.rule("own", by_any),
-        table.rule("leaving", [*to_us, *layout.saddr_is_loopback(), x.masquerade()]),
+        table.rule("leaving", [*sides.to_us, *layout.saddr_is_loopback(), x.masquerade()]),
         # From a container to a published port, maybe its own: the answer must come
         # back through us, not straight over the bridge.
-        table.rule("leaving", [*to_us, *from_inside, *translated, x.masquerade()]),
-        table.rule("leaving", [*elsewhere, layout.saddr(), x.in_set("outgoing"), x.masquerade()]),
+        table.rule("leaving", [*sides.to_us, *from_inside, *translated, x.masquerade()]),
+        table.rule("leaving", [*sides.elsewhere, *outgoing, x.masquerade()]),
     ]

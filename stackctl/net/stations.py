@@ -26,8 +26,8 @@ from stackctl.net import nft
 from stackctl.net import nftexpr as x
 from stackctl.net.netlink import Request
 from stackctl.net.nft import (
+    ETHER,
     ETHER_ADDR,
-    ETHER_TYPE,
     IFNAME,
     IPV4_ADDR,
     IPV6_ADDR,
@@ -107,7 +107,7 @@ class StationTable:
                 pages[f"v{address.version}"].append(element(port + address.packed))
                 if not station.uplink:
                     kind = struct.pack(">H", _IP if address.version == 4 else _IP6)
-                    usual = element(port + nft.join(mac, kind, address.packed))
+                    usual = element(port + mac + kind + address.packed)
                     pages[f"usual{address.version}"].append(usual)
         requests = []
         for name, items in pages.items():
@@ -122,9 +122,9 @@ def _ether_type(number: int) -> tuple[bytes, ...]:
 def _skeleton(table: Table, prefix: str) -> list[Request]:
     port = x.meta(x.META_IIFNAME)
     own_mac = (port, x.ether_saddr(_SECOND))
-    sender = (*own_mac, x.ether_type(_SECOND + 2))
-    usual4 = (*sender, x.saddr4(_SECOND + 3), x.in_set("usual4"))
-    usual6 = (*sender, x.saddr6(_SECOND + 3), x.in_set("usual6"))
+    sender = (port, x.ether_saddr_type(_SECOND))
+    usual4 = (*sender, x.saddr4(_SECOND + 2), x.in_set("usual4"))
+    usual6 = (*sender, x.saddr6(_SECOND + 2), x.in_set("usual6"))
     own4 = (port, x.saddr4(_SECOND), x.in_set("v4"))
     own6 = (port, x.saddr6(_SECOND), x.in_set("v6"))
     advertised = (port, x.advertised6(_SECOND), x.in_set("v6", inverted=True))
@@ -144,8 +144,8 @@ def _skeleton(table: Table, prefix: str) -> list[Request]:
         table.set("v6", IFNAME + IPV6_ADDR, number=3),
         table.set("apart", IFNAME, number=4),
         table.set("uplinks", IFNAME + ETHER_ADDR, number=5),
-        table.set("usual4", IFNAME + ETHER_ADDR + ETHER_TYPE + IPV4_ADDR, number=6),
-        table.set("usual6", IFNAME + ETHER_ADDR + ETHER_TYPE + IPV6_ADDR, number=7),
+        table.set("usual4", IFNAME + ETHER + IPV4_ADDR, number=6),
+        table.set("usual6", IFNAME + ETHER + IPV6_ADDR, number=7),
         table.chain("aside"),
         table.rule("aside", [port, x.ether_daddr(_SECOND), x.in_set("uplinks"), x.leave()]),
         table.rule("aside", [*_ether_type(_ARP), x.leave()]),

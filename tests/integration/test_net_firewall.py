@@ -13,6 +13,7 @@ import pytest
 
 from stackctl.net import nft
 from stackctl.net import nftexpr as x
+from stackctl.net.marks import marks_of
 from stackctl.net.netlink import NETLINK_NETFILTER, NetlinkSocket, Request
 from stackctl.net.nft import Table
 from stackctl.state.paths import Paths
@@ -174,25 +175,25 @@ def test_the_nft_tool_reads_our_table_as_we_mean_it(tmp_path: Path) -> None:
             for family in ("ip", "bridge"):
                 argv = ["nft", "list", "table", family, paths.nft_table]
                 text += subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-            address = it.address("one")
+            address, mac = it.address("one"), it.endpoints["one"][0].mac
+            marks = marks_of(paths.tag)
             for line in (
-                f'elements = {{ "{front.bridge}" }}',
                 f'elements = {{ "{front.bridge}" . "{front.bridge}" }}',
                 f"elements = {{ {front.subnet4} }}",
                 f"elements = {{ tcp . 8080 : {address} . 80 }}",
-                "\t\tiifname @bridges ip daddr != 127.0.0.0/8 accept\n"
-                "\t\tiifname @bridges ct direction reply accept\n"
-                "\t\tiifname @bridges drop\n",
-                "iifname != @bridges ip saddr @guarded drop",
-                "iifname . ether saddr . ether type . ",
-                " @usual4 accept",
-                f". ip . {address}",
+                f"\t\tiifgroup {marks.open} ct direction reply accept\n"
+                f"\t\tiifgroup & {marks.mask} == {marks.open} ct direction reply accept\n"
+                f"\t\tiifgroup & {marks.mask} == {marks.open} ip daddr != 127.0.0.0/8 accept\n"
+                f"\t\tiifgroup & {marks.mask} == {marks.open} drop\n",
+                f"iifgroup & {marks.mask} != {marks.open} ip saddr @guarded drop",
+                "@usual4 accept",
+                f'" . {mac} . {address}',
                 "ip daddr @guarded drop",
                 "iifname . oifname @local accept",
                 "ct state established,related accept",
-                "oifname @bridges ct status dnat accept",
+                f"oifgroup & {marks.mask} == {marks.open} ct status dnat accept",
                 "fib daddr type local dnat ip to meta l4proto . th dport map @any",
-                "oifname != @bridges ip saddr @outgoing masquerade",
+                f"oifgroup & {marks.mask} != {marks.open} ip saddr @outgoing masquerade",
             ):
                 assert line in text, f"{line}\nis not in\n{text}"
 

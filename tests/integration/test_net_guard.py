@@ -17,7 +17,7 @@ from stackctl.net.netlink import NETLINK_ROUTE, NetlinkSocket, Request, text
 from stackctl.net.watch import _LINK_GROUPS
 from stackctl.state.paths import Paths
 from support.netengine import LAN, Lab
-from support.netlab import fetch, neighbour, run, take_down
+from support.netlab import fetch, neighbour, run, take_down, unmark
 
 pytestmark = pytest.mark.needs("root", "netns", "bridge")
 
@@ -107,6 +107,7 @@ def test_a_bridge_that_somebody_takes_away_comes_back(tmp_path: Path) -> None:
             for bridge in whole:
                 delete(bridge)
                 await all_is_well()
+            unmark(front.bridge)
             take_down(front.bridge)
             strip(other.bridge, 4)
             await all_is_well()

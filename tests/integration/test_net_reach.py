@@ -15,7 +15,7 @@ from stackctl.net.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from stackctl.net.service import Net
 from stackctl.state.paths import Paths
 from support.netengine import Lab, left_over, title_of
-from support.netlab import Box, fetch, neighbour, run
+from support.netlab import Box, fetch, neighbour, run, unmark
 
 pytestmark = pytest.mark.needs("root", "netns", "bridge")
 
@@ -228,6 +228,7 @@ def test_a_restarted_daemon_takes_over_and_removes_strays(tmp_path: Path) -> Non
             await it.net.close()
             # The daemon is dead: everything goes on.
             assert (await fetch(None, "127.0.0.1", 8080)).startswith("one ")
+            unmark(front.bridge)  # as an older engine's
             it.net = Net(paths, title_of=title_of)
             await it.net.open([front], it.endpoints["one"], ports)
             with pytest.raises(Conflict, match="held by container one of project shop"):

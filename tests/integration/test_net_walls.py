@@ -55,6 +55,8 @@ def test_a_container_speaks_with_its_own_addresses_only(tmp_path: Path) -> None:
             vlan = good[:12] + struct.pack(">HH", 0x8100, 5) + good[12:]
             frames = [false_ip, false_mac, false_arp, vlan, true_arp, good]
             assert await sent_frames(evil, victim, frames) == [true_arp, good]
+            # The bridge knows where everybody is: nobody else hears it.
+            assert await sent_frames(evil, it.boxes["other"], [good, true_arp]) == [true_arp]
 
     run(scenario, tmp_path)
 

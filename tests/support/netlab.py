@@ -22,7 +22,7 @@ from pathlib import Path
 from stackctl.linux import ns
 from stackctl.net import bridge, endpoint, rtnl
 from stackctl.net.bridge import family_of
-from stackctl.net.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket, Request, text
+from stackctl.net.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket, Request, text, u32
 from stackctl.state.paths import Paths
 
 #: Seconds after which a scenario that hangs is killed.
@@ -136,6 +136,13 @@ async def fetch(box: Box | None, address: str, port: int, *, udp: bool = False, 
     family = family_of(address)
     link = box.new_socket(kind, family) if box else socket.socket(family, kind)
     return await asyncio.to_thread(ask, link, address, port, timeout)
+
+
+def unmark(name: str) -> None:
+    """`ip link set NAME group default`."""
+    body = bridge.link_header(socket.if_nametoindex(name)) + u32(bridge.IFLA_GROUP, 0)
+    with NetlinkSocket(NETLINK_ROUTE) as link:
+        link.request([Request(rtnl.RTM_SETLINK, 0, body)])
 
 
 def take_down(name: str) -> None:

@@ -75,8 +75,8 @@ def test_an_internal_network_is_guarded_and_never_masqueraded() -> None:
     table = EngineTable("t")
     inside = sets(table.add_network(walls(internal=True)))
     plain = sets(table.add_network(walls(1)))
-    assert inside == {"bridges", "local", "subnets", "internal", "guarded"}
-    assert plain == {"bridges", "local", "subnets", "guarded", "outgoing"}
+    assert inside == {"local", "subnets", "guarded"}
+    assert plain == {"local", "subnets", "guarded", "outgoing"}
 
 
 def test_many_elements_go_into_messages_that_an_attribute_can_hold() -> None:
