@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+import path
 import report
 import work
 from builds import Builds
-from contenders import Contender, Docker, Podman, Stackctl
+from contenders import every
 from halfopen import HalfOpen
 from images import Images
-from networks import Connect, Crowd, Networks, Ports
+from networks import Connect, Crowd, Networks, Ports, has_programs
+from place import prepare
+
+#: Seconds a round in which the ways to containers are compared.
+_PATH = 8
 
 
 def main() -> int:
@@ -26,16 +30,11 @@ def main() -> int:
     rounds, large_rounds = int(sys.argv[3]), int(sys.argv[4])
     only = set(filter(None, sys.argv[5].split(",")))
     kinds = set(filter(None, sys.argv[6].split(",")))
-    _prepare(directory)
-    wanted: list[Contender] = [
-        Stackctl(directory / "stackctl"),
-        Docker(directory / "docker", group),
-        Podman(directory / "podman", group),
-    ]
+    prepare(directory)
     samples = work.Samples()
     with contextlib.ExitStack() as stack:
         present = []
-        for contender in wanted:
+        for contender in every(directory, group):
             reason = "" if not only or contender.name in only else "not asked for"
             reason = reason or contender.lacks()
             if reason:
@@ -56,28 +55,15 @@ def main() -> int:
                         # The first round warms caches and is not counted.
                         _tell(f"{kind.name} {number}: {contender.name}")
                         kind.run(contender, directory, samples if number else work.Samples())
+        if (not kinds or "path" in kinds) and has_programs("ip"):
+            _tell(f"path: {', '.join(c.name for c in present)}")
+            path.measure(present, directory, group, rounds * _PATH, samples)
         versions = {c.name: c.version() for c in present}
     result = report.collect(samples, versions, rounds, large_rounds)
     sys.stdout.write(report.markdown(result))
     if sys.argv[7]:
         Path(sys.argv[7]).write_text(json.dumps(result, indent=1) + "\n")
     return 0
-
-
-def _prepare(directory: Path) -> None:
-    """A tmpfs for the stores; a /sys that shows this network namespace; loopback up."""
-
-    def run(*argv: str) -> None:
-        subprocess.run(argv, check=True)
-
-    run("mount", "-t", "tmpfs", "-o", "size=4g,mode=755", "bench", str(directory))
-    groups = directory / "cgroup"
-    groups.mkdir()
-    run("mount", "--rbind", "/sys/fs/cgroup", str(groups))
-    run("mount", "-t", "sysfs", "sysfs", "/sys")
-    run("mount", "--rbind", str(groups), "/sys/fs/cgroup")
-    run("umount", "--lazy", str(groups))
-    run("ip", "link", "set", "lo", "up")
 
 
 _START = time.monotonic()

@@ -311,6 +311,15 @@ class Podman(Contender):
         return comm.startswith(("podman", "conmon", "aardvark", "dnsmasq"))
 
 
+def every(home: Path, group: str) -> tuple[Contender, ...]:
+    """All there are; their stores below `home`, their control groups below `group`."""
+    return (
+        Stackctl(home / "stackctl"),
+        Docker(home / "docker", group),
+        Podman(home / "podman", group),
+    )
+
+
 def image_tar() -> bytes:
     """An image's root with /bin/busybox and a link to it as /bin/sh, as a tar."""
     raw = io.BytesIO()

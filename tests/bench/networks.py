@@ -32,7 +32,7 @@ QUESTIONS = "20000"
 PORTS, MEMBERS, JOINS = 500, 300, 5
 #: Seconds; the peers take up to ten minutes for all.
 LIMIT = 100
-_STREAM, _PAGES = 5201, 8080
+STREAM, _PAGES = 5201, 8080
 _NGINX = """\
 daemon off; master_process off; worker_processes 1; pid {place}/pid; error_log {place}/log;
 events {{ worker_connections 512; }}
@@ -47,7 +47,7 @@ services:
     image: '${{IMAGE}}'
     container_name: bench-one
     {SLEEP}
-    ports: ['{_STREAM}:{_STREAM}', '{_PAGES}:{_PAGES}']
+    ports: ['{STREAM}:{STREAM}', '{_PAGES}:{_PAGES}']
   two:
     image: '${{IMAGE}}'
     container_name: bench-two
@@ -64,6 +64,27 @@ def asked(argv: list[str]) -> str:
     if done.returncode != 0:
         raise SystemExit(f"bench: {' '.join(argv)}:\n{done.stdout}{done.stderr}")
     return done.stdout
+
+
+def has_programs(*names: str) -> bool:
+    missing = [name for name in names if not shutil.which(name)]
+    if missing:
+        sys.stderr.write(f"net: not without {', '.join(missing)}\n")
+    return not missing
+
+
+def meet_neighbour() -> subprocess.Popen[bytes]:
+    """Another machine on a LAN with this one: a process in a network namespace of its own."""
+    neighbour = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
+    there = f"/proc/{neighbour.pid}/ns/net"
+    while Path(there).stat().st_ino == Path("/proc/self/ns/net").stat().st_ino:
+        pass
+    asked(["ip", "link", "add", "lan0", "type", "veth", "peer", "name", "lan1", "netns", there])
+    asked(["ip", "address", "add", f"{HOST}/24", "dev", "lan0"])
+    asked(["ip", "link", "set", "lan0", "up"])
+    asked(inside(neighbour.pid, "ip", "address", "add", f"{NEIGHBOUR}/24", "dev", "lan1"))
+    asked(inside(neighbour.pid, "ip", "link", "set", "lan1", "up"))
+    return neighbour
 
 
 @contextlib.contextmanager
@@ -85,44 +106,25 @@ class Networks(Kind):
         self._neighbour: subprocess.Popen[bytes] | None = None
 
     def fits(self, contender: Contender) -> bool:
-        missing = [p for p in ("iperf3", "wrk", "nginx", "ip") if not shutil.which(p)]
-        if missing:
-            sys.stderr.write(f"net: not without {', '.join(missing)}\n")
-        return not missing
+        return has_programs("iperf3", "wrk", "nginx", "ip")
 
     def run(self, contender: Contender, directory: Path, samples: Samples) -> None:
-        self._meet_neighbour()
+        self._neighbour = self._neighbour or meet_neighbour()
         path = self.project(contender, directory, pair())
         timed(contender, path, contender.compose("up", "-d"))
         one, two = contender.pid("bench-one"), contender.pid("bench-two")
-        address = _address(one)
+        address = address_of(one)
         self._throughput(contender, samples, one, two, address)
         self._requests(contender, samples, one, two, address, path)
-        self._trips(contender, samples, one, two, address)
         self._names(contender, samples, two, directory)
         timed(contender, path, contender.compose("down", "-t", "0"))
-
-    def _meet_neighbour(self) -> None:
-        """Another machine on a LAN with this one, once for all."""
-        if self._neighbour is not None:
-            return
-        self._neighbour = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
-        pid = self._neighbour.pid
-        there = f"/proc/{pid}/ns/net"
-        while Path(there).stat().st_ino == Path("/proc/self/ns/net").stat().st_ino:
-            pass
-        asked(["ip", "link", "add", "lan0", "type", "veth", "peer", "name", "lan1", "netns", there])
-        asked(["ip", "address", "add", f"{HOST}/24", "dev", "lan0"])
-        asked(["ip", "link", "set", "lan0", "up"])
-        asked(inside(pid, "ip", "address", "add", f"{NEIGHBOUR}/24", "dev", "lan1"))
-        asked(inside(pid, "ip", "link", "set", "lan1", "up"))
 
     def _throughput(
         self, contender: Contender, samples: Samples, one: int, two: int, address: str
     ) -> None:
         assert self._neighbour is not None
-        with running(inside(one, "iperf3", "-s", "-p", str(_STREAM))):
-            client = ["iperf3", "-J", "-t", SECONDS, "-p", str(_STREAM), "-c"]
+        with running(inside(one, "iperf3", "-s", "-p", str(STREAM))):
+            client = ["iperf3", "-J", "-t", SECONDS, "-p", str(STREAM), "-c"]
             for what, argv in (
                 ("container to container", inside(two, *client, address)),
                 ("a published port, from the LAN", inside(self._neighbour.pid, *client, HOST)),
@@ -162,20 +164,6 @@ class Networks(Kind):
                 lines = [x for text in told for x in text.splitlines() if "Requests/sec" in x]
                 rate = max(float(line.split()[1]) for line in lines)
                 samples.add(f"network: {what}, requests/s", contender, rate)
-
-    def _trips(
-        self, contender: Contender, samples: Samples, one: int, two: int, address: str
-    ) -> None:
-        """What of a request is the network, and how little of it is the scheduler."""
-        trips = [sys.executable, str(Path(__file__).with_name("trips.py"))]
-        for what, client, target in (
-            ("container to container", two, address),
-            ("a published port, host's address", os.getpid(), HOST),
-            ("a published port, 127.0.0.1", os.getpid(), LOOPBACK),
-        ):
-            ends = (f"/proc/{one}/ns/net", f"/proc/{client}/ns/net")
-            cost = float(asked([*trips, *ends, target, str(_STREAM), str(_STREAM)]))
-            samples.add(f"network: CPU of a message there and back: {what}, us", contender, cost)
 
     def _names(self, contender: Contender, samples: Samples, two: int, directory: Path) -> None:
         lines = Path(f"/proc/{two}/root/etc/resolv.conf").read_text().splitlines()
@@ -284,7 +272,7 @@ def _two_processors() -> tuple[list[str], list[str]]:
     return ["taskset", "-c", str(usable[0])], ["taskset", "-c", str(usable[-1])]
 
 
-def _address(pid: int) -> str:
+def address_of(pid: int) -> str:
     told = json.loads(asked(inside(pid, "ip", "-j", "-4", "address", "show", "dev", "eth0")))
     return str(told[0]["addr_info"][0]["local"])
 

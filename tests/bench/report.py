@@ -28,7 +28,7 @@ WANTED = {
 #: Units of which more is better.
 _RATES = ("Gbit/s", "requests/s", "answers/s", "containers/s", "containers")
 #: Those of which tenths count.
-_SMALL = ("Gbit/s", "containers/s")
+_SMALL = ("Gbit/s", "containers/s", "us")
 
 
 def machine() -> dict[str, str]:
@@ -101,4 +101,6 @@ def _ratio(row: str, theirs: dict[str, Any] | None, ours: dict[str, Any] | None)
         return ""
     if _unit(row) in _RATES:
         theirs, ours = ours, theirs
-    return f"{theirs['median'] / ours['median']:.1f}"
+    # A way of 20 us: a tenth of it is much.
+    digits = 2 if _unit(row) == "us" else 1
+    return f"{theirs['median'] / ours['median']:.{digits}f}"
