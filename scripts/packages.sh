@@ -15,8 +15,9 @@ say() { printf '%s\n' "packages: $*" >&2; }
 # buildah: the same Dockerfiles beside us. openssh-client, git: agents and repositories of builds.
 # docker.io, docker-compose: the clients against our socket; dockerd as a neighbour.
 # firewalld, dbus, ufw: other neighbours. zsh, fish: their completion.
+# binutils-*: what the init of containers is made of, assembled again.
 # The others are what the example stacks run.
-tests="nftables iproute2 busybox-static curl nginx redis-server postgresql python3-psycopg2 python3-redis docker-registry skopeo mmdebstrap docker.io docker-compose buildah openssh-client git firewalld dbus ufw zsh fish"
+tests="nftables iproute2 busybox-static curl nginx redis-server postgresql python3-psycopg2 python3-redis docker-registry skopeo mmdebstrap docker.io docker-compose buildah openssh-client git firewalld dbus ufw zsh fish binutils-x86-64-linux-gnu binutils-aarch64-linux-gnu"
 
 case "${1:-}" in
     tests) wanted=$tests ;;
