@@ -103,7 +103,7 @@ class Addresses:
             raise NotFound(
                 f'network "{record.config.name}" does not exist', hint="it was removed just now"
             )
-        self._check_interface(container_id, attachment)
+        self._check_interface(record, container_id, attachment)
         further = self._link_local(record, attachment)
         got: dict[int, tuple[Leases, str]] = {}
         try:
@@ -155,12 +155,19 @@ class Addresses:
             )
         return found
 
-    def _check_interface(self, container_id: str, attachment: NetworkAttachment) -> None:
+    def _check_interface(
+        self, record: NetworkRecord, container_id: str, attachment: NetworkAttachment
+    ) -> None:
         name, mac = attachment.interface_name, attachment.mac_address
         if name and (problem := interface_problem(name)):
             raise UsageError(f'"{name}" {problem}')
         if mac and (problem := mac_problem(mac)):
             raise UsageError(f'"{mac}" {problem}')
+        if mac and record.bridge and mac.lower() == mac_of(record.subnets[0][1]):
+            raise Conflict(
+                f"{mac} is the MAC address of the gateway of network {record.config.name}",
+                hint="choose another mac_address, or leave it out",
+            )
         for other in self.endpoints_of(container_id):
             if name and other.interface == name:
                 raise Conflict(

@@ -56,8 +56,9 @@ class Guard:
                 name = self._kernel.table.table.name
                 self._rules = RulesWatch(name, port, self._repair_rules)
             if self._links is None:
+                table = self._kernel.table
                 self._links = LinksWatch(
-                    self._veths, self._kernel.table.networks, self._repair_links
+                    self._veths, table.marks, table.networks, self._repair_links
                 )
             if self._witness is None:
                 self._witness = await self._worker.run(self._kernel.keeper.witness)
@@ -90,7 +91,9 @@ class Guard:
         wires = self._wires()
         if wanted:
             for name in await self._worker.run(lambda: self._kernel.rebuild(wanted, wires)):
-                log.warning("somebody took bridge %s or its address away: it is back", name)
+                log.warning(
+                    "somebody took bridge %s, its address or its mark away: it is back", name
+                )
 
     def _keeper_died(self) -> None:
         self._drop_witness()

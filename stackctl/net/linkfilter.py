@@ -1,8 +1,9 @@
 """What of the kernel's news about interfaces wakes the engine: a filter that the kernel runs.
 
 Each start and stop of a container is some ten messages about its interface, of which none
-is news to us. What passes: an interface that is gone or down, if it is none of our ends of
-containers' wires; an address that was taken away; forwarding switched off. Classic BPF
+is news to us. What passes: an interface that is gone or down or has no mark of our bridges,
+if it is none of our ends of containers' wires; an address that was taken away; forwarding
+switched off. Classic BPF
 with the extension that finds a netlink attribute (Documentation/networking/filter.rst,
 SKF_AD_NLATTR). Loads are in network byte order, netlink in the machine's.
 """
@@ -14,7 +15,8 @@ import struct
 import sys
 
 from stackctl.net import rtnl
-from stackctl.net.bridge import IFLA_IFNAME
+from stackctl.net.bridge import IFLA_GROUP, IFLA_IFNAME
+from stackctl.net.marks import Marks
 
 _LOAD_HALF, _LOAD_BYTE, _LOAD_WORD = 0x28, 0x30, 0x20
 _LOAD_NUMBER, _LOAD_X_NUMBER, _LOAD_AT_X = 0x00, 0x01, 0x40
@@ -29,7 +31,7 @@ _IFF_UP = 1
 _PASS, _DROP = 0xFFFFFFFF, 0
 
 
-def program(veths: str) -> bytes:
+def program(veths: str, marks: Marks) -> bytes:
     """Struct sock_filter, 8 bytes each. `veths` begins the names of our ends of wires."""
     start = int.from_bytes(veths.encode()[:4].ljust(4, b"\0"))
     # (label, code, target if true, target if false, number); "" is the next one.
@@ -40,7 +42,15 @@ def program(veths: str) -> bytes:
         ("", _IF_EQUAL, "link", "", socket.htons(rtnl.RTM_DELLINK)),
         ("", _IF_EQUAL, "", "drop", socket.htons(rtnl.RTM_NEWLINK)),
         ("", _LOAD_BYTE, "", "", _FLAGS),
-        ("", _IF_BIT, "drop", "", _IFF_UP),
+        ("", _IF_BIT, "", "link", _IFF_UP),
+        ("", _LOAD_NUMBER, "", "", _LINK_ATTRIBUTES),
+        ("", _LOAD_X_NUMBER, "", "", IFLA_GROUP),
+        ("", _LOAD_WORD, "", "", _FIND_ATTRIBUTE),
+        ("", _IF_EQUAL, "drop", "", 0),
+        ("", _A_TO_X, "", "", 0),
+        ("", _LOAD_AT_X, "", "", 4),
+        ("", _IF_EQUAL, "drop", "", socket.htonl(marks.open)),
+        ("", _IF_EQUAL, "drop", "", socket.htonl(marks.internal)),
         ("link", _LOAD_NUMBER, "", "", _LINK_ATTRIBUTES),
         ("", _LOAD_X_NUMBER, "", "", IFLA_IFNAME),
         ("", _LOAD_WORD, "", "", _FIND_ATTRIBUTE),

@@ -128,7 +128,7 @@ class EngineTable:
     def __init__(self, name: str, tag: str = "0") -> None:
         """`tag` is the engine's: in the names of its ends of veth pairs, and in its marks."""
         self.table = Table(nft.FAMILY_IP, name)
-        self._marks = marks_of(tag)
+        self.marks = marks_of(tag)
         self._table6 = Table(nft.FAMILY_IP6, name)
         self.stations = stations.StationTable(name, f"v{tag}")
         self._has6 = False
@@ -241,7 +241,7 @@ class EngineTable:
             table.create(),
             table.delete(),
             table.create(),
-            *_skeleton(table, layout, self._marks),
+            *_skeleton(table, layout, self.marks),
         ]
         for walls in self.networks.values():
             requests += self._network_requests(walls, version)

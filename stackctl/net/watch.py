@@ -11,6 +11,7 @@ from typing import Final
 
 from stackctl.net import linkfilter, nft, rtnl
 from stackctl.net.bridge import IFLA_IFNAME
+from stackctl.net.marks import Marks
 from stackctl.net.netlink import (
     NETLINK_NETFILTER,
     NETLINK_ROUTE,
@@ -119,23 +120,26 @@ class RulesWatch:
 class LinksWatch:
     """Calls `repair(names, is_shut)` on the loop after a bridge of ours lost something.
 
-    names: bridges that are gone, down or lack an address (they may be whole again by
+    names: bridges that are gone, down, unmarked or lack an address (they may be whole again by
     then); is_shut: somebody switched forwarding off.
     """
 
     def __init__(
         self,
         veths: str,
+        marks: Marks,
         ours: Collection[str],
         repair: Callable[[Collection[str], bool], Awaitable[None]],
     ) -> None:
-        """`veths` is what our ends of containers' wires begin with; `ours` are our bridges now."""
+        """`veths` is what our ends of containers' wires begin with; `ours` are our bridges now,
+        which have `marks`.
+        """
         self._ours = ours
         self._repair = repair
         self._names: set[str] = set()
         self._is_shut = False
         self._link: Final = NetlinkSocket(NETLINK_ROUTE, _LINK_GROUPS)
-        self._link.filter(linkfilter.program(veths))
+        self._link.filter(linkfilter.program(veths, marks))
         self._watched = _Watched(self._link, self._ready, self._tell, "the bridges")
 
     def close(self) -> None:

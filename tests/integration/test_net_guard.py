@@ -13,6 +13,7 @@ import pytest
 
 from stackctl.net import linkfilter, rtnl
 from stackctl.net.bridge import IFLA_IFNAME, link_header
+from stackctl.net.marks import marks_of
 from stackctl.net.netlink import NETLINK_ROUTE, NetlinkSocket, Request, text
 from stackctl.net.watch import _LINK_GROUPS
 from stackctl.state.paths import Paths
@@ -108,13 +109,14 @@ def test_a_bridge_that_somebody_takes_away_comes_back(tmp_path: Path) -> None:
                 delete(bridge)
                 await all_is_well()
             unmark(front.bridge)
+            await all_is_well()
             take_down(front.bridge)
             strip(other.bridge, 4)
             await all_is_well()
             strip(front.bridge, 6)
             await all_is_well()
-            line = f"somebody took bridge {front.bridge} or its address away: it is back"
-            await until(lambda: said.lines.count(line) == 3)
+            line = f"somebody took bridge {front.bridge}, its address or its mark away: it is back"
+            await until(lambda: said.lines.count(line) == 4)
             # A network that goes by our own hand stays gone.
             await it.net.detach("three")
             await it.net.detach("one", it.endpoints["one"][1:])
@@ -150,7 +152,7 @@ def test_containers_that_come_and_go_wake_nobody(tmp_path: Path) -> None:
         async with Lab(paths, enable_ipv6=True) as it:
             front = await it.network("front")
             with NetlinkSocket(NETLINK_ROUTE, _LINK_GROUPS) as told:
-                told.filter(linkfilter.program(f"v{paths.tag}"))
+                told.filter(linkfilter.program(f"v{paths.tag}", marks_of(paths.tag)))
                 await it.container("one", front)
                 await it.container("two", front)
                 await it.net.detach("one")

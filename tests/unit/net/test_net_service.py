@@ -174,6 +174,7 @@ def test_an_interface_is_called_as_the_kernel_lets_it_and_once(net: Net) -> None
     for wish, message in (
         (NetworkAttachment(network="front", interface_name="a b"), "interface's name"),
         (NetworkAttachment(network="front", mac_address="ff:ff:ff:ff:ff:ff"), "group's address"),
+        (NetworkAttachment(network="front", mac_address="0A:5C:0a:00:00:01"), "of the gateway"),
         (NetworkAttachment(network="front", ipv4_address="10.0.0.0"), "itself"),
         (NetworkAttachment(network="front", ipv4_address="10.0.3.255"), "broadcast"),
     ):
