@@ -205,12 +205,15 @@ def _desired_service(
 
 
 def dependencies(service: Service) -> tuple[Dependency, ...]:
+    """What it waits for. Whose namespaces it shares takes it along whatever `depends_on` says:
+    a container that stays behind has no network, and no way to notice."""
+    shared = implied.namespaces_of(service)
     return tuple(
         Dependency(
             service=name,
             condition=Condition(needed.condition),
             required=needed.required,
-            restart=bool(needed.restart),
+            restart=bool(needed.restart) or name in shared,
         )
         for name, needed in service.depends_on.items()
     )

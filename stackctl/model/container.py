@@ -354,6 +354,12 @@ class ContainerConfig:
         mounted = (mount.image_id for mount in self.mounts if isinstance(mount, ImageMount))
         return (self.image_id, *mounted)
 
+    @property
+    def shares_with(self) -> frozenset[str]:
+        """The services of the same project whose namespaces it is in."""
+        whose = (self.network_mode, self.ipc, self.pid, self.uts)
+        return frozenset(w.removeprefix("service:") for w in whose if w.startswith("service:"))
+
 
 class Status(StrEnum):
     """Life of a container; the rules about a status live here."""

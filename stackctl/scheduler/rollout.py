@@ -155,12 +155,17 @@ def starts_first(up: Up, service: DesiredService, verdict: Recreated) -> bool:
 
     config, record = verdict.config, verdict.record
     alone = bool(sole_holdings(config)) or any(join.mac_address for join in config.networks)
+    # Who joins its namespaces finds them by the service's name: there must be one of it.
+    shared = any(
+        service.name in other.shares_with for s in up.found.services for other in s.replicas[:1]
+    )
     return (
         service.rollout.start_first
         and up.found.policy.start
         and record.status.needs_stop
         and record.id not in up.stopped
         and not alone
+        and not shared
     )
 
 

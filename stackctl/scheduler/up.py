@@ -319,7 +319,7 @@ class Up:
                     continue
                 renewed = self._renewed_dependencies(service)
                 hands_over = any(x in taken for x in sole_holdings(verdict.record.config))
-                if renewed or hands_over:
+                if renewed or hands_over or isinstance(verdict, Restart):
                     names = [name_of(verdict), *renewed]
                     made = {self.created[name] for name in names if name in self.created}
                     self.stop(

@@ -86,7 +86,7 @@ def verdicts(found: Survey) -> dict[str, list[Verdict]]:
             judged = _judge(service, records, found)
         else:
             judged = _judge_bystander(service, records, found)
-        cause = _restart_cause(service, result, found)
+        cause = _restart_cause(service, result, found) or _left_behind(service, found)
         if cause:
             judged = [_restarted(verdict, cause) for verdict in judged]
         if judged:
@@ -280,6 +280,20 @@ def _restart_cause(
             if isinstance(verdict, Renewed):
                 what = "recreated" if isinstance(verdict, Recreated) else "restarted"
                 return f"{need.service} is {what} (restart: true)"
+    return ""
+
+
+def _left_behind(service: DesiredService, found: Survey) -> str:
+    """Whether one of its containers is in the namespaces of a container that is no more: the
+    other one has started since. "" when none is."""
+    if found.policy.no_deps or not found.policy.start:
+        return ""
+    for record in found.records.get(service.name, ()):
+        for other in sorted(record.config.shares_with):
+            running = [r for r in found.records.get(other, ()) if r.status.needs_stop]
+            first = min(running, key=lambda r: r.config.number, default=None)
+            if record.status.needs_stop and first and first.started_at > record.started_at:
+                return f"{other}, whose namespaces it shares, has started since"
     return ""
 
 

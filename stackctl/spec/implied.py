@@ -35,6 +35,11 @@ def uses(service: Service) -> Iterator[tuple[str, int | None, str]]:
             yield field, None, mode.removeprefix(OF_SERVICE)
 
 
+def namespaces_of(service: Service) -> set[str]:
+    """The services whose namespaces it shares: they end with the container that they are of."""
+    return {name for field, _, name in uses(service) if field not in ("links", "volumes_from")}
+
+
 def build_bases(service: Service) -> list[tuple[str, str]]:
     """(name of the context, service whose build it is) of additional_contexts."""
     contexts = service.build.additional_contexts if service.build else {}

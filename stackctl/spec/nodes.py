@@ -9,6 +9,7 @@ into the user's file.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from stackctl.errors import Place
@@ -151,12 +152,14 @@ def _go_float(value: float) -> str:
         return "+Inf" if value > 0 else "-Inf"
     if value == 0:
         return "-0" if str(value).startswith("-") else "0"
-    mantissa = f"{value!r}".split("e")[0]
-    digits = mantissa.replace(".", "").replace("-", "").strip("0") or "0"
-    power = int(f"{value:.16e}".split("e")[1])
+    # repr() has the fewest digits that mean this number: a logarithm is off by one next to powers.
+    negative, figures, exponent = Decimal(repr(value)).normalize().as_tuple()
+    assert isinstance(exponent, int)
+    digits = "".join(map(str, figures))
+    power = len(digits) - 1 + exponent
     if -4 <= power < 6:
         return format(value, f".{max(len(digits) - 1 - power, 0)}f")
-    sign = "-" if value < 0 else ""
+    sign = "-" if negative else ""
     fraction = f".{digits[1:]}" if len(digits) > 1 else ""
     return f"{sign}{digits[0]}{fraction}e{'-' if power < 0 else '+'}{abs(power):02d}"
 

@@ -189,6 +189,38 @@ def test_start_first_gives_way_to_a_fixed_port() -> None:
     assert lines(engine, after) == []
 
 
+def test_start_first_gives_way_to_who_shares_its_namespaces() -> None:
+    def wanted(version: str) -> Desired:
+        web = rolling(service("web", version=version), start_first=True)
+        aside = service("aside", depends("web", restart=True))
+        replicas = tuple(replace(config, ipc="service:web") for config in aside.replicas)
+        return stack(web, replace(aside, replicas=replicas))
+
+    engine = running(wanted("1"))
+    found = lines(engine, wanted("2"))
+    order = [line.split(" ", 3)[-1].split(":")[0] for line in found]
+    assert order == [
+        "create container p-web-1 anew",
+        "stop container p-aside-1",
+        "stop container p-web-1",
+        "remove container p-web-1",
+        "give container p-web-1 its name",
+        "start container p-web-1",
+        "start container p-aside-1",
+    ]
+    up(engine, wanted("2")).raise_failure()
+    assert lines(engine, wanted("2")) == []
+    # One that stayed in the namespaces of a web that is no more.
+    for name, started in (("web", 2.0), ("aside", 1.0)):
+        container = next(r.id for r in engine.containers.values() if r.config.service == name)
+        engine.update(f"p-{name}-1", started_at=started)
+        assert container in engine.containers
+    assert [line.partition(" -> ")[2] for line in lines(engine, wanted("2"))] == [
+        f"#{n} {verb} container p-aside-1: web, whose namespaces it shares, has started since"
+        for n, verb in ((1, "stop"), (2, "start"))
+    ]
+
+
 @pytest.mark.parametrize("start_first", [False, True])
 def test_parts_come_one_after_the_other(start_first: bool) -> None:
     how: dict[str, Any] = {"parallelism": 2, "delay": 5.0, "start_first": start_first}

@@ -8,6 +8,8 @@ import tracemalloc
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis.strategies import floats
 
 from stackctl.errors import StackFileError, StackFileErrors
 from stackctl.spec import emit, yaml
@@ -82,6 +84,12 @@ def test_not_a_number_is_read() -> None:
         (123456789.0, "1.23456789e+08"),
         (0.0001, "0.0001"),
         (0.00001, "1e-05"),
+        (1e-6, "1e-06"),
+        (-1e-7, "-1e-07"),
+        (1e-11, "1e-11"),
+        (1e23, "1e+23"),
+        (1.5e300, "1.5e+300"),
+        (5e-324, "5e-324"),
         (100000.0, "100000"),
         (0.0, "0"),
         (math.inf, "+Inf"),
@@ -92,6 +100,11 @@ def test_not_a_number_is_read() -> None:
 )
 def test_scalars_become_text_as_go_prints_them(value: Any, text: str) -> None:
     assert as_text(value) == text
+
+
+@given(floats(allow_nan=False))
+def test_no_float_becomes_another(value: float) -> None:
+    assert float(as_text(value).replace("Inf", "inf")) == value
 
 
 def test_nodes_know_where_they_stand() -> None:
