@@ -21,7 +21,7 @@ from stackctl.model.image import Image
 from stackctl.model.network import IpamPool, NetworkConfig, VolumeConfig
 from stackctl.scheduler.desired import Condition, Dependency, Desired, DesiredService
 from stackctl.scheduler.recorded import render
-from stackctl.spec import implied, paths, ports, profiles, volumes
+from stackctl.spec import implied, obstacles, paths, ports, profiles, volumes
 from stackctl.spec.hashes import digest_of, digest_of_text, made_of
 from stackctl.spec.mistakes import did_you_mean
 from stackctl.spec.model import DRIVER_OPTIONS, MOST_CONTAINERS, Network, Service, Stack, Volume
@@ -54,7 +54,7 @@ def desired(
     what only one can have.
     """
     stack = profiles.enable(stack, [*services, *(scale or ())])
-    profiles.check(stack)
+    obstacles.check(stack, services)
     counts = {name: service.replicas for name, service in stack.services.items()}
     for name, count in (scale or {}).items():
         if count < 0:

@@ -151,10 +151,10 @@ class Projects:
         body: Mapping[str, Any],
         *,
         activate: Sequence[str] = (),
-        needs_env_files: bool = True,
+        for_containers: bool = True,
     ) -> Project:
         """Read and validate the stack file; `activate` names services whose profiles count,
-        `needs_env_files` is False where no container is made.
+        `for_containers` is False where none is made: what only they need may be missing.
 
         A lock file beside it says what images are, unless the request has "no_lock". Raises
         StackFileErrors with all mistakes, NotFound for an unknown service.
@@ -167,7 +167,7 @@ class Projects:
             from stackctl.spec.project import is_true, setting
 
             address = ports.usual_address(request.environment)
-            loaded = loader.load(request, services=activate, needs_env_files=needs_env_files)
+            loaded = loader.load(request, services=activate, for_containers=for_containers)
             stack = named(loaded.stack)
             if address:
                 stack = _published_at(stack, address)
@@ -298,7 +298,7 @@ class Projects:
         if here.issuperset(services):
             return here
         with contextlib.suppress(StackctlError):
-            stack = (await self.load(body, needs_env_files=False)).stack
+            stack = (await self.load(body, for_containers=False)).stack
             return here | stack.services.keys() | stack.disabled.keys()
         return here
 

@@ -6,7 +6,7 @@ mends one round of mistakes should not be shown a second one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 from stackctl.spec.files import Files
@@ -14,9 +14,14 @@ from stackctl.spec.mistakes import Mistakes
 from stackctl.spec.nodes import Mapping, Mark, Node, Scalar, Sequence
 
 
-def check(root: Node, source: Files, mistakes: Mistakes) -> None:
-    """Of a merged tree with absolute paths; what is no path is another's to tell."""
-    for path, mark in _required(root):
+def check(
+    root: Node, source: Files, mistakes: Mistakes, services: Collection[str] | None = None
+) -> None:
+    """Of these services (None: of all) in a merged tree with absolute paths.
+
+    What is no path is another's to tell.
+    """
+    for path, mark in _required(root, services):
         if not source.exists(path):
             tell_missing(path, mark, mistakes)
             continue
@@ -33,9 +38,11 @@ def tell_missing(path: str, mark: Mark, mistakes: Mistakes) -> None:
     )
 
 
-def _required(root: Node) -> Iterator[tuple[str, Mark]]:
+def _required(root: Node, names: Collection[str] | None) -> Iterator[tuple[str, Mark]]:
     services = root.get("services") if isinstance(root, Mapping) else None
-    for entry in services.entries.values() if isinstance(services, Mapping) else ():
+    for name, entry in services.entries.items() if isinstance(services, Mapping) else ():
+        if names is not None and name not in names:
+            continue
         named = entry.node.get("env_file") if isinstance(entry.node, Mapping) else None
         for item in named.items if isinstance(named, Sequence) else (named,):
             found: Node | None = item

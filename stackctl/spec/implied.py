@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from stackctl.spec.service import Service, ServiceDependency
 
@@ -68,6 +68,19 @@ def implied_dependencies(service: Service) -> dict[str, ServiceDependency]:
     for field, _, name in uses(service):
         implied[name] = _FIRST if field == "volumes_from" else _TOGETHER
     return implied
+
+
+def needed(services: Mapping[str, Service], named: Iterable[str]) -> frozenset[str]:
+    """The named ones with all that they need, directly or not."""
+    edges = graph(services)
+    found: set[str] = set()
+    ahead = [name for name in named if name in services]
+    while ahead:
+        each = ahead.pop()
+        if each not in found:
+            found.add(each)
+            ahead += edges[each]
+    return frozenset(found)
 
 
 def graph(services: Mapping[str, Service]) -> dict[str, list[str]]:

@@ -68,30 +68,40 @@ def load(
     *,
     services: Sequence[str] = (),
     consistent: bool = True,
-    needs_env_files: bool = True,
+    for_containers: bool = True,
 ) -> Loaded:
     """The project that `request` names, resolved; naming `services` activates their profiles.
 
-    Without `consistent` nobody asks whether what services name exists, without
-    `needs_env_files` whether files of variables do.
+    Without `consistent` nobody asks whether what services name exists. With `for_containers`
+    nothing may stand in the way of containers of these services and of those that they need
+    (of all that are enabled when none is named): a missing file of variables, an attribute
+    that the engine cannot carry out.
 
     Services of inactive profiles are in `stack.disabled`; that none of them is
-    needed is checked where containers are wanted (profiles.check), so that a
+    needed is checked where containers are wanted (obstacles.check), so that a
     `down` never fails for it. Raises NotFound when there is no file or no such
     service, StackFileErrors with all mistakes of all files.
     """
     from stackctl.spec import checks, existence, paths, profiles, resolve, shape, validate
+    from stackctl.spec.implied import needed
 
     mistakes = Mistakes()
     found, root, variables = _merged(request, mistakes)
     active = project.active_profiles(request, variables)
     root = paths.rebase(root, shape.stack_shape(), found.directory, variables)
     validated = validate.validate(root, mistakes)
-    if validated is not None and consistent:
-        enabled = profiles.enabled(validated[0].services, active, services)
-        checks.Checks(*validated, root, mistakes, enabled).run()
-    if mistakes.errors and needs_env_files:
-        existence.check(root, request.source, mistakes)
+    wanted: frozenset[str] | None = None
+    if validated is not None:
+        every = validated[0].services
+        enabled = profiles.enabled(every, active, services)
+        wanted = needed(every, services) if services else enabled
+        if consistent:
+            checks.Checks(*validated, root, mistakes, enabled).run()
+    if not for_containers:
+        wanted = frozenset()
+    mistakes.settle(wanted)
+    if mistakes.errors:
+        existence.check(root, request.source, mistakes, wanted)
     mistakes.raise_any()
     assert validated is not None
     file, tree = validated
@@ -105,15 +115,13 @@ def load(
             profiles=active,
             variables=variables,
             given=found.given,
-            needs_env_files=needs_env_files,
+            wanted=wanted or frozenset(),
             read_env_file=partial(read_env_file, request.source),
             read_file=partial(read_text, request.source),
         ),
         mistakes,
     )
     stack = profiles.enable(stack, services)
-    for error in profiles.port_clashes(stack) if consistent else ():
-        mistakes.collect(error)
     mistakes.raise_any()
     warnings = tuple(Notice(text=w.brief, place=w.place) for w in mistakes.warnings)
     return Loaded(stack=stack, warnings=warnings, variables=variables)
@@ -157,6 +165,7 @@ def examined(
         validated = validate.validate(root, mistakes)
         if validated is not None:
             checks.Checks(*validated, root, mistakes).run()
+        mistakes.settle()
     except StackFileErrors:
         pass  # too many: those that were found are told
     return root, mistakes.errors, mistakes.warnings[of_variables:]

@@ -9,7 +9,6 @@ into the user's file.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from decimal import Decimal
 from typing import Any, NamedTuple
 
 from stackctl.errors import Place
@@ -152,16 +151,17 @@ def _go_float(value: float) -> str:
         return "+Inf" if value > 0 else "-Inf"
     if value == 0:
         return "-0" if str(value).startswith("-") else "0"
-    # repr() has the fewest digits that mean this number: a logarithm is off by one next to powers.
-    negative, figures, exponent = Decimal(repr(value)).normalize().as_tuple()
-    assert isinstance(exponent, int)
-    digits = "".join(map(str, figures))
-    power = len(digits) - 1 + exponent
+    # The shortest figures that mean this number, and the power of ten of the first one.
+    mantissa, _, exponent = repr(abs(value)).partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    figures = (whole + fraction).lstrip("0")
+    power = int(exponent or 0) + len(figures) - len(fraction) - 1
+    digits = figures.rstrip("0")
     if -4 <= power < 6:
         return format(value, f".{max(len(digits) - 1 - power, 0)}f")
-    sign = "-" if negative else ""
-    fraction = f".{digits[1:]}" if len(digits) > 1 else ""
-    return f"{sign}{digits[0]}{fraction}e{'-' if power < 0 else '+'}{abs(power):02d}"
+    sign = "-" if value < 0 else ""
+    rest = f".{digits[1:]}" if len(digits) > 1 else ""
+    return f"{sign}{digits[0]}{rest}e{'-' if power < 0 else '+'}{abs(power):02d}"
 
 
 def mark_at(root: Node, path: Path, *, key: bool = False) -> Mark:

@@ -1,8 +1,7 @@
 """Which services of a stack exist: profiles, and services that are named.
 
 A service without profiles always exists. Naming a service activates its
-profiles. Dependencies are not enabled by that: one that is required and
-disabled is an error, as is a host port that two enabled services publish.
+profiles. Dependencies are not enabled by that (see `obstacles`).
 """
 
 from __future__ import annotations
@@ -10,8 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from stackctl.errors import NotFound, Place, StackFileError, StackFileErrors
-from stackctl.spec import ports
+from stackctl.errors import NotFound
 from stackctl.spec.mistakes import did_you_mean
 from stackctl.spec.model import Service, Stack
 
@@ -60,59 +58,3 @@ def enable(stack: Stack, services: Sequence[str]) -> Stack:
         disabled={n: s for n, s in every.items() if not is_enabled(s, profiles)},
         profiles=profiles,
     )
-
-
-def check(stack: Stack) -> None:
-    """Raises StackFileErrors when an enabled service needs one that is disabled."""
-    if errors := _disabled_dependencies(stack):
-        raise StackFileErrors(tuple(errors))
-
-
-def _disabled_dependencies(stack: Stack) -> list[StackFileError]:
-    errors = []
-    for name, service in stack.services.items():
-        for other, dependency in service.depends_on.items():
-            if other in stack.disabled and dependency.required:
-                profiles = ", ".join(stack.disabled[other].profiles)
-                errors.append(
-                    StackFileError(
-                        f'service "{name}" depends on "{other}", which is disabled',
-                        place=stack.places("services", name, "depends_on", other, key=True),
-                        hint=f"activate a profile of it ({profiles}) with --profile",
-                    )
-                )
-    return errors
-
-
-def port_clashes(stack: Stack) -> list[StackFileError]:
-    """An error for each fixed host port that two enabled services publish."""
-    holders: dict[tuple[str, int], list[tuple[str, str, Place | None]]] = {}
-    errors = []
-    for name, service in stack.services.items():
-        for i, port in enumerate(service.ports):
-            first, last = ports.port_range(port.published or "0", lowest=0)
-            if first != last or first == 0:
-                continue
-            place = stack.places("services", name, "ports", i)
-            address = port.host_ip or ""
-            taken = holders.setdefault((port.protocol, first), [])
-            clash = next((t for t in taken if _overlap(t[1], address)), None)
-            if clash:
-                errors.append(
-                    StackFileError(
-                        f"host port {first}/{port.protocol} is published by "
-                        f'"{clash[0]}" and "{name}"',
-                        place=place,
-                        hint=f"the other one is at {clash[2]}" if clash[2] else "",
-                    )
-                )
-            taken.append((name, address, place))
-    return errors
-
-
-def _overlap(one: str, other: str) -> bool:
-    """Whether two host addresses cannot both hold a port; "" is every address."""
-    if one == other or not one or not other:
-        return True
-    same_family = (":" in one) == (":" in other)
-    return same_family and ("0.0.0.0" in (one, other) or "::" in (one, other))

@@ -6,7 +6,7 @@ Reads environment files through the function it is given, and nothing else.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from collections.abc import Mapping as Variables
 from typing import Any, TypeVar
 
@@ -53,7 +53,8 @@ class Surroundings:
     given: Variables[tuple[str, str], str]
     read_env_file: ReadEnvFile
     #: Environment files have to be there.
-    needs_env_files: bool = True
+    #: Services whose files have to be there, and right.
+    wanted: Collection[str] = ()
     #: The text of a file. Raises StackFileError.
     read_file: Callable[[str], str]
 
@@ -75,7 +76,7 @@ def resolve(
         secrets={key: resolver.named(key, s) for key, s in file.secrets.items()},
         configs={key: resolver.named(key, c) for key, c in file.configs.items()},
         models=dict(file.models),
-        contents=resolver.contents(file, services, enabled),
+        contents=resolver.contents(file, services),
         extensions=dict(file.model_extra or {}),
         profiles=profiles,
         project_dir=surroundings.directory,
@@ -146,12 +147,10 @@ class _Resolver:
             update["dockerfile"] = "Dockerfile"
         return build.model_copy(update=update)
 
-    def contents(
-        self, file: StackFile, services: dict[str, Service], enabled: dict[str, Service]
-    ) -> dict[tuple[str, str], str]:
-        """Texts of the secrets and configs that services use; a variable must be set for those."""
+    def contents(self, file: StackFile, services: dict[str, Service]) -> dict[tuple[str, str], str]:
+        """Texts of the secrets and configs that services use; none for a variable not set."""
         found: dict[tuple[str, str], str] = {}
-        for name, service in services.items():
+        for service in services.values():
             for section, items in (("secrets", service.secrets), ("configs", service.configs)):
                 defined: dict[str, Secret] | dict[str, Config] = getattr(file, section)
                 for item in items:
@@ -163,13 +162,6 @@ class _Resolver:
                         text = self._around.given.get(
                             (section, item.source), self._around.variables.get(origin.environment)
                         )
-                        if text is None and name in enabled:
-                            self._mistakes.add(
-                                f'the variable "{origin.environment}" of {section[:-1]} '
-                                f'"{item.source}" is not set',
-                                mark_at(self._root, (section, item.source, "environment")),
-                                hint="set it in the environment or in .env",
-                            )
                     if text is not None:
                         found[section, item.source] = text
         return found
@@ -184,9 +176,10 @@ class _Resolver:
                     path, False, self._around.variables, self._mistakes.unset
                 )
             except StackFileError as error:
-                self._mistakes.collect(error, where)
+                if name in self._around.wanted:
+                    self._mistakes.collect(error, where)
                 continue
-            if found is None:
+            if found is None and name in self._around.wanted:
                 self._mistakes.add(f"the label file {path} does not exist", where)
             merged.update(found or {})
         return {**merged, **service.labels}
@@ -204,8 +197,9 @@ class _Resolver:
             problem = error.brief
         except ValueError as error:
             problem = f"{path} is not JSON: {error}"
-        where = mark_at(self._root, ("services", name, "security_opt", index))
-        self._mistakes.add(problem, where, hint="a seccomp profile in Docker's JSON format")
+        if name in self._around.wanted:
+            where = mark_at(self._root, ("services", name, "security_opt", index))
+            self._mistakes.add(problem, where, hint="a seccomp profile in Docker's JSON format")
         return option
 
     def _environment(self, name: str, service: Service) -> dict[str, str | None]:
@@ -232,9 +226,10 @@ class _Resolver:
                 path, env_file.format == "raw", variables, self._mistakes.unset
             )
         except StackFileError as error:
-            self._mistakes.collect(error, where)
+            if name in self._around.wanted:
+                self._mistakes.collect(error, where)
             return {}
-        if found is None and env_file.required and self._around.needs_env_files:
+        if found is None and env_file.required and name in self._around.wanted:
             tell_missing(path, where, self._mistakes)
         return found or {}
 

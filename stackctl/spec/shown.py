@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
-from stackctl.errors import ImageError
+from stackctl.errors import ImageError, StackFileErrors
 from stackctl.model.reference import HOST, parse
-from stackctl.spec import loader, profiles
+from stackctl.spec import loader, obstacles, profiles
 from stackctl.spec.dump import as_text, escaped, yaml_or_json
 from stackctl.spec.hashes import config_hash
 from stackctl.spec.loader import LoadRequest, Notice
@@ -32,8 +32,9 @@ class Wish:
     absolute_paths: bool = True
     #: Names of what does not exist are mistakes.
     consistent: bool = True
-    #: Files of variables that are not there are mistakes.
-    needs_env_files: bool = True
+    #: What stands in the way of containers is a mistake: files of variables that are not there,
+    #: attributes that the engine cannot carry out.
+    for_containers: bool = True
     #: Also which variables there are.
     variables: bool = False
     #: Also the services' configuration hashes.
@@ -57,7 +58,7 @@ class Wish:
             resolve=not body.get("no_normalize") and not body.get("no_env_resolution"),
             absolute_paths=not body.get("no_path_resolution"),
             consistent=not body.get("no_consistency"),
-            needs_env_files=not body.get("names_only"),
+            for_containers=not body.get("names_only"),
             variables=bool(body.get("variables")),
             hashes=bool(body.get("hashes")),
             coverage=bool(body.get("coverage")),
@@ -92,7 +93,7 @@ def described(request: LoadRequest, wish: Wish) -> tuple[dict[str, Any], tuple[N
         request,
         services=wish.services,
         consistent=wish.consistent,
-        needs_env_files=wish.needs_env_files,
+        for_containers=wish.for_containers,
     )
     stack = loaded.stack
     if wish.pins:
@@ -106,6 +107,9 @@ def described(request: LoadRequest, wish: Wish) -> tuple[dict[str, Any], tuple[N
 
 def _foreseen(stack: Stack) -> Iterator[Notice]:
     """What `up` would refuse, though the file can be read, printed and taken down."""
+    for error in obstacles.foreseen(stack):
+        hint = f" ({error.hint})" if error.hint else ""
+        yield Notice(text=f"up will refuse it: {error.brief}{hint}", place=error.place)
     for name, service in stack.services.items():
         try:
             parse(service.image or HOST)
@@ -155,8 +159,8 @@ def shown(stack: Stack, wish: Wish) -> dict[str, Any]:
     stack = profiles.enable(stack, wish.services)
     if wish.services:
         stack = _only(stack, wish.services)
-    if wish.consistent:
-        profiles.check(stack)
+    if wish.consistent and (errors := obstacles.disabled(stack)):
+        raise StackFileErrors(tuple(errors))
     every = {**stack.services, **stack.disabled}
     if not wish.all_resources:
         stack = _needed(stack)

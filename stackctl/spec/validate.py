@@ -40,7 +40,8 @@ def validate(root: Node, mistakes: Mistakes) -> tuple[StackFile, Mapping] | None
     """The models, and the tree they came from.
 
     What is wrong is added to `mistakes` and left out, so that later checks can
-    look at the rest; None when nothing sensible remains.
+    look at the rest; None when nothing sensible remains. Attributes that the engine
+    cannot carry out hinder only the service that has them.
     """
     if not isinstance(root, Mapping):
         mistakes.add(
@@ -117,12 +118,17 @@ def _known(node: Node, shape: Shape, path: str, mistakes: Mistakes) -> tuple[Nod
         case Mapping() if shape.values is not None and shape.values is not LEAF:
             values: dict[str, Any] = {}
             changed: dict[str, Entry] = {}
+            is_services = path == "services"
             for key, (key_mark, inner) in node.entries.items():
+                if is_services:
+                    mistakes.service = key
                 if shape.values.fields is not None:
                     _check_name(key, key_mark, path, mistakes)
                 kept, values[key] = _known(inner, shape.values, _join(path, key), mistakes)
                 if kept is not inner:
                     changed[key] = Entry(key_mark, kept)
+            if is_services:
+                mistakes.service = ""
             return _with(node, changed), values
         case Sequence() if shape.items is not None and shape.items is not LEAF:
             found = [_known(item, shape.items, f"{path}[]", mistakes) for item in node.items]
@@ -189,7 +195,8 @@ def _supported(support: Support, key: str, path: str, mark: Mark, mistakes: Mist
     """Whether the attribute stays; tells why it does not, or what is different."""
     match support:
         case Refused(reason):
-            mistakes.add(f'"{key}" ({path or "the top level"}) is not supported: {reason}', mark)
+            where = path or "the top level"
+            mistakes.hinder(f'"{key}" ({where}) is not supported: {reason}', mark)
             return False
         case Approximated(reason):
             mistakes.warn(f'"{key}" ({path or "the top level"}): {reason}', mark)

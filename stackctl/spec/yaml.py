@@ -48,32 +48,46 @@ _WORDS: dict[str, Value] = {
 _FIRST = frozenset("0123456789+-.")
 _INT = re.compile(r"[-+]?[0-9]+\Z")
 # A leading 0 is octal as well: file modes are written 0440, and Go's reader takes them so.
-_OCTAL = re.compile(r"([-+]?)0o?([0-7]+)\Z")
-_HEX = re.compile(r"([-+]?)0x([0-9a-fA-F]+)\Z")
+_OCTAL = re.compile(r"([-+]?)0[oO]?([0-7]+)\Z")
+_HEX = re.compile(r"([-+]?)0[xX]([0-9a-fA-F]+)\Z")
+_BINARY = re.compile(r"([-+]?)0[bB]([01]+)\Z")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
 _INFINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)\Z")
 _NAN = frozenset((".nan", ".NaN", ".NAN"))
+_LEAST, _MOST = -(1 << 63), (1 << 64) - 1
 # Python refuses to convert longer digit strings; nothing in a stack file needs them.
 _MAX_DIGITS = 300
 
 
 def resolve(text: str) -> Value:
-    """The value of a plain scalar (YAML 1.2.2, section 10.3.2, plus 0440 as octal)."""
+    """The value of a plain scalar, as Go's reader has it.
+
+    That is YAML 1.2.2, section 10.3.2, and more: 0440 is octal, 0b11 a number, and 1_000, too;
+    what 64 bits cannot hold is a float.
+    """
     if text[:1] not in _FIRST:
         return _WORDS.get(text, text)
     if len(text) > _MAX_DIGITS:
         return text
-    if found := _OCTAL.match(text):
-        return int(found[1] + found[2], 8)
-    if _INT.match(text):
-        return int(text)
-    if found := _HEX.match(text):
-        return int(found[1] + found[2], 16)
-    if _FLOAT.match(text):
-        return float(text)
+    digits = text.replace("_", "") if text[0] != "." else text
+    if found := _OCTAL.match(digits):
+        return _whole(found[1] + found[2], 8)
+    if _INT.match(digits):
+        return _whole(digits, 10)
+    if found := _HEX.match(digits):
+        return _whole(found[1] + found[2], 16)
+    if found := _BINARY.match(digits):
+        return _whole(found[1] + found[2], 2)
+    if _FLOAT.match(digits):
+        return float(digits)
     if found := _INFINITE.match(text):
         return float(f"{found[1]}inf")
     return float("nan") if text in _NAN else text
+
+
+def _whole(digits: str, base: int) -> int | float:
+    value = int(digits, base)
+    return value if _LEAST <= value <= _MOST else float(value)
 
 
 def compose(text: str, file: str, budget: Budget = BUDGET, *, pure: bool = False) -> list[Node]:

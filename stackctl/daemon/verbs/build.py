@@ -69,7 +69,7 @@ class BuildVerb:
         from stackctl.daemon.build_wishes import wishes
 
         project = await self._projects.load(
-            body, activate=body.get("services") or (), needs_env_files=False
+            body, activate=body.get("services") or (), for_containers=False
         )
         found = wishes(project.stack, body)
         return list(found.values())

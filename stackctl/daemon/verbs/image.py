@@ -312,7 +312,7 @@ class ImageVerbs:
         from stackctl.daemon.verbs.stack import carry_out, warning_messages
 
         project = await self._projects.load(
-            body, activate=body.get("services") or (), needs_env_files=False
+            body, activate=body.get("services") or (), for_containers=False
         )
         for message in warning_messages(project):
             yield message
@@ -329,7 +329,7 @@ class ImageVerbs:
     async def push_stack(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """The images that services build and name."""
         project = await self._projects.load(
-            body, activate=body.get("services") or (), needs_env_files=False
+            body, activate=body.get("services") or (), for_containers=False
         )
         services = project.stack.services
         wanted = {

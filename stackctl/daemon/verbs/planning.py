@@ -83,7 +83,7 @@ class Planning:
         known: frozenset[str] | None
         remove_orphans = bool(body.get("remove_orphans"))
         try:
-            project = await self._projects.load(body, needs_env_files=False)
+            project = await self._projects.load(body, for_containers=False)
             stack, name = project.stack, project.name
             remove_orphans = remove_orphans or project.remove_orphans
             known = frozenset(stack.services) | frozenset(stack.disabled)

@@ -11,7 +11,7 @@ import pytest
 
 from stackctl.errors import NotFound, StackctlError, StackFileError, StackFileErrors
 from stackctl.linux import plain
-from stackctl.spec import files, profiles
+from stackctl.spec import files
 from stackctl.spec.loader import LoadRequest, load, project_name
 from stackctl.spec.shown import Wish, described
 
@@ -372,17 +372,6 @@ services:
     assert caught.value.hint == 'did you mean "debug"?'
 
 
-def test_a_dependency_in_a_disabled_profile(project: Any) -> None:
-    text = "services:\n  a: {image: x, depends_on: [b]}\n  b: {image: x, profiles: [p, q]}\n"
-    stack = project.load(text).stack
-    with pytest.raises(StackFileErrors) as caught:
-        profiles.check(stack)
-    (error,) = caught.value.errors
-    assert str(error).endswith(':2:30: service "a" depends on "b", which is disabled')
-    assert error.hint == "activate a profile of it (p, q) with --profile"
-    profiles.check(project.load(text, profiles=("p",)).stack)
-
-
 def test_extensions_are_kept_and_anchors_work(project: Any) -> None:
     stack = project.load(
         "x-base: &b {image: a, x-own: 1}\nservices: {web: {<<: *b, x-more: [1]}, x-a: *b}\n"
@@ -595,7 +584,6 @@ def test_mistakes_of_several_files_name_each(project: Any) -> None:
         ("ports: [{published: 80}]", "ports[] has no target"),
         ("ports: [{target: 70000}]", "target must be within 1 to 65535"),
         ("ports: [{target: 80, published: x}]", "is not a port or a range"),
-        ("ports: ['80:80', '127.0.0.1:80:81']", 'host port 80/tcp is published by "web" and'),
         ('command: "a \'b"', "the command cannot be split into words: no closing quotation"),
         ("healthcheck: {test: [CMD-SHELL, a, b]}", "CMD-SHELL takes one text"),
         ("healthcheck: {test: [CMD]}", "CMD is followed by a program"),
@@ -855,29 +843,6 @@ def test_a_later_file_replaces_without_a_word(project: Any) -> None:
 def test_values_that_nothing_could_carry_out(project: Any, body: str, message: str) -> None:
     found = project.mistakes(f"services:\n  web:\n    {body}\n    image: x\n")
     assert [text.partition(" [")[0] for text in found] == [message]
-
-
-def test_ports_of_two_services(project: Any) -> None:
-    def clash(one: str, other: str) -> bool:
-        text = (
-            f"services: {{a: {{image: x, ports: ['{one}']}}, b: {{image: x, ports: ['{other}']}}}}"
-        )
-        try:
-            project.load(text)
-        except StackFileErrors as error:
-            assert "is published by" in str(error)
-            return True
-        return False
-
-    assert clash("80:80", "80:81")
-    assert clash("80:80", "127.0.0.1:80:80")
-    assert clash("0.0.0.0:80:80", "127.0.0.1:80:80")
-    assert not clash("127.0.0.1:80:80", "127.0.0.2:80:80")
-    assert not clash("80:80", "80:80/udp")
-    assert not clash("80:80", "81:80")
-    assert not clash("80", "80")
-    assert not clash("0:80", "0:80")
-    assert not clash("8000-8001:80", "8000-8001:80")
 
 
 # -- what would become too large

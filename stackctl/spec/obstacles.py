@@ -1,0 +1,109 @@
+"""What stands in the way of containers, though the file is right.
+
+A dependency that is required and disabled, a host port that two services publish, a secret
+in a variable that nobody has set. Only where containers are wanted: such a file can be
+shown, built and taken down, and the services that are not in each other's way brought up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from stackctl.errors import Place, StackFileError, StackFileErrors
+from stackctl.spec import implied, ports
+from stackctl.spec.model import Config, Secret, Service, Stack
+
+
+def check(stack: Stack, services: Collection[str] = ()) -> None:
+    """Raises StackFileErrors when containers of these services cannot be had together with
+    those that they need. (Of all that are enabled when none is named.)
+    """
+    wanted = _wanted(stack, services)
+    if errors := [
+        *disabled(stack, services),
+        *_port_clashes(stack, wanted),
+        *_unset(stack, wanted),
+    ]:
+        raise StackFileErrors(tuple(errors))
+
+
+def foreseen(stack: Stack) -> list[StackFileError]:
+    """What `check` would say but for `disabled`: such a file can be shown, and taken down."""
+    return [*_port_clashes(stack, stack.services), *_unset(stack, stack.services)]
+
+
+def _wanted(stack: Stack, services: Collection[str]) -> Mapping[str, Service]:
+    if not services:
+        return stack.services
+    names = implied.needed(stack.services, services)
+    return {name: service for name, service in stack.services.items() if name in names}
+
+
+def disabled(stack: Stack, services: Collection[str] = ()) -> list[StackFileError]:
+    """An error for each dependency of a wanted service that is disabled."""
+    errors = []
+    for name, service in _wanted(stack, services).items():
+        for other, dependency in service.depends_on.items():
+            if other in stack.disabled and dependency.required:
+                profiles = ", ".join(stack.disabled[other].profiles)
+                errors.append(
+                    StackFileError(
+                        f'service "{name}" depends on "{other}", which is disabled',
+                        place=stack.places("services", name, "depends_on", other, key=True),
+                        hint=f"activate a profile of it ({profiles}) with --profile",
+                    )
+                )
+    return errors
+
+
+def _port_clashes(stack: Stack, wanted: Mapping[str, Service]) -> list[StackFileError]:
+    """An error for each fixed host port that two of the services publish."""
+    holders: dict[tuple[str, int], list[tuple[str, str, Place | None]]] = {}
+    errors = []
+    for name, service in wanted.items():
+        for i, port in enumerate(service.ports):
+            first, last = ports.port_range(port.published or "0", lowest=0)
+            if first != last or first == 0:
+                continue
+            place = stack.places("services", name, "ports", i)
+            address = port.host_ip or ""
+            taken = holders.setdefault((port.protocol, first), [])
+            clash = next((t for t in taken if _overlap(t[1], address)), None)
+            if clash:
+                errors.append(
+                    StackFileError(
+                        f"host port {first}/{port.protocol} is published by "
+                        f'"{clash[0]}" and "{name}"',
+                        place=place,
+                        hint=f"the other one is at {clash[2]}" if clash[2] else "",
+                    )
+                )
+            taken.append((name, address, place))
+    return errors
+
+
+def _unset(stack: Stack, wanted: Mapping[str, Service]) -> list[StackFileError]:
+    """An error for each secret or config of the services that is in a variable nobody set."""
+    errors: dict[tuple[str, str], StackFileError] = {}
+    for service in wanted.values():
+        for section, items in (("secrets", service.secrets), ("configs", service.configs)):
+            defined: Mapping[str, Secret] | Mapping[str, Config] = getattr(stack, section)
+            for item in items:
+                origin = defined.get(item.source)
+                key = (section, item.source)
+                if origin and origin.environment is not None and key not in stack.contents:
+                    errors[key] = StackFileError(
+                        f'the variable "{origin.environment}" of {section[:-1]} '
+                        f'"{item.source}" is not set',
+                        place=stack.places(section, item.source, "environment"),
+                        hint="set it in the environment or in .env",
+                    )
+    return list(errors.values())
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether two host addresses cannot both hold a port; "" is every address."""
+    if one == other or not one or not other:
+        return True
+    same_family = (":" in one) == (":" in other)
+    return same_family and ("0.0.0.0" in (one, other) or "::" in (one, other))
