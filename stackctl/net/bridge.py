@@ -91,7 +91,7 @@ def make_bridge(
     Right also when it exists: what is missing is added. `group`: its interface group.
     """
     try:
-        link.request([rtnl.new_bridge(name, mac, mtu)])
+        link.request([rtnl.new_bridge(name, mac, mtu, group)])
     except OSError as error:
         if error.errno != errno.EEXIST:
             raise

@@ -168,7 +168,6 @@ class Kernel:
     def make_network(self, wanted: Bridge) -> None:
         """Bridge and rules."""
         name = wanted.walls.bridge
-        self.links.check_name(name)
         self.links.make_bridge(wanted)
         self._requests += self.table.add_network(wanted.walls)
         if self._is_installed and not self.links.is_own(name):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import logging
 import os
 import socket
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +28,8 @@ from stackctl.net.stations import Station
 from stackctl.net.upstreams import host_nameservers
 from stackctl.state.paths import Paths
 from stackctl.values import dataclass
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,11 @@ class Links:
     def flush_late(self) -> None:
         """Removes links that are not wanted any more, with one wait for all."""
         doomed, self._doomed = self._doomed, []
+        if not all(map(self.is_own, doomed)):
+            # A name that a user chose may be somebody else's by now.
+            alive = (self._marks.open, self._marks.internal)
+            marked = {link.name for link in rtnl.links(self._links) if link.group in alive}
+            doomed = [name for name in doomed if self.is_own(name) or name in marked]
         if doomed:
             try:
                 bridge.remove_links(self._links, doomed, self._marks.doomed)
@@ -103,15 +111,18 @@ class Links:
 
     def check_name(self, name: str) -> None:
         """Conflict when a name that the user chose for a bridge is somebody's."""
-        if not self.is_own(name) and _exists(name):
-            raise Conflict(
-                f"there is an interface called {name} already",
-                hint="choose another com.docker.network.bridge.name, or leave it out",
-            )
+        if self.is_own(name):
+            problem = f"{name} is a name as this engine gives to its own interfaces"
+        elif _exists(name):
+            problem = f"there is an interface called {name} already"
+        else:
+            return
+        hint = "choose another com.docker.network.bridge.name, or leave it out"
+        raise Conflict(problem, hint=hint)
 
     def is_own(self, name: str) -> bool:
-        """Whether a bridge has a name that the engine chose."""
-        return name.startswith(f"sc{self._paths.tag}")
+        """Whether an interface has a name that the engine chose."""
+        return name.startswith((f"sc{self._paths.tag}", f"v{self._paths.tag}"))
 
     def make_bridge(self, wanted: Bridge) -> None:
         """Right also when it exists. What an OSError leaves goes in `flush_late`."""
@@ -198,11 +209,14 @@ class Links:
             stray_veth = link.kind == "veth" and link.name.startswith(f"v{tag}")
             if (stray_bridge and link.name not in ours) or (stray_veth and link.name not in wires):
                 self._doomed.append(link.name)
+        foreign = self._foreign(networks, links)
         for network in networks:
-            self.make_bridge(network)
+            if network.walls.bridge not in foreign:
+                self.make_bridge(network)
         for link in links:
-            if link.kind == "veth" and link.name in wires:
-                self._plug(wires[link.name])
+            wire = wires.get(link.name)
+            if wire is not None and link.kind == "veth" and wire.bridge not in foreign:
+                self._plug(wire)
         self.had_strays = any(name.startswith(f"v{tag}") for name in self._doomed)
         self.flush_late()
 
@@ -225,10 +239,9 @@ class Links:
             for index in (whole.get((network.walls.bridge, self._group(network))),)
             if any((index, ipaddress.ip_interface(g)) not in present for g in network.gateways)
         ]
+        foreign = self._foreign(broken, links)
+        broken = [network for network in broken if network.walls.bridge not in foreign]
         names = [network.walls.bridge for network in broken]
-        for link in links:
-            if link.name in names and link.kind != "bridge":
-                raise Conflict(f"{link.name} is an interface of somebody else now")
         for network in broken:
             self._make(network)
         for link in links:
@@ -236,6 +249,24 @@ class Links:
             if wire is not None and not link.master and wire.bridge in names:
                 self._plug(wire)
         return names
+
+    def _foreign(self, networks: Sequence[Bridge], links: Sequence[rtnl.Link]) -> set[str]:
+        """Names of bridges that somebody else's interface has by now; told in the log."""
+        alive = (self._marks.open, self._marks.internal)
+        wanted = {network.walls.bridge: network for network in networks}
+        found = {
+            link.name
+            for link in links
+            if link.name in wanted
+            # An older engine's bridges have no mark.
+            and (
+                link.kind != "bridge"
+                or (link.group not in alive and link.mac != wanted[link.name].mac)
+            )
+        }
+        for name in sorted(found):
+            log.warning("%s is an interface of somebody else: its network is not there", name)
+        return found
 
     def _plug(self, wire: Wire) -> None:
         try:

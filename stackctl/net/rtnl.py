@@ -140,7 +140,7 @@ def routes(link: NetlinkSocket, family: int = socket.AF_INET) -> list[Route]:
     return result
 
 
-def new_bridge(name: str, mac: str, mtu: int = 0) -> Request:
+def new_bridge(name: str, mac: str, mtu: int = 0, group: int = 0) -> Request:
     """A request for a bridge that forwards at once: no spanning tree, no delay.
 
     A MAC address of its own: else it takes the lowest of its ports' and changes
@@ -153,7 +153,7 @@ def new_bridge(name: str, mac: str, mtu: int = 0) -> Request:
         ("IFLA_BR_MCAST_SNOOPING", 0),
     ]
     message = _codec("ifinfmsg").ifinfmsg()
-    message["attrs"] = [("IFLA_IFNAME", name), ("IFLA_ADDRESS", mac)]
+    message["attrs"] = [("IFLA_IFNAME", name), ("IFLA_ADDRESS", mac), ("IFLA_GROUP", group)]
     if mtu:
         message["attrs"].append(("IFLA_MTU", mtu))
     info = {"attrs": [("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", {"attrs": options})]}

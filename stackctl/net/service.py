@@ -153,7 +153,9 @@ class Net:
         subnets = self._addresses.choose(config, self._kernel.links.networks_in_use)
         with ExitStack() as undo:
             undo.callback(self._addresses.give_back, subnets)
-            name = bridge_name_of(config) or self._paths.bridge(network_id)
+            if chosen := bridge_name_of(config):
+                self._kernel.links.check_name(chosen)
+            name = chosen or self._paths.bridge(network_id)
             record = with_subnets(
                 NetworkRecord(
                     id=network_id,

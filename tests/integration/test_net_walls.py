@@ -17,8 +17,9 @@ from stackctl.net import bridge, rtnl
 from stackctl.net.naming import Naming
 from stackctl.net.netlink import NETLINK_ROUTE, NLM_F_CREATE, NetlinkSocket, Request, attr
 from stackctl.net.pool import link_local_of
+from stackctl.net.service import Net
 from stackctl.state.paths import Paths
-from support.netengine import LAN, Lab
+from support.netengine import LAN, Lab, title_of
 from support.netlab import Box, defaults, fetch, neighbour, run, take_down
 from support.netwalls import (
     advertised,
@@ -142,8 +143,33 @@ def test_a_bridge_is_called_as_the_user_wants_and_not_as_another_one(tmp_path: P
             with pytest.raises(Conflict, match="br-front already"):
                 await it.network("again", driver_opts={_NAME: "br-front"})
             assert "br-front" in [name for _, name in socket.if_nameindex()]
+            plain = await it.network("plain")
+            for taken in (plain.bridge, f"sc{paths.tag}000000", f"v{paths.tag}000000"):
+                with pytest.raises(Conflict, match="as this engine gives"):
+                    await it.network("again", driver_opts={_NAME: taken})
             await it.net.remove_network(named)
             assert "br-front" not in [name for _, name in socket.if_nameindex()]
+
+    run(scenario, tmp_path)
+
+
+def test_an_interface_that_has_a_bridges_name_by_now_is_left_alone(tmp_path: Path) -> None:
+    async def scenario(paths: Paths) -> None:
+        async with Lab(paths) as it:
+            named = await it.network("named", driver_opts={_NAME: "br-front"})
+            with NetlinkSocket(NETLINK_ROUTE) as link:
+                bridge.remove_links(link, ["br-front"], 0x77)
+                bridge.make_bridge(link, "br-front", ["192.168.88.1/24"], "02:00:00:00:00:01")
+            await it.net.close()
+            it.net = Net(paths, title_of=title_of)
+            await it.net.open([named], (), ())
+            await it.net.remove_network(named)
+            await it.network("other")  # whatever waited to be removed is gone now
+            with NetlinkSocket(NETLINK_ROUTE) as link:
+                (theirs,) = [found for found in rtnl.links(link) if found.name == "br-front"]
+                own = [a.address for a in rtnl.addresses(link) if a.index == theirs.index]
+                assert (theirs.group, own) == (0, ["192.168.88.1/24"])
+                bridge.remove_links(link, ["br-front"], 0x77)
 
     run(scenario, tmp_path)
 
