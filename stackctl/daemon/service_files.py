@@ -2,7 +2,8 @@
 
 A host's file without other owner or mode is mounted as it is, so that an edit is
 seen; everything else is written by the engine (stackctl.daemon.generated), which
-works on read-only services as well.
+works on read-only services as well. What such a file of the host holds is part of the
+configuration's hash (Stack.copies): new content makes a new container.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def bound(stack: Stack, service: Service) -> tuple[BindMount, ...]:
     return tuple(
         BindMount(source=origin.file, target=target, read_only=True, create_host_path=False)
         for _, item, origin, target in _used(stack, service)
-        if origin.file and not _is_changed(item)
+        if origin.file and not item.is_copy
     )
 
 
@@ -37,7 +38,7 @@ def generated(stack: Stack, service: Service) -> tuple[GeneratedFile, ...]:
             mode=0o444 if item.mode is None else item.mode,
         )
         for section, item, origin, target in _used(stack, service)
-        if not origin.file or _is_changed(item)
+        if not origin.file or item.is_copy
     )
 
 
@@ -52,7 +53,3 @@ def _used(
         if config.source in stack.configs:
             target = posixpath.join("/", config.target or config.source)
             yield "configs", config, stack.configs[config.source], target
-
-
-def _is_changed(item: ServiceFile) -> bool:
-    return item.uid is not None or item.gid is not None or item.mode is not None

@@ -43,7 +43,7 @@ def config_hash(stack: Stack, service: Service) -> str:
 
 def made_of(stack: Stack, service: Service) -> str:
     """JSON: the service's own attributes, the full names of what it joins and mounts, and
-    digests of the texts of its secrets and configs.
+    digests of what its secrets and configs hold, but for files that are mounted as they are.
 
     Not the image that its reference resolves to: the planner compares that
     by itself, and says so.
@@ -63,13 +63,18 @@ def made_of(stack: Stack, service: Service) -> str:
         },
     }
     contents = {
-        f"{section}.{item.source}": digest_of(stack.contents[section, item.source])
+        f"{section}.{item.source}": digest
         for section, items in (("secrets", service.secrets), ("configs", service.configs))
         for item in items
-        if (section, item.source) in stack.contents
+        if (digest := _digest_of_content(stack, section, item.source))
     }
     # Only where there are any, so that other services keep the hash they have.
     return _ENCODE({**used, "contents": contents} if contents else used)
+
+
+def _digest_of_content(stack: Stack, section: str, key: str) -> str:
+    text = stack.contents.get((section, key))
+    return digest_of(text) if text is not None else stack.copies.get((section, key), "")
 
 
 def _attributes(service: Service) -> dict[str, Any]:

@@ -33,6 +33,8 @@ __all__ = ["LoadRequest", "Loaded", "Notice", "examined", "load", "project_name"
 
 # An environment reaches a process through execve(2), which takes less.
 _ENV_SIZE = 1024 * 1024
+# More than this of a secret or config is not looked at.
+_COPY_SIZE = 1 << 26
 # A name can only be given where a line of the text starts with it, or in a flow mapping.
 _MAY_HAVE_NAME = re.compile(r"""^[ \t]*(["']?name\b|\{|<<|---|[&!])""", re.MULTILINE)
 
@@ -118,6 +120,7 @@ def load(
             wanted=wanted or frozenset(),
             read_env_file=partial(read_env_file, request.source),
             read_file=partial(read_text, request.source),
+            digest=partial(_digest, request.source),
         ),
         mistakes,
     )
@@ -311,6 +314,17 @@ def read_text(source: Files, path: str, limit: int = yaml.BUDGET.size) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise StackFileError("the file is not UTF-8 text", place=Place(path, line)) from None
+
+
+def _digest(source: Files, path: str) -> str:
+    if not source.is_file(path):
+        return ""
+    import hashlib  # brings OpenSSL
+
+    try:
+        return hashlib.sha256(source.read(path, _COPY_SIZE)).hexdigest()
+    except OSError:
+        return ""  # whoever makes the copy says so
 
 
 def read_env_file(

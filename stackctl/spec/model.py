@@ -287,6 +287,8 @@ class Stack:
     #: ("secrets" or "configs", key) -> text of those that come from a variable or stand in the
     #: file; only of those that an enabled service uses.
     contents: dict[tuple[str, str], str] = field(default_factory=dict, repr=False)
+    #: The same keys -> digest of the file, of those that containers get a copy of.
+    copies: dict[tuple[str, str], str] = field(default_factory=dict)
     #: Top-level `x-` keys.
     extensions: dict[str, Any] = field(default_factory=dict)
     profiles: tuple[str, ...] = ()

@@ -95,3 +95,8 @@ class ServiceFile(Attributes):
     mode: Annotated[FileMode | None, forms.OCTAL] = Field(
         None, description="File mode, octal (0444 when absent)."
     )
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether a file of the host is copied for it: owner or mode are others than the file's."""
+        return self.uid is not None or self.gid is not None or self.mode is not None

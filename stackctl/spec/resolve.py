@@ -52,11 +52,12 @@ class Surroundings:
     #: Texts of secrets and configs that were variables of included projects.
     given: Variables[tuple[str, str], str]
     read_env_file: ReadEnvFile
-    #: Environment files have to be there.
     #: Services whose files have to be there, and right.
     wanted: Collection[str] = ()
     #: The text of a file. Raises StackFileError.
     read_file: Callable[[str], str]
+    #: The digest of a file; "" for what is no file.
+    digest: Callable[[str], str]
 
 
 def resolve(
@@ -77,6 +78,7 @@ def resolve(
         configs={key: resolver.named(key, c) for key, c in file.configs.items()},
         models=dict(file.models),
         contents=resolver.contents(file, services),
+        copies=resolver.copies(file, services),
         extensions=dict(file.model_extra or {}),
         profiles=profiles,
         project_dir=surroundings.directory,
@@ -166,6 +168,18 @@ class _Resolver:
                         found[section, item.source] = text
         return found
 
+    def copies(self, file: StackFile, services: dict[str, Service]) -> dict[tuple[str, str], str]:
+        """Digests of the files that containers get a copy of."""
+        paths: dict[tuple[str, str], str] = {}
+        for service in services.values():
+            for section, items in (("secrets", service.secrets), ("configs", service.configs)):
+                defined: dict[str, Secret] | dict[str, Config] = getattr(file, section)
+                for item in items:
+                    origin = defined.get(item.source)
+                    if item.is_copy and origin is not None and origin.file:
+                        paths[section, item.source] = origin.file
+        return {key: self._around.digest(path) for key, path in paths.items()}
+
     def _labels(self, name: str, service: Service) -> dict[str, str]:
         """`labels` over the files of labels."""
         merged: dict[str, str] = {}
@@ -205,15 +219,15 @@ class _Resolver:
     def _environment(self, name: str, service: Service) -> dict[str, str | None]:
         """`environment` over its files; a bare name gets the caller's value, if there is one."""
         variables = self._around.variables
-        merged: dict[str, str | None] = {}
+        merged: dict[str, str] = {}
         own = {
             key: variables.get(key) if value is None else value
             for key, value in service.environment.items()
         }
-        # What files refer to: the project's variables, then those of the service.
+        # What files refer to: the project's variables, those of the service, and earlier files'.
         known = {k: v for k, v in own.items() if v is not None} if service.env_file else {}
         for i, env_file in enumerate(service.env_file):
-            merged.update(self._env_file(name, i, env_file, {**known, **variables}))
+            merged.update(self._env_file(name, i, env_file, {**merged, **known, **variables}))
         return {**merged, **own}
 
     def _env_file(

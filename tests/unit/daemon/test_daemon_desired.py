@@ -469,6 +469,25 @@ def test_resource_names_recreate(stacks: Stacks) -> None:
     assert hashed(two) == hashed(stacks.service("tty: true\nuser: a"))
 
 
+def test_new_content_recreates_who_has_a_copy_of_it(stacks: Stacks, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    top = f"secrets: {{s: {{file: '{secret}'}}}}\n"
+
+    def hashes() -> tuple[str, str]:
+        mounted = stacks.service("secrets: [s]", top=top)
+        copied = stacks.service("secrets: [{source: s, mode: 0400}]", top=top)
+        return hashed(mounted), hashed(copied)
+
+    secret.write_text("one")
+    before = hashes()
+    assert hashes() == before
+    secret.write_text("two")
+    after = hashes()
+    assert after[0] == before[0] and after[1] != before[1]
+    secret.unlink()
+    assert hashes()[1] not in (before[1], after[1])
+
+
 def test_a_one_off(stacks: Stacks) -> None:
     stack = stacks.service(
         "command: serve\nports: ['80:80']\nvolumes: [data:/data]\nenvironment: {A: 1, B: 2}\n"

@@ -412,7 +412,7 @@ def test_names_are_known_without_environment_files(project: Any) -> None:
 
 def test_what_an_environment_file_refers_to(project: Any) -> None:
     project.write("one.env", "URL=http://$HOST/$PROJECT\nQ=$NOBODY\n")
-    project.write("two.env", "AGAIN=$NOBODY\n")
+    project.write("two.env", "AGAIN=$NOBODY\nBEFORE=${URL}+${Q:-none}\n")
     loaded = project.load(
         "services:\n  a:\n    image: x\n    env_file: [one.env, two.env]\n"
         "    environment: {HOST: db, PROJECT: own}\n",
@@ -420,6 +420,7 @@ def test_what_an_environment_file_refers_to(project: Any) -> None:
     )
     found = loaded.stack.services["a"].environment
     assert (found["URL"], found["Q"], found["PROJECT"]) == ("http://db/outer", "", "own")
+    assert found["BEFORE"] == "http://db/outer+none"
     (warning,) = loaded.warnings
     assert warning.text == 'the variable "NOBODY" is not set: an empty string takes its place'
     assert str(warning.place).endswith("one.env:2:1")
