@@ -97,8 +97,10 @@ class Placement(Attributes):
 class Deploy(Attributes):
     """How many containers the service has, and what they may use."""
 
-    mode: Literal["replicated", "global"] | None = Field(
-        None, description="`replicated`, or `global`: one container on this one machine."
+    mode: Literal["replicated", "global", "replicated-job", "global-job"] | None = Field(
+        None,
+        description="`replicated`, or `global`: one container on this one machine. Jobs are "
+        "services like others.",
     )
     replicas: Count | None = Field(None, description="Number of containers (1 when absent).")
     labels: Annotated[Labels, NoEffect("labels of the service, not of its containers")] = Field(

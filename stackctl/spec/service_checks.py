@@ -453,6 +453,13 @@ class ServiceChecks:
                 f"failure_action of {self._who}: the update ends, nothing is rolled back",
                 self._at(*where, "failure_action"),
             )
+        mode = (self._service.deploy.mode if self._service.deploy else None) or ""
+        if mode.endswith("-job"):
+            self._mistakes.warn(
+                f"mode of {self._who}: jobs are services like others, and each `up` starts "
+                "again what has ended",
+                self._at("deploy", "mode"),
+            )
         options = self._service.logging.options if self._service.logging else {}
         for option in LOG_OPTIONS_WITHOUT_EFFECT:
             if option in options:

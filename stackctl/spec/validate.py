@@ -212,7 +212,6 @@ def _unknown_key(key: str, mark: Mark, known: Iterable[str], path: str, mistakes
 _LATER: dict[str | int, tuple[str, ...]] = {
     "driver": ("host", "none", "macvlan", "ipvlan", "overlay"),
     "type": ("npipe", "cluster"),
-    "mode": ("global", "replicated-job", "global-job"),
 }
 
 #: pydantic's error types in the words of the user.

@@ -510,6 +510,7 @@ def test_an_unset_variable_explains_the_mistake_it_makes(project: Any) -> None:
             (4, 37),
         ),
         ("deploy: {update_config: {failure_action: rollback}}", "nothing is rolled back", (4, 46)),
+        ("deploy: {mode: replicated-job}", "jobs are services like others", (4, 20)),
         ("platform: linux/s390x", "this machine runs", (4, 15)),
         ("network_mode: host\nports: ['80:80']", "are not published", (5, 5)),
         ("runtime: runc", "the engine is its own runtime", (4, 5)),
