@@ -93,7 +93,10 @@ class LazyGroup(TyperGroup):
 
 
 #: Commands that go with the whole line's --dry-run; `up` has one of its own.
-_TRIED = ("create", "down", "scale")
+_TRIED = (
+    *("build", "create", "down", "kill", "pause", "pull", "push", "restart", "rm", "scale"),
+    *("start", "stop", "unpause"),
+)
 _DRY_RUN = "--dry-run, here or before the command: show what would be done and do nothing."
 
 

@@ -28,7 +28,8 @@ class ReadOnly:
         if verb not in LOOKING:
             raise UsageError(
                 f'"{verb}" cannot be tried without being done',
-                hint="--dry-run is for up, create, scale and down, and for what changes nothing",
+                hint="--dry-run shows plans: of up, create, scale, down, start, stop, restart, rm, "
+                "kill, pause, unpause, pull, build and push",
             )
         return self._client.stream(verb, body)
 

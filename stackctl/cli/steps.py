@@ -31,6 +31,14 @@ def carry_out(run: Invocation, verb: str, body: Message, title: str) -> tuple[Me
     return result, progress.board
 
 
+def rehearse(run: Invocation, verb: str, body: Message) -> int:
+    """For --dry-run: print the plan of what `carry_out` would do, and do nothing. Always 0."""
+    from stackctl.cli.commands.plan import show_plan
+
+    show_plan(run, verb, body)
+    return 0
+
+
 def watch(run: Invocation, stream: Iterable[Message], progress: Display) -> Message:
     """Show every message until the result."""
     result: Message = {}

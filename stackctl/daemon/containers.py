@@ -433,7 +433,7 @@ class Containers:
         """Send a signal to the container's process; SIGKILL ends the whole container, and
         what `ends` one that waits for its next restart ends that."""
         record = self._registry.get(container_id)
-        if record.status is Status.RESTARTING and self.ends(record, signum):
+        if record.status is Status.RESTARTING and is_end(record, signum):
             self._publish_event(record, "kill")
             if (alive := await self._settled(container_id)) is None:
                 return
@@ -447,14 +447,10 @@ class Containers:
             self._watcher.ending(container_id)
             await self._kill(record)
         else:
-            if self.ends(record, signum):
+            if is_end(record, signum):
                 # As in Docker: who sends what stops it wants it to stay stopped.
                 self._registry.update(container_id, stopped_by_user=True)
             await self._parts.runtime.signal(record, signum)
-
-    def ends(self, record: ContainerRecord, signum: int) -> bool:
-        """Whether who sends this wants it to stay stopped."""
-        return signum in (signal.SIGKILL, signal_number(record.config.stop_signal))
 
     async def pause(self, container_id: str) -> None:
         record = self._registry.get(container_id)
@@ -478,6 +474,11 @@ class Containers:
 
     def _publish_event(self, record: ContainerRecord, action: str) -> None:
         self._parts.events.publish("container", action, record.id, names.attributes(record.config))
+
+
+def is_end(record: ContainerRecord, signum: int) -> bool:
+    """Whether who sends this wants the container to stay stopped."""
+    return signum in (signal.SIGKILL, signal_number(record.config.stop_signal))
 
 
 def signal_number(name: str) -> int:

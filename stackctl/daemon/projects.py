@@ -263,6 +263,10 @@ class Projects:
         images = await self._images(project)
         return completed_init(self._with_variables(project), config, images.__getitem__)
 
+    def has_image(self, reference: str) -> bool:
+        """Whether a reference resolves. Raises ImageError for what is none."""
+        return self._parts.images.exists(reference)
+
     def observe(
         self, name: str, references: Iterable[str] = (), aged: Iterable[str] = ()
     ) -> Observed:

@@ -261,6 +261,23 @@ def test_create_scale_and_volumes(stack: Stack) -> None:
     assert stack.ok("volumes", "-q").out.split() == ["app_data"]
     assert stack.ok("volumes", "-q", "web").out.split() == ["app_data"]
     assert stack.ok("stats", "--no-stream", "--format", "json").out.count("app-web-") == 2
+    # What each command would do, and nothing is done.
+    before = stack.ids(), stack.states()
+    for command, head in (
+        ("restart", "app: 2 to restart"),
+        ("stop web", "app: 2 to stop"),
+        ("start", "app: nothing to do"),
+        ("kill", "app: 2 to kill"),
+        ("pause", "app: 2 to pause"),
+        ("unpause", "app: nothing to do"),
+        ("rm", "app: nothing to do"),
+        ("rm -s", "app: 2 to remove"),
+        ("pull", "app: nothing to do"),
+        ("down -v", "app: 4 to remove"),
+    ):
+        assert stack.ok("--dry-run", *command.split()).out.splitlines()[0] == head
+    assert (stack.ids(), stack.states()) == before
+    assert 'no such service: "wbe"' in stack.run("--dry-run", "stop", "wbe").expect(1).err
     stack.down()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,6 +10,7 @@ from stackctl.cli import options
 from stackctl.cli.building import agents, carry_out_build, checked, pairs
 from stackctl.cli.invocation import invocation
 from stackctl.cli.output.errors import print_warning
+from stackctl.cli.steps import rehearse
 from stackctl.errors import UsageError
 
 
@@ -73,8 +74,12 @@ def build(
         ssh=agents(ssh or (), run.environment),
         check=check,
     )
-    result = carry_out_build(run, body, "quiet" if quiet else progress or run.progress)
-    if check:
+    if run.dry_run:
+        rehearse(run, "build", body)
+        result: dict[str, Any] = {}
+    else:
+        result = carry_out_build(run, body, "quiet" if quiet else progress or run.progress)
+    if check and not run.dry_run:
         return checked(run, result)
     if not quiet:
         for image in result.get("images") or ():

@@ -51,6 +51,8 @@ def down(
         from stackctl.cli.commands.plan import show_plan
 
         show_plan(run, "down", body)
+        for image in _images(run, rmi) if rmi else ():
+            run.console.out(f"  - image {image}  remove, if no other container has it")
         return 0
     # Asked before: afterwards nobody knows which images the stack had.
     images = _images(run, rmi) if rmi else []

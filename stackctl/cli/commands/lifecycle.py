@@ -14,7 +14,7 @@ from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.output.containers import row_name
 from stackctl.cli.output.text import replica_name
 from stackctl.cli.rows import rows
-from stackctl.cli.steps import carry_out
+from stackctl.cli.steps import carry_out, rehearse
 from stackctl.errors import UsageError
 
 
@@ -62,7 +62,7 @@ def rm(
 ) -> int:
     """Remove stopped containers."""
     run = invocation(ctx)
-    if not force:
+    if not force and not run.dry_run:
         _consent(run, services or [], stop=stop)
     return _carry_out(run, "rm", services, stop=stop, volumes=volumes)
 
@@ -137,7 +137,10 @@ def _exit_line(message: Message) -> str:
 
 
 def _carry_out(run: Invocation, verb: str, services: list[str] | None, **fields: object) -> int:
-    result, board = carry_out(run, verb, run.body(services=services or [], **fields), verb)
+    body = run.body(services=services or [], **fields)
+    if run.dry_run:
+        return rehearse(run, verb, body)
+    result, board = carry_out(run, verb, body, verb)
     if not result.get("changed", True) and not board.steps and run.progress != "quiet":
         run.console.err("nothing to do")
     return int(result.get("exit_code") or 0)

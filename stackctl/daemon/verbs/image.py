@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from stackctl.daemon.containers import Parts
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.jobs import Emit, Job, Message
-from stackctl.daemon.projects import Project, Projects
-from stackctl.daemon.verbs import asking
+from stackctl.daemon.projects import Projects
+from stackctl.daemon.verbs import asking, stack_images
 from stackctl.errors import NotFound, StackctlError, UsageError
 from stackctl.image.service import CALLER
 from stackctl.model.image import Image
@@ -27,7 +27,6 @@ from stackctl.model.reference import HOST, parse
 
 if TYPE_CHECKING:
     from stackctl.image.registry.manifest import Platform
-    from stackctl.scheduler.ops import Plan
 
 Verb = Callable[[Mapping[str, Any]], AsyncIterator[Message]]
 
@@ -316,7 +315,7 @@ class ImageVerbs:
         )
         for message in warning_messages(project):
             yield message
-        plan = self._pulls(project, body)
+        plan = stack_images.pulls(project, body, self._images.exists)
 
         async def work(emit: Emit) -> Message:
             CALLER.set(asking.caller(body, emit))
@@ -331,18 +330,13 @@ class ImageVerbs:
         project = await self._projects.load(
             body, activate=body.get("services") or (), for_containers=False
         )
-        services = project.stack.services
-        wanted = {
-            services[name].image: name
-            for name, _ in self._of_services(project, body)
-            if services[name].build is not None
-        }
+        wanted = stack_images.pushed(project, body)
 
         async def work(emit: Emit) -> Message:
             CALLER.set(asking.caller(body, emit))
             for reference, name in wanted.items():
                 try:
-                    digest, _ = await self._images.push(reference or "")
+                    digest, _ = await self._images.push(reference)
                 except StackctlError as error:
                     if not body.get("ignore_failures"):
                         error.brief = f'service "{name}": {reference}: {error.brief}'
@@ -378,56 +372,6 @@ class ImageVerbs:
         yield _result()
 
     # -- inner parts
-
-    def _pulls(self, project: Project, body: Mapping[str, Any]) -> Plan:
-        """Each image once; `policy` overrides what services say of themselves.
-
-        What can be built instead may fail to be pulled, as everything may with
-        `ignore_failures`.
-        """
-        from stackctl.scheduler.draft import Draft
-        from stackctl.scheduler.ops import PullImage
-        from stackctl.spec.images import further
-
-        draft = Draft(project.name)
-        seen: set[str] = set()
-        meant = self._of_services(project, body)
-        pins = project.stack.pins
-        others = [(n, i) for n, _ in meant for _, i in further(project.stack.services[n])]
-        made = {s.image for s in project.stack.services.values() if s.build is not None}
-        meant += [(name, pins.get(image, image)) for name, image in others if image not in made]
-        for name, reference in meant:
-            service = project.stack.services[name]
-            policy = str(body.get("policy") or service.pull_policy or "always")
-            skip = policy in ("never", "build")
-            skip |= policy == "missing" and self._images.exists(reference)
-            # A name that only the build gives it is in no registry.
-            skip |= service.build is not None and reference == f"{project.name}-{name}"
-            if reference not in seen and not skip and not parse(reference).is_host:
-                lenient = bool(body.get("ignore_failures")) or service.build is not None
-                op = PullImage(reference=reference)
-                draft.add(op, "asked for", service=name, optional=lenient)
-                seen.add(reference)
-        return draft.plan()
-
-    def _of_services(self, project: Project, body: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """(service, reference) of those meant; with `include_deps` what they depend on too."""
-        services = project.stack.services
-        wanted = [str(name) for name in body.get("services") or services]
-        for name in wanted:
-            if name not in services:
-                raise NotFound(
-                    f'no such service: "{name}"', hint=f"the stack has: {', '.join(services)}"
-                )
-        if body.get("include_deps"):
-            for name in wanted:  # grows while it is walked
-                wanted += [n for n in services[name].depends_on if n not in wanted]
-        buildable = bool(body.get("ignore_buildable"))
-        return [
-            (name, project.stack.reference(services[name]))
-            for name in wanted
-            if services[name].image and not (buildable and services[name].build is not None)
-        ]
 
     async def _id(self, name: str) -> str:
         """Raises NotFound."""

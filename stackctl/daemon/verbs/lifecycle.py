@@ -13,12 +13,10 @@ from stackctl.daemon.jobs import Emit, Jobs, Message
 from stackctl.daemon.projects import Projects
 from stackctl.daemon.providers import ASKING
 from stackctl.daemon.verbs.asking import environment
+from stackctl.daemon.verbs.rehearsal import affected, planner, service_policy
 from stackctl.daemon.verbs.stack import carry_out
 from stackctl.errors import OperationFailed
-from stackctl.model.container import Status
 from stackctl.model.record import ContainerRecord
-from stackctl.scheduler.desired import Observed, ServicePolicy
-from stackctl.scheduler.ops import Plan
 
 
 class LifecycleVerbs:
@@ -32,49 +30,27 @@ class LifecycleVerbs:
         self._jobs = jobs
 
     def start(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        from stackctl.scheduler.plan import start_plan
-
-        return self._planned("start", body, start_plan)
+        return self._planned("start", body)
 
     def stop(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        from stackctl.scheduler.plan import stop_plan
-
-        return self._planned("stop", body, stop_plan, cancel_before=True)
+        return self._planned("stop", body, cancel_before=True)
 
     def restart(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        from stackctl.scheduler.plan import restart_plan
-
-        return self._planned("restart", body, restart_plan)
+        return self._planned("restart", body)
 
     def rm(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        from stackctl.scheduler.plan import remove_plan
-
-        return self._planned("rm", body, remove_plan)
+        return self._planned("rm", body)
 
     async def _planned(
-        self,
-        verb: str,
-        body: Mapping[str, Any],
-        planner: Callable[[Observed, ServicePolicy], Plan],
-        *,
-        cancel_before: bool = False,
+        self, verb: str, body: Mapping[str, Any], *, cancel_before: bool = False
     ) -> AsyncIterator[Message]:
         """A plan on what exists; the order comes from the records, no file is needed."""
         name = await self._projects.name(body)
-        timeout = body.get("timeout")
-        services = tuple(body.get("services") or ())
-        policy = ServicePolicy(
-            services=services,
-            known=await self._projects.known(body, name, services),
-            timeout=float(timeout) if timeout is not None else None,
-            no_deps=bool(body.get("no_deps")),
-            wait=bool(body.get("wait")),
-            stop=bool(body.get("stop")),
-            volumes=bool(body.get("volumes")),
-        )
+        policy = await service_policy(self._projects, body, name)
+        planned = planner(verb)
 
         async def work(emit: Emit) -> Message:
-            plan = planner(self._projects.observe(name), policy)
+            plan = planned(self._projects.observe(name), policy)
             ASKING.set(environment(body))
             limit = float(body.get("wait_timeout") or 0)
             try:
@@ -93,40 +69,23 @@ class LifecycleVerbs:
 
     def kill(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         signum = signal_number(str(body.get("signal") or signal.SIGKILL.name))
-        return self._each(
-            body,
-            lambda r: (
-                r.status.is_alive
-                or (r.status is Status.RESTARTING and self._containers.ends(r, signum))
-            ),
-            lambda r: self._containers.kill(r.id, signum),
-            "killed",
-        )
+        return self._each("kill", body, lambda r: self._containers.kill(r.id, signum), "killed")
 
     def pause(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        return self._each(
-            body,
-            lambda r: r.status is Status.RUNNING,
-            lambda r: self._containers.pause(r.id),
-            "paused",
-        )
+        return self._each("pause", body, lambda r: self._containers.pause(r.id), "paused")
 
     def unpause(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        return self._each(
-            body,
-            lambda r: r.status is Status.PAUSED,
-            lambda r: self._containers.unpause(r.id),
-            "unpaused",
-        )
+        return self._each("unpause", body, lambda r: self._containers.unpause(r.id), "unpaused")
 
     async def _each(
         self,
+        verb: str,
         body: Mapping[str, Any],
-        wanted: Callable[[ContainerRecord], bool],
         act: Callable[[ContainerRecord], Awaitable[None]],
         state: str,
     ) -> AsyncIterator[Message]:
         """One independent action a container; says what became of each."""
+        wanted = affected(verb, body)
         records = [r for r in await self._projects.chosen(body) if wanted(r)]
         outcomes = await asyncio.gather(*(act(r) for r in records), return_exceptions=True)
         for record, outcome in zip(records, outcomes, strict=True):

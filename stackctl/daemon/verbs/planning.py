@@ -22,9 +22,22 @@ class Planning:
         self._projects = projects
 
     async def plan(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        """The plan alone: exit code 0 when there is nothing to do, 2 when there is."""
+        """The plan alone: exit code 0 when there is nothing to do, 2 when there is.
+
+        "for" names the command that it is of; "up" when it is absent.
+        """
         from stackctl.scheduler.orphans import notices
 
+        verb = str(body.get("for") or "up")
+        if verb not in ("up", "down"):
+            from stackctl.daemon.verbs.rehearsal import Rehearsal
+
+            found, warnings = await Rehearsal(self._projects).plan(verb, body)
+            for warning in warnings:
+                yield warning
+            yield found
+            yield {"type": "result", "exit_code": 2 if found["steps"] else 0}
+            return
         if body.get("for") == "down":
             name, policy = await self.down(body)
             plan = down_plan(self._projects.observe(name), policy)

@@ -138,12 +138,38 @@ def test_a_dry_run_asks_for_the_plan_alone(cli: Any, engine: Any, command: tuple
     assert not engine.bodies("up") and not engine.bodies("down")
 
 
-@pytest.mark.parametrize("command", ["stop", "start", "restart", "kill", "pause"])
-def test_in_a_dry_run_nothing_that_changes_is_sent(cli: Any, engine: Any, command: str) -> None:
-    outcome = cli("--dry-run", command)
-    assert outcome.code == 2
-    assert "cannot be tried" in outcome.err
-    assert not any(engine.bodies(verb) for verb in ("stop", "start", "restart", "kill", "up"))
+@pytest.mark.parametrize(
+    ("command", "verbs"),
+    [
+        *((name, [name]) for name in ("stop", "start", "restart", "kill", "pause", "unpause")),
+        *((name, [name]) for name in ("rm", "pull", "push", "build")),
+        ("build --push", ["build", "push"]),
+        ("kill -s HUP web", ["kill"]),
+    ],
+)
+def test_a_dry_run_shows_the_plan_of_a_command(
+    cli: Any, engine: Any, command: str, verbs: list[str]
+) -> None:
+    step = {"number": 1, "op": "KillContainer", "target": "p-web-1", "service": "web"}
+    engine.answers["plan"] = [
+        {"type": "plan", "project": "p", "steps": [{**step, "cause": "asked for"}]},
+        {"type": "result", "exit_code": 2},
+    ]
+    outcome = cli("--dry-run", *command.split())
+    assert outcome.code == 0
+    assert outcome.out.splitlines() == [
+        *("p: 1 to kill", "  web", "    ~ web-1  kill   asked for")
+    ] * len(verbs)
+    assert [body["for"] for body in engine.bodies("plan")] == verbs
+    assert {verb for verb, _ in engine.requests} == {"plan"}
+
+
+def test_in_a_dry_run_nothing_that_changes_is_sent(cli: Any, engine: Any) -> None:
+    for command in (["exec", "web", "true"], ["run", "web"]):
+        outcome = cli("--dry-run", *command)
+        assert outcome.code == 2, command
+        assert "cannot be tried" in outcome.err
+    assert not engine.bodies("run")
 
 
 def test_mistakes_for_programs(cli: Any, engine: Any, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from stackctl.cli.output.layers import LayerLines
 from stackctl.cli.output.table import Column, table
 from stackctl.cli.output.text import short_id
 from stackctl.cli.rows import rows, warned
-from stackctl.cli.steps import carry_out
+from stackctl.cli.steps import carry_out, rehearse
 from stackctl.cli.values import one_of
 from stackctl.errors import NotFound, UsageError
 
@@ -205,6 +205,8 @@ def pull_stack(
         policy=policy,
         no_lock=no_lock,
     )
+    if run.dry_run:
+        return rehearse(run, "pull", body)
     shown = run.silenced() if quiet else run
     carry_out(shown, "pull", body, "pulling")
     return 0
@@ -226,6 +228,8 @@ def push_stack(
     body = run.body(
         services=services or [], include_deps=include_deps, ignore_failures=ignore_failures
     )
+    if run.dry_run:
+        return rehearse(run, "push", body)
     for message in run.client.stream("push", body):
         if not warned(run, message) and message["type"] == "row" and not quiet:
             run.console.out(f"{message['service']}: {message['image']} {message['digest']}")

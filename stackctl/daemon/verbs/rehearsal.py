@@ -1,0 +1,125 @@
+"""What commands besides `up` and `down` would do, as a plan: their --dry-run.
+
+Looks and compares; knows no engine, so that it cannot change anything.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from stackctl.daemon.containers import is_end, signal_number
+from stackctl.daemon.jobs import Message
+from stackctl.daemon.projects import Project, Projects
+from stackctl.errors import UsageError
+from stackctl.model.container import Status
+from stackctl.model.record import ContainerRecord
+from stackctl.scheduler import show
+from stackctl.scheduler.desired import Observed, ServicePolicy
+from stackctl.scheduler.ops import Plan
+
+Planner = Callable[[Observed, ServicePolicy], Plan]
+
+#: What is done to each container by itself, as plans call it.
+_OPERATIONS = {
+    "kill": "KillContainer",
+    "pause": "PauseContainer",
+    "unpause": "UnpauseContainer",
+}
+
+
+def planner(verb: str) -> Planner:
+    """Of start, stop, restart, rm: the order comes from the records, no file is needed."""
+    from stackctl.scheduler import plan
+
+    return {
+        "start": plan.start_plan,
+        "stop": plan.stop_plan,
+        "restart": plan.restart_plan,
+        "rm": plan.remove_plan,
+    }[verb]
+
+
+async def service_policy(projects: Projects, body: Mapping[str, Any], name: str) -> ServicePolicy:
+    """The flags of those commands. Raises NotFound for what is no service."""
+    services = tuple(body.get("services") or ())
+    timeout = body.get("timeout")
+    return ServicePolicy(
+        services=services,
+        known=await projects.known(body, name, services),
+        timeout=float(timeout) if timeout is not None else None,
+        no_deps=bool(body.get("no_deps")),
+        wait=bool(body.get("wait")),
+        stop=bool(body.get("stop")),
+        volumes=bool(body.get("volumes")),
+    )
+
+
+def affected(verb: str, body: Mapping[str, Any]) -> Callable[[ContainerRecord], bool]:
+    """Which containers kill, pause or unpause would do something to."""
+    if verb == "pause":
+        return lambda record: record.status is Status.RUNNING
+    if verb == "unpause":
+        return lambda record: record.status is Status.PAUSED
+    signum = signal_number(str(body.get("signal") or signal.SIGKILL.name))
+    return lambda record: (
+        record.status.is_alive or (record.status is Status.RESTARTING and is_end(record, signum))
+    )
+
+
+class Rehearsal:
+    """Plans of what has no other; see Planning for `up` and `down`."""
+
+    def __init__(self, projects: Projects) -> None:
+        self._projects = projects
+
+    async def plan(self, verb: str, body: Mapping[str, Any]) -> tuple[Message, list[Message]]:
+        """The plan as a message, and the warnings of making it. UsageError for another verb."""
+        if verb in ("start", "stop", "restart", "rm"):
+            name = await self._projects.name(body)
+            policy = await service_policy(self._projects, body, name)
+            return _message(planner(verb)(self._projects.observe(name), policy)), []
+        if verb in _OPERATIONS:
+            name = await self._projects.name(body)
+            wanted = affected(verb, body)
+            records = [r for r in await self._projects.chosen(body) if wanted(r)]
+            pairs = [(record.name, record.config.service) for record in records]
+            return _steps(name, _OPERATIONS[verb], pairs), []
+        if verb in ("pull", "push", "build"):
+            from stackctl.daemon.verbs.planning import warning_messages
+
+            project = await self._projects.load(
+                body, activate=body.get("services") or (), for_containers=False
+            )
+            return self._of_images(verb, project, body), warning_messages(project)
+        raise UsageError(f'there is no plan of "{verb}"')
+
+    def _of_images(self, verb: str, project: Project, body: Mapping[str, Any]) -> Message:
+        from stackctl.daemon.build_wishes import wishes
+        from stackctl.daemon.verbs import stack_images
+
+        if verb == "pull":
+            return _message(stack_images.pulls(project, body, self._projects.has_image))
+        if verb == "push":
+            pushed = stack_images.pushed(project, body)
+            return _steps(project.name, "PushImage", pushed.items())
+        built = wishes(project.stack, body)
+        return _steps(
+            project.name,
+            "BuildImage",
+            [(name, service) for service, wish in built.items() for name in wish.names],
+        )
+
+
+def _message(plan: Plan) -> Message:
+    return {"type": "plan", **show.to_json(plan)}
+
+
+def _steps(project: str, op: str, targets: Iterable[tuple[str, str]]) -> Message:
+    """The same for what no plan is carried out for: one action a (target, service)."""
+    steps = [
+        {"number": number, "op": op, "target": target, "service": service, "cause": "asked for"}
+        for number, (target, service) in enumerate(targets, 1)
+    ]
+    return {"type": "plan", "project": project, "steps": steps}
