@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from stackctl.model.record import ContainerRecord
-from stackctl.scheduler.desired import Desired, Observed, UpPolicy
-from stackctl.scheduler.survey import survey
+from stackctl.scheduler.desired import Desired, DownPolicy, Observed, UpPolicy
+from stackctl.scheduler.survey import survey, used_networks
 from stackctl.scheduler.verdicts import Keep, verdicts
 
 
@@ -16,17 +14,29 @@ def orphans(desired: Desired, observed: Observed) -> tuple[ContainerRecord, ...]
     A service that only an inactive profile has is no orphan. In order of name.
     """
     known = {service.name for service in desired.services} | desired.disabled
-    return orphans_of(known, observed)
-
-
-def orphans_of(known: Collection[str], observed: Observed) -> tuple[ContainerRecord, ...]:
-    """The same for the names of all services of a file."""
     found = [
         record
         for record in observed.containers
         if (record.status.has_ended if record.config.oneoff else record.config.service not in known)
     ]
     return tuple(sorted(found, key=lambda record: record.name))
+
+
+def left_by_down(observed: Observed, policy: DownPolicy) -> tuple[str, ...]:
+    """One sentence for what a `down` of the whole file leaves running."""
+    if policy.known is None or policy.services or policy.remove_orphans:
+        return ()
+    left = [r for r in observed.containers if r.config.service not in policy.known]
+    if not left:
+        return ()
+    busy = used_networks(record.config for record in left)
+    names = [record.name for record in left]
+    networks = [n.config.name for n in observed.networks if n.config.name in busy]
+    also = f", and what they are in: {', '.join(networks)}" if networks else ""
+    return (
+        f"containers that the stack file does not describe stay: {', '.join(sorted(names))}{also} "
+        "(--remove-orphans removes them)",
+    )
 
 
 def notices(desired: Desired, observed: Observed, policy: UpPolicy) -> tuple[str, ...]:

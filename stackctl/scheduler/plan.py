@@ -20,7 +20,7 @@ from stackctl.scheduler.desired import (
 )
 from stackctl.scheduler.down import down
 from stackctl.scheduler.ops import Plan
-from stackctl.scheduler.orphans import notices, orphans, orphans_of
+from stackctl.scheduler.orphans import left_by_down, notices, orphans
 from stackctl.scheduler.services import remove_plan, restart_plan, start_plan, stop_plan
 from stackctl.scheduler.survey import survey
 from stackctl.scheduler.up import up
@@ -64,9 +64,9 @@ __all__ = [
     "UpPolicy",
     "down_plan",
     "image_plan",
+    "left_by_down",
     "notices",
     "orphans",
-    "orphans_of",
     "provider_plan",
     "pull_plan",
     "remove_plan",

@@ -28,6 +28,7 @@ _USUAL: Mapping[str, Any] = {
     **dict.fromkeys(("cpus", "cpu_shares", "oom_score_adj"), 0),
     **dict.fromkeys(("mem_limit", "mem_reservation"), "0"),
     "restart": "no",
+    "stop_grace_period": "10s",
     "attach": True,
     "ipc": "private",
     "cgroup": "private",
@@ -84,7 +85,9 @@ def _attributes(service: Service) -> dict[str, Any]:
         found["deploy"] = deploy
     for key, part in found.items():
         if key == "volumes":
-            found[key] = [_without(one, "read_only") for one in part]
+            found[key] = [_mount(one) for one in part]
+        elif key == "ports":
+            found[key] = [{**one, "mode": "ingress"} for one in part]  # as good as host
         elif key == "healthcheck":
             found[key] = _without(part, "disable")
     return {
@@ -95,6 +98,13 @@ def _attributes(service: Service) -> dict[str, Any]:
         and (key not in _USUAL or value != _USUAL[key])
         and (value not in ({}, []) or key in ("command", "entrypoint"))
     }
+
+
+def _mount(part: dict[str, Any]) -> dict[str, Any]:
+    part = _without(part, "read_only")
+    if part.get("type") == "volume":
+        part["volume"] = _without(part.get("volume", {}), "nocopy")
+    return part
 
 
 def _without(part: dict[str, Any], key: str) -> dict[str, Any]:

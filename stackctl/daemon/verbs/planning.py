@@ -26,7 +26,7 @@ class Planning:
 
         "for" names the command that it is of; "up" when it is absent.
         """
-        from stackctl.scheduler.orphans import notices
+        from stackctl.scheduler.orphans import left_by_down, notices
 
         verb = str(body.get("for") or "up")
         if verb not in ("up", "down"):
@@ -40,7 +40,10 @@ class Planning:
             return
         if body.get("for") == "down":
             name, policy = await self.down(body)
-            plan = down_plan(self._projects.observe(name), policy)
+            seen = self._projects.observe(name)
+            plan = down_plan(seen, policy)
+            for text in left_by_down(seen, policy):
+                yield notice(text)
         else:
             project = await self._projects.load(body, activate=body.get("services") or ())
             body = project.told(body)

@@ -87,8 +87,12 @@ class StackVerbs:
         name, policy = await self._planning.down(body)
 
         async def work(emit: Emit) -> Message:
+            from stackctl.scheduler.orphans import left_by_down
+
             observed = self._projects.observe(name)
             plan = down_plan(observed, policy)
+            for text in left_by_down(observed, policy):
+                emit(notice(text))
             ASKING.set(environment(body))
             await carry_out(plan, self._engine, emit, body)
             if not self._parts.registry.of_project(name):

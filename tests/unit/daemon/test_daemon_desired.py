@@ -441,6 +441,8 @@ def hashed(stack: Stack) -> str:
         ("attach: true", False),
         ("logging: {}", False),
         ("ipc: private", False),
+        ("stop_grace_period: 10s", False),
+        ("stop_grace_period: 11s", True),
         ("read_only: true", True),
         ("attach: false", True),
         ("healthcheck: {disable: true}", True),
@@ -458,6 +460,22 @@ def test_what_recreates(stacks: Stacks, lines: str, changes: bool) -> None:
     stack = stacks.service(lines, top=top)
     service = {**stack.services, **stack.disabled}["web"]
     assert (config_hash(stack, service) != plain) is changes
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        ("ports: ['80:80']", "ports: [{target: 80, published: '80', mode: host}]"),
+        ("volumes: ['data:/d']", "volumes: [{type: volume, source: data, target: /d}]"),
+        (
+            "volumes: ['data:/d']",
+            "volumes: [{type: volume, source: data, target: /d, volume: {nocopy: false}}]",
+        ),
+    ],
+)
+def test_two_ways_to_write_the_same(stacks: Stacks, short: str, long: str) -> None:
+    top = "volumes: {data: }\n"
+    assert hashed(stacks.service(short, top=top)) == hashed(stacks.service(long, top=top))
 
 
 def test_resource_names_recreate(stacks: Stacks) -> None:

@@ -20,6 +20,7 @@ from stackctl.scheduler.desired import (
 from stackctl.scheduler.executor import execute
 from stackctl.scheduler.plan import (
     down_plan,
+    left_by_down,
     remove_plan,
     restart_plan,
     start_plan,
@@ -123,7 +124,16 @@ def test_down_with_a_file_leaves_orphans_and_their_network_unless_asked():
     assert not any(
         "old" in line or "network" in line for line in down(engine, DownPolicy(known=known))
     )
-    plan = down_plan(engine.observed("p"), DownPolicy(known=known, remove_orphans=True))
+    seen = engine.observed("p")
+    (told,) = left_by_down(seen, DownPolicy(known=known))
+    assert told == (
+        "containers that the stack file does not describe stay: p-old-1, and what they are in: "
+        "p_default (--remove-orphans removes them)"
+    )
+    for policy in (DownPolicy(), DownPolicy(known=known, services=("a",))):
+        assert left_by_down(seen, policy) == ()
+    plan = down_plan(seen, policy := DownPolicy(known=known, remove_orphans=True))
+    assert left_by_down(seen, policy) == ()
     assert asyncio.run(execute(plan, engine)).ok and engine.is_empty
 
 
