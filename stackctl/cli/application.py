@@ -189,7 +189,7 @@ def application() -> Command:
                 "--progress",
                 metavar="HOW",
                 envvar="COMPOSE_PROGRESS",
-                help="Progress: auto, tty, plain, quiet.",
+                help="Progress: auto, tty, plain, json, quiet.",
             ),
         ] = "auto",
         parallel: Annotated[

@@ -173,7 +173,7 @@ class AttachedUp:
         self._logs.expect(names, services)
         if names:
             console = self._run.console
-            console.err(console.paint_err(f"attached to {', '.join(names)}", BOLD))
+            console.say(console.paint_err(f"attached to {', '.join(names)}", BOLD))
         if self._watching is not None:
             self._feed.add(_WATCH, self._watching.messages())
 
@@ -204,13 +204,13 @@ class AttachedUp:
         console.flush()
         # An honest "unknown" when the engine could not see the end.
         shown = "an unknown code" if code is None else f"code {code}"
-        console.err(f"{self._logs.name(message)} exited with {shown}")
+        console.say(f"{self._logs.name(message)} exited with {shown}")
         number = 255 if code is None else int(code)
         service = str(message.get("service", ""))
         if self._decides(service, number) and self._state.decided is None:
             self._state.decided = number
         if self._aborts(number) and not self._state.stopping:
-            console.err(f"stopping all services because {self._logs.name(message)} ended")
+            console.say(f"stopping all services because {self._logs.name(message)} ended")
             self._ask(_STOP)
 
     def _aborts(self, code: int) -> bool:
@@ -230,13 +230,13 @@ class AttachedUp:
         match count:
             case 1:
                 self._progress.above(
-                    lambda: console.err("stopping gracefully (Ctrl-C again to kill)")
+                    lambda: console.say("stopping gracefully (Ctrl-C again to kill)")
                 )
                 if not self._state.stopping:
                     self._ask(_STOP)
                 return True
             case 2:
-                console.err("killing")
+                console.say("killing")
                 self._ask(_KILL)
                 return True
         return False

@@ -127,12 +127,23 @@ class Invocation:
             raise UsageError("only one stack file can be a pipe", hint="write the others to files")
         return own[0] if own else ""
 
+    @property
+    def talks(self) -> bool:
+        """Whether sentences for people go with the progress."""
+        return self.progress not in ("quiet", "json")
+
     def silenced(self) -> Invocation:
         """The same, with --progress quiet."""
-        from copy import copy
+        return self.showing("quiet")
 
-        other = copy(self)
-        other.progress = "quiet"
+    def showing(self, progress: str) -> Invocation:
+        """The same with another --progress, of the command itself. Raises UsageError."""
+        _check_progress(progress)
+        if progress == "json":
+            self.console.tells_json = self.session.console.tells_json = True
+        other = object.__new__(Invocation)
+        other.__dict__.update(self.__dict__)
+        other.progress = progress
         return other
 
     def connect(self, *, start: bool) -> Client:
@@ -175,6 +186,10 @@ def invocation(ctx: typer.Context | Started) -> Invocation:
     return found
 
 
+def _check_progress(word: str) -> None:
+    one_of("--progress", word, ("auto", "tty", "plain", "json", "quiet"))
+
+
 def begin(
     session: Session,
     *,
@@ -199,11 +214,13 @@ def begin(
     **_for_compose: bool,
 ) -> Invocation:
     """What the global options mean, by their names. Raises UsageError."""
-    one_of("--progress", progress, ("auto", "tty", "plain", "quiet"))
+    _check_progress(progress)
     one_of("--ansi", ansi, ("never", "always", "auto"))
     given = session.console
     ansi = "never" if no_ansi else ansi
     console = Console(given.stdout, given.stderr, ansi=ansi, environment=session.environment)
+    # Also the one that says how the command failed.
+    given.tells_json = console.tells_json = progress == "json"
     if compatibility or no_ansi or workdir:
         from stackctl.cli.output.errors import print_warning
 

@@ -24,7 +24,7 @@ def carry_out(run: Invocation, verb: str, body: Message, title: str) -> tuple[Me
         result = watch(run, run.client.stream(verb, body), progress)
     except KeyboardInterrupt:
         progress.close()
-        run.console.err("interrupted; the engine goes on with what was asked")
+        run.console.say("interrupted; the engine goes on with what was asked")
         raise
     finally:
         progress.close()

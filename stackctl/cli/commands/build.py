@@ -43,7 +43,8 @@ def build(
         ),
     ] = None,
     progress: Annotated[
-        str, typer.Option("--progress", metavar="HOW", help="Progress: auto, tty, plain, quiet.")
+        str,
+        typer.Option("--progress", metavar="HOW", help="Progress: auto, tty, plain, json, quiet."),
     ] = "",
     parallel: Annotated[
         bool, typer.Option("--parallel/--no-parallel", help="No effect.", hidden=True)
@@ -63,6 +64,8 @@ def build(
         if given:
             raise UsageError(f"{flag} is not supported: {reason}")
     run = invocation(ctx)
+    if quiet or progress:
+        run = run.showing("quiet" if quiet else progress)
     if memory:
         print_warning(run.console, "--memory has no effect: builds have the engine's own limits")
     body = run.body(
@@ -78,13 +81,13 @@ def build(
         rehearse(run, "build", body)
         result: dict[str, Any] = {}
     else:
-        result = carry_out_build(run, body, "quiet" if quiet else progress or run.progress)
+        result = carry_out_build(run, body, run.progress)
     if check and not run.dry_run:
         return checked(run, result)
     if not quiet:
         for image in result.get("images") or ():
             for name in image["names"]:
-                run.console.err(f"built {name}")
+                run.console.say(f"built {name}")
     code = int(result.get("exit_code") or 0)
     if push and not code:
         from stackctl.cli.commands.image.registries import push_stack

@@ -220,7 +220,7 @@ _WORDS = {
     "--for": "up down",
     "--format": "table json",
     "--policy": "missing always",
-    "--progress": "auto tty plain quiet",
+    "--progress": "auto tty plain json quiet",
     "--protocol": "tcp udp",
     "--pull": "always missing never build policy",
     "--restart": "no always on-failure unless-stopped",

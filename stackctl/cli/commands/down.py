@@ -58,7 +58,7 @@ def down(
     images = _images(run, rmi) if rmi else []
     result, board = carry_out(run, "down", body, "down")
     _remove(run, images)
-    if run.progress != "quiet":
+    if run.talks:
         elapsed = seconds(time.monotonic() - began)
         what = f"down after {elapsed}" if board.steps else "nothing to remove"
         run.console.err(f"{board.project + ': ' if board.project else ''}{what}")
@@ -91,4 +91,4 @@ def _remove(run: Invocation, images: list[str]) -> None:
                 continue
             print_warning(run.console, f"image {image} stays: {error.brief}")
         else:
-            run.console.err(f"image {image}  removed")
+            run.console.say(f"image {image}  removed")

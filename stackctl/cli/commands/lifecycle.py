@@ -141,6 +141,6 @@ def _carry_out(run: Invocation, verb: str, services: list[str] | None, **fields:
     if run.dry_run:
         return rehearse(run, verb, body)
     result, board = carry_out(run, verb, body, verb)
-    if not result.get("changed", True) and not board.steps and run.progress != "quiet":
+    if not result.get("changed", True) and not board.steps and run.talks:
         run.console.err("nothing to do")
     return int(result.get("exit_code") or 0)

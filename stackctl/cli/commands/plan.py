@@ -116,7 +116,11 @@ def show_plan(
         from stackctl.cli.planfile import write_plan
 
         write_plan(out, found, body)
-    if json:
+    if run.dry_run and run.progress == "json":
+        from stackctl.cli.output.json_lines import rehearsed
+
+        rehearsed(run.console, found)
+    elif json:
         run.console.out(plan_json(found))
     else:
         print_plan(run.console, found, steps=steps)

@@ -217,6 +217,6 @@ def bring_up(run: Invocation, body: dict[str, object], *, quiet_summary: bool) -
 
     began = time.monotonic()
     result, board = carry_out(run, "up", body, "up")
-    if not quiet_summary and run.progress != "quiet":
+    if not quiet_summary and run.talks:
         print_summary(run, board, time.monotonic() - began, run.console.err)
     return int(result.get("exit_code") or 0)

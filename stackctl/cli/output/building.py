@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 
 
 def choose(console: Console, mode: str, clock: Clock = time.monotonic) -> Display:
-    """The display for --progress auto|tty|plain|quiet."""
+    """The display for --progress auto|tty|plain|json|quiet."""
     if mode == "quiet":
         return BuildProgress(console, clock)
+    if mode == "json":
+        from stackctl.cli.output.json_lines import JsonBuild
+
+        return JsonBuild(console, clock)
     if mode == "tty" or (mode == "auto" and console.can_redraw):
         # Loaded when somebody looks: a log needs none of it.
         from stackctl.cli.output.build_tree import LiveBuild

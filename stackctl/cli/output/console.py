@@ -48,6 +48,8 @@ class Console:
         self.err_is_terminal = _is_terminal(self.stderr)
         self.colour_out = _wants_colour(ansi, self.environment, self.out_is_terminal)
         self.colour_err = _wants_colour(ansi, self.environment, self.err_is_terminal)
+        #: Errors and warnings are JSON, too (--progress json).
+        self.tells_json = False
         self.unicode = "utf" in (getattr(self.stderr, "encoding", None) or "ascii").lower()
         # A cursor that can be moved: a dumb terminal scrolls only.
         self.can_redraw = (
@@ -64,6 +66,14 @@ class Console:
         """A line on standard error, seen at once."""
         self.stderr.write(line + "\n")
         self.stderr.flush()
+
+    def say(self, sentence: str) -> None:
+        """A sentence for people on standard error; for programs the text of an object."""
+        if self.tells_json:
+            import json
+
+            sentence = json.dumps({"text": sentence})
+        self.err(sentence)
 
     def flush(self) -> None:
         self.stdout.flush()

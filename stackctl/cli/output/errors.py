@@ -25,6 +25,12 @@ def _printable(text: str) -> str:
 
 def print_error(console: Console, error: StackctlError) -> None:
     """The error, or all of several, on standard error."""
+    if console.tells_json:
+        import json
+
+        for each in _flat(error):
+            console.err(json.dumps({**each.to_json(), "error": True, "message": str(each)}))
+        return
     for each in _flat(error):
         _print_one(console, each)
 
@@ -37,6 +43,11 @@ def errors_json(error: StackctlError) -> str:
 
 
 def print_warning(console: Console, text: str, place: str = "") -> None:
+    if console.tells_json:
+        import json
+
+        console.err(json.dumps({"level": "warning", "msg": f"{place}: {text}" if place else text}))
+        return
     head = console.paint_err("warning:", YELLOW, BOLD)
     text, place = _printable(text), _printable(place)
     console.err(f"{head} {place}: {text}" if place else f"{head} {text}")

@@ -25,9 +25,13 @@ class Progress(Display, Protocol):
 
 
 def choose(console: Console, mode: str, title: str, clock: Clock = time.monotonic) -> Progress:
-    """The display for --progress auto|tty|plain|quiet."""
+    """The display for --progress auto|tty|plain|json|quiet."""
     if mode == "quiet":
         return QuietProgress(clock)
+    if mode == "json":
+        from stackctl.cli.output.json_lines import JsonProgress
+
+        return JsonProgress(console, clock)
     if mode == "tty" or (mode == "auto" and console.can_redraw):
         return LiveProgress(console, title, clock)
     return PlainProgress(console, clock)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from stackctl.cli.output.files import write_text
 from stackctl.cli.output.progress import LiveProgress, PlainProgress, QuietProgress, choose
 from stackctl.cli.output.table import Column, table
 from stackctl.cli.output.text import cut, display_width, replica_name, seconds
-from stackctl.errors import MachineError, StackFileError
+from stackctl.errors import MachineError, OperationFailed, StackFileError
 
 
 @pytest.mark.parametrize(
@@ -338,3 +340,84 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="cannot write"):
         write_text(str(tmp_path / "none" / "x"), "four")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "plan.json"]
+
+
+# --- for programs
+
+
+def test_progress_as_json_has_composes_fields(cli: Any, engine: Any) -> None:
+    def step(number: int, op: str, target: str, state: str, text: str = "") -> dict[str, Any]:
+        return {
+            "type": "step",
+            "number": number,
+            "op": op,
+            "target": target,
+            "service": "web",
+            "state": state,
+            "text": text,
+            "elapsed": 0.1,
+        }
+
+    layer = {"type": "layer", "image": "redis:7", "layer": "4abc"}
+    told = [
+        {"type": "warning", "text": "mind\x1b", "place": ["f", 1, 2]},
+        {"type": "plan", "project": "p", "steps": []},
+        step(1, "PullImage", "redis:7", "running"),
+        {**layer, "state": "downloading", "current": 35, "total": 70},
+        {**layer, "state": "done", "current": 70, "total": 70},
+        step(1, "PullImage", "redis:7", "done"),
+        step(2, "CreateNetwork", "p_back", "done"),
+        step(3, "StartContainer", "p-web-1", "running"),
+        step(3, "StartContainer", "p-web-1", "failed", "no such program"),
+        step(4, "WaitHealthy", "p-web-1", "skipped", "p-web-1 failed"),
+    ]
+
+    def answer(body: Any) -> Iterator[dict[str, Any]]:
+        yield from told
+        raise OperationFailed("web did not start", hint="see its log")
+
+    engine.answers["up"] = answer
+    outcome = cli("--progress", "json", "up", "-d")
+    assert outcome.code == 1 and outcome.out == ""
+    *found, error = [json.loads(line) for line in outcome.err.splitlines()]
+    image, container = {"id": "Image redis:7"}, {"id": "Container p-web-1"}
+    part = {"id": "4abc", "parent_id": "Image redis:7", "total": 70}
+    assert found == [
+        {"level": "warning", "msg": "f:1:2: mind\x1b"},
+        {**image, "status": "Working", "text": "Pulling"},
+        {**part, "status": "Working", "text": "Downloading", "current": 35, "percent": 50},
+        {**part, "status": "Done", "text": "Pull complete", "current": 70, "percent": 100},
+        {**image, "status": "Done", "text": "Pulled"},
+        {"id": "Network p_back", "status": "Done", "text": "Created"},
+        {**container, "status": "Working", "text": "Starting"},
+        {**container, "status": "Error", "text": "Error", "details": "no such program"},
+        {**container, "status": "Warning", "text": "Skipped", "details": "p-web-1 failed"},
+    ]
+    assert (error["error"], error["message"]) == (True, "web did not start")
+    assert error["hint"] == "see its log"
+
+    engine.answers["plan"] = [
+        {"type": "plan", "project": "p", "steps": [{**step(1, "StopContainer", "p-web-1", "")}]},
+        {"type": "result", "exit_code": 2},
+    ]
+    outcome = cli("--progress", "json", "--dry-run", "down")
+    (line,) = outcome.err.splitlines()
+    stopped = {"id": "Container p-web-1", "status": "Done", "text": "Stopped"}
+    assert json.loads(line) == {"dry-run": True, **stopped}
+
+
+def test_a_build_as_json(cli: Any, engine: Any) -> None:
+    vertex = {"type": "vertex", "number": 1, "name": "RUN make", "elapsed": 1.25}
+    engine.answers["build"] = [
+        {**vertex, "state": "running"},
+        {"type": "vertex-log", "number": 1, "stream": 1, "text": "cc\n"},
+        {**vertex, "state": "done"},
+        {"type": "result", "exit_code": 0, "images": [{"id": "sha256:1", "names": ["p-web"]}]},
+    ]
+    outcome = cli("build", "--progress", "json")
+    assert [json.loads(line) for line in outcome.err.splitlines()] == [
+        {"id": "#1", "status": "Working", "text": "RUN make"},
+        {"id": "#1", "status": "Working", "details": "cc\n"},
+        {"id": "#1", "status": "Done", "text": "RUN make", "details": "1.2s"},
+        {"text": "built p-web"},
+    ]

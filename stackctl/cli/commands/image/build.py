@@ -106,7 +106,8 @@ def build(
         ),
     ] = None,
     progress: Annotated[
-        str, typer.Option("--progress", metavar="HOW", help="Progress: auto, tty, plain, quiet.")
+        str,
+        typer.Option("--progress", metavar="HOW", help="Progress: auto, tty, plain, json, quiet."),
     ] = "",
     quiet: Annotated[
         bool, typer.Option("-q", "--quiet", help="Print the image's id and nothing else.")
@@ -207,7 +208,7 @@ def build(
     with _Scratch() as scratch:
         wish |= _files(context, file, scratch)
         wish["outputs"] = [_to_file(out, scratch, number) for number, out in enumerate(wanted)]
-        how = "quiet" if quiet else progress or run.progress
+        how = run.showing("quiet" if quiet else progress or run.progress).progress
         body = {"builds": [wish], "environment": dict(run.environment), "check": check}
         result = building.carry_out_build(run, body, how)
         if check:
@@ -225,7 +226,7 @@ def build(
         run.console.out(image["id"])
     elif not wanted or any(o["type"] == "image" or not o.get("dest") for o in wanted):
         names = ", ".join(image["names"])
-        run.console.err(f"built {image['id'][:19]}{f' as {names}' if names else ''}")
+        run.console.say(f"built {image['id'][:19]}{f' as {names}' if names else ''}")
     return 0
 
 
