@@ -22,7 +22,7 @@ from stackctl.model.network import IpamPool, NetworkConfig, VolumeConfig
 from stackctl.scheduler.desired import Condition, Dependency, Desired, DesiredService
 from stackctl.scheduler.recorded import render
 from stackctl.spec import implied, obstacles, paths, ports, profiles, volumes
-from stackctl.spec.hashes import digest_of, digest_of_text, made_of
+from stackctl.spec.hashes import digest_of_text, made_of, text_of
 from stackctl.spec.mistakes import did_you_mean
 from stackctl.spec.model import DRIVER_OPTIONS, MOST_CONTAINERS, Network, Service, Stack, Volume
 from stackctl.spec.service import ServicePort, ServiceVolume
@@ -270,6 +270,7 @@ def _used_volumes(stack: Stack) -> dict[str, Volume]:
 
 def _network(stack: Stack, key: str, network: Network) -> NetworkConfig:
     pools = (network.ipam.config or ()) if network.ipam else ()
+    parts = text_of(network.model_dump(exclude_none=True))
     return NetworkConfig(
         name=network.name or key,
         driver=network.driver or "bridge",
@@ -290,18 +291,21 @@ def _network(stack: Stack, key: str, network: Network) -> NetworkConfig:
         labels={**network.labels, **_resource_labels(stack, "network", key)},
         project=stack.name,
         key=key,
-        config_hash=digest_of(network.model_dump(exclude_none=True)),
+        config_hash=digest_of_text(parts),
+        made_of=parts,
     )
 
 
 def _volume(stack: Stack, key: str, volume: Volume) -> VolumeConfig:
+    parts = text_of(volume.model_dump(exclude_none=True))
     return VolumeConfig(
         name=volume.name or key,
         driver=volume.driver or "local",
         labels={**volume.labels, **_resource_labels(stack, "volume", key)},
         project=stack.name,
         key=key,
-        config_hash=digest_of(volume.model_dump(exclude_none=True)),
+        config_hash=digest_of_text(parts),
+        made_of=parts,
     )
 
 

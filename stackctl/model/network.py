@@ -34,6 +34,8 @@ class NetworkConfig:
     #: The key in the stack file ("default", "back").
     key: str = ""
     config_hash: str = ""
+    #: JSON: what config_hash is the digest of, so that a plan can say what has changed.
+    made_of: str = ""
 
 
 #: The network that a container joins when it names none (Docker's name for its own).
@@ -57,6 +59,8 @@ class VolumeConfig:
     key: str = ""
     anonymous: bool = False
     config_hash: str = ""
+    #: As a network's.
+    made_of: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

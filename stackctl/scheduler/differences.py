@@ -84,6 +84,20 @@ def changes(old: str, new: str) -> tuple[Change, ...] | None:
     return tuple(found)
 
 
+def of_resource(old: str, new: str) -> tuple[Change, ...] | None:
+    """The same for the `made_of` of networks and volumes, which is their attributes alone."""
+    if not old or not new:
+        return None
+    return tuple(_compared("", json.loads(old), json.loads(new)))
+
+
+def cause(found: Sequence[Change] | None) -> str:
+    """Why something is made anew; "" when nothing has changed."""
+    if found is None:
+        return "configuration changed"
+    return f"configuration changed: {sentence(found)}" if found else ""
+
+
 def sentence(found: Sequence[Change]) -> str:
     """The first ones, and how many more there are."""
     told = "; ".join(str(change) for change in found[:MOST])
@@ -121,6 +135,9 @@ def _lists(path: str, old: list[Any], new: list[Any]) -> Iterator[Change]:
                 yield from _compared(below, ours[key], theirs[key])
             else:
                 yield _change(below, how, ours.get(key), theirs.get(key))
+        return
+    if len(old) == len(new) == 1 and isinstance(old[0], dict) and isinstance(new[0], dict):
+        yield from _compared(f"{path}[0]", old[0], new[0])
         return
     gone = [item for item in old if item not in new]
     come = [item for item in new if item not in old]

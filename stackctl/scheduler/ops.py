@@ -187,7 +187,7 @@ class Step:
     optional: bool = False
     #: What is gone for good after it: "volume p_data", "what it wrote outside of volumes".
     loses: tuple[str, ...] = ()
-    #: Because of which attributes a container is made anew.
+    #: Because of which attributes a container or network is made anew.
     changes: tuple[Change, ...] = ()
 
 

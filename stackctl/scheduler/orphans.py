@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from stackctl.model.record import ContainerRecord
+from stackctl.scheduler import differences
 from stackctl.scheduler.desired import Desired, DownPolicy, Observed, UpPolicy
-from stackctl.scheduler.survey import survey, used_networks
+from stackctl.scheduler.survey import resource_changes, survey, used_networks
 from stackctl.scheduler.verdicts import Keep, verdicts
 
 
@@ -53,9 +54,11 @@ def notices(desired: Desired, observed: Observed, policy: UpPolicy) -> tuple[str
     wanted = {volume.name: volume for volume in desired.volumes}
     for record in observed.volumes:
         volume = wanted.get(record.config.name)
-        if volume is not None and volume.config_hash != record.config.config_hash:
+        changes = resource_changes(record.config, volume) if volume is not None else ()
+        if volume is not None and changes != ():
+            what = f" ({differences.sentence(changes)})" if changes else ""
             texts.append(
-                f'volume "{volume.name}" exists with another configuration and keeps it, '
+                f'volume "{volume.name}" exists with another configuration{what} and keeps it, '
                 "because it holds data: remove it to have it made anew"
             )
     texts.extend(

@@ -7,7 +7,9 @@ from collections.abc import Collection, Iterable, Sequence
 from stackctl.errors import Conflict, NotFound
 from stackctl.model.container import ContainerConfig
 from stackctl.model.network import DEFAULT_NETWORK, NetworkConfig, default_network
+from stackctl.scheduler import differences
 from stackctl.scheduler.desired import Desired, DesiredService, Observed
+from stackctl.scheduler.differences import Change
 from stackctl.scheduler.draft import Draft
 from stackctl.scheduler.ops import (
     BuildImage,
@@ -182,16 +184,21 @@ def networks(
         if network.name not in used:
             continue
         if network.name in found.changed_networks:
-            steps[network.name] = _recreate(draft, network, stops.get(network.name, set()))
+            changes = found.changed_networks[network.name]
+            after = stops.get(network.name, set())
+            steps[network.name] = _recreate(draft, network, changes, after)
         elif network.name not in found.networks:
             steps[network.name] = draft.add(CreateNetwork(network=network), "not found")
     return steps
 
 
-def _recreate(draft: Draft, network: NetworkConfig, stops: set[int]) -> int:
-    cause = "configuration changed"
+def _recreate(
+    draft: Draft, network: NetworkConfig, changes: tuple[Change, ...] | None, stops: set[int]
+) -> int:
+    cause = differences.cause(changes)
     removed = draft.add(RemoveNetwork(name=network.name), cause, after=stops)
-    return draft.add(CreateNetwork(network=network), cause, after=[removed])
+    op = CreateNetwork(network=network)
+    return draft.add(op, cause, after=[removed], changes=changes or ())
 
 
 def check_links(found: Survey) -> None:

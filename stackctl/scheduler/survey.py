@@ -11,8 +11,9 @@ from collections.abc import Collection, Iterable
 
 from stackctl.errors import NotFound
 from stackctl.model.container import ContainerConfig, VolumeMount
-from stackctl.model.network import NetworkConfig
+from stackctl.model.network import NetworkConfig, VolumeConfig
 from stackctl.model.record import ContainerRecord, NetworkRecord
+from stackctl.scheduler import differences
 from stackctl.scheduler.desired import (
     Condition,
     Desired,
@@ -21,6 +22,7 @@ from stackctl.scheduler.desired import (
     Recreate,
     UpPolicy,
 )
+from stackctl.scheduler.differences import Change
 from stackctl.scheduler.graph import closure, start_order
 from stackctl.values import dataclass
 
@@ -41,8 +43,9 @@ class Survey:
     #: Replicas by service, by number, then by age; no one-offs, nobody else's.
     records: dict[str, tuple[ContainerRecord, ...]]
     networks: dict[str, NetworkRecord]
-    #: Networks that exist with another configuration than wanted: name -> as wanted.
-    changed_networks: dict[str, NetworkConfig]
+    #: Networks that exist with another configuration than wanted: name -> what has changed,
+    #: None where that is not known.
+    changed_networks: dict[str, tuple[Change, ...] | None]
 
     def forces(self, service: str) -> bool:
         """--force-recreate is for the named services; dependencies are left alone."""
@@ -92,13 +95,22 @@ def survey(desired: Desired, observed: Observed, policy: UpPolicy) -> Survey:
         changed_networks={}
         if policy.recreate is Recreate.NEVER
         else {
-            config.name: config
+            config.name: changes
             for config in desired.networks
             if config.name in used
             and config.name in networks
-            and networks[config.name].config.config_hash != config.config_hash
+            and (changes := resource_changes(networks[config.name].config, config)) != ()
         },
     )
+
+
+def resource_changes(
+    old: NetworkConfig | VolumeConfig, new: NetworkConfig | VolumeConfig
+) -> tuple[Change, ...] | None:
+    """What differs; None: something, but nobody knows what."""
+    if old.config_hash == new.config_hash:
+        return ()
+    return differences.of_resource(old.made_of, new.made_of)
 
 
 def replicas(observed: Observed) -> dict[str, tuple[ContainerRecord, ...]]:

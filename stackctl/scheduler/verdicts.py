@@ -206,10 +206,8 @@ def _stale(
     old = record.config
     if record.status is Status.REMOVING:
         return "its removal was interrupted"
-    if changes is None:
-        return "configuration changed"
-    if changes:
-        return f"configuration changed: {differences.sentence(changes)}"
+    if why := differences.cause(changes):
+        return why
     if config.image_id and old.image_id != config.image_id:
         return "image changed"
     # Renaming a network or a volume leaves the service's own hash as it is.

@@ -114,7 +114,12 @@ def _without(part: dict[str, Any], key: str) -> dict[str, Any]:
 
 def digest_of(value: Any) -> str:
     """SHA-256 of plain data; equal data give equal digests."""
-    return digest_of_text(_ENCODE(value))
+    return digest_of_text(text_of(value))
+
+
+def text_of(value: Any) -> str:
+    """Plain data as JSON; equal data give equal text."""
+    return _ENCODE(value)
 
 
 def digest_of_text(text: str) -> str:

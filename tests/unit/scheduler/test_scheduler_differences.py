@@ -12,7 +12,8 @@ import pytest
 from stackctl.scheduler.desired import Desired, UpPolicy
 from stackctl.scheduler.differences import changes
 from stackctl.scheduler.executor import execute
-from stackctl.scheduler.ops import CreateContainer
+from stackctl.scheduler.ops import CreateContainer, CreateNetwork
+from stackctl.scheduler.orphans import notices
 from stackctl.scheduler.plan import up_plan
 from stackctl.scheduler.show import step_json
 from stackctl.testing.engine import MemoryEngine
@@ -153,3 +154,36 @@ def test_a_recreation_names_what_has_changed() -> None:
     assert creations(engine, wanted("2", user="x")) == []
     # Who made it kept nothing.
     assert [s["cause"] for s in creations(engine, wanted("2"))] == ["configuration changed"]
+
+
+def test_what_has_changed_in_networks_and_volumes() -> None:
+    def wanted(internal: bool, subnet: str, size: str, *, told: bool = True) -> Desired:
+        parts = json.dumps({"internal": internal, "ipam": {"config": [{"subnet": subnet}]}})
+        found = stack(service("web", networks=["back"], volumes=["data"]))
+        networks = tuple(
+            replace(each, config_hash=parts, made_of=parts if told else "")
+            for each in found.networks
+        )
+        options = json.dumps({"driver_opts": {"size": size}})
+        volumes = tuple(
+            replace(each, config_hash=options, made_of=options) for each in found.volumes
+        )
+        return replace(found, networks=networks, volumes=volumes)
+
+    def steps(desired: Desired) -> list[str]:
+        plan = up_plan(desired, engine.observed("p"), UpPolicy())
+        return [s.cause for s in plan.steps if isinstance(s.op, CreateNetwork)]
+
+    engine = MemoryEngine()
+    first = wanted(False, "10.1.0.0/24", "1m")
+    asyncio.run(execute(up_plan(first, engine.observed("p"), UpPolicy()), engine))
+    assert steps(first) == []
+    after = wanted(True, "10.2.0.0/24", "2m")
+    assert steps(after) == [
+        "configuration changed: internal: false -> true; "
+        'ipam.config[0].subnet: "10.1.0.0/24" -> "10.2.0.0/24"'
+    ]
+    (notice,) = notices(after, engine.observed("p"), UpPolicy())
+    assert 'another configuration (driver_opts.size: "1m" -> "2m") and keeps it' in notice
+    # What an older stackctl made does not say what it was made of.
+    assert steps(wanted(True, "10.1.0.0/24", "1m", told=False)) == ["configuration changed"]
