@@ -205,7 +205,7 @@ def application() -> Command:
             bool, typer.Option("--dry-run", help="Show what would be done and do nothing.")
         ] = False,
         compatibility: Annotated[
-            bool, typer.Option("--compatibility", help="No effect, and a warning.")
+            bool, typer.Option("--compatibility", help="Names of containers joined by _, not -.")
         ] = False,
         all_resources: Annotated[
             bool,

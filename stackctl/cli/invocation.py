@@ -52,6 +52,7 @@ class Invocation:
         parallel: int = -1,
         engine: Wished | None = None,
         dry_run: bool = False,
+        compatibility: bool = False,
         all_resources: bool = False,
     ) -> None:
         """Steps of a plan that are carried out at once are `parallel`, below 1 all that are
@@ -68,6 +69,7 @@ class Invocation:
         self.parallel = parallel
         self.engine = engine or Wished()
         self.dry_run = dry_run
+        self.compatibility = compatibility
         self.all_resources = all_resources
 
     @property
@@ -159,13 +161,14 @@ class Invocation:
                     f"--{name.replace('_', '-')} {seconds:g} is no time",
                     hint="a number of seconds, 0 or more",
                 )
+        joined = {"COMPOSE_COMPATIBILITY": "true"} if self.compatibility else {}
         part = project_part(
             files=["-" if name == self._pipe else name for name in self.files],
             project_directory=self.project_directory,
             name=self.project_name,
             profiles=self.profiles,
             env_files=self.env_files,
-            environment=self.environment,
+            environment={**self.environment, **joined},
             stdin=lambda: self.stdin,
         )
         if self.parallel > 0:
@@ -221,11 +224,10 @@ def begin(
     console = Console(given.stdout, given.stderr, ansi=ansi, environment=session.environment)
     # Also the one that says how the command failed.
     given.tells_json = console.tells_json = progress == "json"
-    if compatibility or no_ansi or workdir:
+    if no_ansi or workdir:
         from stackctl.cli.output.errors import print_warning
 
         for told, text in (
-            (compatibility, "--compatibility has no effect: names are joined by dashes"),
             (no_ansi, "--no-ansi is called --ansi never"),
             (bool(workdir), "--workdir of the whole line is called --project-directory"),
         ):
@@ -245,5 +247,6 @@ def begin(
             host=host, context=context, authority=tlscacert, certificate=tlscert, key=tlskey
         ),
         dry_run=dry_run,
+        compatibility=compatibility,
         all_resources=all_resources,
     )

@@ -62,7 +62,7 @@ def with_builds(desired: Desired, stack: Stack, body: Mapping[str, Any]) -> Desi
 
 def image_name(stack: Stack, service: str) -> str:
     """What a service's built image is called: its `image`, or project-service."""
-    return stack.services[service].image or f"{stack.name}-{service}"
+    return stack.services[service].image or stack.named(service)
 
 
 def wish(stack: Stack, name: str, body: Mapping[str, Any]) -> BuildRequest:

@@ -37,7 +37,7 @@ def init_hooks(
         environment = {**service.environment, **hook.environment}
         config = replace(
             beside,
-            name=f"{stack.name}-{name}-pre_start-{i}",
+            name=stack.named(name, "pre_start", i),
             image=name_of_image,
             image_id=image.id,
             entrypoint=entrypoint,

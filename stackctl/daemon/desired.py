@@ -65,6 +65,7 @@ def desired(
         _check_sharing(stack, name, service, counts[name])
     return Desired(
         project=stack.name,
+        separator=stack.separator,
         services=tuple(
             _desired_service(stack, name, service, image_of, counts[name], name_volume)
             for name, service in stack.services.items()
@@ -144,7 +145,7 @@ def one_off(
         made_of=parts,
         labels={
             **_labels(stack, service, changed, digest, oneoff=True),
-            "com.docker.compose.slug": name.rpartition("-run-")[2] or name,
+            "com.docker.compose.slug": name.removeprefix(stack.named(service, "run", "")),
         },
         answers=bool(options.get("use_aliases")),
     )
@@ -173,7 +174,7 @@ def _desired_service(
     labels = _labels(stack, name, service, digest, oneoff=False)
     replicas = []
     for number in range(1, count + 1):
-        full_name = service.container_name or f"{stack.name}-{name}-{number}"
+        full_name = service.container_name or stack.named(name, number)
         identity = Identity(
             name=full_name,
             service=name,

@@ -308,7 +308,7 @@ def _volumes_from(stack: Stack, service: Service) -> tuple[str, ...]:
         name, _, mode = text.removeprefix("container:").partition(":")
         other = {**stack.services, **stack.disabled}.get(name)
         if not is_container and other is not None:
-            name = other.container_name or f"{stack.name}-{name}-1"
+            name = other.container_name or stack.named(name, 1)
         found.append(f"{name}:ro" if mode == "ro" else name)
     return tuple(found)
 

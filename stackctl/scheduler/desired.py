@@ -92,6 +92,8 @@ class Desired:
     """All of a project that is wanted. External networks and volumes are only checked."""
 
     project: str
+    #: Between the parts of its names (Stack.separator).
+    separator: str = "-"
     services: tuple[DesiredService, ...] = ()
     networks: tuple[NetworkConfig, ...] = ()
     volumes: tuple[VolumeConfig, ...] = ()

@@ -52,7 +52,7 @@ def pull_cause(service: DesiredService, found: Survey, *, creates: bool) -> str:
 
 def _is_pulled_first(service: DesiredService, found: Survey) -> bool:
     """An image that could be built, but has a name of its own and a policy that asks for it."""
-    is_ours = service.image == f"{found.desired.project}-{service.name}"
+    is_ours = service.image == found.desired.separator.join((found.desired.project, service.name))
     asks = service.pull_policy == "always" or _is_old(service, found)
     return asks and not is_ours and not found.policy.build
 

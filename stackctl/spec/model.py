@@ -295,6 +295,8 @@ class Stack:
     #: Absolute.
     project_dir: str = "/"
     files: tuple[str, ...] = ()
+    #: Between the parts of the names that it gives; see project.separator.
+    separator: str = "-"
     #: What a lock file says that images are: reference -> the same with its digest.
     pins: dict[str, str] = field(default_factory=dict)
     places: Places = field(default_factory=Places)
@@ -303,6 +305,10 @@ class Stack:
     def is_in_files(self) -> bool:
         """Whether there is a file that others can lie beside: not standard input."""
         return bool(self.files) and self.files[0] != STDIN
+
+    def named(self, *parts: str | int) -> str:
+        """The name of a container or image of the project: `shop-web-1`."""
+        return self.separator.join(map(str, (self.name, *parts)))
 
     def reference(self, service: Service) -> str:
         """What a service's image is looked up and pulled by."""

@@ -82,6 +82,12 @@ def is_true(text: str) -> bool:
     return text.lower() in ("1", "true", "t", "yes", "y", "on")
 
 
+def separator(variables: Mapping[str, str]) -> str:
+    """What names of containers and images are joined by: "_" as docker-compose 1 had it with
+    COMPOSE_COMPATIBILITY, else "-"."""
+    return "_" if is_true(setting(variables, "COMPATIBILITY")) else "-"
+
+
 def env_files(request: LoadRequest) -> tuple[str, ...]:
     """Environment files that were named, absolute; they must exist."""
     named = request.env_files or tuple(

@@ -29,6 +29,7 @@ from stackctl.spec.model import (
 from stackctl.spec.nodes import Mapping, mark_at
 from stackctl.spec.paths import absolute
 from stackctl.spec.profiles import is_enabled
+from stackctl.spec.project import separator
 from stackctl.spec.service import EnvFile, ServiceFile, ServiceNetwork
 from stackctl.values import dataclass
 
@@ -81,6 +82,7 @@ def resolve(
         copies=resolver.copies(file, services),
         extensions=dict(file.model_extra or {}),
         profiles=profiles,
+        separator=separator(surroundings.variables),
         project_dir=surroundings.directory,
         files=surroundings.files,
         places=Places(root),

@@ -9,7 +9,7 @@ from typing import Any
 
 from stackctl.errors import ImageError, StackFileErrors
 from stackctl.model.reference import HOST, parse
-from stackctl.spec import loader, obstacles, profiles
+from stackctl.spec import loader, obstacles, profiles, project
 from stackctl.spec.dump import as_text, escaped, yaml_or_json
 from stackctl.spec.hashes import config_hash
 from stackctl.spec.loader import LoadRequest, Notice
@@ -88,7 +88,8 @@ def described(request: LoadRequest, wish: Wish) -> tuple[dict[str, Any], tuple[N
         root = loader.tree(
             request, interpolate=wish.interpolate, absolute_paths=wish.absolute_paths
         )
-        return _of_tree(root, wish, loader.project_name(request)), ()
+        prefix = loader.project_name(request) + project.separator(request.environment)
+        return _of_tree(root, wish, prefix), ()
     loaded = loader.load(
         request,
         services=wish.services,
@@ -128,8 +129,11 @@ def _foreseen(stack: Stack) -> Iterator[Notice]:
                 )
 
 
-def _of_tree(root: Node, wish: Wish, project: str) -> dict[str, Any]:
-    """What the files say, merged, without what the engine would add; names as they stand there."""
+def _of_tree(root: Node, wish: Wish, prefix: str) -> dict[str, Any]:
+    """What the files say, merged, without what the engine would add; names as they stand there.
+
+    `prefix` is what the name of an image begins with that is only built.
+    """
     data = plain(root)
     written = data.items() if isinstance(data, dict) else ()
     sections = {key: value for key, value in written if isinstance(value, dict)}
@@ -140,7 +144,7 @@ def _of_tree(root: Node, wish: Wish, project: str) -> dict[str, Any]:
         "text": yaml_or_json(escaped(data) if wish.interpolate else data, wish.format),
         "services": list(sections.get("services", {})),
         **{kind: list(sections.get(kind, {})) for kind in ("volumes", "networks", "models")},
-        "images": sorted({str(s.get("image") or f"{project}-{n}") for n, s in services.items()}),
+        "images": sorted({str(s.get("image") or f"{prefix}{n}") for n, s in services.items()}),
         "profiles": sorted({p for s in services.values() for p in _texts(s.get("profiles"))}),
     }
 
@@ -215,7 +219,7 @@ def pinned(stack: Stack, pins: Mapping[str, str]) -> Stack:
 
 def image_of(stack: Stack, name: str) -> str:
     """The image that a service runs; one that is only built is named after it."""
-    return stack.services[name].image or f"{stack.name}-{name}"
+    return stack.services[name].image or stack.named(name)
 
 
 def _only(stack: Stack, services: Sequence[str]) -> Stack:

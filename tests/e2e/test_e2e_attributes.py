@@ -279,6 +279,13 @@ def test_create_scale_and_volumes(stack: Stack) -> None:
     assert (stack.ids(), stack.states()) == before
     assert 'no such service: "wbe"' in stack.run("--dry-run", "stop", "wbe").expect(1).err
     stack.down()
+    # Names as docker-compose 1 gave them; what is there keeps its name.
+    stack.ok("--compatibility", "create")
+    assert stack.states() == {"app_web_1": "created"}
+    stack.ok("up", "-d", "--scale", "web=2")
+    assert stack.states() == {"app_web_1": "running", "app-web-2": "running"}
+    assert "web_1" in stack.ok("logs").out + stack.ok("ps").out
+    stack.down()
 
 
 OPTIONS = """\

@@ -109,7 +109,7 @@ def containers_of(run: Invocation, service: str, index: int, *, oneoffs: bool = 
         row
         for row in rows(run, "ps", run.body(services=[service], all=True))
         if oneoffs
-        or "-run-" not in str(row.get("Name"))
+        or "run" not in str(row.get("Name"))
         or "oneoff=True" not in str(row.get("Labels"))
     ]
     if index:

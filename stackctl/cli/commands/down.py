@@ -68,17 +68,13 @@ def down(
 def _images(run: Invocation, which: str) -> list[str]:
     """The images of the stack's services: all, or those that the file gives no name of its own."""
     body = run.body(format="json", services=[])
-    found: list[str] = []
+    found: set[str] = set()
     for message in run.client.stream("config", body):
         if not warned(run, message) and message["type"] == "result":
             stack = json.loads(str(message["text"]).replace("$$", "$"))
-            for name, service in stack["services"].items():
-                own = service.get("image")
-                if which == "all" and own:
-                    found.append(str(own))
-                if service.get("build") and not own:
-                    found.append(f"{stack['name']}-{name}")
-    return sorted(set(found) - {"stackctl/host"})
+            own = {str(each["image"]) for each in stack["services"].values() if each.get("image")}
+            found |= set(message["images"]) - (own if which == "local" else set())
+    return sorted(found - {"stackctl/host"})
 
 
 def _remove(run: Invocation, images: list[str]) -> None:

@@ -62,11 +62,12 @@ def replica_name(container: str, service: str, project: str = "") -> str:
 
     A one-off (`shop-db-run-1a2b3c4d`) loses only the project's prefix.
     """
-    _, found, number = f"-{container}".rpartition(f"-{service}-")
-    if service and found and number.isdecimal():
-        return f"{service}-{number}"
+    for joint in "-_":
+        _, found, number = f"{joint}{container}".rpartition(f"{joint}{service}{joint}")
+        if service and found and number.isdecimal():
+            return f"{service}{joint}{number}"
     if project:
-        container = container.removeprefix(project + "-")
+        container = container.removeprefix(f"{project}-").removeprefix(f"{project}_")
     return container or service
 
 

@@ -103,7 +103,7 @@ class RunVerb:
             stack,
             service,
             image,
-            name=str(body.get("name") or f"{project.name}-{service}-run-{secrets.token_hex(4)}"),
+            name=str(body.get("name") or stack.named(service, "run", secrets.token_hex(4))),
             options={**body, "publish_address": project.publish_address},
         )
         return replace(config, auto_remove=bool(body.get("rm")))

@@ -34,7 +34,7 @@ def pulls(project: Project, body: Mapping[str, Any], exists: Callable[[str], boo
         skip = policy in ("never", "build")
         skip |= policy == "missing" and exists(reference)
         # A name that only the build gives it is in no registry.
-        skip |= service.build is not None and reference == f"{project.name}-{name}"
+        skip |= service.build is not None and reference == project.stack.named(name)
         if reference not in seen and not skip and not parse(reference).is_host:
             lenient = bool(body.get("ignore_failures")) or service.build is not None
             op = PullImage(reference=reference)

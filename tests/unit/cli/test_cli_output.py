@@ -52,6 +52,8 @@ def test_seconds(value: float, text: str) -> None:
         ("shop-db-run-1a2b3c4d", "db", "shop", "db-run-1a2b3c4d"),
         ("shop-db-run-12345678", "db", "", "shop-db-run-12345678"),
         ("my-own-name", "db", "shop", "my-own-name"),
+        ("shop_db_1", "db", "", "db_1"),
+        ("shop_db_run_1a2b3c4d", "db", "shop", "db_run_1a2b3c4d"),
         ("", "db", "shop", "db"),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from stackctl.daemon.build_wishes import named
 from stackctl.daemon.desired import desired, one_off
 from stackctl.errors import NotFound, StackFileError, UsageError
 from stackctl.model.container import (
@@ -574,3 +575,31 @@ def test_a_one_off_without_changes(stacks: Stacks) -> None:
 def test_flags_of_a_one_off_that_are_wrong(stacks: Stacks, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         one_off(stacks.service(""), "web", IMAGE, name="n", options=options)
+
+
+@pytest.mark.parametrize(
+    ("variables", "joint"),
+    [
+        ({}, "-"),
+        ({"COMPOSE_COMPATIBILITY": "0"}, "-"),
+        ({"COMPOSE_COMPATIBILITY": "true"}, "_"),
+        ({"STACKCTL_COMPATIBILITY": "1"}, "_"),
+    ],
+)
+def test_what_names_are_joined_by(stacks: Stacks, variables: dict[str, str], joint: str) -> None:
+    text = """\
+services:
+  a: {build: ., pre_start: [{command: x}]}
+  b: {image: x, volumes_from: [a], container_name: own-name}
+"""
+    stack = named(stacks.load(text, environment=variables))
+    found = wanted(stack)
+    first, other = found.services
+    start = f"{stack.name}{joint}a"
+    assert first.replicas[0].name == f"{start}{joint}1"
+    assert first.pre_start[0].config.name == f"{start}{joint}pre_start{joint}0"
+    assert (first.image, found.separator) == (start, joint)
+    assert (other.replicas[0].name, other.replicas[0].volumes_from) == (
+        "own-name",
+        (f"{start}{joint}1",),
+    )
