@@ -38,6 +38,13 @@ NoRecreate = Annotated[
 NoDeps = Annotated[
     bool, typer.Option("--no-deps", help="Do not start services that others depend on.")
 ]
+AlwaysRecreateDeps = Annotated[
+    bool,
+    typer.Option("--always-recreate-deps", help="Recreate what the services depend on, too."),
+]
+RenewAnonVolumes = Annotated[
+    bool, typer.Option("-V", "--renew-anon-volumes", help="Recreate anonymous volumes too.")
+]
 RemoveOrphans = Annotated[
     bool,
     typer.Option("--remove-orphans", help="Remove containers of services not in the file."),

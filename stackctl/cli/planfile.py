@@ -21,13 +21,15 @@ _FLAGS: dict[str, type] = {
     "no_recreate": bool,
     "no_deps": bool,
     "remove_orphans": bool,
+    "always_recreate_deps": bool,
+    "renew_anon_volumes": bool,
     "wait": bool,
     "build": bool,
     "pull": str,
     "no_lock": bool,
 }
-#: What says which stack it is: the key in a request, and the global option. Not the
-#: environment: it may hold secrets.
+#: What says which stack it is: the key in a request, and the global option. Of the
+#: environment, which may hold secrets, only what does the same.
 _PROJECT = {
     "files": ("files", "--file"),
     "project_dir": ("project_directory", "--project-directory"),
@@ -35,16 +37,26 @@ _PROJECT = {
     "profiles": ("profiles", "--profile"),
     "env_files": ("env_files", "--env-file"),
 }
+_VARIABLES = frozenset(
+    prefix + name
+    for prefix in ("STACKCTL_", "COMPOSE_")
+    for name in (
+        *("FILE", "PATH_SEPARATOR", "PROJECT_NAME", "PROFILES", "ENV_FILES", "DISABLE_ENV_FILE"),
+        *("COMPATIBILITY", "REMOVE_ORPHANS", "IGNORE_ORPHANS"),
+    )
+)
 
 
 def write_plan(path: str, plan: Mapping[str, Any], body: Mapping[str, Any]) -> None:
     """Raises MachineError."""
+    project = body["project"]
+    variables = {k: v for k, v in project["environment"].items() if k in _VARIABLES}
     found = {
         "format": _FORMAT,
         "project": plan.get("project"),
         "fingerprint": plan.get("fingerprint"),
         "request": {flag: body[flag] for flag in _FLAGS if flag in body},
-        "stack": {key: body["project"][key] for key in (*_PROJECT, "cwd")},
+        "stack": {**{key: project[key] for key in (*_PROJECT, "cwd")}, "variables": variables},
         "steps": plan.get("steps") or [],
     }
     write_text(path, json.dumps(found, indent=2) + "\n")
@@ -70,7 +82,11 @@ class Planned(NamedTuple):
     def complete(self, body: dict[str, Any]) -> None:
         """Adds to the request of `up` what the plan knows."""
         body.update(self.request)
-        body["project"]["cwd"] = self.stack["cwd"]
+        project = body["project"]
+        project["cwd"] = self.stack["cwd"]
+        if "variables" in self.stack:  # an older stackctl wrote none
+            others = {k: v for k, v in project["environment"].items() if k not in _VARIABLES}
+            project["environment"] = {**others, **self.stack["variables"]}
 
 
 def read_plan(path: str) -> Planned:
@@ -95,8 +111,11 @@ def _checked(found: dict[str, Any]) -> Planned | None:
         return None
     if not isinstance(request, dict) or not isinstance(stack, dict):
         return None
+    variables = stack.get("variables", {})
     right = (
         isinstance(stack.get("cwd"), str)
+        and isinstance(variables, dict)
+        and all(k in _VARIABLES and isinstance(v, str) for k, v in variables.items())
         and all(isinstance(request[flag], _FLAGS.get(flag, ())) for flag in request)
         and all(isinstance(name, str) for name in request.get("services", ()))
         and all(type(count) is int for count in request.get("scale", {}).values())

@@ -27,10 +27,7 @@ def up(
     force_recreate: options.ForceRecreate = False,
     no_recreate: options.NoRecreate = False,
     no_deps: options.NoDeps = False,
-    always_recreate_deps: Annotated[
-        bool,
-        typer.Option("--always-recreate-deps", help="Recreate what the services depend on, too."),
-    ] = False,
+    always_recreate_deps: options.AlwaysRecreateDeps = False,
     no_start: Annotated[
         bool, typer.Option("--no-start", help="Create containers, start none.")
     ] = False,
@@ -44,10 +41,7 @@ def up(
     ] = False,
     no_lock: options.NoLock = False,
     remove_orphans: options.RemoveOrphans = False,
-    renew_anon_volumes: Annotated[
-        bool,
-        typer.Option("-V", "--renew-anon-volumes", help="Recreate anonymous volumes too."),
-    ] = False,
+    renew_anon_volumes: options.RenewAnonVolumes = False,
     timeout: options.Timeout = None,
     abort_on_container_exit: Annotated[
         bool, typer.Option("--abort-on-container-exit", help="Stop all when one container ends.")

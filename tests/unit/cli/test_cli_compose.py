@@ -55,7 +55,7 @@ def test_a_plan_is_written_and_carried_out_as_it_is(cli: Any, engine: Any, tmp_p
     assert cli("plan", "--out", str(file), "--scale", "web=2", "web").code == 2
     written = json.loads(file.read_text())
     assert written["steps"][0]["target"] == "p-web-1"
-    assert "environment" not in written["stack"]
+    assert "environment" not in written["stack"] and written["stack"]["variables"] == {}
     assert cli("up", "-d", "--plan", str(file)).code == 0
     (sent,) = engine.bodies("up")
     assert (sent["expected"], sent["scale"], sent["services"]) == ("sha256:1", {"web": 2}, ["web"])
@@ -84,6 +84,17 @@ def test_a_plan_knows_its_stack_and_its_flags(
     assert (stack["files"], stack["profiles"]) == (["other.yaml"], ["p"])
     assert stack["cwd"] == str(here)
     assert cli(*of, "up", "-d", "--plan", str(file)).code == 0
+    # What names the stack in the environment is the plan's too; the rest is the caller's.
+    named = {"COMPOSE_PROJECT_NAME": "mine", "COMPOSE_PROFILES": "a"}
+    flags = ("-V", "--always-recreate-deps")
+    cli("plan", *flags, "--out", str(tmp_path / "env"), environment={**named, "A": "secret"})
+    assert "secret" not in (tmp_path / "env").read_text()
+    later = {"COMPOSE_PROJECT_NAME": "other", "STACKCTL_FILE": "y", "A": "b"}
+    assert cli("up", "-d", "--plan", str(tmp_path / "env"), environment=later).code == 0
+    sent = engine.bodies("up")[-1]
+    assert sent["renew_anon_volumes"] and sent["always_recreate_deps"]
+    known = {k: v for k, v in sent["project"]["environment"].items() if k != "TERM"}
+    assert known == {**named, "A": "b"}
     other = cli("-f", "x.yaml", "up", "-d", "--plan", str(file))
     assert other.code == 2 and "--file is not what the plan was made with" in other.err
 
