@@ -285,6 +285,16 @@ def test_create_scale_and_volumes(stack: Stack) -> None:
     stack.ok("up", "-d", "--scale", "web=2")
     assert stack.states() == {"app_web_1": "running", "app-web-2": "running"}
     assert "web_1" in stack.ok("logs").out + stack.ok("ps").out
+    # Who is made anew because its network has changed is not made without its variables.
+    beside = "  beside: {image: stackctl/host, command: sleep 99, env_file: gone.env}\n"
+    changed = SMALL.replace("volumes: {", f"{beside}volumes: {{")
+    stack.write(changed.replace(", env_file: gone.env", ""))
+    stack.up()
+    before = stack.ids()
+    stack.write(f"{changed}networks: {{default: {{internal: true}}}}\n")
+    for command in (("plan", "web"), ("up", "-d", "web")):
+        assert "gone.env does not exist" in stack.run(*command).expect(1).err
+    assert stack.ids() == before
     stack.down()
 
 

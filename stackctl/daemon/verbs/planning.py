@@ -78,7 +78,22 @@ class Planning:
         from stackctl.scheduler.plan import up_plan
 
         desired, observed = await self.look(project, body)
-        return up_plan(desired, observed, up_policy(body)), desired, observed
+        plan = up_plan(desired, observed, up_policy(body))
+        await self.check_bystanders(project, body, plan)
+        return plan, desired, observed
+
+    async def check_bystanders(self, project: Project, body: Mapping[str, Any], plan: Plan) -> None:
+        """Raises StackFileErrors when a container is made anew with others (their network has
+        changed), and its service lacks what nobody asked for as long as it was not meant."""
+        from stackctl.spec import implied, obstacles
+
+        named = tuple(body.get("services") or ())
+        ops = [step.op for step in plan.steps]
+        made = {op.config.service for op in ops if isinstance(op, CreateContainer)}
+        others = sorted(made - implied.needed(project.stack.services, named)) if named else ()
+        if others:
+            await self._projects.load(body, activate=(*named, *others))
+            obstacles.check(project.stack, others)
 
     async def expect(
         self, project: Project, body: Mapping[str, Any]

@@ -125,7 +125,9 @@ class StackVerbs:
             if not pulled:
                 break
             policy = replace(policy, pulled=pulled)
-        return up_plan(desired, observed, policy), desired, observed
+        plan = up_plan(desired, observed, policy)
+        await self._planning.check_bystanders(project, body, plan)
+        return plan, desired, observed
 
     async def _provide(
         self, project: Project, body: Mapping[str, Any], policy: UpPolicy, emit: Emit
