@@ -104,7 +104,7 @@ class Planning:
             raise Conflict(
                 f'project "{project.name}" has changed since the plan was made',
                 hint="look at the new plan: stackctl plan",
-                details=tuple(show.render(plan).splitlines()),
+                details=tuple(show.tree(plan).splitlines()),
             )
         return plan, desired, observed
 
