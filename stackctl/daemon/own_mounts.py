@@ -67,6 +67,9 @@ async def remove_anonymous(volumes: Volumes, record: ContainerRecord) -> None:
             await volumes.remove_if_unused(mount.volume)
 
 
+_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
+
+
 def make_bind_sources(config: ContainerConfig) -> None:
     """Make missing host directories where that is wanted. ContainerError, MachineError."""
     for mount in config.mounts:
@@ -78,6 +81,13 @@ def make_bind_sources(config: ContainerConfig) -> None:
                 f'{kind} "{config.service or config.name}": the bind source '
                 f"{mount.source} does not exist",
                 hint="make it, or correct the path under `volumes`",
+            )
+        if mount.source in _SOCKETS:
+            # A directory there would keep dockerd, and our own link, from ever having it.
+            raise ContainerError(
+                f'"{config.service or config.name}": there is no socket {mount.source} to mount',
+                hint="`use_api_socket: true` gives a service this engine's, and "
+                "`stackctl daemon --docker-socket PATH` puts it there for everybody",
             )
         try:
             Path(mount.source).mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
@@ -41,6 +42,8 @@ _PLUGINS = (
 )
 #: A program that says nothing about itself within this time has nothing to say (seconds).
 _METADATA_LIMIT = 10.0
+#: Seconds for the rest of what a program says after its end.
+_MOMENT = 1.0
 #: The longest line that is read (bytes), and lines of its errors that are shown.
 _LINE_LIMIT, _SHOWN_LINES = 1 << 20, 10
 
@@ -146,10 +149,11 @@ class _Exchange:
             raise self._failed(f"said something that is too long: {error}") from None
         finally:
             if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    process.kill()
+                _kill(process)
                 await process.wait()
-            said = (await errors).decode(errors="replace").splitlines()[-_SHOWN_LINES:]
+            said = (
+                (await _for_a_moment(errors)).decode(errors="replace").splitlines()[-_SHOWN_LINES:]
+            )
         if code:
             raise self._failed(f"ended with code {code}", tuple(said))
 
@@ -191,6 +195,21 @@ class _Exchange:
         )
 
 
+def _kill(process: asyncio.subprocess.Process) -> None:
+    """With all that it has started: it leads a session of its own."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+async def _for_a_moment(said: asyncio.Future[bytes]) -> bytes:
+    """What was said, if nobody whom the program left behind still has the pipe."""
+    await asyncio.wait((said,), timeout=_MOMENT)
+    if said.done() and not said.cancelled():
+        return said.result()
+    said.cancel()
+    return b""
+
+
 def _program(type_: str, environment: Mapping[str, str]) -> str:
     """Raises NotFound."""
     home = environment.get("DOCKER_CONFIG") or f"{environment.get('HOME', '')}/.docker"
@@ -226,8 +245,7 @@ async def _metadata(program: str, environment: Mapping[str, str]) -> dict[str, A
         return {}
     finally:
         if process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
+            _kill(process)
             await process.wait()
     try:
         found = json.loads(out)

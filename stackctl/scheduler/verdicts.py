@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from stackctl.model.container import ContainerConfig, Health, Status
 from stackctl.model.record import ContainerRecord
@@ -69,6 +69,8 @@ class Remove:
 
 Verdict = Keep | Create | Start | Restart | Recreated | Finish | Remove
 
+_DONE = "ended with 0 and is unchanged: not run again"
+
 #: The verdicts after which a container is no longer the one its dependents knew.
 Renewed = Recreated | Restart
 
@@ -86,6 +88,7 @@ def verdicts(found: Survey) -> dict[str, list[Verdict]]:
             judged = _judge(service, records, found)
         else:
             judged = _judge_bystander(service, records, found)
+        judged = [_once_more(verdict, service, result) for verdict in judged]
         cause = _restart_cause(service, result, found) or _left_behind(service, found)
         if cause:
             judged = [_restarted(verdict, cause) for verdict in judged]
@@ -173,7 +176,7 @@ def _judge_one(
             record.exit_code == 0 and not record.error and service.name in found.one_shots
         ):
             # compose runs such jobs again at every `up`; nothing has changed for this one.
-            return Keep(record=record, cause="ended with 0 and is unchanged: not run again")
+            return Keep(record=record, cause=_DONE)
         case Status.EXITED | Status.DEAD:
             return Start(record=record, cause=exited(record))
         case Status.RESTARTING:
@@ -181,6 +184,19 @@ def _judge_one(
             return Keep(record=record, cause="restarting")
         case _:
             return Keep(record=record, cause=str(record.status))
+
+
+def _once_more(
+    verdict: Verdict, service: DesiredService, result: Mapping[str, Sequence[Verdict]]
+) -> Verdict:
+    """A job that is done is run again when what it works on is: a new database is empty."""
+    if not isinstance(verdict, Keep) or verdict.cause != _DONE:
+        return verdict
+    for need in service.depends_on:
+        if any(not isinstance(other, Keep | Remove) for other in result.get(need.service, ())):
+            cause = f"ended with 0, but {need.service} is started"
+            return Start(record=verdict.record, cause=cause)
+    return verdict
 
 
 def exited(record: ContainerRecord) -> str:

@@ -265,6 +265,26 @@ def test_a_job_that_ended_well_is_not_run_again_and_opens_its_gate():
     )
 
 
+def test_a_job_is_run_again_for_a_database_that_is_new():
+    def wanted(**changes):
+        return stack(
+            service("db", **changes),
+            service("migrate", depends("db"), argv=ends(0)),
+            service("seed", depends("migrate", "completed_successfully"), argv=ends(0)),
+            service("web", depends("seed", "completed_successfully")),
+        )
+
+    engine = running(wanted())
+    assert shown(engine, wanted()) == []
+    lines = shown(engine, wanted(image="other"))
+    starts = [line.partition("start container ")[2] for line in lines]
+    assert [text for text in starts if "ended" in text] == [
+        "p-migrate-1: ended with 0, but db is started",
+        "p-seed-1: ended with 0, but migrate is started",
+    ]
+    settles(engine, wanted(image="other"))
+
+
 def test_a_job_that_failed_is_run_again_and_waited_for():
     engine = MemoryEngine()
     failing = stack(

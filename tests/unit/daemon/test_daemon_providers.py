@@ -1,0 +1,68 @@
+"""Programs that provide a service: what they have started goes with them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from stackctl.daemon.providers import ASKING, Providers
+from stackctl.errors import OperationFailed
+from stackctl.model.provider import ProviderRequest
+from stackctl.state.paths import Paths
+from support.waiting import wait_until
+
+#: A child that writes its number down and outlives the shell that started it.
+CHILD = "sh -c 'echo $$ >\"$CHILD\"; exec sleep 300'"
+
+
+def has_ended(file: Path) -> bool:
+    stat = Path(f"/proc/{file.read_text().strip()}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] in "ZX"
+
+
+def request(directory: Path, script: str) -> ProviderRequest:
+    program = directory / "provide"
+    program.write_text(f"#!/bin/sh\n[ $2 = metadata ] && exit 1\n{script}\n")
+    program.chmod(0o755)
+    path = f"{directory}{os.pathsep}{os.environ['PATH']}"
+    ASKING.set({"PATH": path, "CHILD": str(directory / "child")})
+    return ProviderRequest(project="p", service="c", type="provide", options=(), definition="{}")
+
+
+def test_who_leaves_ends_the_program_and_its_children(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        providers = Providers(Paths(tmp_path, tmp_path))
+        wish = request(tmp_path, f"{CHILD}; echo")
+        task = asyncio.create_task(providers.run(wish, "up"))
+        child = tmp_path / "child"
+        while not (child.exists() and child.read_text()):
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        wait_until(lambda: has_ended(child), 20)
+
+    asyncio.run(scenario())
+
+
+def test_a_line_without_end_is_refused_though_children_write_on(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        providers = Providers(Paths(tmp_path, tmp_path))
+        with pytest.raises(OperationFailed, match="too long"):
+            await providers.run(request(tmp_path, "yes | tr -d '\\n'"), "up")
+
+    asyncio.run(scenario())
+
+
+def test_a_child_that_keeps_the_pipe_of_errors_holds_nobody_up(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        providers = Providers(Paths(tmp_path, tmp_path))
+        await providers.run(request(tmp_path, f"{CHILD} >/dev/null &"), "up")
+        child = tmp_path / "child"
+        wait_until(lambda: child.exists() and child.read_text() != "", 20)
+        os.kill(int(child.read_text()), 9)
+
+    asyncio.run(scenario())
