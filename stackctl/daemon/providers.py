@@ -17,12 +17,13 @@ import logging
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from stackctl.daemon.jobs import EMIT
 from stackctl.errors import NotFound, OperationFailed
@@ -42,10 +43,8 @@ _PLUGINS = (
 )
 #: A program that says nothing about itself within this time has nothing to say (seconds).
 _METADATA_LIMIT = 10.0
-#: Seconds for the rest of what a program says after its end.
-_MOMENT = 1.0
-#: The longest line that is read (bytes), and lines of its errors that are shown.
-_LINE_LIMIT, _SHOWN_LINES = 1 << 20, 10
+#: The longest line that is read (bytes), and lines of its errors that are shown, from its end.
+_LINE_LIMIT, _SHOWN_LINES, _SHOWN_END = 1 << 20, 10, 1 << 14
 
 
 @dataclass(slots=True)
@@ -127,35 +126,39 @@ class _Exchange:
         self.variables: dict[str, str] = {}
 
     async def run(self, program: str, arguments: list[str]) -> None:
+        # Its errors go to a file: asyncio's wait() is for the end of all pipes as well, and who is
+        # left in the background may keep one for ever.
+        with tempfile.TemporaryFile() as errors:
+            code = await self._converse(program, arguments, errors)
+            said = _end_of(errors)
+        if code:
+            raise self._failed(f"ended with code {code}", said)
+
+    async def _converse(self, program: str, arguments: list[str], errors: IO[bytes]) -> int:
+        """Its exit code. Raises OperationFailed."""
         process = await asyncio.create_subprocess_exec(
             program,
             *arguments,
             env=self._environment,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stderr=errors,
             limit=_LINE_LIMIT,
             start_new_session=True,
         )
-        assert process.stdin and process.stdout and process.stderr
-        errors = asyncio.ensure_future(process.stderr.read())
+        assert process.stdin and process.stdout
         try:
             async for line in process.stdout:
                 if line.strip():
                     self._heard(line, process.stdin)
             process.stdin.close()
-            code = await process.wait()
+            return await process.wait()
         except ValueError as error:
             raise self._failed(f"said something that is too long: {error}") from None
         finally:
             if process.returncode is None:
                 _kill(process)
                 await process.wait()
-            said = (
-                (await _for_a_moment(errors)).decode(errors="replace").splitlines()[-_SHOWN_LINES:]
-            )
-        if code:
-            raise self._failed(f"ended with code {code}", tuple(said))
 
     def _heard(self, line: bytes, stdin: asyncio.StreamWriter) -> None:
         try:
@@ -201,13 +204,10 @@ def _kill(process: asyncio.subprocess.Process) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-async def _for_a_moment(said: asyncio.Future[bytes]) -> bytes:
-    """What was said, if nobody whom the program left behind still has the pipe."""
-    await asyncio.wait((said,), timeout=_MOMENT)
-    if said.done() and not said.cancelled():
-        return said.result()
-    said.cancel()
-    return b""
+def _end_of(errors: IO[bytes]) -> tuple[str, ...]:
+    """The last lines of what it said."""
+    errors.seek(max(errors.seek(0, os.SEEK_END) - _SHOWN_END, 0))
+    return tuple(errors.read(_SHOWN_END).decode(errors="replace").splitlines()[-_SHOWN_LINES:])
 
 
 def _program(type_: str, environment: Mapping[str, str]) -> str:

@@ -57,12 +57,26 @@ def test_a_line_without_end_is_refused_though_children_write_on(tmp_path: Path) 
     asyncio.run(scenario())
 
 
-def test_a_child_that_keeps_the_pipe_of_errors_holds_nobody_up(tmp_path: Path) -> None:
+def test_who_is_left_in_the_background_holds_nobody_up(tmp_path: Path) -> None:
+    """Its output ends before itself: so its end is waited for, and not that of its child."""
+
     async def scenario() -> None:
         providers = Providers(Paths(tmp_path, tmp_path))
-        await providers.run(request(tmp_path, f"{CHILD} >/dev/null &"), "up")
+        left = f'{CHILD} >/dev/null & exec >&-; until [ -s "$CHILD" ]; do :; done'
+        await providers.run(request(tmp_path, left), "up")
         child = tmp_path / "child"
-        wait_until(lambda: child.exists() and child.read_text() != "", 20)
+        assert not has_ended(child)
         os.kill(int(child.read_text()), 9)
+
+    asyncio.run(scenario())
+
+
+def test_what_it_said_is_told_with_its_code(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        providers = Providers(Paths(tmp_path, tmp_path))
+        talk = "yes early | head -n 20000 >&2; echo late >&2; exit 3"
+        with pytest.raises(OperationFailed, match="ended with code 3") as caught:
+            await providers.run(request(tmp_path, talk), "up")
+        assert caught.value.details == ("early",) * 9 + ("late",)
 
     asyncio.run(scenario())
