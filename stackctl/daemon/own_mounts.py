@@ -13,6 +13,9 @@ from stackctl.model.container import BindMount, ContainerConfig, ImageMount, Mou
 from stackctl.model.network import VolumeConfig
 from stackctl.model.record import ContainerRecord
 
+#: Where Docker's socket is looked for.
+_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
+
 
 async def settled(
     config: ContainerConfig, former: ContainerRecord | None, images: Images, *, renew: bool
@@ -65,9 +68,6 @@ async def remove_anonymous(volumes: Volumes, record: ContainerRecord) -> None:
     for mount in record.config.mounts:
         if isinstance(mount, VolumeMount) and mount.anonymous:
             await volumes.remove_if_unused(mount.volume)
-
-
-_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
 
 
 def make_bind_sources(config: ContainerConfig) -> None:

@@ -12,7 +12,7 @@ import posixpath
 from collections.abc import Iterator
 
 from stackctl.model.container import BindMount, GeneratedFile
-from stackctl.spec.model import Config, Secret, Stack
+from stackctl.spec.model import Config, Secret, Stack, files_of
 from stackctl.spec.mounts import ServiceFile
 from stackctl.spec.service import Service
 
@@ -45,11 +45,6 @@ def generated(stack: Stack, service: Service) -> tuple[GeneratedFile, ...]:
 def _used(
     stack: Stack, service: Service
 ) -> Iterator[tuple[str, ServiceFile, Secret | Config, str]]:
-    for secret in service.secrets:
-        if secret.source in stack.secrets:
-            target = posixpath.join("/run/secrets", secret.target or secret.source)
-            yield "secrets", secret, stack.secrets[secret.source], target
-    for config in service.configs:
-        if config.source in stack.configs:
-            target = posixpath.join("/", config.target or config.source)
-            yield "configs", config, stack.configs[config.source], target
+    for section, item, origin in files_of(stack, [service]):
+        home = "/run/secrets" if section == "secrets" else "/"
+        yield section, item, origin, posixpath.join(home, item.target or item.source)

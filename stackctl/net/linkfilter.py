@@ -31,11 +31,29 @@ _IFF_UP = 1
 _PASS, _DROP = 0xFFFFFFFF, 0
 
 
+#: (label, code, target if true, target if false, number); "" is the next one.
+Line = tuple[str, int, str, str, int]
+
+
+def _attribute(label: str, first: int, kind: int) -> list[Line]:
+    """Loads the first word of an attribute; a message without it is dropped.
+
+    `first` is the offset of the first attribute.
+    """
+    return [
+        (label, _LOAD_NUMBER, "", "", first),
+        ("", _LOAD_X_NUMBER, "", "", kind),
+        ("", _LOAD_WORD, "", "", _FIND_ATTRIBUTE),
+        ("", _IF_EQUAL, "drop", "", 0),
+        ("", _A_TO_X, "", "", 0),
+        ("", _LOAD_AT_X, "", "", 4),
+    ]
+
+
 def program(veths: str, marks: Marks) -> bytes:
     """Struct sock_filter, 8 bytes each. `veths` begins the names of our ends of wires."""
     start = int.from_bytes(veths.encode()[:4].ljust(4, b"\0"))
-    # (label, code, target if true, target if false, number); "" is the next one.
-    lines: list[tuple[str, int, str, str, int]] = [
+    lines: list[Line] = [
         ("", _LOAD_HALF, "", "", _TYPE),
         ("", _IF_EQUAL, "netconf", "", socket.htons(rtnl.RTM_NEWNETCONF)),
         ("", _IF_EQUAL, "pass", "", socket.htons(rtnl.RTM_DELADDR)),
@@ -43,27 +61,12 @@ def program(veths: str, marks: Marks) -> bytes:
         ("", _IF_EQUAL, "", "drop", socket.htons(rtnl.RTM_NEWLINK)),
         ("", _LOAD_BYTE, "", "", _FLAGS),
         ("", _IF_BIT, "", "link", _IFF_UP),
-        ("", _LOAD_NUMBER, "", "", _LINK_ATTRIBUTES),
-        ("", _LOAD_X_NUMBER, "", "", IFLA_GROUP),
-        ("", _LOAD_WORD, "", "", _FIND_ATTRIBUTE),
-        ("", _IF_EQUAL, "drop", "", 0),
-        ("", _A_TO_X, "", "", 0),
-        ("", _LOAD_AT_X, "", "", 4),
+        *_attribute("", _LINK_ATTRIBUTES, IFLA_GROUP),
         ("", _IF_EQUAL, "drop", "", socket.htonl(marks.open)),
         ("", _IF_EQUAL, "drop", "", socket.htonl(marks.internal)),
-        ("link", _LOAD_NUMBER, "", "", _LINK_ATTRIBUTES),
-        ("", _LOAD_X_NUMBER, "", "", IFLA_IFNAME),
-        ("", _LOAD_WORD, "", "", _FIND_ATTRIBUTE),
-        ("", _IF_EQUAL, "drop", "", 0),
-        ("", _A_TO_X, "", "", 0),
-        ("", _LOAD_AT_X, "", "", 4),
+        *_attribute("link", _LINK_ATTRIBUTES, IFLA_IFNAME),
         ("", _IF_EQUAL, "drop", "pass", start),
-        ("netconf", _LOAD_NUMBER, "", "", _NETCONF_ATTRIBUTES),
-        ("", _LOAD_X_NUMBER, "", "", _NETCONFA_FORWARDING),
-        ("", _LOAD_WORD, "", "", _FIND_ATTRIBUTE),
-        ("", _IF_EQUAL, "drop", "", 0),
-        ("", _A_TO_X, "", "", 0),
-        ("", _LOAD_AT_X, "", "", 4),
+        *_attribute("netconf", _NETCONF_ATTRIBUTES, _NETCONFA_FORWARDING),
         ("", _IF_EQUAL, "pass", "drop", 0),
         ("pass", _RETURN, "", "", _PASS),
         ("drop", _RETURN, "", "", _DROP),

@@ -4,6 +4,7 @@ What one container needs is another model (stackctl.model.container), what was
 saved a third (stackctl.model.record); they never merge.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,7 @@ from stackctl.spec.attributes import (
     nothing_is_empty,
 )
 from stackctl.spec.fields import AfterValidator, Attributes, BeforeValidator, Field
+from stackctl.spec.mounts import ServiceFile
 from stackctl.spec.nodes import Mapping, Path, mark_at
 from stackctl.spec.project import STDIN
 from stackctl.spec.scalars import Address, Flag, Integer, Subnet
@@ -313,3 +315,16 @@ class Stack:
     def reference(self, service: Service) -> str:
         """What a service's image is looked up and pulled by."""
         return self.pins.get(service.image or "", service.image or "")
+
+
+def files_of(
+    defined: StackFile | Stack, services: Iterable[Service]
+) -> Iterator[tuple[str, ServiceFile, Secret | Config]]:
+    """Secrets and configs that services use: the section, the use, and what is defined there."""
+    for service in services:
+        for secret in service.secrets:
+            if secret.source in defined.secrets:
+                yield "secrets", secret, defined.secrets[secret.source]
+        for config in service.configs:
+            if config.source in defined.configs:
+                yield "configs", config, defined.configs[config.source]

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 
 from stackctl.errors import Place, StackFileError, StackFileErrors
 from stackctl.spec import implied, ports
-from stackctl.spec.model import Config, Secret, Service, Stack
+from stackctl.spec.model import Service, Stack, files_of
 
 
 def check(stack: Stack, services: Collection[str] = ()) -> None:
@@ -85,19 +85,14 @@ def _port_clashes(stack: Stack, wanted: Mapping[str, Service]) -> list[StackFile
 def _unset(stack: Stack, wanted: Mapping[str, Service]) -> list[StackFileError]:
     """An error for each secret or config of the services that is in a variable nobody set."""
     errors: dict[tuple[str, str], StackFileError] = {}
-    for service in wanted.values():
-        for section, items in (("secrets", service.secrets), ("configs", service.configs)):
-            defined: Mapping[str, Secret] | Mapping[str, Config] = getattr(stack, section)
-            for item in items:
-                origin = defined.get(item.source)
-                key = (section, item.source)
-                if origin and origin.environment is not None and key not in stack.contents:
-                    errors[key] = StackFileError(
-                        f'the variable "{origin.environment}" of {section[:-1]} '
-                        f'"{item.source}" is not set',
-                        place=stack.places(section, item.source, "environment"),
-                        hint="set it in the environment or in .env",
-                    )
+    for section, item, origin in files_of(stack, wanted.values()):
+        key = (section, item.source)
+        if origin.environment is not None and key not in stack.contents:
+            errors[key] = StackFileError(
+                f'the variable "{origin.environment}" of {section[:-1]} "{item.source}" is not set',
+                place=stack.places(section, item.source, "environment"),
+                hint="set it in the environment or in .env",
+            )
     return list(errors.values())
 
 

@@ -25,6 +25,7 @@ from stackctl.spec.model import (
     Stack,
     StackFile,
     Volume,
+    files_of,
 )
 from stackctl.spec.nodes import Mapping, mark_at
 from stackctl.spec.paths import absolute
@@ -154,32 +155,24 @@ class _Resolver:
     def contents(self, file: StackFile, services: dict[str, Service]) -> dict[tuple[str, str], str]:
         """Texts of the secrets and configs that services use; none for a variable not set."""
         found: dict[tuple[str, str], str] = {}
-        for service in services.values():
-            for section, items in (("secrets", service.secrets), ("configs", service.configs)):
-                defined: dict[str, Secret] | dict[str, Config] = getattr(file, section)
-                for item in items:
-                    origin = defined.get(item.source)
-                    if origin is None or (section, item.source) in found:
-                        continue
-                    text = getattr(origin, "content", None)
-                    if origin.environment is not None:
-                        text = self._around.given.get(
-                            (section, item.source), self._around.variables.get(origin.environment)
-                        )
-                    if text is not None:
-                        found[section, item.source] = text
+        for section, item, origin in files_of(file, services.values()):
+            key = (section, item.source)
+            if key in found:
+                continue
+            text = getattr(origin, "content", None)
+            if origin.environment is not None:
+                text = self._around.given.get(key, self._around.variables.get(origin.environment))
+            if text is not None:
+                found[key] = text
         return found
 
     def copies(self, file: StackFile, services: dict[str, Service]) -> dict[tuple[str, str], str]:
         """Digests of the files that containers get a copy of."""
-        paths: dict[tuple[str, str], str] = {}
-        for service in services.values():
-            for section, items in (("secrets", service.secrets), ("configs", service.configs)):
-                defined: dict[str, Secret] | dict[str, Config] = getattr(file, section)
-                for item in items:
-                    origin = defined.get(item.source)
-                    if item.is_copy and origin is not None and origin.file:
-                        paths[section, item.source] = origin.file
+        paths = {
+            (section, item.source): origin.file
+            for section, item, origin in files_of(file, services.values())
+            if item.is_copy and origin.file
+        }
         return {key: self._around.digest(path) for key, path in paths.items()}
 
     def _labels(self, name: str, service: Service) -> dict[str, str]:
