@@ -48,7 +48,10 @@ _VARIABLES = frozenset(
 
 
 def write_plan(path: str, plan: Mapping[str, Any], body: Mapping[str, Any]) -> None:
-    """Raises MachineError."""
+    """Only its owner can read it: it says what changes, and not every secret looks like one.
+
+    Raises MachineError.
+    """
     project = body["project"]
     variables = {k: v for k, v in project["environment"].items() if k in _VARIABLES}
     found = {
@@ -59,7 +62,7 @@ def write_plan(path: str, plan: Mapping[str, Any], body: Mapping[str, Any]) -> N
         "stack": {**{key: project[key] for key in (*_PROJECT, "cwd")}, "variables": variables},
         "steps": plan.get("steps") or [],
     }
-    write_text(path, json.dumps(found, indent=2) + "\n")
+    write_text(path, json.dumps(found, indent=2) + "\n", private=True)
 
 
 class Planned(NamedTuple):

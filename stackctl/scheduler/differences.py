@@ -13,10 +13,31 @@ from typing import Any
 
 from stackctl.values import dataclass
 
-#: Names of what nobody wants to read in the log of a CI run, and addresses with a password.
-_SECRET_NAME = re.compile(r"pass|pwd|secret|token|key|credential|auth|private|salt", re.I)
+#: Names of what nobody wants to read in the log of a CI run.
+_SECRET_NAME = re.compile(
+    r"pass|pwd|secret|token|key|credential|auth|private|salt|jwt|hmac|webhook|(^|[_.-])pw([_.-]|$)",
+    re.I,
+)
+#: Text that says a secret, wherever it stands. Lists come as JSON: a word may end with `",`.
+#: What repeats has a limit: a stack file's text may be long, and made to be slow to search.
 _SECRET_TEXT = re.compile(
-    r"://[^/@\s]*:[^/@\s]+@|(pass|pwd|secret|token|api.?key|credential)[\w-]*\"?\s*[=:,]", re.I
+    "|".join(
+        (
+            # Addresses with a password, or with a token in place of a user.
+            r"://[^/@\s:]{0,99}:[^/@\s]{1,99}@|://[^/@\s:]{20,}@",
+            # password=x, "--token", "x", and with a blank: --password x
+            r"(?:pass|pwd|secret|token|api.?key|credential|authorization)[\w-]{0,60}\"?\s*[=:,]",
+            r"pw\"?\s*[=:,]|-[\w-]{0,60}(?:pass|pwd|secret|token|api.?key)[\w-]{0,60}\s",
+            r"\b(?:bearer|basic)\s+[\w.+/-]{6}",
+            # Options of one letter, of programs that are known to take a password so.
+            r"\b(?:mysql|mariadb)[\w-]{0,20}\b.{0,300}[\s\"](?-i:-p)[^\s\"]",
+            r"\bsshpass\b.{0,300}[\s\"](?-i:-p)|\bredis-cli\b.{0,300}[\s\"](?-i:-a)",
+            r"\bcurl\b.{0,300}[\s\"](?-i:-u)|\bldap[a-z]{1,20}\b.{0,300}[\s\"](?-i:-w)",
+            # What htpasswd and crypt write; keys as PEM.
+            r"\$(?:apr1|2[abxy]|[156y])\$|-BEGIN [A-Z ]{0,20}PRIVATE KEY-",
+        )
+    ),
+    re.I,
 )
 #: Items of a list that have one of these are the same item with another value.
 _IDENTITIES = ("target", "source", "path", "name", "device", "id")
@@ -24,7 +45,10 @@ _IDENTITIES = ("target", "source", "path", "name", "device", "id")
 _WHOLE = ("command", "entrypoint", "test")
 _SIZES = re.compile(r"(^|[._])(mem_\w+|memswap_limit|shm_size|memory|size)$")
 #: Attributes whose parts bear names that the user has chosen.
-_NAMED = ("environment", "labels", "annotations", "logging", "post_start", "pre_stop", "pre_start")
+_NAMED = (
+    *("environment", "labels", "annotations", "logging", "post_start", "pre_stop", "pre_start"),
+    *("provider", "driver_opts"),
+)
 #: So much of a value is printed.
 _WIDTH = 48
 #: So many changes are in a cause; a plan lists the others below it.

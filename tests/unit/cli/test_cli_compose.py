@@ -53,6 +53,11 @@ def test_a_plan_is_written_and_carried_out_as_it_is(cli: Any, engine: Any, tmp_p
     done(engine, "up")
     file = tmp_path / "plan.json"
     assert cli("plan", "--out", str(file), "--scale", "web=2", "web").code == 2
+    assert file.stat().st_mode & 0o777 == 0o600
+    # Also in place of one that others can read.
+    file.chmod(0o644)
+    cli("plan", "--out", str(file), "--scale", "web=2", "web")
+    assert file.stat().st_mode & 0o777 == 0o600
     written = json.loads(file.read_text())
     assert written["steps"][0]["target"] == "p-web-1"
     assert "environment" not in written["stack"] and written["stack"]["variables"] == {}

@@ -70,6 +70,12 @@ def told(old: str, new: str) -> list[str]:
             {"volumes": [{**MOUNT, "read_only": True}]},
             ["volumes[/data].read_only added: true"],
         ),
+        # A port and a user are no secrets.
+        (
+            {"command": ["mysqld", "-P", "1"], "user": "a"},
+            {"command": ["curl", "-U"], "user": "b"},
+            ['command: ["mysqld", "-P", "1"] -> ["curl", "-U"]', 'user: "a" -> "b"'],
+        ),
         (
             {"labels": {"l": "x" * 100}},
             {"labels": {"l": "y\nz"}},
@@ -97,6 +103,26 @@ def test_changes(old: dict[str, Any], new: dict[str, Any], expected: list[str]) 
         ({}, {"environment": {"PRIVATE_KEY": "s3cret"}}, "environment.PRIVATE_KEY added"),
         ({"command": ["x"]}, {"command": ["x", "--password=s3cret"]}, "command changed"),
         ({"command": ["x"]}, {"command": ["x", "--token", "s3cret"]}, "command changed"),
+        ({"command": ["x"]}, {"command": ["sh", "-c", "x --token s3cret"]}, "command changed"),
+        ({"command": ["x"]}, {"command": ["mysqldump", "-ps3cret", "db"]}, "command changed"),
+        ({"command": ["x"]}, {"command": ["sh", "-c", "mariadb -ps3cret"]}, "command changed"),
+        ({"command": ["x"]}, {"command": ["redis-cli", "-a", "s3cret"]}, "command changed"),
+        ({"command": ["x"]}, {"command": ["curl", "-us3cret:x", "h"]}, "command changed"),
+        (
+            {},
+            {"healthcheck": {"test": ["CMD", "sshpass", "-p", "s3cret"]}},
+            "healthcheck.test added",
+        ),
+        (
+            {"environment": {"DSN": "user=a pw=s3cret"}},
+            {"environment": {"DSN": "user=a pw=s4cret"}},
+            "environment.DSN changed",
+        ),
+        ({}, {"environment": {"DB_PW": "s3cret"}}, "environment.DB_PW added"),
+        ({}, {"environment": {"H": "Authorization: Bearer s3cret"}}, "environment.H added"),
+        ({}, {"environment": {"H": "u:$apr1$s3cret"}}, "environment.H added"),
+        ({}, {"environment": {"G": f"https://s3cret{'x' * 20}@h/g"}}, "environment.G added"),
+        ({}, {"provider": {"options": {"api_key": "s3cret"}}}, "provider.options.api_key added"),
         (
             {},
             {"logging": {"options": {"splunk-token": "s3cret"}}},
@@ -109,6 +135,12 @@ def test_secrets_are_not_told(old: dict[str, Any], new: dict[str, Any], expected
     assert found is not None
     assert [str(change) for change in found] == [expected]
     assert "cret" not in json.dumps([change.to_json() for change in found])
+
+
+def test_long_text_is_looked_through_at_once() -> None:
+    # A search that begins anew at each letter and runs to the end would take minutes.
+    for text in ("pass" * 20_000, "://" + "a:" * 40_000, "curl " * 20_000, "-" * 80_000):
+        assert told(made_of({}), made_of({"command": [text]}))
 
 
 def test_names_and_contents() -> None:
