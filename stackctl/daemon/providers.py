@@ -16,7 +16,6 @@ import json
 import logging
 import os
 import shutil
-import signal
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from stackctl.daemon.jobs import EMIT
+from stackctl.daemon.program import Program
 from stackctl.errors import NotFound, OperationFailed
 from stackctl.model.provider import ProviderRequest
 from stackctl.state.paths import Paths
@@ -136,31 +136,21 @@ class _Exchange:
 
     async def _converse(self, program: str, arguments: list[str], errors: IO[bytes]) -> int:
         """Its exit code. Raises OperationFailed."""
-        process = await asyncio.create_subprocess_exec(
-            program,
-            *arguments,
-            env=self._environment,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=errors,
-            limit=_LINE_LIMIT,
-            start_new_session=True,
-        )
-        assert process.stdin and process.stdout
         try:
-            async for line in process.stdout:
-                if line.strip():
-                    self._heard(line, process.stdin)
-            process.stdin.close()
-            return await process.wait()
+            async with Program(
+                [program, *arguments], self._environment, errors=errors, limit=_LINE_LIMIT
+            ) as running:
+                async for line in running.output:
+                    if line.strip():
+                        self._heard(line, running.input)
+                running.input.close()
+                return await running.wait()
         except ValueError as error:
             raise self._failed(f"said something that is too long: {error}") from None
-        finally:
-            if process.returncode is None:
-                _kill(process)
-                await process.wait()
+        except OSError as error:
+            raise self._failed(f"cannot be run: {error.strerror}") from None
 
-    def _heard(self, line: bytes, stdin: asyncio.StreamWriter) -> None:
+    def _heard(self, line: bytes, stdin: asyncio.WriteTransport) -> None:
         try:
             message = json.loads(line)
             kind, text = str(message["type"]), str(message.get("message", ""))
@@ -198,12 +188,6 @@ class _Exchange:
         )
 
 
-def _kill(process: asyncio.subprocess.Process) -> None:
-    """With all that it has started: it leads a session of its own."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
 def _end_of(errors: IO[bytes]) -> tuple[str, ...]:
     """The last lines of what it said."""
     errors.seek(max(errors.seek(0, os.SEEK_END) - _SHOWN_END, 0))
@@ -228,30 +212,27 @@ def _program(type_: str, environment: Mapping[str, str]) -> str:
 
 async def _metadata(program: str, environment: Mapping[str, str]) -> dict[str, Any]:
     """What the program says about its parameters; {} when it does not."""
-    process = await asyncio.create_subprocess_exec(
-        program,
-        "compose",
-        "metadata",
-        env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        start_new_session=True,
-    )
     try:
-        async with asyncio.timeout(_METADATA_LIMIT):
-            out, _ = await process.communicate()
-    except TimeoutError:
+        async with (
+            asyncio.timeout(_METADATA_LIMIT),
+            Program([program, "compose", "metadata"], environment) as running,
+        ):
+            running.input.close()
+            found = await _object(running.output)
+            return found if await running.wait() == 0 else {}
+    except (TimeoutError, OSError):
         return {}
-    finally:
-        if process.returncode is None:
-            _kill(process)
-            await process.wait()
-    try:
-        found = json.loads(out)
-    except ValueError:
-        return {}
-    return found if process.returncode == 0 and isinstance(found, dict) else {}
+
+
+async def _object(stream: asyncio.StreamReader) -> dict[str, Any]:
+    """The JSON object that comes, {} when something else does; its end is not waited for."""
+    read = b""
+    while len(read) < _LINE_LIMIT and (more := await stream.read(_LINE_LIMIT)):
+        read += more
+        with suppress(ValueError):
+            found = json.loads(read)
+            return found if isinstance(found, dict) else {}
+    return {}
 
 
 def _arguments(request: ProviderRequest, command: str, described: Mapping[str, Any]) -> list[str]:

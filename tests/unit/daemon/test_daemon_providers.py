@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stackctl.daemon.program import Program
 from stackctl.daemon.providers import ASKING, Providers
 from stackctl.errors import OperationFailed
 from stackctl.model.provider import ProviderRequest
@@ -44,6 +45,30 @@ def test_who_leaves_ends_the_program_and_its_children(tmp_path: Path) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         wait_until(lambda: has_ended(child), 20)
+
+    asyncio.run(scenario())
+
+
+def test_who_leaves_while_it_starts_ends_the_program_and_its_children(tmp_path: Path) -> None:
+    """At whatever moment, also while the loop has not looked yet at what the program did."""
+    child = tmp_path / "child"
+    environment = {"PATH": os.environ["PATH"], "CHILD": str(child)}
+
+    async def run() -> None:
+        async with Program(["sh", "-c", f"{CHILD}; echo"], environment) as program:
+            await program.output.read()
+
+    async def scenario() -> None:
+        for turns in range(1, 8):
+            child.unlink(missing_ok=True)
+            task = asyncio.create_task(run())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            wait_until(lambda: child.exists() and child.read_text(), 20)
+            task.cancel()
+            await asyncio.wait([task], timeout=20)
+            assert task.cancelled()
+            wait_until(lambda: has_ended(child), 20)
 
     asyncio.run(scenario())
 
