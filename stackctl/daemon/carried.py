@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stackctl.errors import StackFileError, StackFileErrors, UsageError
+from stackctl.model.container import DOCKER_SOCKETS
 from stackctl.spec.files import DISK, Carried, Files
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def refuse_binds(stack: Stack) -> None:
         )
         for name, service in stack.services.items()
         for number, volume in enumerate(service.volumes)
-        if volume.type == "bind"
+        if volume.type == "bind" and volume.source not in DOCKER_SOCKETS
     ]
     if found:
         raise StackFileErrors(tuple(found))

@@ -126,9 +126,9 @@ class Containers:
             )
         home = self._parts.paths.container(container_id)
         former = self._registry.find(replaces) if replaces else None
-        mounts = await own_mounts.settled(config, former, self._parts.images, renew=renew_volumes)
-        mounts = additions.mounts(config, mounts, home, self._parts.paths.socket, self._registry)
-        kept = generated.without_content(config.files)
+        socket = self._parts.paths.socket
+        mounts = await own_mounts.settled(config, former, self._parts.images, socket, renew_volumes)
+        mounts = additions.mounts(config, mounts, home, socket, self._registry)
         store = self._registry.store
         async with AsyncExitStack() as undo:
             private = config.security.userns == "private" and not config.security.privileged
@@ -146,7 +146,9 @@ class Containers:
                 endpoints.append(endpoint)
             record = ContainerRecord(
                 id=container_id,
-                config=replace(config, mounts=mounts, files=kept),
+                config=replace(
+                    config, mounts=mounts, files=generated.without_content(config.files)
+                ),
                 created_at=time.time(),
                 replaces=replaces,
                 id_base=id_base,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,31 +10,51 @@ from pathlib import Path
 from stackctl.daemon.volumes import Volumes
 from stackctl.errors import ContainerError, MachineError, NotFound
 from stackctl.image.service import Images
-from stackctl.model.container import BindMount, ContainerConfig, ImageMount, Mount, VolumeMount
+from stackctl.model.container import (
+    DOCKER_SOCKETS,
+    BindMount,
+    ContainerConfig,
+    ImageMount,
+    Mount,
+    VolumeMount,
+)
 from stackctl.model.network import VolumeConfig
 from stackctl.model.record import ContainerRecord
 
-#: Where Docker's socket is looked for.
-_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
-
 
 async def settled(
-    config: ContainerConfig, former: ContainerRecord | None, images: Images, *, renew: bool
+    config: ContainerConfig,
+    former: ContainerRecord | None,
+    images: Images,
+    socket: Path,
+    renew: bool,
 ) -> tuple[Mount, ...]:
     """The mounts as they stay: with the anonymous volumes of the container that it replaces,
-    by target (as compose does; not with `renew`), and with the images that names mean now.
+    by target (as compose does; not with `renew`), with the images that names mean now, and
+    with the engine's `socket` where Docker's is asked for and there is none.
 
     Raises NotFound.
     """
     found = config.mounts if former is None or renew else _inherited(config, former)
-    return tuple(
-        [
-            replace(mount, image_id=(await images.resolve(mount.image)).id)
-            if isinstance(mount, ImageMount) and not mount.image_id
-            else mount
-            for mount in found
-        ]
-    )
+    settled: list[Mount] = []
+    for mount in found:
+        if isinstance(mount, ImageMount) and not mount.image_id:
+            mount = replace(mount, image_id=(await images.resolve(mount.image)).id)
+        elif isinstance(mount, BindMount) and _means(mount.source, socket):
+            mount = replace(mount, source=str(socket), create_host_path=False)
+        settled.append(mount)
+    return tuple(settled)
+
+
+def _means(source: str, socket: Path) -> bool:
+    """Whether a bind is of the engine's socket: by its own or another name (a link, as
+    `--docker-socket` makes it), or by Docker's, when no Docker is there.
+
+    By which name it is admitted (Service.admits) is the record's.
+    """
+    if source in DOCKER_SOCKETS and not Path(source).exists():
+        return True
+    return Path(source).is_socket() and os.path.realpath(source) == os.path.realpath(socket)
 
 
 def _inherited(config: ContainerConfig, former: ContainerRecord) -> tuple[Mount, ...]:
@@ -82,12 +103,12 @@ def make_bind_sources(config: ContainerConfig) -> None:
                 f"{mount.source} does not exist",
                 hint="make it, or correct the path under `volumes`",
             )
-        if mount.source in _SOCKETS:
-            # A directory there would keep dockerd, and our own link, from ever having it.
+        if mount.source in DOCKER_SOCKETS:
+            # It was made when there was one. A directory there would keep dockerd, and our own
+            # link, from ever having it.
             raise ContainerError(
-                f'"{config.service or config.name}": there is no socket {mount.source} to mount',
-                hint="`use_api_socket: true` gives a service this engine's, and "
-                "`stackctl daemon --docker-socket PATH` puts it there for everybody",
+                f'"{config.service or config.name}": there is no socket {mount.source} any more',
+                hint="made anew (up --force-recreate), the container gets this engine's",
             )
         try:
             Path(mount.source).mkdir(parents=True, exist_ok=True)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from stackctl.model.container import DOCKER_SOCKETS
 from stackctl.spec import implied, project
 from stackctl.spec import volumes as volume_forms
 from stackctl.spec.circles import circles
+from stackctl.spec.files import Files
 from stackctl.spec.mistakes import Mistakes
-from stackctl.spec.model import Config, Network, Secret, StackFile, Volume
+from stackctl.spec.model import Config, Network, Secret, Service, StackFile, Volume
 from stackctl.spec.network_checks import NetworkChecks
 from stackctl.spec.nodes import Mapping as MappingNode
 from stackctl.spec.nodes import Mark, Node
@@ -34,6 +36,7 @@ class Checks:
         root: MappingNode,
         written: Node,
         mistakes: Mistakes,
+        source: Files,
         enabled: Collection[str] | None = None,
     ) -> None:
         self._file = file
@@ -44,6 +47,7 @@ class Checks:
         }
         self._written = Written(root, written)
         self._mistakes = mistakes
+        self._source = source
 
     def run(self) -> None:
         if "version" in self._written.root.entries:
@@ -72,6 +76,7 @@ class Checks:
             self._one_origin(("configs", key), config, ("file", "environment", "content"))
         for name, service in self._services.items():
             ServiceChecks(name, service, self._file, self._written, self._mistakes).run()
+            self._docker_socket(name, service)
         self._container_names()
         self._circles()
 
@@ -101,6 +106,17 @@ class Checks:
                 f'{path[0][:-1]} "{path[1]}" needs exactly one of {", ".join(origins)}',
                 self._written.at(*path),
             )
+
+    def _docker_socket(self, name: str, service: Service) -> None:
+        """See daemon.own_mounts.settled."""
+        for i, mount in enumerate(service.volumes):
+            path = mount.source or ""
+            if mount.type == "bind" and path in DOCKER_SOCKETS and not self._source.exists(path):
+                self._mistakes.warn(
+                    f'no Docker is at {path}: service "{name}" gets this engine\'s socket there, '
+                    "which speaks Docker's API",
+                    self._written.at("services", name, "volumes", i),
+                )
 
     def _container_names(self) -> None:
         holders: dict[str, str] = {}

@@ -98,7 +98,7 @@ def load(
         enabled = profiles.enabled(every, active, services)
         wanted = needed(every, services) if services else enabled
         if consistent:
-            checks.Checks(*validated, root, mistakes, enabled).run()
+            checks.Checks(*validated, root, mistakes, request.source, enabled).run()
     if not for_containers:
         wanted = frozenset()
     mistakes.settle(wanted)
@@ -167,7 +167,7 @@ def examined(
     try:
         validated = validate.validate(root, mistakes)
         if validated is not None:
-            checks.Checks(*validated, root, mistakes).run()
+            checks.Checks(*validated, root, mistakes, request.source).run()
         mistakes.settle()
     except StackFileErrors:
         pass  # too many: those that were found are told

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stackctl.model.container import DOCKER_SOCKETS
 from support.stack import Stack
 
 pytestmark = pytest.mark.needs("root", "netns", "userns", "overlay", "cgroup", "nft", "bridge")
@@ -30,11 +32,13 @@ services:
     command: sleep infinity
     init: true
     volumes: [data:/data, /anonymous]
+    use_api_socket: true
   reader:
     image: stackctl/host
     command: sleep infinity
     init: true
     volumes_from: ["friend:ro"]
+    volumes: ["${SOCKET}:/docker.sock:ro"]
 secrets:
   plain: {file: plain.txt}
   token: {environment: TOKEN}
@@ -58,7 +62,10 @@ def test_secrets_configs_and_volumes_of_others(stack: Stack) -> None:
     stack.write(FILES)
     (stack.directory / "plain.txt").write_text("hidden\n")
     stack.env["TOKEN"] = "t0ken"
-    stack.up()
+    # Docker's name for the engine's socket, where no Docker has it.
+    docker = Path(DOCKER_SOCKETS[0])
+    stack.env["SOCKET"] = str(stack.engine.paths.socket if docker.exists() else docker)
+    assert "no Docker is at /var/run" in stack.up().err or docker.exists()
     look = "cat {0}; stat -c '%u %g %a' {0}"
     assert inside(stack, "web", "cat /run/secrets/plain") == "hidden"
     assert inside(stack, "web", look.format("/run/secrets/owned")) == "hidden\n1234 5678 440"
@@ -71,6 +78,11 @@ def test_secrets_configs_and_volumes_of_others(stack: Stack) -> None:
     inside(stack, "friend", "echo a > /data/f; echo b > /anonymous/f")
     assert inside(stack, "reader", "cat /data/f /anonymous/f") == "a\nb"
     assert stack.run("exec", "-T", "reader", "touch", "/data/g").code != 0
+    # Root inside, nobody outside: the mount is what lets them in.
+    ask = "curl -s --unix-socket {} http://d/containers/json | grep -o app-web-1 | sort -u"
+    for service, socket in (("friend", DOCKER_SOCKETS[0]), ("reader", "/docker.sock")):
+        assert inside(stack, service, ask.format(socket)) == "app-web-1"
+    assert not docker.is_dir()
     # Nothing changed: nothing to do; another value of the variable: only who uses it.
     assert steps(stack) == []
     stack.env["TOKEN"] = "other"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from stackctl.daemon import own_mounts
 from stackctl.errors import ContainerError
+from stackctl.image.service import Images
 from stackctl.model.container import BindMount, ContainerConfig
 
 
@@ -21,10 +25,31 @@ def test_a_missing_directory_is_made(tmp_path: Path) -> None:
     assert (tmp_path / "a/b").is_dir()
 
 
-def test_dockers_socket_is_no_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    socket = str(tmp_path / "docker.sock")
-    monkeypatch.setattr(own_mounts, "_SOCKETS", (socket,))
-    with pytest.raises(ContainerError, match="there is no socket") as caught:
-        own_mounts.make_bind_sources(config(socket))
-    assert "use_api_socket" in caught.value.hint
-    assert not Path(socket).exists()
+def test_the_engines_socket_takes_dockers_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def source_of(named: Path) -> str:
+        no_images = cast("Images", None)
+        (mount,) = asyncio.run(
+            own_mounts.settled(config(str(named)), None, no_images, ours, renew=False)
+        )
+        assert isinstance(mount, BindMount)
+        return mount.source
+
+    ours, docker, link = (tmp_path / name for name in ("engine.sock", "docker.sock", "link"))
+    monkeypatch.setattr(own_mounts, "DOCKER_SOCKETS", (str(docker),))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(ours))
+    link.symlink_to(ours)
+    assert source_of(docker) == str(ours)
+    # A link to it: by the record's name of it the engine knows who may speak to it.
+    assert source_of(link) == str(ours)
+    assert source_of(tmp_path / "other") == str(tmp_path / "other")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(docker))
+    assert source_of(docker) == str(docker)
+    # One that has gone since then: no directory is made in its place.
+    docker.unlink()
+    with pytest.raises(ContainerError, match=r"there is no socket .* any more"):
+        own_mounts.make_bind_sources(config(str(docker)))
+    assert not docker.exists()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stackctl.errors import NotFound, StackFileErrors
-from stackctl.spec import loader, yaml
+from stackctl.spec import checks, loader, yaml
 from stackctl.spec.nodes import plain
 from stackctl.spec.schema import schema
 from stackctl.spec.shape import Shape, stack_shape
@@ -187,7 +187,9 @@ def test_variables(project: Any) -> None:
     ]
 
 
-def test_coverage_says_what_becomes_of_each_attribute(project: Any) -> None:
+def test_coverage_says_what_becomes_of_each_attribute(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = facts(
         project,
         "services:\n"
@@ -225,6 +227,14 @@ def test_coverage_says_what_becomes_of_each_attribute(project: Any) -> None:
     state, reason = found["services.web.logging.options"]
     assert state == "approximated" and "compress" in reason and "tag" in reason
     assert "max-size" not in reason
+    # Docker's socket is the engine's where no Docker is.
+    docker = project.directory / "docker.sock"
+    monkeypatch.setattr(checks, "DOCKER_SOCKETS", (str(docker),))
+    text = f"services: {{a: {{image: b, volumes: ['{docker}:/var/run/docker.sock:ro']}}}}"
+    row = facts(project, text, coverage=True)["coverage"][-1]
+    assert row["State"] == "approximated" and "this engine's socket" in row["Reason"]
+    docker.touch()
+    assert facts(project, text, coverage=True)["coverage"][-1]["State"] == "honoured"
 
 
 # -- schema

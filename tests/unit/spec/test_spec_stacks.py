@@ -176,8 +176,10 @@ def test_a_stack_loads_and_its_config_loads_to_the_same(
     request = project.request(environment=environment)
     first, told = described(request, Wish(format=format, hashes=True))
     assert sorted(first["services"]) == services
-    for notice, expected in zip(told, warnings, strict=True):
-        assert expected in notice.text
+    # Whether there is a Docker depends on the machine.
+    texts = [notice.text for notice in told if "no Docker is at" not in notice.text]
+    for text_of_one, expected in zip(texts, warnings, strict=True):
+        assert expected in text_of_one
     project.write("compose.yaml", first["text"])
     again, _ = described(project.request(), Wish(format=format, hashes=True))
     assert again["text"] == first["text"]
