@@ -5,25 +5,15 @@ Mounts of others and the engine's; networks of the container that it replaces.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from posixpath import normpath
 
 from stackctl.daemon import generated
 from stackctl.daemon.registry import Registry
 from stackctl.errors import NotFound
-from stackctl.model.container import (
-    BindMount,
-    ContainerConfig,
-    Mount,
-    NetworkAttachment,
-    TmpfsMount,
-)
+from stackctl.model import lending
+from stackctl.model.container import BindMount, ContainerConfig, Mount, NetworkAttachment
 from stackctl.model.record import ContainerRecord
 from stackctl.state.records import Store
-
-#: Where Docker's clients look for an engine.
-SOCKET = "/var/run/docker.sock"
 
 
 def mounts(
@@ -35,29 +25,25 @@ def mounts(
     """
     if not (config.volumes_from or config.files or config.api_socket):
         return own
-    found: dict[str, Mount] = {}
-    for text in config.volumes_from:
-        name, _, mode = text.partition(":")
-        record = registry.find_name(name)
-        if record is None:
+
+    def lent_by(name: str) -> lending.Mounts:
+        try:
+            # In an update the one that is to have the name: the other one is about to go.
+            record = registry.by_name(name, successor=True)
+        except NotFound as error:
             raise NotFound(
                 f'"{config.name}" wants the volumes of "{name}", which does not exist',
                 hint="see volumes_from in the stack file",
-            )
-        for mount in record.config.mounts:
-            if not isinstance(mount, TmpfsMount) and not _is_generated(record.config, mount):
-                shared = replace(mount, read_only=True) if mode == "ro" else mount
-                found[normpath(mount.target)] = shared
-    found.update({normpath(mount.target): mount for mount in own})
-    found.update({normpath(m.target): m for m in generated.mounts(home, config.files)})
+            ) from error
+        return lending.lent(record.config, lending.by_target(record.config.mounts))
+
+    found = lending.borrowed(config, lent_by) | lending.by_target(own)
+    found |= lending.by_target(generated.mounts(home, config.files))
     if config.api_socket:
-        found[SOCKET] = BindMount(source=str(socket), target=SOCKET, create_host_path=False)
+        found[lending.SOCKET] = BindMount(
+            source=str(socket), target=lending.SOCKET, create_host_path=False
+        )
     return tuple(found.values())
-
-
-def _is_generated(config: ContainerConfig, mount: Mount) -> bool:
-    """Secrets and configs of another container stay its own."""
-    return mount.target in {file.target for file in config.files} | {SOCKET}
 
 
 def networks(

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from posixpath import normpath
 
-from stackctl.model.container import ContainerConfig, Mount, TmpfsMount
+from stackctl.model.container import DOCKER_SOCKETS, ContainerConfig, Mount, TmpfsMount
 
 #: Where Docker's clients look for an engine.
-SOCKET = "/var/run/docker.sock"
+SOCKET = DOCKER_SOCKETS[0]
 
 #: Mounts by normalised target.
 Mounts = Mapping[str, Mount]

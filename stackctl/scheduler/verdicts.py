@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from stackctl.model.container import ContainerConfig, Health, Status
 from stackctl.model.record import ContainerRecord
 from stackctl.scheduler import differences
+from stackctl.scheduler.borrowing import Borrowing
 from stackctl.scheduler.desired import DesiredService, Recreate
 from stackctl.scheduler.differences import Change
 from stackctl.scheduler.survey import Survey, used_networks, used_volumes
@@ -82,12 +83,26 @@ def verdicts(found: Survey) -> dict[str, list[Verdict]]:
     concerns them: their network is made anew, or they want to be restarted.
     """
     result: dict[str, list[Verdict]] = {}
+    borrowing = Borrowing(
+        (config for service in found.services for config in service.replicas),
+        renew_anonymous=found.policy.renew_anonymous_volumes,
+    )
     for service in found.services:
         records = found.records.get(service.name, ())
         if service.name in found.wanted:
             judged = _judge(service, records, found)
+            if found.policy.recreate is not Recreate.NEVER:
+                judged = [_with_mounts(verdict, service, borrowing) for verdict in judged]
         else:
             judged = _judge_bystander(service, records, found)
+        for verdict in judged:
+            match verdict:
+                case Keep() | Start() | Restart() | Finish():
+                    borrowing.stays(verdict.record)
+                case Create():
+                    borrowing.is_made(verdict.config, None)
+                case Recreated():
+                    borrowing.is_made(verdict.config, verdict.record)
         judged = [_once_more(verdict, service, result) for verdict in judged]
         cause = _restart_cause(service, result, found) or _left_behind(service, found)
         if cause:
@@ -184,6 +199,17 @@ def _judge_one(
             return Keep(record=record, cause="restarting")
         case _:
             return Keep(record=record, cause=str(record.status))
+
+
+def _with_mounts(verdict: Verdict, service: DesiredService, borrowing: Borrowing) -> Verdict:
+    """A container that has mounts of others is made anew when these are no more the same."""
+    if not isinstance(verdict, Keep | Start):
+        return verdict
+    record = verdict.record
+    config = next(c for c in service.replicas if c.number == record.config.number)
+    if cause := borrowing.cause(record, config):
+        return Recreated(record=record, config=config, cause=cause)
+    return verdict
 
 
 def _once_more(

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 
 from stackctl.errors import Conflict, ContainerError, NotFound, StackctlError
+from stackctl.model import lending
 from stackctl.model.container import ContainerConfig, Health, Status, VolumeMount
 from stackctl.model.network import Endpoint, NetworkConfig, PublishedPort, VolumeConfig
 from stackctl.model.record import ContainerRecord, NetworkRecord, VolumeRecord
@@ -210,7 +211,8 @@ class MemoryEngine:
     def _with_volumes(
         self, config: ContainerConfig, old: ContainerRecord | None
     ) -> ContainerConfig:
-        """Anonymous volumes are taken over from the old container by target, or made."""
+        """Anonymous volumes are taken over from the old container by target, or made; mounts of
+        others (`volumes_from`) come behind."""
         inherited = {
             mount.target: mount.volume
             for mount in (_volume_mounts(old.config) if old is not None else [])
@@ -228,7 +230,12 @@ class MemoryEngine:
             elif isinstance(mount, VolumeMount) and mount.volume not in self.volumes:
                 raise NotFound(f'no volume "{mount.volume}"')
             mounts.append(mount)
-        return replace(config, mounts=tuple(mounts))
+        lent = lending.borrowed(config, self._lent_by)
+        return replace(config, mounts=(*mounts, *lent.values()))
+
+    def _lent_by(self, name: str) -> lending.Mounts:
+        config = self._newest(name).config
+        return lending.lent(config, lending.by_target(config.mounts))
 
     def _lease(self, config: ContainerConfig, container_id: str) -> Iterator[Endpoint]:
         for number, join in enumerate(config.networks):
@@ -334,8 +341,9 @@ class MemoryEngine:
             raise Conflict(f"{record.name} is {record.status}: stop it first")
         del self.containers[record.id]
         if anonymous_volumes:
+            used = {m.volume for r in self.containers.values() for m in _volume_mounts(r.config)}
             for mount in _volume_mounts(record.config):
-                if mount.anonymous:
+                if mount.anonymous and mount.volume not in used:
                     self._remove_volume(mount.volume)
 
     def _run_init(self, config: ContainerConfig, beside: ContainerRecord) -> str:

@@ -53,6 +53,7 @@ def service(
     networks: Iterable[str] = ("default",),
     volumes: Iterable[str] = (),
     anonymous: Iterable[str] = (),
+    volumes_from: Iterable[str] = (),
     ports: Iterable[int] = (),
     restart: RestartPolicy = RestartPolicy(),
     pull_policy: str = "missing",
@@ -62,8 +63,8 @@ def service(
     """A service; `version` is anything that makes its configuration another one.
 
     `networks` and `volumes` are keys; a volume is mounted at /KEY. `anonymous`:
-    targets of anonymous volumes. `ports`: fixed host ports, to the same inside.
-    `address`: a fixed one in each network.
+    targets of anonymous volumes. `volumes_from`: services, maybe with ":ro".
+    `ports`: fixed host ports, to the same inside. `address`: a fixed one in each network.
     """
     joins = tuple(
         NetworkAttachment(network=f"{project}_{k}", aliases=(name,), ipv4_address=address)
@@ -79,7 +80,11 @@ def service(
     bindings = tuple(PortBinding(container_port=n, host_port=(n, n)) for n in ports)
     # The names of anonymous volumes are no part of what is wanted.
     targets = [(mount.target, mount.anonymous) for mount in mounts]
-    what = repr((tuple(argv), image, health, joins, targets, bindings, restart, version))
+    others = []
+    for name_and_mode in volumes_from:
+        other, colon, mode = name_and_mode.partition(":")
+        others.append(f"{project}-{other}-1{colon}{mode}")
+    what = repr((tuple(argv), image, health, joins, targets, others, bindings, restart, version))
     return DesiredService(
         name=name,
         image=image,
@@ -95,6 +100,7 @@ def service(
                 env=(PATH,),
                 labels={LABEL: render(needs)},
                 mounts=mounts,
+                volumes_from=tuple(others),
                 ports=bindings,
                 networks=joins,
                 health=health,

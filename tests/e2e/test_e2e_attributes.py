@@ -83,6 +83,15 @@ def test_secrets_configs_and_volumes_of_others(stack: Stack) -> None:
     for service, socket in (("friend", DOCKER_SOCKETS[0]), ("reader", "/docker.sock")):
         assert inside(stack, service, ask.format(socket)) == "app-web-1"
     assert not docker.is_dir()
+    # An owner with a new one: its readers follow.
+    stack.ok("up", "-d", "--force-recreate", "-V", "friend")
+    assert {step["service"] for step in steps(stack)} == {"reader"}
+    stack.up()
+    inside(stack, "friend", "echo c > /anonymous/f")
+    assert inside(stack, "reader", "cat /data/f /anonymous/f") == "a\nc"
+    stack.ok("up", "-d", "--force-recreate", "-V", "friend", "reader")
+    inside(stack, "friend", "echo d > /anonymous/f")
+    assert inside(stack, "reader", "cat /data/f /anonymous/f") == "a\nd"
     # Nothing changed: nothing to do; another value of the variable: only who uses it.
     assert steps(stack) == []
     stack.env["TOKEN"] = "other"

@@ -20,7 +20,7 @@ SHELLS = (
 
 #: A line's words are arrays there; what compadd is given, zsh narrows to what was begun.
 ZSH = """
-autoload -U compinit; compinit -D -u; source {script}
+autoload -U compinit; compinit -C -u -d {script}.dump; source {script}
 [[ $_comps[stackctl] == _stackctl ]] || exit 9
 compadd() {{ [[ $1 == -- ]] && shift; print -l -- "$@" }}
 _files() {{ : }}

@@ -60,6 +60,7 @@ def stacks(draw: st.DrawFn, *, optional: bool = True) -> Desired:
             if draw(st.booleans())
         )
         scale = draw(st.integers(0, 3))
+        lenders = [o.name for o in services if o.replicas and o.name in {n.service for n in needs}]
         services.append(
             service(
                 name,
@@ -70,6 +71,7 @@ def stacks(draw: st.DrawFn, *, optional: bool = True) -> Desired:
                 networks=sorted(draw(st.sets(st.sampled_from(["front", "back"]), max_size=2))),
                 volumes=draw(st.sets(st.sampled_from(["v", "w"]), max_size=1)),
                 anonymous=draw(st.sets(st.just("/x"))),
+                volumes_from=draw(st.sets(st.sampled_from(lenders), max_size=1)) if lenders else (),
                 ports=[next(ports)] if scale == 1 and name in ("a", "b") else [],
                 version=draw(st.sampled_from(["1", "2"])),
             )
