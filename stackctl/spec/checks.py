@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from stackctl.model.container import DOCKER_SOCKETS
-from stackctl.spec import implied, project
+from stackctl.spec import engine_checks, implied, project
 from stackctl.spec import volumes as volume_forms
 from stackctl.spec.circles import circles
 from stackctl.spec.files import Files
@@ -27,7 +27,7 @@ class Checks:
 
     `root` is the tree that the models came from, `written` the whole one. Of
     services that are not `enabled` nothing is asked: they are variants of
-    others, and templates that others extend (None: all are).
+    others, and templates that others extend (None: all are asked, each for itself).
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Checks:
             for name, service in file.services.items()
             if enabled is None or name in enabled
         }
+        self._together = enabled is not None
         self._written = Written(root, written)
         self._mistakes = mistakes
         self._source = source
@@ -77,13 +78,15 @@ class Checks:
         for name, service in self._services.items():
             ServiceChecks(name, service, self._file, self._written, self._mistakes).run()
             self._docker_socket(name, service)
+        engine_checks.refuse(self._file, self._services, self._written, self._mistakes)
         self._container_names()
         self._circles()
 
     def _external(self, path: tuple[str, str], resource: Network | Volume) -> None:
         if not resource.external:
             return
-        conflicting = sorted(resource.model_fields_set - {"external", "name"})
+        fitting = {"external", "name", *resource.model_extra}
+        conflicting = sorted(resource.model_fields_set - fitting)
         for field in conflicting:
             self._mistakes.add(
                 f'"{field}" says how to make {path[0][:-1]} "{path[1]}", but it is external',
@@ -124,12 +127,17 @@ class Checks:
             fixed = service.container_name
             if fixed is None:
                 continue
-            if fixed in holders:
+            if fixed in holders and (self._together or not self._variants(name, holders[fixed])):
                 self._mistakes.add(
                     f'services "{holders[fixed]}" and "{name}" are both called "{fixed}"',
                     self._written.at("services", name, "container_name"),
                 )
             holders[fixed] = name
+
+    def _variants(self, one: str, other: str) -> bool:
+        """Whether no profile brings both of them."""
+        profiles, others = self._services[one].profiles, self._services[other].profiles
+        return bool(profiles and others) and set(profiles).isdisjoint(others)
 
     def _edge(self, name: str, other: str) -> Mark:
         """Where one service says that it needs another."""

@@ -75,13 +75,12 @@ def load(
     """The project that `request` names, resolved; naming `services` activates their profiles.
 
     Without `consistent` nobody asks whether what services name exists. With `for_containers`
-    nothing may stand in the way of containers of these services and of those that they need
-    (of all that are enabled when none is named): a missing file of variables, an attribute
-    that the engine cannot carry out.
+    the files have to be there that containers of these services and of those that they need
+    (of all that are enabled when none is named) are made with.
 
-    Services of inactive profiles are in `stack.disabled`; that none of them is
-    needed is checked where containers are wanted (obstacles.check), so that a
-    `down` never fails for it. Raises NotFound when there is no file or no such
+    Services of inactive profiles are in `stack.disabled`; that none of them is needed, and that
+    the engine can carry everything out, is checked where containers are wanted (obstacles.check),
+    so that a `down` never fails for it. Raises NotFound when there is no file or no such
     service, StackFileErrors with all mistakes of all files.
     """
     from stackctl.spec import checks, existence, paths, profiles, resolve, shape, validate
@@ -92,7 +91,7 @@ def load(
     active = project.active_profiles(request, variables)
     root = paths.rebase(root, shape.stack_shape(), found.directory, variables)
     validated = validate.validate(root, mistakes)
-    wanted: frozenset[str] | None = None
+    wanted: frozenset[str] = frozenset()
     if validated is not None:
         every = validated[0].services
         enabled = profiles.enabled(every, active, services)
@@ -101,8 +100,11 @@ def load(
             checks.Checks(*validated, root, mistakes, request.source, enabled).run()
     if not for_containers:
         wanted = frozenset()
-    mistakes.settle(wanted)
     if mistakes.errors:
+        if for_containers:
+            # Who mends the mistakes should not be shown a second round.
+            for (section, key), refused in mistakes.refusals.items():
+                mistakes.errors += refused if section != "services" or key in wanted else ()
         existence.check(root, request.source, mistakes, wanted)
     mistakes.raise_any()
     assert validated is not None
@@ -117,7 +119,7 @@ def load(
             profiles=active,
             variables=variables,
             given=found.given,
-            wanted=wanted or frozenset(),
+            wanted=wanted,
             read_env_file=partial(read_env_file, request.source),
             read_file=partial(read_text, request.source),
             digest=partial(_digest, request.source),
@@ -168,10 +170,10 @@ def examined(
         validated = validate.validate(root, mistakes)
         if validated is not None:
             checks.Checks(*validated, root, mistakes, request.source).run()
-        mistakes.settle()
     except StackFileErrors:
         pass  # too many: those that were found are told
-    return root, mistakes.errors, mistakes.warnings[of_variables:]
+    refused = [error for errors in mistakes.refusals.values() for error in errors]
+    return root, [*mistakes.errors, *refused], mistakes.warnings[of_variables:]
 
 
 def _merged(

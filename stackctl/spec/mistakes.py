@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 from stackctl.errors import Place, StackFileError, StackFileErrors
 from stackctl.spec.nodes import Mark
@@ -26,9 +26,11 @@ class Mistakes:
     def __init__(self) -> None:
         self.errors: list[StackFileError] = []
         self.warnings: list[StackFileError] = []
-        #: The service whose attributes are looked at; "" for none.
-        self.service = ""
-        self._hindrances: dict[str, list[StackFileError]] = {}
+        #: The section and the key of what is looked at: ("services", "web"); ("", "") for none.
+        self.holder = ("", "")
+        #: What the engine cannot carry out, by whose it is: a mistake only where that is wanted
+        #: (see obstacles), for the file is right.
+        self.refusals: dict[tuple[str, str], list[StackFileError]] = {}
         self._values = 0
         self._text = 0
         self._unset: set[str] = set()
@@ -39,21 +41,11 @@ class Mistakes:
         if len(self.errors) >= _MOST:
             self.raise_any()
 
-    def hinder(self, brief: str, mark: Mark, *, hint: str = "") -> None:
-        """Adds what counts only if containers of the service are wanted (see `settle`)."""
-        if not self.service:
-            self.add(brief, mark, hint=hint)
-            return
-        known = self._hindrances.setdefault(self.service, [])
+    def refuse(self, holder: tuple[str, str], brief: str, mark: Mark, *, hint: str = "") -> None:
+        """Adds what the engine cannot carry out of `holder`."""
+        known = self.refusals.setdefault(holder, [])
         if len(known) < _MOST:
             known.append(_error(brief, mark, hint))
-
-    def settle(self, wanted: Collection[str] | None = None) -> None:
-        """What hinders these services is a mistake: their containers are wanted (None: all')."""
-        for service, errors in self._hindrances.items():
-            if wanted is None or service in wanted:
-                self.errors += errors[: _MOST - len(self.errors)]
-        self._hindrances.clear()
 
     def warn(self, brief: str, mark: Mark | None = None, *, hint: str = "") -> None:
         if len(self.warnings) < _MOST:

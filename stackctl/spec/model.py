@@ -6,11 +6,11 @@ saved a third (stackctl.model.record); they never merge.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from stackctl.errors import Place
+from stackctl.errors import Place, StackFileError
 from stackctl.model import addressing
-from stackctl.spec import forms, volumes
+from stackctl.spec import forms
 from stackctl.spec.attributes import (
     Approximated,
     HostPath,
@@ -19,7 +19,7 @@ from stackctl.spec.attributes import (
     Refused,
     nothing_is_empty,
 )
-from stackctl.spec.fields import AfterValidator, Attributes, BeforeValidator, Field
+from stackctl.spec.fields import Attributes, BeforeValidator, Field
 from stackctl.spec.mounts import ServiceFile
 from stackctl.spec.nodes import Mapping, Path, mark_at
 from stackctl.spec.project import STDIN
@@ -60,7 +60,7 @@ class IpamConfig(Attributes):
 class Ipam(Attributes):
     """Where a network's addresses come from."""
 
-    driver: Literal["default"] | None = Field(None, description="Only `default`.")
+    driver: str | None = Field(None, description="Only `default`.")
     config: Annotated[list[IpamConfig] | None, forms.POOLS] = Field(
         None,
         description="Pools, any number of each IP version; absent: the engine chooses free ones.",
@@ -72,6 +72,9 @@ class Ipam(Attributes):
 
 #: Of one stack, all replicas together: a bridge takes 1,023, and each is planned in advance.
 MOST_CONTAINERS = 5_000
+
+#: What stackctl.net knows to make.
+NETWORK_DRIVERS = ("bridge", "macvlan", "ipvlan", "host", "none")
 
 #: What stackctl.net carries out, by driver (see stackctl.net.options).
 DRIVER_OPTIONS = (
@@ -93,7 +96,7 @@ class Network(Attributes):
     name: str | None = Field(
         None, description="Its name on the engine; absent: project_key.", min_length=1
     )
-    driver: Literal["bridge", "macvlan", "ipvlan", "host", "none"] | None = Field(
+    driver: str | None = Field(
         None,
         description="`bridge` (when absent), `macvlan` and `ipvlan` on an interface of the machine "
         "(option `parent`), `host` (the machine's own network), `none`.",
@@ -125,10 +128,8 @@ class Volume(Attributes):
     name: str | None = Field(
         None, description="Its name on the engine; absent: project_key.", min_length=1
     )
-    driver: Literal["local"] | None = Field(None, description="Only `local`.")
-    driver_opts: Annotated[
-        dict[str, str], forms.VOLUME_OPTIONS, AfterValidator(volumes.local_options)
-    ] = Field(
+    driver: str | None = Field(None, description="Only `local`.")
+    driver_opts: Annotated[dict[str, str], forms.VOLUME_OPTIONS] = Field(
         default_factory=dict,
         description="`{type: none, o: bind, device: PATH}` makes a directory of the host's it, "
         "`{type: tmpfs, o: size=64m}` memory.",
@@ -291,6 +292,8 @@ class Stack:
     contents: dict[tuple[str, str], str] = field(default_factory=dict, repr=False)
     #: The same keys -> digest of the file, of those that containers get a copy of.
     copies: dict[tuple[str, str], str] = field(default_factory=dict)
+    #: What the engine cannot carry out: section and key -> why. A mistake only of what wants it.
+    refusals: dict[tuple[str, str], list[StackFileError]] = field(default_factory=dict)
     #: Top-level `x-` keys.
     extensions: dict[str, Any] = field(default_factory=dict)
     profiles: tuple[str, ...] = ()

@@ -1,8 +1,9 @@
 """What stands in the way of containers, though the file is right.
 
 A dependency that is required and disabled, a host port that two services publish, a secret
-in a variable that nobody has set. Only where containers are wanted: such a file can be
-shown, built and taken down, and the services that are not in each other's way brought up.
+in a variable that nobody has set, what the engine cannot carry out. Only where containers are
+wanted: such a file can be shown, built and taken down, and the services that are not in each
+other's way brought up.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ def check(stack: Stack, services: Collection[str] = ()) -> None:
         *disabled(stack, services),
         *_port_clashes(stack, wanted),
         *_unset(stack, wanted),
+        *_refused(stack, wanted),
     ]:
         raise StackFileErrors(tuple(errors))
 
 
 def foreseen(stack: Stack) -> list[StackFileError]:
     """What `check` would say but for `disabled`: such a file can be shown, and taken down."""
-    return [*_port_clashes(stack, stack.services), *_unset(stack, stack.services)]
+    every = stack.services
+    return [*_port_clashes(stack, every), *_unset(stack, every), *_refused(stack, every)]
 
 
 def _wanted(stack: Stack, services: Collection[str]) -> Mapping[str, Service]:
@@ -94,6 +97,16 @@ def _unset(stack: Stack, wanted: Mapping[str, Service]) -> list[StackFileError]:
                 hint="set it in the environment or in .env",
             )
     return list(errors.values())
+
+
+def _refused(stack: Stack, wanted: Mapping[str, Service]) -> list[StackFileError]:
+    """An error for all of the services, and of what they use, that the engine cannot do."""
+    used = {("services", name) for name in wanted}
+    for service in wanted.values():
+        used |= {("networks", key) for key in service.networks}
+        used |= {("volumes", m.source) for m in service.volumes if m.type == "volume" and m.source}
+    used |= {(section, item.source) for section, item, _ in files_of(stack, wanted.values())}
+    return [e for holder, errors in stack.refusals.items() if holder in used for e in errors]
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -2,10 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from stackctl.model.log_options import LOG_OPTIONS_WITHOUT_EFFECT
-from stackctl.spec import forms, units
+from stackctl.spec import forms
 from stackctl.spec.attributes import Command, Environment, HostPath
-from stackctl.spec.fields import AfterValidator, Attributes, Field
+from stackctl.spec.fields import Attributes, Field
 from stackctl.spec.scalars import Count, Duration, Flag
 
 
@@ -79,31 +78,13 @@ class EnvFile(Attributes):
     )
 
 
-#: What json-file does with its output: a size, and how many files of that size.
-_LOG_OPTIONS = ("max-size", "max-file")
-
-
-def _log_options(value: dict[str, Any]) -> dict[str, str]:
-    for name, text in value.items():
-        if name == "max-size":
-            if str(text) != "-1":
-                units.size(str(text))
-        elif name == "max-file":
-            if not str(text).isdigit() or int(str(text)) < 1:
-                raise ValueError(f'max-file: "{text}" is not a number of files')
-        elif name not in LOG_OPTIONS_WITHOUT_EFFECT:
-            known = ", ".join(_LOG_OPTIONS)
-            raise ValueError(f'"{name}" is not an option of this driver; there are {known}')
-    return value
-
-
 class Logging(Attributes):
     """Where a container's output goes."""
 
-    driver: Literal["json-file", "local", "none"] | None = Field(
+    driver: str | None = Field(
         None, description="`json-file` (the default), `local` (the same here) or `none`."
     )
-    options: Annotated[dict[str, str], forms.KEYED, AfterValidator(_log_options)] = Field(
+    options: Annotated[dict[str, str], forms.KEYED] = Field(
         default_factory=dict,
         description="`max-size` of a file, e.g. 10m, and `max-file`, how many are kept.",
     )

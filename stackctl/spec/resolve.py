@@ -81,6 +81,7 @@ def resolve(
         models=dict(file.models),
         contents=resolver.contents(file, services),
         copies=resolver.copies(file, services),
+        refusals=mistakes.refusals,
         extensions=dict(file.model_extra or {}),
         profiles=profiles,
         separator=separator(surroundings.variables),

@@ -290,16 +290,8 @@ class ServiceChecks:
     def _used_files(self) -> None:
         for field, used in (("secrets", self._service.secrets), ("configs", self._service.configs)):
             defined = self._written.names(field)
-            known = getattr(self._file, field)
             for i, file in enumerate(used):
-                if file.source in known and known[file.source].external:
-                    self._mistakes.add(
-                        f'{self._who} uses {field[:-1]} "{file.source}", which is external: '
-                        f"the engine keeps no {field} of its own",
-                        self._at(field, i),
-                        hint=f"give the {field[:-1]} a file, or an environment variable",
-                    )
-                elif file.source not in defined:
+                if file.source not in defined:
                     self._mistakes.add(
                         f'{self._who} uses {field[:-1]} "{file.source}", which is not defined',
                         self._at(field, i),

@@ -41,7 +41,7 @@ def validate(root: Node, mistakes: Mistakes) -> tuple[StackFile, Mapping] | None
 
     What is wrong is added to `mistakes` and left out, so that later checks can
     look at the rest; None when nothing sensible remains. Attributes that the engine
-    cannot carry out hinder only the service that has them.
+    cannot carry out stay: they are told where containers are wanted (mistakes.refusals).
     """
     if not isinstance(root, Mapping):
         mistakes.add(
@@ -118,17 +118,17 @@ def _known(node: Node, shape: Shape, path: str, mistakes: Mistakes) -> tuple[Nod
         case Mapping() if shape.values is not None and shape.values is not LEAF:
             values: dict[str, Any] = {}
             changed: dict[str, Entry] = {}
-            is_services = path == "services"
+            is_section = bool(path) and "." not in path
             for key, (key_mark, inner) in node.entries.items():
-                if is_services:
-                    mistakes.service = key
+                if is_section:
+                    mistakes.holder = (path, key)
                 if shape.values.fields is not None:
                     _check_name(key, key_mark, path, mistakes)
                 kept, values[key] = _known(inner, shape.values, _join(path, key), mistakes)
                 if kept is not inner:
                     changed[key] = Entry(key_mark, kept)
-            if is_services:
-                mistakes.service = ""
+            if is_section:
+                mistakes.holder = ("", "")
             return _with(node, changed), values
         case Sequence() if shape.items is not None and shape.items is not LEAF:
             found = [_known(item, shape.items, f"{path}[]", mistakes) for item in node.items]
@@ -153,20 +153,20 @@ def _known_fields(
             else:
                 dropped.add(key)
                 _unknown_key(key, key_mark, fields, path, mistakes)
-        elif is_null(inner) or (
-            shape.support is not None
-            and not _supported(shape.support, key, path, key_mark, mistakes)
-        ):
+        elif is_null(inner):
             # `key:` with nothing after it leaves the attribute at its default.
             dropped.add(key)
-        elif isinstance(inner, Scalar):
-            values[key] = inner.value
-        elif shape is LEAF:
-            values[key] = plain(inner)
         else:
-            kept, values[key] = _known(inner, shape, _join(path, key), mistakes)
-            if kept is not inner:
-                changed[key] = Entry(key_mark, kept)
+            if shape.support is not None:
+                _tell(shape.support, key, path, key_mark, mistakes)
+            if isinstance(inner, Scalar):
+                values[key] = inner.value
+            elif shape is LEAF:
+                values[key] = plain(inner)
+            else:
+                kept, values[key] = _known(inner, shape, _join(path, key), mistakes)
+                if kept is not inner:
+                    changed[key] = Entry(key_mark, kept)
     if not dropped:
         return _with(node, changed), values
     entries = {**node.entries, **changed}
@@ -191,16 +191,14 @@ def _check_name(key: str, mark: Mark, path: str, mistakes: Mistakes) -> None:
         )
 
 
-def _supported(support: Support, key: str, path: str, mark: Mark, mistakes: Mistakes) -> bool:
-    """Whether the attribute stays; tells why it does not, or what is different."""
+def _tell(support: Support, key: str, path: str, mark: Mark, mistakes: Mistakes) -> None:
+    """Why the attribute cannot be carried out, or what is different."""
     match support:
         case Refused(reason):
             where = path or "the top level"
-            mistakes.hinder(f'"{key}" ({where}) is not supported: {reason}', mark)
-            return False
+            mistakes.refuse(mistakes.holder, f'"{key}" ({where}) is not supported: {reason}', mark)
         case Approximated(reason):
             mistakes.warn(f'"{key}" ({path or "the top level"}): {reason}', mark)
-    return True
 
 
 def _unknown_key(key: str, mark: Mark, known: Iterable[str], path: str, mistakes: Mistakes) -> None:
@@ -209,10 +207,7 @@ def _unknown_key(key: str, mark: Mark, known: Iterable[str], path: str, mistakes
 
 
 #: Values of the specification, by key, that are not done yet.
-_LATER: dict[str | int, tuple[str, ...]] = {
-    "driver": ("host", "none", "macvlan", "ipvlan", "overlay"),
-    "type": ("npipe", "cluster"),
-}
+_LATER: dict[str | int, tuple[str, ...]] = {"type": ("npipe", "cluster")}
 
 #: pydantic's error types in the words of the user.
 _WANTED = {

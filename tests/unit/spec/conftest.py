@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from stackctl.errors import StackFileError, StackFileErrors
+from stackctl.spec import obstacles
 from stackctl.spec.loader import Loaded, LoadRequest, load
 
 
@@ -44,9 +45,10 @@ class Project:
         return load(request, services=services)
 
     def mistakes(self, text: str, *more: str, **options: Any) -> list[str]:
-        """What loading complains about: "line:column: brief [hint]", in order."""
+        """What `up` complains about: "line:column: brief [hint]", in order."""
         with pytest.raises(StackFileError) as caught:
-            self.load(text, *more, **options)
+            stack = self.load(text, *more, **options).stack
+            obstacles.check(stack, options.get("services", ()))
         error = caught.value
         errors = error.errors if isinstance(error, StackFileErrors) else (error,)
         shown = []

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stackctl.errors import StackFileErrors
-from stackctl.spec import loader, obstacles
+from stackctl.spec import loader, obstacles, shown
 from stackctl.spec.model import Stack
 
 
@@ -78,6 +78,18 @@ secrets: {s: {environment: NOBODY}}
 #: Something that stands in the way of `bad`, in a place of its own.
 HINDRANCES = [
     ("gpus: all", '"gpus" (services.bad) is not supported'),
+    (
+        "deploy: {resources: {reservations: {devices: [{driver: nvidia, count: 1, "
+        "capabilities: [gpu]}]}}}",
+        '"devices" (services.bad.deploy.resources.reservations) is not supported',
+    ),
+    (
+        "logging: {driver: syslog, options: {syslog-address: 'udp://x'}}",
+        'services.bad.logging.driver "syslog" is not supported: there are json-file, local, none',
+    ),
+    ("logging: {options: {max-sise: 5m}}", '"max-sise" is not an option of this driver'),
+    ("logging: {options: {max-size: often}}", "services.bad.logging.options: "),
+    ("logging: {driver: local, options: {max-file: '0'}}", 'max-file: "0" is not a number of'),
     ("env_file: nope.env", "does not exist"),
     ("label_file: nope.labels", "does not exist"),
     ("security_opt: ['seccomp:nope.json']", "there is no file"),
@@ -109,3 +121,59 @@ services:
     # Nor where no containers are made of it.
     request = project.request(files=("file0.yaml",), name="demo")
     assert loader.load(request, for_containers=False).stack.services.keys() >= {"good", "bad"}
+
+
+#: Below a top-level section, how a service uses it, and why the engine cannot have it.
+OF_OTHER_ENGINES = [
+    (
+        "networks: {n: {driver: overlay}}",
+        "networks: [n]",
+        '1:24: networks.n.driver "overlay" is not supported: there are bridge, macvlan, ipvlan, '
+        "host, none",
+    ),
+    ("networks: {n: {driver: bridg}}", "networks: [n]", '[did you mean "bridge"?]'),
+    (
+        "networks: {n: {ipam: {driver: infoblox}}}",
+        "networks: {n: {aliases: [x]}}",
+        '1:31: networks.n.ipam.driver "infoblox" is not supported: there is default',
+    ),
+    (
+        "volumes: {n: {driver: flocker, driver_opts: {size: 5}}}",
+        "volumes: ['n:/x']",
+        '1:23: volumes.n.driver "flocker" is not supported: there is local',
+    ),
+    (
+        "volumes: {n: {driver_opts: {type: nfs, o: 'addr=x', device: ':/d'}}}",
+        "volumes: ['n:/x']",
+        "1:28: volumes.n.driver_opts: only a directory {type: none",
+    ),
+    ("secrets: {n: {external: true}}", "secrets: [n]", 'uses secret "n", which is external'),
+    ("configs: {n: {external: true}}", "configs: [n]", 'uses config "n", which is external'),
+    (
+        "secrets: {n: {file: ./a, driver: vault}}",
+        "secrets: [n]",
+        '1:26: "driver" (secrets.n) is not supported',
+    ),
+]
+
+
+@pytest.mark.parametrize(("section", "use", "message"), OF_OTHER_ENGINES)
+def test_what_another_engine_has_is_refused_to_those_that_use_it(
+    project: Any, section: str, use: str, message: str
+) -> None:
+    text = f"""\
+{section}
+services:
+  good: {{image: x}}
+  bad: {{image: x, profiles: [p], {use}}}
+"""
+    assert told(project.load(text).stack) == []
+    stack = project.load(text, profiles=("p",)).stack
+    (brief,) = told(stack, "bad")
+    assert project.mistakes(text, services=("bad",)) == project.mistakes(text, profiles=("*",))
+    assert message in project.mistakes(text, services=("bad",))[0]
+    # It can be shown, and what is shown is refused as well.
+    request = project.request(files=("file0.yaml",), name="demo", profiles=("p",))
+    facts, warnings = shown.described(request, shown.Wish())
+    assert any(w.text.startswith(f"up will refuse it: {brief}") and w.place for w in warnings)
+    assert told(project.load(str(facts["text"]), services=("bad",)).stack) == [brief]
