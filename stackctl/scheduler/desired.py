@@ -120,6 +120,9 @@ class Observed:
     #: Existing networks (name -> id) and volumes outside the project, for external ones.
     other_networks: Mapping[str, str] = field(default_factory=dict)
     other_volumes: frozenset[str] = frozenset()
+    #: By id of a container that has ended: what has changed since in what it mounts of the host.
+    #: Of one-shot jobs only.
+    changed_files: Mapping[str, str] = field(default_factory=dict)
     #: Names and short ids of all containers outside the project (for external links).
     other_containers: frozenset[str] = frozenset()
 

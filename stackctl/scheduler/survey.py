@@ -84,12 +84,7 @@ def survey(desired: Desired, observed: Observed, policy: UpPolicy) -> Survey:
         policy=policy,
         services=tuple(by_name[name] for name in order),
         wanted=wanted,
-        one_shots=frozenset(
-            need.service
-            for service in desired.services
-            for need in service.depends_on
-            if need.condition is Condition.COMPLETED
-        ),
+        one_shots=one_shots(desired),
         records=replicas(observed),
         networks=networks,
         changed_networks={}
@@ -102,6 +97,20 @@ def survey(desired: Desired, observed: Observed, policy: UpPolicy) -> Survey:
             and (changes := resource_changes(networks[config.name].config, config)) != ()
         },
     )
+
+
+def one_shots(desired: Desired) -> frozenset[str]:
+    """Services whose successful end somebody waits for."""
+    return frozenset(
+        need.service
+        for service in desired.services
+        for need in service.depends_on
+        if need.condition is Condition.COMPLETED
+    )
+
+
+def ended_well(record: ContainerRecord) -> bool:
+    return record.status.has_ended and record.exit_code == 0 and not record.error
 
 
 def resource_changes(

@@ -10,7 +10,7 @@ from stackctl.scheduler import differences
 from stackctl.scheduler.borrowing import Borrowing
 from stackctl.scheduler.desired import DesiredService, Recreate
 from stackctl.scheduler.differences import Change
-from stackctl.scheduler.survey import Survey, used_networks, used_volumes
+from stackctl.scheduler.survey import Survey, ended_well, used_networks, used_volumes
 from stackctl.values import dataclass
 
 
@@ -187,10 +187,10 @@ def _judge_one(
     match record.status:
         case Status.CREATED:
             return Start(record=record, cause="created, but never started")
-        case Status.EXITED | Status.DEAD if (
-            record.exit_code == 0 and not record.error and service.name in found.one_shots
-        ):
-            # compose runs such jobs again at every `up`; nothing has changed for this one.
+        case Status.EXITED | Status.DEAD if ended_well(record) and service.name in found.one_shots:
+            # compose runs such jobs again at every `up`, also when nothing has changed for them.
+            if what := found.observed.changed_files.get(record.id):
+                return Start(record=record, cause=f"ended with 0, but {what}")
             return Keep(record=record, cause=_DONE)
         case Status.EXITED | Status.DEAD:
             return Start(record=record, cause=exited(record))
@@ -218,10 +218,14 @@ def _once_more(
     """A job that is done is run again when what it works on is: a new database is empty."""
     if not isinstance(verdict, Keep) or verdict.cause != _DONE:
         return verdict
+    record = verdict.record
     for need in service.depends_on:
-        if any(not isinstance(other, Keep | Remove) for other in result.get(need.service, ())):
-            cause = f"ended with 0, but {need.service} is started"
-            return Start(record=verdict.record, cause=cause)
+        for other in result.get(need.service, ()):
+            if not isinstance(other, Keep | Remove):
+                return Start(record=record, cause=f"ended with 0, but {need.service} is started")
+            if isinstance(other, Keep) and other.record.created_at > record.finished_at:
+                cause = f"ended with 0, but {need.service} was made since"
+                return Start(record=record, cause=cause)
     return verdict
 
 

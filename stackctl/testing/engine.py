@@ -380,6 +380,8 @@ class MemoryEngine:
             raise Conflict(f'the name "{name}" is taken')
 
     def _update(self, record: ContainerRecord, **changes: object) -> None:
+        if changes.get("status") is Status.EXITED:
+            changes.setdefault("finished_at", float(self._count))
         self.containers[record.id] = replace(record, **changes)  # type: ignore[arg-type]
 
     def _new_id(self) -> str:

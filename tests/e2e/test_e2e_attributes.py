@@ -103,6 +103,37 @@ def test_secrets_configs_and_volumes_of_others(stack: Stack) -> None:
     stack.down()
 
 
+def test_a_job_is_run_again_for_changed_files_alone(stack: Stack) -> None:
+    stack.write(
+        """\
+services:
+  migrate:
+    image: stackctl/host
+    command: sh -c 'cat /steps/* >> /out/done'
+    volumes: ["./steps:/steps:ro", ./out:/out]
+  web:
+    image: stackctl/host
+    command: sleep infinity
+    init: true
+    depends_on: {migrate: {condition: service_completed_successfully}}
+"""
+    )
+    done = stack.directory / "out/done"
+    for directory in ("steps", "out"):
+        (stack.directory / directory).mkdir()
+    (stack.directory / "out").chmod(0o777)
+    (stack.directory / "steps/1").write_text("1")
+    stack.up()
+    # What the job itself has written is no change.
+    assert steps(stack) == []
+    assert "ended with 0 and is unchanged: not run again" in stack.ok("up", "-d").err
+    (stack.directory / "steps/2").write_text("2")
+    stack.up()
+    assert done.read_text() == "112"
+    assert steps(stack) == []
+    stack.down()
+
+
 def test_hooks_run_inside_and_failures_are_told(stack: Stack) -> None:
     stack.write(
         """\

@@ -62,7 +62,9 @@ class Planning:
 
     async def look(self, project: Project, body: Mapping[str, Any]) -> tuple[Desired, Observed]:
         """What is wanted, with the flags of the command, and what there is."""
+        from stackctl.daemon import changed_files
         from stackctl.daemon.build_wishes import with_builds
+        from stackctl.scheduler.survey import ended_well, one_shots
 
         scale = {str(k): int(v) for k, v in (body.get("scale") or {}).items()}
         services = tuple(body.get("services") or ())
@@ -71,7 +73,11 @@ class Planning:
         if not body.get("no_build"):
             desired = with_builds(desired, project.stack, body)
         aged = {s.image for s in desired.services if s.refresh_after is not None}
-        return desired, self._projects.observe(project.name, here, here & aged)
+        observed = self._projects.observe(project.name, here, here & aged)
+        jobs = one_shots(desired)
+        done = [r for r in observed.containers if r.config.service in jobs and ended_well(r)]
+        changed = await changed_files.since_end(done) if done else {}
+        return desired, replace(observed, changed_files=changed)
 
     async def up(self, project: Project, body: Mapping[str, Any]) -> tuple[Plan, Desired, Observed]:
         """The plan, with the pulls and builds that it would begin with."""

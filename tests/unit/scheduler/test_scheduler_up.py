@@ -12,7 +12,7 @@ from stackctl.model.build import BuildRequest
 from stackctl.model.container import Health, ImageMount, Status
 from stackctl.model.network import NetworkConfig
 from stackctl.scheduler.desired import Desired, DesiredService, DownPolicy, Recreate, UpPolicy
-from stackctl.scheduler.executor import Report, execute
+from stackctl.scheduler.executor import execute
 from stackctl.scheduler.ops import (
     CreateContainer,
     CreateNetwork,
@@ -27,34 +27,7 @@ from stackctl.scheduler.plan import down_plan, notices, orphans, pull_plan, up_p
 from stackctl.scheduler.show import render
 from stackctl.testing.engine import MemoryEngine
 from stackctl.testing.stacks import HEALTHY, UNHEALTHY, depends, ends, service, stack
-
-UP = UpPolicy()
-
-
-def up(engine: MemoryEngine, desired: Desired, policy: UpPolicy = UP) -> Report:
-    plan = up_plan(desired, engine.observed("p"), policy)
-    return asyncio.run(execute(plan, engine))
-
-
-def shown(engine: MemoryEngine, desired: Desired, policy: UpPolicy = UP) -> list[str]:
-    """The plan's lines."""
-    return render(up_plan(desired, engine.observed("p"), policy)).splitlines()
-
-
-def running(desired: Desired) -> MemoryEngine:
-    """An engine on which the stack is up."""
-    engine = MemoryEngine()
-    report = up(engine, desired)
-    assert report.ok, report.failure
-    assert shown(engine, desired) == []
-    return engine
-
-
-def settles(engine: MemoryEngine, desired: Desired, policy: UpPolicy = UP) -> None:
-    """The plan can be carried out, and after it there is nothing left to do."""
-    report = up(engine, desired, policy)
-    assert report.ok, report.failure
-    assert shown(engine, desired) == []
+from support.plans import UP, running, settles, shown, up
 
 
 def test_a_first_up_creates_everything_at_once_and_starts_in_order():
@@ -250,67 +223,6 @@ def test_what_is_in_hand_is_left_alone(status):
     engine = running(desired)
     engine.update("p-a-1", status=status)
     assert shown(engine, desired) == []
-
-
-def test_a_job_that_ended_well_is_not_run_again_and_opens_its_gate():
-    desired = stack(
-        service("migrate", argv=ends(0)),
-        service("web", depends("migrate", "completed_successfully")),
-    )
-    engine = running(desired)
-    engine.end("p-web-1", 1)
-    assert shown(engine, desired) == ["[] -> #1 start container p-web-1: exited (1)"]
-    assert notices(desired, engine.observed("p"), UP) == (
-        "p-migrate-1 ended with 0 and is unchanged: not run again",
-    )
-
-
-def test_a_job_is_run_again_for_a_database_that_is_new():
-    def wanted(**changes):
-        return stack(
-            service("db", **changes),
-            service("migrate", depends("db"), argv=ends(0)),
-            service("seed", depends("migrate", "completed_successfully"), argv=ends(0)),
-            service("web", depends("seed", "completed_successfully")),
-        )
-
-    engine = running(wanted())
-    assert shown(engine, wanted()) == []
-    lines = shown(engine, wanted(image="other"))
-    starts = [line.partition("start container ")[2] for line in lines]
-    assert [text for text in starts if "ended" in text] == [
-        "p-migrate-1: ended with 0, but db is started",
-        "p-seed-1: ended with 0, but migrate is started",
-    ]
-    settles(engine, wanted(image="other"))
-
-
-def test_a_job_that_failed_is_run_again_and_waited_for():
-    engine = MemoryEngine()
-    failing = stack(
-        service("migrate", argv=ends(3)),
-        service("web", depends("migrate", "completed_successfully")),
-    )
-    report = up(engine, failing)
-    assert not report.ok
-    assert shown(engine, failing) == [
-        "[] -> #1 start container p-migrate-1: exited (3)",
-        "[1] -> #2 wait until p-migrate-1 has completed: "
-        "web depends on migrate: completed successfully",
-        "[2] -> #3 start container p-web-1: created, but never started",
-    ]
-
-
-def test_a_changed_job_is_run_again():
-    web = service("web", depends("migrate", "completed_successfully"))
-    engine = running(stack(service("migrate", argv=ends(0)), web))
-    changed = stack(service("migrate", argv=ends(0), version="2"), web)
-    assert [line.split(" -> ")[1] for line in shown(engine, changed)] == [
-        "#1 create container p-migrate-1 anew: configuration changed",
-        "#2 remove container p-migrate-1: configuration changed",
-        "#3 give container p-migrate-1 its name: configuration changed",
-        "#4 start container p-migrate-1: configuration changed",
-    ]
 
 
 def test_scaling_down_removes_the_highest_numbers_first():
