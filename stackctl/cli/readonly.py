@@ -29,7 +29,7 @@ class ReadOnly:
             raise UsageError(
                 f'"{verb}" cannot be tried without being done',
                 hint="--dry-run shows plans: of up, create, scale, down, start, stop, restart, rm, "
-                "kill, pause, unpause, pull, build and push",
+                "kill, pause, unpause, run, exec, cp, pull, build and push",
             )
         return self._client.stream(verb, body)
 

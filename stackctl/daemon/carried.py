@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stackctl.errors import StackFileError, StackFileErrors, UsageError
-from stackctl.model.container import DOCKER_SOCKETS
+from stackctl.model.sockets import DOCKER_SOCKETS
 from stackctl.spec.files import DISK, Carried, Files
 
 if TYPE_CHECKING:

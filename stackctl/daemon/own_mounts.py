@@ -10,16 +10,10 @@ from pathlib import Path
 from stackctl.daemon.volumes import Volumes
 from stackctl.errors import ContainerError, MachineError, NotFound
 from stackctl.image.service import Images
-from stackctl.model.container import (
-    DOCKER_SOCKETS,
-    BindMount,
-    ContainerConfig,
-    ImageMount,
-    Mount,
-    VolumeMount,
-)
+from stackctl.model.container import BindMount, ContainerConfig, ImageMount, Mount, VolumeMount
 from stackctl.model.network import VolumeConfig
 from stackctl.model.record import ContainerRecord
+from stackctl.model.sockets import DOCKER_SOCKETS
 
 
 async def settled(

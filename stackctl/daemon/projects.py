@@ -122,6 +122,11 @@ def locked(project: Project, files: Files) -> Project:
     return replace(project, stack=pinned, warnings=(*project.warnings, *missing))
 
 
+def _no_image(reference: str) -> Image:
+    """Stands for one that is not here: good enough to plan its pull."""
+    return Image(id="", reference=reference, config=ImageConfig())
+
+
 def _check_images(stack: Stack) -> None:
     """Only where images are wanted: a file with an unset tag can be shown, and taken down."""
     from stackctl.spec.images import further
@@ -208,8 +213,8 @@ class Projects:
     ) -> tuple[Desired, frozenset[str]]:
         """Desired state, and the references of images that are here.
 
-        An image that is not here counts as an empty one: good enough to plan its pull.
-        Raises StackFileErrors for what is no reference of an image.
+        An image that is not here counts as an empty one. Raises StackFileErrors for what is
+        no reference of an image.
         """
         from stackctl.daemon.desired import desired
 
@@ -220,8 +225,7 @@ class Projects:
         stack = self._with_variables(project)
 
         def image_of(reference: str) -> Image:
-            image = images.get(reference)
-            return image or Image(id="", reference=reference, config=ImageConfig())
+            return images.get(reference) or _no_image(reference)
 
         found = desired(stack, image_of, scale=scale, services=tuple(services))
         return found, frozenset(images)
@@ -247,6 +251,12 @@ class Projects:
             with contextlib.suppress(NotFound):
                 images[reference] = await self._parts.images.resolve(reference)
         return images
+
+    async def image(self, project: Project, service: str) -> Image:
+        """What a service is made from; an empty one as long as it is not here."""
+        stack = project.stack
+        reference = stack.reference(stack.services[service])
+        return (await self._images(project)).get(reference) or _no_image(reference)
 
     async def completed(self, project: Project, config: ContainerConfig) -> ContainerConfig:
         """The container of a replica whose image has come since it was planned."""

@@ -12,9 +12,6 @@ from enum import StrEnum
 
 from stackctl.values import dataclass
 
-#: Where Docker's clients look for an engine. Where no Docker is, ours takes its place.
-DOCKER_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BindMount:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from posixpath import normpath
 
-from stackctl.model.container import DOCKER_SOCKETS, ContainerConfig, Mount, TmpfsMount
+from stackctl.model.container import ContainerConfig, Mount, TmpfsMount
+from stackctl.model.sockets import DOCKER_SOCKETS
 
 #: Where Docker's clients look for an engine.
 SOCKET = DOCKER_SOCKETS[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from stackctl.model.container import DOCKER_SOCKETS
+from stackctl.model.sockets import DOCKER_SOCKETS
 from stackctl.spec import engine_checks, implied, project
 from stackctl.spec import volumes as volume_forms
 from stackctl.spec.circles import circles

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stackctl.model.container import DOCKER_SOCKETS
+from stackctl.model.sockets import DOCKER_SOCKETS
 from support.stack import Stack
 
 pytestmark = pytest.mark.needs("root", "netns", "userns", "overlay", "cgroup", "nft", "bridge")
@@ -326,6 +326,9 @@ def test_create_scale_and_volumes(stack: Stack) -> None:
         ("rm -s", "app: 2 to remove"),
         ("pull", "app: nothing to do"),
         ("down -v", "app: 4 to remove"),
+        ("exec web true", "app: 1 to exec"),
+        ("cp stack.yaml web:/", "app: 2 to copy"),
+        ("run --rm --no-deps web true", "app: 1 to create"),
     ):
         assert stack.ok("--dry-run", *command.split()).out.splitlines()[0] == head
     assert (stack.ids(), stack.states()) == before

@@ -18,6 +18,7 @@ from stackctl.cli.connection import Readable
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.output.errors import print_warning
 from stackctl.cli.rows import rows
+from stackctl.cli.steps import rehearse
 from stackctl.errors import MachineError, NotFound, RemoteError, UsageError
 
 _CHUNK = 1 << 18
@@ -81,6 +82,8 @@ def copy(
             hint=f"cp {what}:PATH PATH, or cp PATH {what}:PATH",
         )
     try:
+        if run.dry_run and what == "SERVICE":
+            return _rehearse(run, containers_of(from_service or to_service), source, target)
         if from_service:
             container = containers_of(from_service)[0]
             _copy_out(run, container, from_path, to_path, owners=owners, follow=follow)
@@ -93,6 +96,17 @@ def copy(
             raise
         raise MachineError(f"{error.filename or target}: {error.strerror}") from error
     return 0
+
+
+def _rehearse(run: Invocation, containers: list[str], source: str, target: str) -> int:
+    """Print what would go where. What is in the containers is not looked at."""
+    into = bool(_place(target)[0])
+    if into and source != "-":
+        _check_here(source)
+    else:
+        containers = containers[:1]
+    body = run.body(containers=containers, source=source, target=target, into=into)
+    return rehearse(run, "cp", body)
 
 
 def _place(text: str) -> tuple[str, str]:
@@ -178,14 +192,19 @@ def _copy_in(
     if source == "-":
         run.client.archive_put(container, path, Chunks(_read_stream()))
         return
-    here = Path(source)
-    if not here.exists() and not here.is_symlink():
-        raise NotFound(f'there is no "{source}" here')
+    here = _check_here(source)
     contents = source.endswith("/.") or source == "."
     is_directory = here.is_dir() and (follow or not here.is_symlink() or contents)
     directory, name = _place_inside(run, container, path, here, is_directory, contents)
     stream = pack(here.resolve() if contents else here, name, follow=follow, owners=owners)
     run.client.archive_put(container, directory, Chunks(stream))
+
+
+def _check_here(source: str) -> Path:
+    here = Path(source)
+    if not here.exists() and not here.is_symlink():
+        raise NotFound(f'there is no "{source}" here')
+    return here
 
 
 def _place_inside(

@@ -9,6 +9,7 @@ import typer
 from stackctl.cli import options
 from stackctl.cli.invocation import invocation
 from stackctl.cli.session import interact, standard_streams
+from stackctl.cli.steps import rehearse
 from stackctl.cli.values import variables
 
 
@@ -41,23 +42,23 @@ def execute(
     standard = standard_streams()
     tty = tty and standard.is_terminal and not no_tty and not detach
     width, height = standard.size()
-    session = run.client.open_session(
-        "exec",
-        run.body(
-            service=service,
-            index=index,
-            command=command,
-            env=variables(env or (), run.environment),
-            user=user,
-            workdir=workdir,
-            tty=tty,
-            stdin=interactive and not detach,
-            width=width,
-            height=height,
-            detach=detach,
-            privileged=privileged,
-        ),
+    body = run.body(
+        service=service,
+        index=index,
+        command=command,
+        env=variables(env or (), run.environment),
+        user=user,
+        workdir=workdir,
+        tty=tty,
+        stdin=interactive and not detach,
+        width=width,
+        height=height,
+        detach=detach,
+        privileged=privileged,
     )
+    if run.dry_run:
+        return rehearse(run, "exec", body)
+    session = run.client.open_session("exec", body)
     if detach:
         session.socket.close()
         return 0

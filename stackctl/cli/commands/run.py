@@ -13,7 +13,7 @@ from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.output.errors import print_warning
 from stackctl.cli.output.progress import choose
 from stackctl.cli.session import Standard, interact, standard_streams
-from stackctl.cli.steps import watch
+from stackctl.cli.steps import rehearse, watch
 from stackctl.cli.values import pull_when, variables
 from stackctl.errors import NotFound, StackctlError
 
@@ -120,6 +120,8 @@ def run(
         quiet_pull=quiet_pull,
         no_lock=no_lock,
     )
+    if invoked.dry_run:
+        return rehearse(invoked, "run", body)
     result = _prepare(invoked, service, body, "quiet" if quiet else invoked.progress)
     container = str(result["container"])
     if detach:

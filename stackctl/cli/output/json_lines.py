@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from stackctl.cli.output.board import wording
@@ -26,8 +27,10 @@ _ENDED = {"failed": ("Error", "Error"), "skipped": ("Warning", "Skipped")}
 _LAYERS = {
     "waiting": "Waiting",
     "downloading": "Downloading",
+    "uploading": "Pushing",
     "unpacking": "Extracting",
     "exists": "Already exists",
+    "mounted": "Mounted",
     "done": "Pull complete",
 }
 _VERTICES = {"running": "Working", "failed": "Error", "canceled": "Warning"}
@@ -75,7 +78,7 @@ class JsonProgress(QuietProgress):
                 name, text = f"Container {message.get('container')}", str(message.get("text") or "")
                 line(self._console, id=name, status="Done", text=text.capitalize())
             case "layer":
-                self._layer(message)
+                layer(self._console, message)
 
     def _step(self, step: Message) -> None:
         state, details = str(step.get("state")), str(step.get("text") or "")
@@ -85,19 +88,34 @@ class JsonProgress(QuietProgress):
         )
         line(self._console, id=identity(step), status=status, text=text, details=details)
 
-    def _layer(self, layer: Message) -> None:
-        state = str(layer.get("state"))
-        current, total = int(layer.get("current") or 0), int(layer.get("total") or 0)
-        line(
-            self._console,
-            id=str(layer.get("layer")),
-            parent_id=f"Image {layer.get('image')}",
-            status="Done" if state in ("done", "exists") else "Working",
-            text=_LAYERS.get(state, state.capitalize()),
-            current=current,
-            total=total,
-            percent=min(current * 100 // total, 100) if total else 0,
-        )
+
+class JsonLayers:
+    """A line each time that more of a layer has come, or has gone; see layers.LayerLines."""
+
+    def __init__(self, console: Console, *, pushing: bool) -> None:
+        self._console = console
+        self._words = {"done": "Pushed", "exists": "Layer already exists"} if pushing else {}
+
+    def show(self, message: Message) -> None:
+        layer(self._console, message, self._words)
+
+    def close(self) -> None: ...
+
+
+def layer(console: Console, told: Message, words: Mapping[str, str] = {}) -> None:
+    """A line about a layer of an image; `words` are others for its states."""
+    state = str(told.get("state"))
+    current, total = int(told.get("current") or 0), int(told.get("total") or 0)
+    line(
+        console,
+        id=str(told.get("layer")),
+        parent_id=f"Image {told.get('image')}",
+        status="Done" if state in ("done", "exists", "mounted") else "Working",
+        text=words.get(state) or _LAYERS.get(state, state.capitalize()),
+        current=current,
+        total=total,
+        percent=min(current * 100 // total, 100) if total else 0,
+    )
 
 
 class JsonBuild(BuildProgress):

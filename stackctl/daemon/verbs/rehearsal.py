@@ -5,6 +5,7 @@ Looks and compares; knows no engine, so that it cannot change anything.
 
 from __future__ import annotations
 
+import shlex
 import signal
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from stackctl.model.record import ContainerRecord
 from stackctl.scheduler import show
 from stackctl.scheduler.desired import Observed, ServicePolicy
 from stackctl.scheduler.ops import Plan
+from stackctl.scheduler.survey import check_names
 
 Planner = Callable[[Observed, ServicePolicy], Plan]
 
@@ -27,6 +29,8 @@ _OPERATIONS = {
     "pause": "PauseContainer",
     "unpause": "UnpauseContainer",
 }
+#: Of `cp`, by whether it goes into containers.
+_COPIES = {True: "CopyInto", False: "CopyOut"}
 
 
 def planner(verb: str) -> Planner:
@@ -93,7 +97,43 @@ class Rehearsal:
                 body, activate=body.get("services") or (), for_containers=False
             )
             return self._of_images(verb, project, body), warning_messages(project)
+        if verb == "run":
+            return await self._run(body)
+        if verb in ("exec", "cp"):
+            name = await self._projects.name(body)
+            return (self._exec if verb == "exec" else self._copy)(name, body), []
         raise UsageError(f'there is no plan of "{verb}"')
+
+    async def _run(self, body: Mapping[str, Any]) -> tuple[Message, list[Message]]:
+        from stackctl.daemon.verbs import one_off
+        from stackctl.daemon.verbs.planning import Planning, warning_messages
+
+        service = str(body.get("service") or "")
+        project = await self._projects.load(body, activate=[service])
+        check_names([service], project.stack.services)
+        body = project.told(body)
+        image = await self._projects.image(project, service)
+        config = one_off.config_of(project, service, body, image)
+        plan = await one_off.plan_with(
+            config, Planning(self._projects), project, body, one_off.policy_of(service, body)
+        )
+        return _message(plan), warning_messages(project)
+
+    def _exec(self, name: str, body: Mapping[str, Any]) -> Message:
+        service, index = str(body.get("service") or ""), int(body.get("index") or 0)
+        record = self._projects.one(name, service, index)
+        command = shlex.join(str(word) for word in body.get("command") or ())
+        return _steps(name, "ExecCommand", [(record.name, service)], command)
+
+    def _copy(self, name: str, body: Mapping[str, Any]) -> Message:
+        """Of containers by their ids, which the caller has chosen."""
+        pairs = [
+            (record.name, record.config.service)
+            for record in self._projects.select(name, (), oneoff=True)
+            if record.id in (body.get("containers") or ())
+        ]
+        text = f"{body.get('source')} to {body.get('target')}"
+        return _steps(name, _COPIES[bool(body.get("into"))], pairs, text)
 
     def _of_images(self, verb: str, project: Project, body: Mapping[str, Any]) -> Message:
         from stackctl.daemon.build_wishes import wishes
@@ -116,10 +156,12 @@ def _message(plan: Plan) -> Message:
     return {"type": "plan", **show.to_json(plan)}
 
 
-def _steps(project: str, op: str, targets: Iterable[tuple[str, str]]) -> Message:
+def _steps(
+    project: str, op: str, targets: Iterable[tuple[str, str]], cause: str = "asked for"
+) -> Message:
     """The same for what no plan is carried out for: one action a (target, service)."""
     steps = [
-        {"number": number, "op": op, "target": target, "service": service, "cause": "asked for"}
+        {"number": number, "op": op, "target": target, "service": service, "cause": cause}
         for number, (target, service) in enumerate(targets, 1)
     ]
     return {"type": "plan", "project": project, "steps": steps}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,13 +11,13 @@ from stackctl.daemon.engine import Engine
 from stackctl.daemon.jobs import Emit, Jobs, Message
 from stackctl.daemon.late import LateImages
 from stackctl.daemon.projects import Project, Projects
+from stackctl.daemon.verbs import one_off
 from stackctl.daemon.verbs.asking import caller
 from stackctl.daemon.verbs.planning import Planning
 from stackctl.daemon.verbs.stack import carry_out, warning_messages
 from stackctl.image.service import CALLER
-from stackctl.model.container import ContainerConfig
 from stackctl.scheduler.desired import UpPolicy
-from stackctl.scheduler.ops import Plan, RemoveContainer, StartContainer
+from stackctl.scheduler.ops import RemoveContainer
 from stackctl.scheduler.survey import check_names
 
 
@@ -47,8 +46,12 @@ class RunVerb:
         async def work(emit: Emit) -> Message:
             CALLER.set(caller(body, emit))
             policy = await self._own_image(project, service, body, emit)
-            config = await self._config(project, service, body)
-            plan = await self._plan(project, service, config, body, policy)
+            stack = project.stack
+            image = await self._parts.images.resolve(stack.reference(stack.services[service]))
+            config = one_off.config_of(project, service, body, image)
+            plan = await one_off.plan_with(config, self._planning, project, body, policy)
+            if not body.get("detach"):
+                plan = one_off.without_start(plan, config.name)
             is_new = self._parts.registry.find_name(config.name) is None
             try:
                 await carry_out(plan, LateImages(self._engine, self._projects, project, plan), emit)
@@ -79,62 +82,10 @@ class RunVerb:
         """Pull or build what the one-off is made from; the policy that knows that it is done."""
         from stackctl.scheduler.plan import image_plan
 
-        policy = UpPolicy(
-            services=(service,),
-            no_deps=bool(body.get("no_deps")),
-            build=bool(body.get("build")),
-            remove_orphans=bool(body.get("remove_orphans")),
-        )
+        policy = one_off.policy_of(service, body)
         desired, observed = await self._planning.look(project, {**body, "services": [service]})
         plan = image_plan(desired, observed, policy)
         if plan:
             await carry_out(plan, self._engine, emit)
         own = next(s.image for s in desired.services if s.name == service)
         return replace(policy, pulled=frozenset([own]), build=False)
-
-    async def _config(
-        self, project: Project, service: str, body: Mapping[str, Any]
-    ) -> ContainerConfig:
-        from stackctl.daemon.desired import one_off
-
-        stack = project.stack
-        image = await self._parts.images.resolve(stack.reference(stack.services[service]))
-        config = one_off(
-            stack,
-            service,
-            image,
-            name=str(body.get("name") or stack.named(service, "run", secrets.token_hex(4))),
-            options={**body, "publish_address": project.publish_address},
-        )
-        return replace(config, auto_remove=bool(body.get("rm")))
-
-    async def _plan(
-        self,
-        project: Project,
-        service: str,
-        config: ContainerConfig,
-        body: Mapping[str, Any],
-        policy: UpPolicy,
-    ) -> Plan:
-        from stackctl.scheduler.plan import up_plan
-
-        desired, observed = await self._planning.look(project, {**body, "services": [service]})
-        desired = replace(
-            desired,
-            services=tuple(
-                replace(s, replicas=(config,)) if s.name == service else s for s in desired.services
-            ),
-        )
-        observed = replace(
-            observed,
-            containers=tuple(c for c in observed.containers if c.config.service != service),
-        )
-        plan = up_plan(desired, observed, policy)
-        if body.get("detach"):
-            return plan
-        own = {
-            s.number
-            for s in plan.steps
-            if isinstance(s.op, StartContainer) and s.op.name == config.name
-        }
-        return replace(plan, steps=tuple(s for s in plan.steps if s.number not in own))

@@ -161,6 +161,7 @@ def test_a_dry_run_asks_for_the_plan_alone(cli: Any, engine: Any, command: tuple
         *((name, [name]) for name in ("rm", "pull", "push", "build")),
         ("build --push", ["build", "push"]),
         ("kill -s HUP web", ["kill"]),
+        *((name, [name.split()[0]]) for name in ("exec web true", "run web", "exec -d web true")),
     ],
 )
 def test_a_dry_run_shows_the_plan_of_a_command(
@@ -181,11 +182,11 @@ def test_a_dry_run_shows_the_plan_of_a_command(
 
 
 def test_in_a_dry_run_nothing_that_changes_is_sent(cli: Any, engine: Any) -> None:
-    for command in (["exec", "web", "true"], ["run", "web"]):
+    for command in (["container", "exec", "web", "true"], ["image", "pull", "x"]):
         outcome = cli("--dry-run", *command)
         assert outcome.code == 2, command
         assert "cannot be tried" in outcome.err
-    assert not engine.bodies("run")
+    assert not engine.requests
 
 
 def test_mistakes_for_programs(cli: Any, engine: Any, tmp_path: Path) -> None:

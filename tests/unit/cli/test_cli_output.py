@@ -408,6 +408,24 @@ def test_progress_as_json_has_composes_fields(cli: Any, engine: Any) -> None:
     assert json.loads(line) == {"dry-run": True, **stopped}
 
 
+def test_layers_as_json(cli: Any, engine: Any) -> None:
+    layer = {"type": "layer", "image": "redis:7", "layer": "4abc", "total": 70}
+    engine.answers["image-pull"] = engine.answers["image-push"] = [
+        {**layer, "state": "uploading", "current": 35},
+        {**layer, "state": "done", "current": 70},
+        {"type": "result", "exit_code": 0, "reference": "redis:7", "digest": "sha256:1"},
+    ]
+    part = {"id": "4abc", "parent_id": "Image redis:7", "total": 70}
+    for verb, ended in (("pull", "Pull complete"), ("push", "Pushed")):
+        outcome = cli("--progress", "json", "image", verb, "redis:7")
+        assert [json.loads(line) for line in outcome.err.splitlines()] == [
+            {**part, "status": "Working", "text": "Pushing", "current": 35, "percent": 50},
+            {**part, "status": "Done", "text": ended, "current": 70, "percent": 100},
+        ]
+        assert "4abc: Complete" in cli("image", verb, "redis:7").err
+        assert cli("--progress", "quiet", "image", verb, "redis:7").err == ""
+
+
 def test_a_build_as_json(cli: Any, engine: Any) -> None:
     vertex = {"type": "vertex", "number": 1, "name": "RUN make", "elapsed": 1.25}
     engine.answers["build"] = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from stackctl.cli.rows import rows, warned
 from stackctl.cli.steps import carry_out, rehearse
 from stackctl.cli.values import one_of
 from stackctl.errors import NotFound, UsageError
+
+if TYPE_CHECKING:
+    from stackctl.cli.output.json_lines import JsonLayers
 
 
 def pull(
@@ -92,7 +95,7 @@ def _push(run: Invocation, name: str, platform: str, quiet: bool) -> int:
 
 def transfer(run: Invocation, verb: str, body: Message, quiet: bool) -> Message:
     """Show each layer's progress; the result."""
-    lines = LayerLines(run.console, quiet=quiet)
+    lines = _layers(run, verb, quiet or run.progress == "quiet")
     result: Message = {}
     try:
         for message in run.client.stream(verb, body):
@@ -103,6 +106,14 @@ def transfer(run: Invocation, verb: str, body: Message, quiet: bool) -> Message:
     finally:
         lines.close()
     return result
+
+
+def _layers(run: Invocation, verb: str, quiet: bool) -> LayerLines | JsonLayers:
+    if run.progress == "json" and not quiet:
+        from stackctl.cli.output.json_lines import JsonLayers
+
+        return JsonLayers(run.console, pushing=verb == "image-push")
+    return LayerLines(run.console, quiet=quiet)
 
 
 def login(
@@ -230,8 +241,12 @@ def push_stack(
     )
     if run.dry_run:
         return rehearse(run, "push", body)
+    # A log has a line an image, whose digest is on it.
+    lines = _layers(run, "image-push", quiet or run.progress != "json")
     for message in run.client.stream("push", body):
-        if not warned(run, message) and message["type"] == "row" and not quiet:
+        if message["type"] == "layer":
+            lines.show(message)
+        elif not warned(run, message) and message["type"] == "row" and not quiet:
             run.console.out(f"{message['service']}: {message['image']} {message['digest']}")
     return 0
 
