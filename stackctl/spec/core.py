@@ -7,11 +7,12 @@ mistake of ours: TypeError.
 
 from __future__ import annotations
 
+import sys
 from functools import cache
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
-
-from pydantic_core import SchemaSerializer, SchemaValidator
+from importlib import import_module
+from importlib.machinery import PathFinder
+from types import ModuleType, NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from stackctl.spec.fields import (
     AfterValidator,
@@ -20,6 +21,38 @@ from stackctl.spec.fields import (
     FieldInfo,
     PlainSerializer,
 )
+
+if TYPE_CHECKING:
+    from pydantic_core import SchemaSerializer, SchemaValidator, ValidationError
+else:
+
+    def _compiled() -> ModuleType:
+        """The compiled module alone. The package around it defines each of the core's schemas as
+        a type, for type checkers, which takes as long as the rest of a small file's `config`."""
+        name = "pydantic_core"
+        spec = PathFinder.find_spec(name)
+        if name in sys.modules or spec is None or spec.submodule_search_locations is None:
+            return import_module(name)
+        # A package that is nothing but its directory, for as long as this takes: whoever
+        # imports the whole one later finds the compiled module and defines the rest.
+        bare = ModuleType(name)
+        bare.__path__ = spec.submodule_search_locations
+        sys.modules[name] = bare
+        try:
+            return import_module(f"{name}._{name}")
+        except ImportError:
+            # Another layout: as anybody imports it.
+            del sys.modules[name]
+            return import_module(name)
+        finally:
+            if sys.modules.get(name) is bare:
+                del sys.modules[name]
+
+    _core = _compiled()
+    SchemaSerializer, SchemaValidator = _core.SchemaSerializer, _core.SchemaValidator
+    ValidationError = _core.ValidationError
+
+__all__ = ["ValidationError", "serializer_of", "validator_of"]
 
 Schema = dict[str, Any]
 

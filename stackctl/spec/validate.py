@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
-
-from pydantic_core import ErrorDetails, ValidationError
+from typing import TYPE_CHECKING, Any
 
 from stackctl.spec.attributes import Approximated, Refused, Support
+from stackctl.spec.core import ValidationError
 from stackctl.spec.mistakes import Mistakes, did_you_mean
 from stackctl.spec.model import StackFile
 from stackctl.spec.nodes import (
@@ -30,6 +29,9 @@ from stackctl.spec.nodes import (
     plain,
 )
 from stackctl.spec.shape import LEAF, Shape, stack_shape
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 _NAME = re.compile(r"[a-zA-Z0-9._-]+\Z")
 # A mistake may hide another one in the same place; more passes than this are not worth it.

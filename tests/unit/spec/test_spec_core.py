@@ -1,6 +1,8 @@
 """What a declaration means: pydantic, the whole package, is the oracle."""
 
 import json
+import subprocess
+import sys
 from types import NoneType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -134,6 +136,20 @@ class _Pair(Attributes):
 
     first: int = Field(description="A number.")
     rest: list[str] = Field(default_factory=list, description="Texts.")
+
+
+def test_the_package_around_the_core_can_come_later() -> None:
+    """Whoever imports it after us has the same classes, and what it adds."""
+    script = """
+import sys
+from stackctl.spec import core
+assert "pydantic_core" not in sys.modules and "pydantic_core.core_schema" not in sys.modules
+import pydantic, pydantic_core
+assert core.ValidationError is pydantic_core.ValidationError is pydantic.ValidationError
+assert pydantic_core.core_schema.str_schema() == {"type": "str"}
+assert pydantic.TypeAdapter(int).validate_python("3") == 3
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_models_are_values() -> None:
