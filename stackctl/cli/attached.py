@@ -9,7 +9,7 @@ Ctrl-C 3    leave at once; the engine finishes what was asked
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from stackctl.cli.connection import Message
@@ -17,7 +17,7 @@ from stackctl.cli.failures import INTERRUPTED
 from stackctl.cli.feed import Ended, Event, Feed, Interrupted, Said
 from stackctl.cli.invocation import Invocation
 from stackctl.cli.output.console import BOLD
-from stackctl.cli.output.containers import replicas
+from stackctl.cli.output.containers import full_id, replicas
 from stackctl.cli.output.logs import LogPrinter
 from stackctl.cli.output.progress import PlainProgress, Progress, choose
 from stackctl.cli.output.text import replica_name
@@ -148,7 +148,7 @@ class AttachedUp:
     def _up(self, message: Message) -> None:
         match message["type"]:
             case "attached":
-                self._steps_done()
+                self._steps_done(message["containers"])
             case "plan":
                 show(self._run, self._progress, message)
                 self._expect_starts(message)
@@ -161,12 +161,13 @@ class AttachedUp:
             case _:
                 show(self._run, self._progress, message)
 
-    def _steps_done(self) -> None:
-        """The display gives way to logs, aligned for all that will write."""
+    def _steps_done(self, containers: Collection[str]) -> None:
+        """The display gives way to logs, aligned for all that will write: these containers."""
         self._state.attached = True
         self._progress.close()
         # Those that have ended are in it as well: their lines are about to come.
-        found = rows(self._run, "ps", self._run.body(services=[], all=True))
+        every = rows(self._run, "ps", self._run.body(services=[], all=True))
+        found = [row for row in every if full_id(row) in containers]
         wanted = [s for row in found if self._is_heard(s := str(row.get("Service")))]
         self._logs.project = self._progress.board.project
         names, services = replicas(found, wanted or ["-"])
@@ -210,7 +211,8 @@ class AttachedUp:
         if self._decides(service, number) and self._state.decided is None:
             self._state.decided = number
         if self._aborts(number) and not self._state.stopping:
-            console.say(f"stopping all services because {self._logs.name(message)} ended")
+            what = ", ".join(self._started()) or "all services"
+            console.say(f"stopping {what} because {self._logs.name(message)} ended")
             self._ask(_STOP)
 
     def _aborts(self, code: int) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from stackctl.daemon import image_defaults
 from stackctl.model.container import ContainerConfig, RestartPolicy, TmpfsMount
@@ -104,10 +105,15 @@ def provider(stack: Stack, name: str, service: Service) -> ProviderRequest | Non
     return ProviderRequest(
         project=stack.name,
         service=name,
-        type=service.provider.type,
+        type=_at_home(stack, service.provider.type),
         options=tuple(options),
         definition=json.dumps(service_data(service)),
     )
+
+
+def _at_home(stack: Stack, program: str) -> str:
+    """A path starts where the stack's paths do; `down` and `stop` may be asked from elsewhere."""
+    return str(Path(stack.project_dir, program)) if "/" in program else program
 
 
 def _text(value: object) -> str:

@@ -196,6 +196,13 @@ def _end_of(errors: IO[bytes]) -> tuple[str, ...]:
 
 def _program(type_: str, environment: Mapping[str, str]) -> str:
     """Raises NotFound."""
+    if "/" in type_:
+        if Path(type_).is_file() and os.access(type_, os.X_OK):
+            return type_
+        raise NotFound(
+            f"the provider {type_} is no program",
+            hint="make it, a file that may be executed, or name one that is on the PATH",
+        )
     home = environment.get("DOCKER_CONFIG") or f"{environment.get('HOME', '')}/.docker"
     for directory in (f"{home}/cli-plugins", *_PLUGINS):
         found = Path(directory, f"docker-{type_}")

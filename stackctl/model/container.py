@@ -193,6 +193,11 @@ class Logging:
     max_size: int | None = None
     max_file: int | None = None
 
+    @property
+    def keeps(self) -> bool:
+        """Whether there is a log to be read."""
+        return self.driver != "none"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:

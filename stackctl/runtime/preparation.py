@@ -55,7 +55,7 @@ def start_message(record: ContainerRecord, paths: Paths) -> dict[str, Any]:
         "op": "start",
         "id": record.id,
         "run": str(paths.container_run(record.id)),
-        "log": str(paths.container_log(record.id)) if logging.driver != "none" else "",
+        "log": str(paths.container_log(record.id)) if logging.keeps else "",
         "log_size": logging.max_size or LOG_SIZE,
         "log_files": logging.max_file or LOG_FILES,
         "tty": record.config.tty,

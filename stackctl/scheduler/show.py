@@ -47,11 +47,14 @@ WORDS: dict[type[Op], tuple[str, str]] = {
 }
 
 
+_PROVIDING = {"up": "RunProvider", "stop": "StopProvider", "down": "RemoveProvider"}
 _REPLACEMENT = ("create", "stop", "remove", "rename")
 
 
 def kind(op: Op) -> str:
     """An operation's name for programs, on the wire too: "CreateContainer"."""
+    if isinstance(op, RunProvider):
+        return _PROVIDING[op.command]
     return type(op).__name__
 
 

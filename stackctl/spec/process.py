@@ -93,7 +93,7 @@ class Logging(Attributes):
 class Provider(Attributes):
     """A program outside that provides the service."""
 
-    type: str = Field(description="The program's name.", min_length=1)
+    type: str = Field(description="The program's name, or its path.", min_length=1)
     options: dict[str, Any] = Field(default_factory=dict, description="Options that it is given.")
 
 

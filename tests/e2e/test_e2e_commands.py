@@ -370,9 +370,13 @@ def test_a_users_start_counts_restarts_anew(stack: Stack) -> None:
     stack.run("start", "a")
     wait_until(lambda: runs() == 4, 20, what="a restart after the user's start")
     # What is about to be started again has no process, and a kill ends it all the same.
-    stack.write("services: {b: {image: stackctl/host, command: sh -c 'exit 3', restart: always}}")
+    base = "image: stackctl/host, restart: always, logging: {driver: none}"
+    stack.write(f"services: {{b: {{{base}, command: sh -c 'exit 3'}}}}")
     stack.env["COMPOSE_IGNORE_ORPHANS"] = "true"
     stack.ok("up", "-d")
+    # Where nothing is kept, nothing is no answer.
+    assert "app-b-1 keeps no log" in stack.ok("logs", "b").err
+    assert "app-b-1 keeps no log" in stack.run("container", "logs", "app-b-1").expect(1).err
     wait_until(lambda: stack.states()["app-b-1"] == "restarting", 20)
     stack.ok("kill", "b")
     assert stack.states() == {"app-a-1": "exited", "app-b-1": "exited"}

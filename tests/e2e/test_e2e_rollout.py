@@ -126,7 +126,8 @@ def test_a_provider_stands_in_for_containers(stack: Stack, tmp_path: Path) -> No
     stack.env["CLOUD_STOPS"] = ""
     (stack.directory / "stack.yaml").rename(tmp_path / "away.yaml")
     # What was provided is taken away although no file says so any more.
-    stack.ok("-p", "app", "down")
+    shown = stack.ok("-p", "app", "down").err
+    assert "provider database  removed" in shown and "provided" not in shown
     assert log.read_text().splitlines()[-1] == (
         "compose --project-name=app down --size=256 --zone=a --zone=b --fast=true database"
     )
@@ -134,6 +135,14 @@ def test_a_provider_stands_in_for_containers(stack: Stack, tmp_path: Path) -> No
     (tmp_path / "away.yaml").rename(stack.directory / "stack.yaml")
     stack.env["PATH"] = stack.engine.environment["PATH"]
     assert 'no program "mycloud"' in stack.run("up", "-d").expect(1).err
+    # A path is one from where the stack file is, whoever asks from where.
+    stack.write("services: {database: {provider: {type: ./mine/cloud}}}")
+    assert "/app/mine/cloud is no program" in stack.run("up", "-d").expect(1).err
+    programs.rename(stack.directory / "mine")
+    (stack.directory / "mine/mycloud").rename(stack.directory / "mine/cloud")
+    stack.up()
+    stack.ok("-p", "app", "down")
+    assert log.read_text().splitlines()[-1] == "compose --project-name=app down database"
 
 
 def test_start_first_answers_all_the_time(stack: Stack) -> None:

@@ -43,6 +43,8 @@ class StreamRoutes:
         wanted = _streams(call)
         if not wanted:
             raise DockerError(400, "Bad parameters: you must choose at least one stream")
+        if not record.config.logging.keeps:
+            raise DockerError(501, "configured logging driver does not support reading")
         tty = record.config.tty
         entries = self._engine.logs(
             record,

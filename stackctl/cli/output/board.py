@@ -60,6 +60,8 @@ _WORDS = {
     "PushImage": Wording("pushing", "pushed", "image"),
     "RunInit": Wording("running", "completed"),
     "RunProvider": Wording("providing", "provided", "provider"),
+    "StopProvider": Wording("stopping", "stopped", "provider"),
+    "RemoveProvider": Wording("removing", "removed", "provider"),
     "Pause": Wording("waiting", "waited"),
 }
 

@@ -45,6 +45,8 @@ _VERBS = {
     "PushImage": "push",
     "RunInit": "run",
     "RunProvider": "provide",
+    "StopProvider": "stop",
+    "RemoveProvider": "remove",
     "Pause": "wait",
 }
 _COLOURS = {

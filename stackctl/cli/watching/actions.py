@@ -43,6 +43,8 @@ class Watching:
         self._rules = list(rules)
         self._body = body
         self._prune = prune
+        #: Services without a container, of which that has been told.
+        self._idle: set[str] = set()
         self.tree = Tree(
             [rule.path for rule in rules], lambda path: all(rule.closes(path) for rule in rules)
         )
@@ -76,8 +78,8 @@ class Watching:
         if wanted.rebuild:
             yield from self._rebuild(sorted(wanted.rebuild))
         yield from self._copy_all(wanted.sync)
-        if wanted.restart:
-            services = sorted(wanted.restart)
+        services = [s for s in sorted(wanted.restart) if self._containers(s, all=True)]
+        if services:
             yield from self._client.stream("restart", self._body(services=services))
             for service in services:
                 yield _said(service, "restarted")
@@ -103,6 +105,10 @@ class Watching:
     def _copy_all(self, sync: Mapping[str, Mapping[str, str]]) -> Iterator[Message]:
         for service, paths in sync.items():
             containers = self._containers(service)
+            if not containers:
+                yield from self._not_running(service)
+                continue
+            self._idle.discard(service)
             gone = [inside for path, inside in paths.items() if not os.path.lexists(path)]
             there = [
                 (Path(path), inside.lstrip("/"))
@@ -118,6 +124,12 @@ class Watching:
                 yield _said(service, f"copied {_list(str(path) for path in copied)}")
             if gone:
                 yield _said(service, f"removed {_list(gone)}")
+
+    def _not_running(self, service: str) -> Iterator[Message]:
+        """Told once, until it has run again."""
+        if service not in self._idle:
+            self._idle.add(service)
+            yield _said(service, "is not running: nothing is copied")
 
     def _remove(self, container: str, paths: Sequence[str]) -> None:
         for first in range(0, len(paths), _PATHS_AT_ONCE):
@@ -141,8 +153,9 @@ class Watching:
             else:
                 yield _said(service, f"ran {said}")
 
-    def _containers(self, service: str) -> list[str]:
-        found = self._client.stream("ps", self._body(services=[service]))
+    def _containers(self, service: str, *, all: bool = False) -> list[str]:
+        """Ids of those that run, or of all."""
+        found = self._client.stream("ps", self._body(services=[service], all=all))
         return [
             str(row["FullID"])
             for row in found

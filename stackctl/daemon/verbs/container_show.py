@@ -13,9 +13,9 @@ from stackctl.daemon.creation import Creation
 from stackctl.daemon.jobs import Message
 from stackctl.daemon.process_table import by_ps, start_shown
 from stackctl.daemon.supervisor import Supervisor
-from stackctl.daemon.verbs.logs import Logs
+from stackctl.daemon.verbs.logs import NO_LOG, Logs
 from stackctl.daemon.verbs.show import container_row
-from stackctl.errors import Conflict, NotFound, StackctlError
+from stackctl.errors import Conflict, NotFound, OperationFailed, StackctlError
 from stackctl.model.record import ContainerRecord
 from stackctl.runtime.procfs import ProcessRow
 
@@ -98,8 +98,11 @@ class ContainerShowVerbs:
         return volume.mountpoint if volume is not None else ""
 
     def logs(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        """`log` messages of one container, as the `logs` of a stack."""
-        return self._logs.of([self._find(body.get("container"))], body)
+        """`log` messages of one container, as `logs` of a stack; OperationFailed without one."""
+        record = self._find(body.get("container"))
+        if not record.config.logging.keeps:
+            raise OperationFailed(f"container {record.name} {NO_LOG}")
+        return self._logs.of([record], body)
 
     async def top(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """Rows as `ps -ef` has them; with `options` a row of titles, then rows of cells."""

@@ -26,6 +26,8 @@ from stackctl.errors import StackctlError, UsageError
 from stackctl.model.record import ContainerRecord
 from stackctl.runtime.logfile import LogLine, read
 
+#: What is told of a container in place of its log.
+NO_LOG = "keeps no log: its logging has the driver none"
 #: Lines that are read before the first of them is sent.
 _PIECE = 1000
 
@@ -50,6 +52,9 @@ class Logs:
             return is_meant(record) and not record.config.oneoff
 
         records = [r for r in await self._projects.chosen(body, oneoff=True) if is_meant(r)]
+        for record in records:
+            if not record.config.logging.keeps:
+                yield {"type": "warning", "text": f"{record.name} {NO_LOG}", "place": ""}
         if not body.get("follow"):
             async for message in self.of(records, body):
                 yield message

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from .conftest import container
+
 
 def test_detached_up_prints_a_line_for_each_thing_done(
     cli: Any, engine: Any, shop: Any, rows: Any
@@ -123,14 +125,15 @@ def test_attached_up_prints_aligned_logs_and_exits(
             # Nobody waits for all of them to be up to hear what one says.
             _log("db", "ready"),
             shop[-2],
-            {"type": "attached", "containers": []},
+            {"type": "attached", "containers": [rows[0]["FullID"], "others'"]},
             _log("web", "listening"),
             _log("web", "oops", "stderr"),
             _exit("web", 0),
             _exit("db", None),
             shop[-1],
         ],
-        "ps": rows,
+        # One that nobody listens to.
+        "ps": [container("shop-idle-1", "idle", FullID="f" * 64), *rows],
     }
     outcome = cli("up")
     assert outcome.code == 0

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from stackctl.cli.watching.rules import Command, Rule, initial, rules_of, work
+from stackctl.cli.watching.actions import Watching
+from stackctl.cli.watching.rules import Command, Rule, Work, initial, rules_of, work
 from stackctl.cli.watching.tree import Tree
 from stackctl.errors import NotFound, UsageError
 from stackctl.image.build.ignore import Ignore
@@ -194,6 +195,17 @@ def test_a_path_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
 def test_hidden_files_of_ignore_are_closed() -> None:
     rule = Rule(service="s", path="/p", action="sync", target="/t", ignore=Ignore(["a", "!a/keep"]))
     assert rule.hides("/p/a") and not rule.closes("/p/a")
+
+
+def test_what_does_not_run_is_told_once_and_gets_nothing(engine: FakeClient) -> None:
+    """As after `watch --no-up`."""
+    said: list[Any] = []
+    watching = Watching(engine, [], lambda **fields: fields)
+    sync = {"web": {"/here": "/app/here"}}
+    for _ in range(2):
+        said += watching._carry_out(Work(sync=sync, restart={"web"}))
+    assert [m["text"] for m in said] == ["is not running: nothing is copied"]
+    assert {verb for verb, _ in engine.requests} == {"ps"}
 
 
 def test_watch_goes_with_an_attached_up_only(cli: Cli) -> None:
