@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from types import UnionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stackctl.cli.output.files import write_text
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 _FORMAT = "stackctl-plan-1"
 #: Flags of the request that make the plan what it is, and what they are.
-_FLAGS: dict[str, type] = {
+_FLAGS: dict[str, type | UnionType] = {
     "services": list,
     "scale": dict,
     "force_recreate": bool,
@@ -25,6 +26,9 @@ _FLAGS: dict[str, type] = {
     "renew_anon_volumes": bool,
     "wait": bool,
     "build": bool,
+    "no_build": bool,
+    "no_start": bool,
+    "timeout": float | int,
     "pull": str,
     "no_lock": bool,
 }
@@ -58,7 +62,7 @@ def write_plan(path: str, plan: Mapping[str, Any], body: Mapping[str, Any]) -> N
         "format": _FORMAT,
         "project": plan.get("project"),
         "fingerprint": plan.get("fingerprint"),
-        "request": {flag: body[flag] for flag in _FLAGS if flag in body},
+        "request": {flag: body[flag] for flag in _FLAGS if body.get(flag) is not None},
         "stack": {**{key: project[key] for key in (*_PROJECT, "cwd")}, "variables": variables},
         "steps": plan.get("steps") or [],
     }

@@ -134,7 +134,11 @@ def up(
             raise UsageError(
                 "--wait was not planned", hint="stackctl plan --wait --out FILE plans it"
             )
+        if timeout is not None and planned.request.get("timeout", timeout) != timeout:
+            raise UsageError("--timeout is not what the plan was made with")
         planned.adopt(run)
+        no_start = bool(planned.request.get("no_start"))
+        detached = detached or no_start
     body = run.body(
         services=services or [],
         detach=detached,

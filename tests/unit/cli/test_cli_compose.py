@@ -91,13 +91,16 @@ def test_a_plan_knows_its_stack_and_its_flags(
     assert cli(*of, "up", "-d", "--plan", str(file)).code == 0
     # What names the stack in the environment is the plan's too; the rest is the caller's.
     named = {"COMPOSE_PROJECT_NAME": "mine", "COMPOSE_PROFILES": "a"}
-    flags = ("-V", "--always-recreate-deps")
+    flags = ("-V", "--always-recreate-deps", "--no-start", "--no-build", "-t", "3")
     cli("plan", *flags, "--out", str(tmp_path / "env"), environment={**named, "A": "secret"})
     assert "secret" not in (tmp_path / "env").read_text()
     later = {"COMPOSE_PROJECT_NAME": "other", "STACKCTL_FILE": "y", "A": "b"}
-    assert cli("up", "-d", "--plan", str(tmp_path / "env"), environment=later).code == 0
+    # A plan that starts nothing gives nothing to be attached to.
+    assert cli("up", "--plan", str(tmp_path / "env"), environment=later).code == 0
     sent = engine.bodies("up")[-1]
     assert sent["renew_anon_volumes"] and sent["always_recreate_deps"]
+    assert sent["no_start"] and sent["no_build"] and sent["timeout"] == 3 and not sent["attach"]
+    assert "--timeout is not" in cli("up", "-t", "4", "--plan", str(tmp_path / "env")).err
     known = {k: v for k, v in sent["project"]["environment"].items() if k != "TERM"}
     assert known == {**named, "A": "b"}
     other = cli("-f", "x.yaml", "up", "-d", "--plan", str(file))
