@@ -9,7 +9,8 @@ SECONDS_OF_SCHEMATHESIS ?= 300
 # Further options for pytest, e.g. PYTEST="-k health -x".
 PYTEST ?=
 # Every test has an engine of its own, so that files of tests may run beside each other.
-PARALLEL ?= -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
+# One more than this machine is likely to have cores: many tests wait for something.
+PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
 # In CI a test that is skipped is a failure.
 NO_SKIPS := $(if $(filter true 1,$(CI)),--no-skips,)
 
