@@ -200,7 +200,7 @@ def _mount(stack: Stack, mount: ServiceVolume, name_volume: NameVolume) -> Mount
                 target=mount.target,
                 subpath=(mount.image.subpath if mount.image else None) or "",
             )
-        case "volume":
+        case _:  # "volume": what no engine of one machine has is not wanted by anybody
             declared = stack.volumes.get(mount.source) if mount.source else None
             if declared is not None and declared.driver_opts:
                 return volumes.by_options(declared.driver_opts, mount.target, read_only=read_only)

@@ -38,19 +38,19 @@ class ServiceDependency(Attributes):
 class ServicePort(Attributes):
     """A container port that is published on the host."""
 
+    name: str | None = Field(None, description="A name for people; has no effect.")
+    mode: Literal["ingress", "host"] = Field(
+        "ingress",
+        description="Accepted for other engines' sake; both mean the same on one machine.",
+    )
+    host_ip: Address | None = Field(None, description="The host address to listen on; absent: all.")
     target: PortNumber = Field(description="The port in the container.")
     published: Published | None = Field(
         None,
         description="The host's port; a range `8000-8010` means any free one of it; absent or 0: "
         "any free one.",
     )
-    host_ip: Address | None = Field(None, description="The host address to listen on; absent: all.")
     protocol: Protocol = Field("tcp", description="tcp, udp or sctp.")
-    mode: Literal["ingress", "host"] = Field(
-        "ingress",
-        description="Accepted for other engines' sake; both mean the same on one machine.",
-    )
-    name: str | None = Field(None, description="A name for people; has no effect.")
     app_protocol: str | None = Field(
         None, description="What is spoken on the port, for people and tools; has no effect."
     )

@@ -17,7 +17,7 @@ from stackctl.spec.model import Config, Network, Secret, Service, Stack, Volume
 _NOT_YAML = "[\x7f-\x9f\ufeff\ufffe\uffff]"
 
 _HOOKS = ("pre_start", "post_start", "pre_stop")
-#: Printed also when they say nothing, as compose prints them.
+#: Printed as JSON also when they say nothing, as compose prints them.
 _ALWAYS = ("command", "entrypoint")
 #: Parts with lists and mappings of their own, which say nothing when they are empty.
 _NESTED = ("build", "deploy", "develop", "logging", "blkio_config", *_HOOKS)
@@ -31,7 +31,7 @@ def as_data(stack: Stack) -> dict[str, Any]:
     }
     if stack.networks:
         data["networks"] = {
-            key: _network(network) for key, network in sorted(stack.networks.items())
+            key: _said(_resource(network)) for key, network in sorted(stack.networks.items())
         }
     if stack.volumes:
         data["volumes"] = {key: _resource(volume) for key, volume in sorted(stack.volumes.items())}
@@ -49,8 +49,16 @@ def as_data(stack: Stack) -> dict[str, Any]:
 
 
 def as_text(stack: Stack, format: str = "yaml") -> str:
-    """YAML or JSON text that loads back to the same stack."""
-    return yaml_or_json(escaped(as_data(stack)), format)
+    """YAML or JSON text that loads back to the same stack, as compose writes either of them."""
+    data = escaped(as_data(stack))
+    if format == "json":
+        for service in data["services"].values():
+            service.update({key: service.get(key) for key in _ALWAYS})
+        for network in data.get("networks", {}).values():
+            if not network.get("external"):
+                network.setdefault("ipam", {})
+        data = dict(sorted(data.items()))
+    return yaml_or_json(data, format)
 
 
 def yaml_or_json(data: Any, format: str) -> str:
@@ -80,8 +88,7 @@ def service_data(service: Service) -> dict[str, Any]:
         if key in data:
             data[key] = _said(data[key])
     # Empty is not absent: it clears what the image has.
-    for key in _ALWAYS:
-        data[key] = getattr(service, key)
+    data |= {key: value for key in _ALWAYS if (value := getattr(service, key)) is not None}
     if service.ulimits:
         data["ulimits"] = {name: _limit(limit) for name, limit in written["ulimits"].items()}
     if service.environment:
@@ -102,16 +109,9 @@ def _said(value: Any) -> Any:
     return [_said(item) for item in value] if isinstance(value, list) else value
 
 
-def _network(network: Network) -> dict[str, Any]:
-    data = _resource(network)
-    if not network.external:
-        data["ipam"] = _said(data.get("ipam", {}))
-    return data
-
-
 def _resource(resource: Network | Volume | Secret | Config) -> dict[str, Any]:
     data = resource.model_dump(exclude_none=True)
-    return {key: value for key, value in data.items() if value not in ([], {}) or key == "ipam"}
+    return {key: value for key, value in data.items() if value not in ([], {})}
 
 
 def escaped(value: Any) -> Any:

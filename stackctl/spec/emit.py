@@ -7,9 +7,14 @@ from typing import Any
 
 from stackctl.spec.yaml import resolve
 
-# Words that older readers take for booleans, though ours does not.
-_LEGACY = frozenset(("y", "n", "yes", "no", "on", "off"))
-_UNQUOTED = re.compile(r"[A-Za-z_/](?:[A-Za-z0-9_/.,@%+=~^$(){}\[\]|*?!&;<>'\"` -]|:(?=\S))*\Z")
+# What other readers do not take for text, though ours does: words, sixtieths, dates.
+_LEGACY = frozenset(("y", "n", "yes", "no", "on", "off", "="))
+_LEGACY_NUMBER = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?\Z|\d{4}-\d\d?-\d\d?")
+# Marks of YAML stand at a text's beginning, or before a space.
+_UNQUOTED = re.compile(
+    r"(?!---|\.\.\.|<<)(?:[A-Za-z0-9_/.+~$(^;<=\\]|[-?:](?=[^ ]))"
+    r"(?:[A-Za-z0-9_/.,@%+=~^$(){}\[\]|*?!&;<>'\"`\\ -]|:(?=[^ ])|(?<=[^ ])#)*\Z"
+)
 
 
 def emit(document: Any) -> str:
@@ -82,8 +87,14 @@ def _other(value: Any) -> str:
 
 
 def _on_one_line(text: str) -> str:
-    if _UNQUOTED.match(text) and text[-1] != " " and text.lower() not in _LEGACY:
-        return text if isinstance(resolve(text), str) else f'"{text}"'
+    if (
+        _UNQUOTED.match(text)
+        and text[-1] not in " :"
+        and text.lower() not in _LEGACY
+        and not _LEGACY_NUMBER.match(text)
+        and isinstance(resolve(text), str)
+    ):
+        return text
     return '"' + "".join(map(_quoted_character, text)) + '"'
 
 

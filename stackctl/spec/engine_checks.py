@@ -20,6 +20,11 @@ _LOG_DRIVERS = ("json-file", "local", "none")
 #: What they do with a container's output: a size, and how many files of that size.
 _LOG_OPTIONS = ("max-size", "max-file")
 
+_FOREIGN_MOUNTS = {
+    "npipe": "named pipes exist for Windows only",
+    "cluster": "there is one machine, not a cluster that has volumes",
+}
+
 #: Where below its holder, what cannot be had, and what to do.
 Found = tuple[Path, str, str]
 
@@ -69,6 +74,9 @@ def _service(name: str, service: Service, file: StackFile) -> Iterator[Found]:
             if problem := _log_option(option, value):
                 brief = f"services.{name}.logging.options: {problem}"
                 yield ("logging", "options", option), brief, ""
+    for i, mount in enumerate(service.volumes):
+        if reason := _FOREIGN_MOUNTS.get(mount.type, ""):
+            yield ("volumes", i), f'a mount of type "{mount.type}" is not supported: {reason}', ""
     for section, used in (("secrets", service.secrets), ("configs", service.configs)):
         defined = getattr(file, section)
         for i, each in enumerate(used):

@@ -57,7 +57,7 @@ class ImageMountOptions(Attributes):
 class ServiceVolume(Attributes):
     """A mount of the container."""
 
-    type: Literal["volume", "bind", "tmpfs", "image"] = Field(
+    type: Literal["volume", "bind", "tmpfs", "image", "npipe", "cluster"] = Field(
         description="volume (named, or anonymous without a source), bind (a host path), tmpfs, or "
         "image (another image's files, read-only)."
     )

@@ -22,7 +22,13 @@ from stackctl.spec.attributes import (
 from stackctl.spec.build import Build, Develop
 from stackctl.spec.connections import ServiceDependency, ServiceNetwork, ServicePort
 from stackctl.spec.deploy import Deploy
-from stackctl.spec.fields import AfterValidator, Attributes, BeforeValidator, Field
+from stackctl.spec.fields import (
+    AfterValidator,
+    Attributes,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+)
 from stackctl.spec.mounts import ServiceFile, ServiceVolume
 from stackctl.spec.process import (
     EnvFile,
@@ -229,7 +235,7 @@ class Service(Attributes):
     memswap_limit: SizeOrUnlimited | None = Field(
         None, description="Memory plus swap; -1 for unlimited swap."
     )
-    mem_swappiness: Annotated[Integer, Field(ge=-1, le=100)] | None = Field(
+    mem_swappiness: Annotated[Integer, Field(ge=-1, le=100), PlainSerializer(str)] | None = Field(
         None, description="0 to 100: how readily the kernel swaps it out."
     )
     pids_limit: Limit | None = Field(

@@ -208,9 +208,6 @@ def _unknown_key(key: str, mark: Mark, known: Iterable[str], path: str, mistakes
     mistakes.add(f'unknown key "{key}" in {path or "the top level"}', mark, hint=hint)
 
 
-#: Values of the specification, by key, that are not done yet.
-_LATER: dict[str | int, tuple[str, ...]] = {"type": ("npipe", "cluster")}
-
 #: pydantic's error types in the words of the user.
 _WANTED = {
     "string_type": "text",
@@ -232,9 +229,6 @@ def _explain(error: ErrorDetails, root: Node, mistakes: Mistakes) -> Path:
         case "missing":
             mistakes.add(f"{_label(path[:-1])} has no {path[-1]}", mark_at(root, path[:-1]))
             return path[:-1]
-        case "literal_error" if path[-1] in _LATER and str(error["input"]) in _LATER[path[-1]]:
-            mistakes.add(f"{label} {_shown(node)} is not supported yet", mark_at(root, path))
-            return path
         case "literal_error":
             choices = re.findall(r"'([^']*)'", str(context.get("expected", "")))
             hint = did_you_mean(str(error["input"]), choices) if node else ""

@@ -167,15 +167,16 @@ def local_options(value: dict[str, str]) -> dict[str, str]:
 def by_options(
     value: Mapping[str, str], target: str, *, read_only: bool, subpath: str = ""
 ) -> BindMount | TmpfsMount:
-    """What such a volume is, mounted at `target`. `value` as `local_options` lets it pass."""
+    """What such a volume is, mounted at `target`; nobody mounts what `local_options` refuses."""
     from stackctl.model.container import BindMount
 
     options = (value.get("o") or "").split(",")
+    device = value.get("device") or ""
     if is_tmpfs(value):
         memory = parse_tmpfs(f"{target}:{','.join(options)}")
         return replace(memory, read_only=memory.read_only or read_only)
     return BindMount(
-        source=posixpath.join(value["device"], subpath) if subpath else value["device"],
+        source=posixpath.join(device, subpath) if subpath else device,
         target=target,
         read_only=read_only or "ro" in options,
         create_host_path=False,

@@ -121,8 +121,8 @@ def test_resources_carry_their_names_and_paths(project: Any) -> None:
     assert found["name"] == "myshop"
     assert found["services"]["web"]["networks"] == {"default": None}
     assert found["networks"] == {
-        "back": {"name": "myshop_back", "ipam": {}},
-        "default": {"name": "myshop_default", "ipam": {}},
+        "back": {"name": "myshop_back"},
+        "default": {"name": "myshop_default"},
         "old": {"name": "o", "external": True},
     }
     assert found["volumes"] == {

@@ -478,8 +478,8 @@ netwoks: {}
         '[["CMD", "curl", ...], or one text for the shell]',
         "13:12: services.db.image is empty",
         "14:10: services.db.tty must be true or false",
-        '16:16: services.db.volumes[].type must be "volume", "bind", "tmpfs" or "image", not "bnd" '
-        '[did you mean "bind"?]',
+        '16:16: services.db.volumes[].type must be "volume", "bind", "tmpfs", "image", '
+        '"npipe" or "cluster", not "bnd" [did you mean "bind"?]',
         '16:29: services.db.volumes[].target: "x" is not an absolute path in the container',
         '17:9: service "db" uses volume "data", which is not defined '
         '[define it under the top-level volumes:, or write "./data" for a host path]',
@@ -577,7 +577,8 @@ def test_mistakes_of_several_files_name_each(project: Any) -> None:
             'subpath "../y" leads out of the image',
         ),
         ("volumes: [{type: tmpfs, target: /x, bind: {}}]", '"bind" options on a mount of type'),
-        ("volumes: [{type: npipe, target: /x}]", 'type "npipe" is not supported yet'),
+        ("volumes: [{type: npipe, source: a, target: /x}]", 'type "npipe" is not supported: named'),
+        ("volumes: [{type: cluster, source: a, target: /x}]", 'type "cluster" is not supported'),
         ("pull_policy: refresh", "pull_refresh_after has to say after which time"),
         ("pull_policy: often", "pull_policy must be one of always, never, missing"),
         ("volumes: ['/x:/y:rox']", '"rox" is not a mount option'),

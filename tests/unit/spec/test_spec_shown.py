@@ -162,7 +162,7 @@ def test_as_written(project: Any) -> None:
     assert web["command"] == ["echo", "$$A"]
     assert web["env_file"] == [{"path": "e.env", "required": True}]
     relative = facts(project, text, environment={"TAG": "1", "P": "5"}, absolute_paths=False)
-    assert 'source: "./a"' in relative["text"]
+    assert "source: ./a\n" in relative["text"]
     absolute = facts(project, text, environment={"TAG": "1", "P": "5"}, resolve=False)
     assert f"source: {project.directory}/a" in absolute["text"]
     assert "networks" not in absolute["text"]
@@ -338,3 +338,23 @@ def test_the_schema_describes_every_attribute() -> None:
     everything = models(stack_shape())
     assert {"Service", "Network", "Volume", "Secret", "Config", "Build"} <= set(rules["$defs"])
     assert set(rules["$defs"]) < everything
+
+
+def test_each_format_says_what_compose_says_in_it(project: Any) -> None:
+    """JSON has a null command and an empty ipam, YAML leaves them out; an empty one stays."""
+    text = "services: {a: {image: x, mem_swappiness: 60}, b: {image: x, command: [], ports: [80]}}"
+    found = json.loads(facts(project, text, format="json")["text"])
+    assert list(found) == ["name", "networks", "services"]
+    assert found["networks"] == {"default": {"name": "p_default", "ipam": {}}}
+    web = {"entrypoint": None, "image": "x", "networks": {"default": None}}
+    assert found["services"]["a"] == {**web, "command": None, "mem_swappiness": "60"}
+    port = {"mode": "ingress", "target": 80, "protocol": "tcp"}
+    assert found["services"]["b"] == {**web, "command": [], "ports": [port]}
+    assert list(found["services"]["b"]["ports"][0]) == list(port)
+    assert facts(project, text)["text"] == (
+        'name: p\nservices:\n  a:\n    image: x\n    mem_swappiness: "60"\n'
+        "    networks:\n      default: null\n"
+        "  b:\n    command: []\n    image: x\n    networks:\n      default: null\n"
+        "    ports:\n      - mode: ingress\n        target: 80\n        protocol: tcp\n"
+        "networks:\n  default:\n    name: p_default\n"
+    )

@@ -284,6 +284,28 @@ def test_what_is_emitted_reads_back(value: Any) -> None:
 def test_emitted_text_is_plain_to_read() -> None:
     data = {"services": {"web": {"command": ["sh", "-c"], "script": "a\nb\n", "image": "nginx:1"}}}
     assert emit.emit(data) == (
-        'services:\n  web:\n    command:\n      - sh\n      - "-c"\n'
+        "services:\n  web:\n    command:\n      - sh\n      - -c\n"
         "    script: |\n      a\n      b\n    image: nginx:1\n"
     )
+
+
+#: Nobody takes these for anything but text.
+PLAIN = r"""10s 1.2.3 8.8.8.8 10.5.0.0/16 127.0.0.1:80:80 80:80 -c --port ./a ../b .env ~/x
+    ::1 fd00::1/64
+    2001:db8::5 02:42:ac:11:00:02 a#b a:b $$A ${B} $(c) ^x =a :5001 ;x 1e 20G a=b;c (a|b) x\y"""
+#: Somebody takes these for numbers, dates, marks of YAML.
+QUOTED = """5 0x1f 0o17 017
+    1_000 1.5 .5 1e3 22:22 1:30:00 2001-01-01 true No ON y null ~ .inf .NaN << =
+    - --- ... *a &a !a |x >x %a @a `a {a} [a] ,a # a: -: ?"""
+
+
+@pytest.mark.parametrize("text", PLAIN.split())
+def test_what_is_text_anyway_needs_no_quotes(text: str) -> None:
+    assert emit.emit({"a": text, "b": [text]}) == f"a: {text}\nb:\n  - {text}\n"
+    assert read(emit.emit({text: text})) == {text: text}
+
+
+@pytest.mark.parametrize("text", [*QUOTED.split(), "", " a", "a ", "a #b", "a: b"])
+def test_what_somebody_reads_as_something_else_is_quoted(text: str) -> None:
+    assert emit.emit([text]) == f'- "{text}"\n'
+    assert read(emit.emit({text: [text]})) == {text: [text]}
