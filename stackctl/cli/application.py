@@ -209,9 +209,7 @@ def application() -> Command:
         ] = False,
         all_resources: Annotated[
             bool,
-            typer.Option(
-                "--all-resources", help="config shows also what no service uses; up makes none."
-            ),
+            typer.Option("--all-resources", help="Also networks and volumes that no service uses."),
         ] = False,
         verbose: Annotated[
             bool, typer.Option("--verbose", help="For compose's sake.", hidden=True)

@@ -170,6 +170,7 @@ class Invocation:
             env_files=self.env_files,
             environment={**self.environment, **joined},
             stdin=lambda: self.stdin,
+            all_resources=self.all_resources,
         )
         if self.parallel > 0:
             fields["parallel"] = self.parallel

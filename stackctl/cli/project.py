@@ -25,6 +25,7 @@ def project_part(
     env_files: Sequence[str],
     environment: Mapping[str, str],
     stdin: Callable[[], str],
+    all_resources: bool = False,
 ) -> dict[str, Any]:
     """The JSON object; `stdin` gives the text of the file `-`.
 
@@ -44,5 +45,6 @@ def project_part(
         "env_files": list(env_files),
         "environment": dict(environment),
         "cwd": cwd,
+        **({"all_resources": True} if all_resources else {}),
         **({"stdin": stdin()} if "-" in files else {}),
     }

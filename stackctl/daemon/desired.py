@@ -85,6 +85,7 @@ def desired(
             volume.name or key for key, volume in _used_volumes(stack).items() if volume.external
         ),
         disabled=frozenset(stack.disabled),
+        all_resources=stack.all_resources,
     )
 
 
@@ -237,13 +238,17 @@ def _labels(
 
 
 def _used_networks(stack: Stack) -> dict[str, Network]:
-    """Networks that an enabled service joins; others are not made (as compose does)."""
-    used = {
-        key
-        for service in stack.services.values()
-        for key in service.networks
-        if service.provider is None
-    }
+    """Networks that an enabled service joins; others are made on request (as compose does)."""
+    used = (
+        set(stack.networks)
+        if stack.all_resources
+        else {
+            key
+            for service in stack.services.values()
+            for key in service.networks
+            if service.provider is None
+        }
+    )
     return {
         key: network
         for key, network in stack.networks.items()
@@ -259,13 +264,17 @@ def _foreign_networks(stack: Stack) -> tuple[str, ...]:
 
 
 def _used_volumes(stack: Stack) -> dict[str, Volume]:
-    """Volumes that an enabled service mounts."""
-    used = {
-        mount.source
-        for service in stack.services.values()
-        for mount in service.volumes
-        if mount.type == "volume"
-    }
+    """Volumes that an enabled service mounts; others are made on request."""
+    used = (
+        set(stack.volumes)
+        if stack.all_resources
+        else {
+            mount.source
+            for service in stack.services.values()
+            for mount in service.volumes
+            if mount.type == "volume"
+        }
+    )
     return {key: volume for key, volume in stack.volumes.items() if key in used}
 
 

@@ -101,6 +101,9 @@ class Desired:
     external_volumes: tuple[str, ...] = ()
     #: Services of the file that no active profile wants: their containers are no orphans.
     disabled: frozenset[str] = frozenset()
+    #: Networks and volumes are made, and external ones have to be there, even if no service that
+    #: is wanted uses them.
+    all_resources: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

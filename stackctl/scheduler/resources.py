@@ -154,6 +154,9 @@ def volumes(draft: Draft, configs: Iterable[ContainerConfig], found: Survey) -> 
     anew, whatever its configuration says: it holds data (see notices).
     """
     used = frozenset[str]().union(*map(used_volumes, configs))
+    if found.desired.all_resources:
+        used |= {volume.name for volume in found.desired.volumes}
+        used |= {*found.desired.external_volumes}
     observed = found.observed
     here = {record.config.name for record in observed.volumes} | observed.other_volumes
     for name in found.desired.external_volumes:
@@ -175,6 +178,9 @@ def networks(
     NotFound for a missing external network, Conflict for one of somebody else's.
     """
     used = used_networks(configs)
+    if found.desired.all_resources:
+        used |= {network.name for network in found.desired.networks}
+        used |= {*found.desired.external_networks}
     check_networks(found.desired, found.observed, used)
     check_links(found)
     steps: dict[str, int] = {}

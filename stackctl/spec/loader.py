@@ -120,6 +120,7 @@ def load(
             variables=variables,
             given=found.given,
             wanted=wanted,
+            all_resources=request.all_resources,
             read_env_file=partial(read_env_file, request.source),
             read_file=partial(read_text, request.source),
             digest=partial(_digest, request.source),

@@ -294,6 +294,8 @@ class Stack:
     copies: dict[tuple[str, str], str] = field(default_factory=dict)
     #: What the engine cannot carry out: section and key -> why. A mistake only of what wants it.
     refusals: dict[tuple[str, str], list[StackFileError]] = field(default_factory=dict)
+    #: Whether networks and volumes that no service uses are wanted, too.
+    all_resources: bool = False
     #: Top-level `x-` keys.
     extensions: dict[str, Any] = field(default_factory=dict)
     profiles: tuple[str, ...] = ()

@@ -106,6 +106,9 @@ def _refused(stack: Stack, wanted: Mapping[str, Service]) -> list[StackFileError
         used |= {("networks", key) for key in service.networks}
         used |= {("volumes", m.source) for m in service.volumes if m.type == "volume" and m.source}
     used |= {(section, item.source) for section, item, _ in files_of(stack, wanted.values())}
+    if stack.all_resources:
+        used |= {("networks", key) for key in stack.networks}
+        used |= {("volumes", key) for key in stack.volumes}
     return [e for holder, errors in stack.refusals.items() if holder in used for e in errors]
 
 

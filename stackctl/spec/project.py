@@ -46,6 +46,8 @@ class LoadRequest:
     name: str | None = None
     profiles: tuple[str, ...] = ()
     env_files: tuple[str, ...] = ()
+    #: Also what no service uses.
+    all_resources: bool = False
     #: The text of the file that is called "-": the caller's standard input.
     stdin: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -63,6 +65,7 @@ class LoadRequest:
             env_files=tuple(raw.get("env_files") or ()),
             environment=dict(raw.get("environment") or {}),
             cwd=str(raw.get("cwd") or "/"),
+            all_resources=bool(raw.get("all_resources")),
             stdin=str(raw.get("stdin") or ""),
             source=source,
         )

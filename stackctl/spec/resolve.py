@@ -54,6 +54,8 @@ class Surroundings:
     #: Texts of secrets and configs that were variables of included projects.
     given: Variables[tuple[str, str], str]
     read_env_file: ReadEnvFile
+    #: Also what no service uses is wanted.
+    all_resources: bool = False
     #: Services whose files have to be there, and right.
     wanted: Collection[str] = ()
     #: The text of a file. Raises StackFileError.
@@ -82,6 +84,7 @@ def resolve(
         contents=resolver.contents(file, services),
         copies=resolver.copies(file, services),
         refusals=mistakes.refusals,
+        all_resources=surroundings.all_resources,
         extensions=dict(file.model_extra or {}),
         profiles=profiles,
         separator=separator(surroundings.variables),

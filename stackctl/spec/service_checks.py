@@ -79,7 +79,11 @@ class ServiceChecks:
                     self._at("depends_on", other, key=True),
                     hint=did_you_mean(other, [n for n in others if n != self._name]),
                 )
-            elif dependency.condition == "service_healthy" and self._is_never_healthy(other):
+            elif (
+                dependency.condition == "service_healthy"
+                and dependency.required
+                and self._is_never_healthy(other)
+            ):
                 self._mistakes.add(
                     f'{self._who} waits until "{other}" is healthy, which has no health check',
                     self._at("depends_on", other, key=True),

@@ -43,8 +43,6 @@ class Wish:
     coverage: bool = False
     #: What images are called instead: NAME -> NAME@DIGEST.
     pins: Mapping[str, str] = field(default_factory=dict)
-    #: Also what no service uses.
-    all_resources: bool = False
     #: Nothing but the services' images.
     only_images: bool = False
 
@@ -62,7 +60,6 @@ class Wish:
             variables=bool(body.get("variables")),
             hashes=bool(body.get("hashes")),
             coverage=bool(body.get("coverage")),
-            all_resources=bool(body.get("all_resources")),
             only_images=bool(body.get("lock_image_digests")),
         )
 
@@ -166,7 +163,7 @@ def shown(stack: Stack, wish: Wish) -> dict[str, Any]:
     if wish.consistent and (errors := obstacles.disabled(stack)):
         raise StackFileErrors(tuple(errors))
     every = {**stack.services, **stack.disabled}
-    if not wish.all_resources:
+    if not stack.all_resources:
         stack = _needed(stack)
     return {
         "name": stack.name,

@@ -109,7 +109,6 @@ def config(
         hashes=bool(hashes),
         variables=variables,
         coverage=coverage,
-        all_resources=run.all_resources,
         no_interpolate=no_interpolate,
         no_normalize=no_normalize,
         no_path_resolution=no_path_resolution,

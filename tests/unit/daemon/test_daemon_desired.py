@@ -278,6 +278,19 @@ def test_mounts_replace_what_the_image_declares(stacks: Stacks) -> None:
     assert plan.external_volumes == ("shared",)
 
 
+def test_what_no_service_uses_is_wanted_on_request(stacks: Stacks) -> None:
+    text = (
+        "networks: {n: , e: {external: true}}\nvolumes: {v: , f: {external: true}}\n"
+        "services: {a: {image: img, network_mode: none}}\n"
+    )
+    assert wanted(stacks.load(text)).networks == wanted(stacks.load(text)).volumes == ()
+    plan = wanted(stacks.load(text, all_resources=True))
+    assert [n.name for n in plan.networks] == ["p_n"] and plan.external_networks == ("e",)
+    assert [v.name for v in plan.volumes] == ["p_v"] and plan.external_volumes == ("f",)
+    with pytest.raises(StackFileError, match="overlay"):
+        wanted(stacks.load(text.replace("n: ,", "n: {driver: overlay},"), all_resources=True))
+
+
 def test_anonymous_volumes_have_names_of_their_own(stacks: Stacks) -> None:
     stack = stacks.service("scale: 2")
     replicas = desired(stack, lambda reference: IMAGE).services[0].replicas

@@ -539,6 +539,22 @@ def test_external_networks_and_volumes_must_exist():
         shown(MemoryEngine(), volumes)
 
 
+def test_what_no_service_uses_is_made_on_request():
+    one = stack(service("a", networks=["x"], volumes=["v"]))
+    unused = replace(one, services=())
+    assert shown(MemoryEngine(), unused) == []
+    assert shown(MemoryEngine(), replace(unused, all_resources=True)) == [
+        "[] -> #1 create volume p_v: not found",
+        "[] -> #2 create network p_x: not found",
+    ]
+    external = Desired(project="p", external_networks=("x",), all_resources=True)
+    with pytest.raises(NotFound, match='network "x" is declared external'):
+        shown(MemoryEngine(), external)
+    external = Desired(project="p", external_volumes=("x",), all_resources=True)
+    with pytest.raises(NotFound, match='volume "x" is declared external'):
+        shown(MemoryEngine(), external)
+
+
 def test_images_that_are_mounted_come_first():
     def mounts(name: str, image: str) -> DesiredService:
         plain = service(name, networks=[])

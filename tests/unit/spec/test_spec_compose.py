@@ -18,8 +18,8 @@ from stackctl.spec.shown import Wish, described, shown
 
 def resolved(project: Any, *texts: str, **options: Any) -> dict[str, Any]:
     """`config` of these -f files as data."""
-    loaded = project.load(*texts, **options)
-    wish = Wish(services=options.get("services", ()), all_resources=True)
+    loaded = project.load(*texts, all_resources=True, **options)
+    wish = Wish(services=options.get("services", ()))
     text = shown(loaded.stack, wish)["text"]
     found: dict[str, Any] = plain(yaml.compose(text, "out")[0])
     return found

@@ -440,6 +440,15 @@ def test_the_version_is_accepted_with_a_warning(project: Any) -> None:
 # -- mistakes
 
 
+def test_a_dependency_that_is_not_required_need_not_become_healthy(project: Any) -> None:
+    text = (
+        "services: {a: {image: x, depends_on: {b: {condition: service_healthy%s}}},"
+        " b: {image: stackctl/host}}"
+    )
+    assert "is healthy, which has no health check" in project.mistakes(text % "")[0]
+    assert project.load(text % ", required: false").stack.services.keys() == {"a", "b"}
+
+
 def test_all_mistakes_at_once_in_file_order(project: Any) -> None:
     assert project.mistakes(
         """services:

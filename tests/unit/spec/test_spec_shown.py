@@ -101,8 +101,7 @@ def test_what_no_service_uses_is_shown_only_when_it_is_asked_for(project: Any) -
     assert "unused" not in found["text"] and "secrets:" in found["text"]
     other = project.load(text, profiles=("p",), environment={"HOME": "/root"}).stack
     assert shown(other, Wish())["volumes"] == ["pv"]
-    stack = project.load(text).stack
-    every = shown(stack, Wish(all_resources=True))
+    every = shown(project.load(text, all_resources=True).stack, Wish())
     assert every["networks"] == ["default", "n", "unused"]
     assert every["volumes"] == ["pv", "unused"]
 
