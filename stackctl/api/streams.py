@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 
 from stackctl.api.handlers import Message
 from stackctl.api.http import ClientGone, Exchange
+from stackctl.daemon.jobs import ASIDE
 from stackctl.errors import EngineUnreachable, InternalError, StackctlError
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ _ENOUGH = 32 * 1024
 
 
 class Lines:
-    """Writes messages to an exchange that has begun."""
+    """Writes messages to an exchange, which begins with the first."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -33,7 +34,7 @@ class Lines:
 
     async def put(self, message: Message) -> None:
         """Sends it now or with its neighbours. Waits while the client is slow."""
-        self._pending += json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        self._add(message)
         if len(self._pending) >= _ENOUGH:
             self.flush()
             await self._exchange.drain()
@@ -43,6 +44,18 @@ class Lines:
             await self._exchange.drain()
         elif self._flush_handle is None:
             self._flush_handle = self._loop.call_soon(self._flush_later)
+
+    def aside(self, message: Message) -> None:
+        """Sends it at once, whatever is in front of it. Nothing when the client has gone."""
+        with contextlib.suppress(ClientGone):
+            self._add(message)
+            self.flush()
+
+    def _add(self, message: Message) -> None:
+        if not self._exchange.started:
+            headers = [("Content-Type", CONTENT_TYPE), ("Cache-Control", "no-cache")]
+            self._exchange.begin(200, headers, hold=True)
+        self._pending += json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
     def flush(self) -> None:
         """Raises ClientGone."""
@@ -57,7 +70,7 @@ class Lines:
     async def finish(self, last: Message | None = None) -> None:
         """Sends what is left, and the end. Raises ClientGone."""
         if last is not None:
-            self._pending += json.dumps(last, separators=(",", ":")).encode() + b"\n"
+            self._add(last)
         self.flush()
         await self._exchange.end()
 
@@ -74,15 +87,22 @@ async def serve(exchange: Exchange, messages: AsyncIterator[Message]) -> None:
     """Streams all messages; whatever happens, the iterator is closed.
 
     An error before the first message becomes the answer's status (by raising); a later one
-    becomes the last message.
+    becomes the last message, also when something was told before (jobs.ASIDE).
     """
+    lines = Lines(exchange)
+    is_awaited = True
+
+    def aside(message: Message) -> None:
+        # Whoever was begun meanwhile, and goes on, knows this one as well.
+        if is_awaited:
+            lines.aside(message)
+
     try:
-        first = await anext(messages, None)
-        exchange.begin(
-            200, [("Content-Type", CONTENT_TYPE), ("Cache-Control", "no-cache")], hold=True
-        )
-        lines = Lines(exchange)
-        last = await _all(lines, first, messages)
+        ASIDE.set(aside)
+        try:
+            last = await _all(exchange, lines, messages)
+        finally:
+            is_awaited = False
         if last.get("type") not in ("result", "error"):
             log.error("a verb gave no result", extra={"path": exchange.path})
             error = InternalError("the engine gave no result")
@@ -102,31 +122,30 @@ def unexpected(error: Exception) -> InternalError:
     )
 
 
-async def _all(lines: Lines, first: Message | None, messages: AsyncIterator[Message]) -> Message:
-    """Gives the last message that was written."""
+async def _all(exchange: Exchange, lines: Lines, messages: AsyncIterator[Message]) -> Message:
+    """Gives the last message that was written. Raises what comes before the answer has begun."""
     last: Message = {}
     try:
-        if first is not None:
-            last = first
-            await lines.put(first)
-            async for message in messages:
-                last = message
-                await lines.put(message)
-    except StackctlError as error:
-        last = {"type": "error", "error": error.to_json()}
-        await lines.put(last)
-    except asyncio.CancelledError:
-        # Either the client is gone, then nobody reads this, or the engine leaves.
-        leaving = EngineUnreachable(
-            "the engine is shutting down", hint="containers go on; the next command finds them"
-        )
-        with contextlib.suppress(ClientGone):
-            await lines.finish({"type": "error", "error": leaving.to_json()})
-        raise
+        async for message in messages:
+            last = message
+            await lines.put(message)
     except ClientGone:
         raise
+    except asyncio.CancelledError:
+        if exchange.started:
+            # Either the client is gone, then nobody reads this, or the engine leaves.
+            leaving = EngineUnreachable(
+                "the engine is shutting down", hint="containers go on; the next command finds them"
+            )
+            with contextlib.suppress(ClientGone):
+                await lines.finish({"type": "error", "error": leaving.to_json()})
+        raise
     except Exception as error:
-        log.exception("a verb failed")
-        last = {"type": "error", "error": unexpected(error).to_json()}
+        if not exchange.started:
+            raise
+        if not isinstance(error, StackctlError):
+            log.exception("a verb failed")
+            error = unexpected(error)
+        last = {"type": "error", "error": error.to_json()}
         await lines.put(last)
     return last

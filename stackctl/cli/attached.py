@@ -11,6 +11,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from stackctl.cli.connection import Message
 from stackctl.cli.failures import INTERRUPTED
@@ -54,6 +55,8 @@ class _State:
     interrupts: int = 0
     stopping: bool = False
     attached: bool = False
+    #: Nothing has been done yet: the engine waits for a file.
+    unbegun: bool = False
     #: The exit code of the service that decides, once it has ended.
     decided: int | None = None
     result_code: int = 0
@@ -146,6 +149,7 @@ class AttachedUp:
         return True
 
     def _up(self, message: Message) -> None:
+        self._state.unbegun = bool(message.get("unbegun"))
         match message["type"]:
             case "attached":
                 self._steps_done(message["containers"])
@@ -166,7 +170,7 @@ class AttachedUp:
         self._state.attached = True
         self._progress.close()
         # Those that have ended are in it as well: their lines are about to come.
-        every = rows(self._run, "ps", self._run.body(services=[], all=True))
+        every = rows(self._run, "ps", self._body(services=[], all=True))
         found = [row for row in every if full_id(row) in containers]
         wanted = [s for row in found if self._is_heard(s := str(row.get("Service")))]
         self._logs.project = self._progress.board.project
@@ -229,6 +233,8 @@ class AttachedUp:
         self._state.interrupts = count
         console = self._run.console
         console.flush()
+        if self._state.unbegun:
+            return False
         match count:
             case 1:
                 self._progress.above(
@@ -250,7 +256,11 @@ class AttachedUp:
         fields = {"timeout": self._flags.timeout} if verb == _STOP else {"signal": "SIGKILL"}
         client = self._run.connect(start=False)
         self._state.open.add(verb)
-        self._feed.add(verb, client.stream(verb, self._run.body(services=services, **fields)))
+        self._feed.add(verb, client.stream(verb, self._body(services=services, **fields)))
+
+    def _body(self, **fields: Any) -> Message:
+        """Of a request beside that of `up`, which has read the files."""
+        return self._run.named(self._progress.board.project).body(**fields)
 
     def _started(self) -> list[str]:
         """The services that this `up` is about: all (an empty list), or those it named and made."""

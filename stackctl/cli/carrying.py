@@ -13,8 +13,8 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,8 +43,15 @@ _MOST = 10 << 20
 
 
 class Carrying:
-    def __init__(self, client: Client, engine: str) -> None:
+    def __init__(
+        self,
+        client: Client,
+        engine: str,
+        telling: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """Files are read within `telling` (see waits)."""
         self._client = client
+        self._telling = telling
         self._engine = engine
         self._carried: dict[str, dict[str, str]] = {}
 
@@ -102,7 +109,8 @@ class Carrying:
         whole = verb in _LOADING
         key = json.dumps([whole, {k: v for k, v in project.items() if k != "environment"}])
         if key not in self._carried:
-            found = _recorded(LoadRequest.of(project), whole)
+            with self._telling():
+                found = _recorded(LoadRequest.of(project), whole)
             size = sum(map(len, found.values()))
             if size > _MOST:
                 raise MachineError(

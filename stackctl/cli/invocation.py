@@ -96,9 +96,12 @@ class Invocation:
         """The engine, started if need be. Raises EngineUnreachable."""
         client = self.connect(start=True)
         if not isinstance(self.endpoint, LocalEngine):
-            from stackctl.cli.carrying import Carrying
+            from functools import partial
 
-            client = Carrying(client, str(self.endpoint))
+            from stackctl.cli.carrying import Carrying
+            from stackctl.cli.waits import telling
+
+            client = Carrying(client, str(self.endpoint), partial(telling, self.console))
         if not self.dry_run:
             return client
         from stackctl.cli.readonly import ReadOnly
@@ -146,6 +149,13 @@ class Invocation:
         other = object.__new__(Invocation)
         other.__dict__.update(self.__dict__)
         other.progress = progress
+        return other
+
+    def named(self, project: str) -> Invocation:
+        """The same about the project of this name, for which no file need be read; "": the same."""
+        other = object.__new__(Invocation)
+        other.__dict__.update(self.__dict__)
+        other.project_name = project or self.project_name
         return other
 
     def connect(self, *, start: bool) -> Client:

@@ -8,10 +8,13 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stackctl.cli.output.files import write_text
+from stackctl.cli.waits import telling
 from stackctl.errors import UsageError
+from stackctl.linux import plain
 
 if TYPE_CHECKING:
     from stackctl.cli.invocation import Invocation
+    from stackctl.cli.output.console import Console
 
 _FORMAT = "stackctl-plan-1"
 #: Flags of the request that make the plan what it is, and what they are.
@@ -96,11 +99,11 @@ class Planned(NamedTuple):
             project["environment"] = {**others, **self.stack["variables"]}
 
 
-def read_plan(path: str) -> Planned:
+def read_plan(path: str, console: Console) -> Planned:
     """Raises UsageError for a file that is no plan."""
     try:
-        with open(path, encoding="utf-8") as file:
-            found = json.load(file)
+        with telling(console):
+            found = json.loads(b"".join(plain.pieces(path)))
     except OSError as error:
         raise UsageError(f"cannot read the plan {path}: {error.strerror}") from None
     except (ValueError, RecursionError):

@@ -20,11 +20,21 @@ def carry_out(run: Invocation, verb: str, body: Message, title: str) -> tuple[Me
     from stackctl.cli.output.progress import choose
 
     progress = choose(run.console, run.progress, title)
+    goes_on = True
+
+    def noted(stream: Iterable[Message]) -> Iterable[Message]:
+        nonlocal goes_on
+        for message in stream:
+            # It waits for a file, and gives up with us.
+            goes_on = not message.get("unbegun")
+            yield message
+
     try:
-        result = watch(run, run.client.stream(verb, body), progress)
+        result = watch(run, noted(run.client.stream(verb, body)), progress)
     except KeyboardInterrupt:
         progress.close()
-        run.console.say("interrupted; the engine goes on with what was asked")
+        if goes_on:
+            run.console.say("interrupted; the engine goes on with what was asked")
         raise
     finally:
         progress.close()

@@ -23,7 +23,7 @@ def print_summary(
     if not board.steps:
         say(f"{board.project + ': ' if board.project else ''}nothing to do ({seconds(elapsed)})")
         return
-    containers = rows(run, "ps", run.body(services=[], all=False))
+    containers = rows(run, "ps", run.named(board.project).body(services=[], all=False))
     alive = [row for row in containers if row.get("State") == "running"]
     console = run.console
     text = f"{board.project}: {plural(len(alive), 'container')} running after {seconds(elapsed)}"

@@ -19,6 +19,8 @@ Message = dict[str, Any]
 Emit = Callable[[Message], None]
 #: Who hears of what happens by the way: a build that is a step of a plan, a warning.
 EMIT: ContextVar[Emit | None] = ContextVar("EMIT", default=None)
+#: Who hears what cannot wait for the first message of the verb: that it waits for somebody.
+ASIDE: ContextVar[Emit | None] = ContextVar("ASIDE", default=None)
 Work = Callable[[Emit], Awaitable[Message]]
 
 

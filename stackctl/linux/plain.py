@@ -2,6 +2,8 @@
 
 Regular files and pipes only: to open a device may rewind a tape or start a watchdog. Nor are
 all regular files what they seem: a read of /proc/kmsg waits for the kernel's next message.
+Who writes into a pipe may take its time (a keeper of secrets asks its user first): it is
+waited for as long as somebody who has been told waits, too.
 """
 
 from __future__ import annotations
@@ -11,13 +13,36 @@ import os
 import select
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 
-#: Seconds for who writes into a pipe, e.g. that of `-f <(command)`: for all that is read of it.
+#: Seconds for who writes into a pipe, e.g. that of `-f <(command)`: for all that is read of it;
+#: and where somebody is told.
 PATIENCE = 10
+TOLD_PATIENCE = 300
+#: Seconds of silence until it is told, and between two looks whether anybody still waits.
+_SILENCE, _LOOK = 0.3, 0.1
 
 _PIECE = 1 << 18
 _NULL = os.makedev(1, 3)
+
+
+class Waiting:
+    """For whom a file is read: `tell` gets the path of a pipe that brings nothing at once, if
+    anybody can be told, and the reading ends when `is_over` says so. The thread that reads
+    calls both."""
+
+    def __init__(self, tell: Callable[[str], None] | None, is_over: Callable[[], bool]) -> None:
+        self.tell = tell
+        self.is_over = is_over
+
+
+WAITING: ContextVar[Waiting | None] = ContextVar("WAITING", default=None)
+
+
+def waiting_for(path: str) -> str:
+    """What is told."""
+    return f"{path} is a pipe: waiting for what is written into it"
 
 
 def read(path: str, limit: int) -> bytes:
@@ -34,11 +59,11 @@ def pieces(path: str) -> Iterator[bytes]:
     """The content of a file. Raises OSError, also for what is neither a file nor a pipe."""
     fd, is_pipe = _opened(path)
     try:
-        deadline = time.monotonic() + PATIENCE
+        writer = _Writer(fd, path)
         while True:
             if is_pipe:
                 # A pipe that nobody has opened for writing yet looks like one that has ended.
-                _await(fd, deadline)
+                writer.wait()
             try:
                 piece = os.read(fd, _PIECE)
             except BlockingIOError:
@@ -69,9 +94,39 @@ def _opened(path: str) -> tuple[int, bool]:
         os.close(seen)
 
 
-def _await(fd: int, deadline: float) -> None:
-    """Raises OSError when nothing comes out of the pipe in time, and nobody closes it."""
-    waiting = select.poll()
-    waiting.register(fd, select.POLLIN | select.POLLHUP)
-    if not waiting.poll(max(deadline - time.monotonic(), 0) * 1000):
-        raise OSError(errno.ETIMEDOUT, f"it is a pipe, whose writer did not end in {PATIENCE} s")
+class _Writer:
+    """Whoever writes into a pipe that we read."""
+
+    def __init__(self, fd: int, path: str) -> None:
+        self._path = path
+        self._for = WAITING.get()
+        self._patience = TOLD_PATIENCE if self._for and self._for.tell else PATIENCE
+        self._deadline = time.monotonic() + self._patience
+        self._told = False
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN | select.POLLHUP)
+
+    def wait(self) -> None:
+        """Raises OSError when nothing comes out of the pipe in time, and nobody closes it."""
+        if self._for is None:
+            if self._comes(self._deadline - time.monotonic()):
+                return
+        elif self._comes(_SILENCE) or self._comes_while_wanted(self._for):
+            return
+        raise OSError(
+            errno.ETIMEDOUT, f"it is a pipe, whose writer did not end in {self._patience} s"
+        )
+
+    def _comes_while_wanted(self, waiting: Waiting) -> bool:
+        if waiting.tell and not self._told:
+            self._told = True
+            waiting.tell(self._path)
+        while time.monotonic() < self._deadline:
+            if waiting.is_over():
+                raise OSError(errno.ECANCELED, "nobody waits for it any more")
+            if self._comes(_LOOK):
+                return True
+        return False
+
+    def _comes(self, seconds: float) -> bool:
+        return bool(self._poll.poll(max(seconds, 0) * 1000))

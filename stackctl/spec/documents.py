@@ -75,7 +75,7 @@ class Documents:
         rules: Shape,
         read: Read,
         read_variables: ReadVariables,
-        is_file: Callable[[str], bool],
+        is_readable: Callable[[str], bool],
         mistakes: Mistakes,
         *,
         interpolate: bool = True,
@@ -84,7 +84,7 @@ class Documents:
         self._service = rules.below("services").below("")
         self._read = read
         self._read_variables = read_variables
-        self._is_file = is_file
+        self._is_readable = is_readable
         self._mistakes = mistakes
         self._interpolate = interpolate
         self._told: set[str] = set()
@@ -213,7 +213,7 @@ class Documents:
         default = str(Path(base, ".env"))
         try:
             inner = self._read_variables(
-                named or ((default,) if self._is_file(default) else ()), variables
+                named or ((default,) if self._is_readable(default) else ()), variables
             )
         except StackFileError as error:
             self._mistakes.collect(error, mark)

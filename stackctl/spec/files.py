@@ -21,6 +21,10 @@ class Files(Protocol):
 
     def is_file(self, path: str) -> bool: ...
 
+    def is_readable(self, path: str) -> bool:
+        """A file, or a pipe."""
+        ...
+
     def exists(self, path: str) -> bool: ...
 
     def read(self, path: str, limit: int) -> bytes:
@@ -33,6 +37,9 @@ class Disk:
 
     def is_file(self, path: str) -> bool:
         return Path(path).is_file()
+
+    def is_readable(self, path: str) -> bool:
+        return Path(path).is_file() or Path(path).is_fifo()
 
     def exists(self, path: str) -> bool:
         return Path(path).exists()
@@ -53,6 +60,8 @@ class Carried:
     def is_file(self, path: str) -> bool:
         return path in self._contents
 
+    is_readable = is_file
+
     def exists(self, path: str) -> bool:
         return path in self._contents
 
@@ -72,6 +81,9 @@ class Recorded:
 
     def is_file(self, path: str) -> bool:
         return self._files.is_file(path)
+
+    def is_readable(self, path: str) -> bool:
+        return self._files.is_readable(path)
 
     def exists(self, path: str) -> bool:
         return self._files.exists(path)

@@ -192,7 +192,7 @@ def _merged(
         shape.stack_shape(),
         lambda path: yaml.compose(read_text(request.source, path), path),
         lambda paths, outer: _with_env_files(request.source, outer, tuple(paths), mistakes),
-        request.source.is_file,
+        request.source.is_readable,
         mistakes,
         interpolate=interpolate,
     )

@@ -104,7 +104,7 @@ def default_env_file(request: LoadRequest, directory: str) -> str | None:
     if is_true(setting(request.environment, "DISABLE_ENV_FILE")):
         return None
     path = str(Path(directory, ".env"))
-    return path if request.source.is_file(path) else None
+    return path if request.source.is_readable(path) else None
 
 
 def stack_files(request: LoadRequest, variables: Mapping[str, str]) -> tuple[str, ...]:

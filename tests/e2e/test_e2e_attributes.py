@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 
 from stackctl.model.sockets import DOCKER_SOCKETS
 from support.stack import Stack
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.needs("root", "netns", "userns", "overlay", "cgroup", "nft", "bridge")
 
@@ -46,6 +50,15 @@ configs:
   text: {content: "port=${PORT:-80}\\n"}
 volumes: {data: }
 """
+
+
+def held(pid: int, path: Path) -> int:
+    """How many descriptors of the file a process has."""
+    count = 0
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            count += link.readlink() == path
+    return count
 
 
 def inside(stack: Stack, service: str, script: str) -> str:
@@ -299,6 +312,20 @@ def test_a_saved_plan_is_carried_out_or_refused(stack: Stack) -> None:
     found = stack.ok("container", "inspect", "--format", address, "alone").out.strip()
     assert inside(stack, "web", "getent hosts other").split()[0] == found
     stack.ok("container", "rm", "-f", "alone")
+    # A keeper of secrets makes .env a pipe, and asks its user before it writes: that is told.
+    pipe = stack.directory / ".env"
+    os.mkfifo(pipe)
+    [daemon] = stack.engine.daemon_pids()
+    with stack.start("up") as gives_up, stack.start("config", "--environment") as waits:
+        for process in (gives_up, waits):
+            assert f"{pipe} is a pipe: waiting" in process.stdout.readline()
+        gives_up.send_signal(signal.SIGINT)
+        assert gives_up.wait(20) == 130
+        # The engine waits for those alone who still wait for it.
+        wait_until(lambda: held(daemon, pipe) == 1, 20, what="one reader to leave")
+        pipe.write_text("WHO=x\n")
+        assert "WHO=x" in waits.communicate(timeout=20)[0].splitlines()
+    pipe.unlink()
     stack.down()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from stackctl.api.http import Limits, Peer
 from stackctl.api.routes import Routes
 from stackctl.api.server import Server, only_root
+from stackctl.daemon.jobs import ASIDE
 from stackctl.errors import Conflict, NotFound, Place, StackFileError, StackFileErrors
 
 Message = dict[str, Any]
@@ -114,6 +115,15 @@ class FakeEngine:
                 yield {"type": "step"}
                 place = Place("stack.yaml", 3, 5)
                 raise StackFileErrors((StackFileError("what is this", place=place),))
+            case "waits":
+                aside = ASIDE.get()
+                assert aside is not None
+                aside({"type": "warning", "text": "waiting"})
+                await asyncio.sleep(0)
+                if body.get("fails"):
+                    raise Conflict("nobody writes")
+                yield {"type": "result", "exit_code": 0}
+                aside({"type": "warning", "text": "too late"})
             case "bug":
                 raise ZeroDivisionError("of course")
             case "late-bug":

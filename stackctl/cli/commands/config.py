@@ -239,11 +239,13 @@ def _short_lived() -> Iterator[None]:
 
 def _read_here(run: Invocation, body: Message) -> Message:
     with _short_lived():
+        from stackctl.cli.waits import telling
         from stackctl.spec.project import LoadRequest
         from stackctl.spec.shown import Wish, described
 
         request = LoadRequest.of(body["project"])
-        facts, warnings = described(request, Wish.of(body))
+        with telling(run.console):
+            facts, warnings = described(request, Wish.of(body))
     for notice in warnings:
         print_warning(run.console, notice.text, str(notice.place or ""))
     return facts

@@ -15,6 +15,7 @@ from stackctl.cli.output.progress import choose
 from stackctl.cli.session import Standard, interact, standard_streams
 from stackctl.cli.steps import rehearse, watch
 from stackctl.cli.values import pull_when, variables
+from stackctl.cli.waits import telling
 from stackctl.errors import NotFound, StackctlError
 
 
@@ -99,7 +100,10 @@ def run(
         command=command or None,
         detach=detach,
         rm=remove,
-        env=[*_from_files(env_from_file or ()), *variables(env or (), invoked.environment)],
+        env=[
+            *_from_files(invoked, env_from_file or ()),
+            *variables(env or (), invoked.environment),
+        ],
         cap_add=cap_add or [],
         cap_drop=cap_drop or [],
         use_aliases=use_aliases,
@@ -130,14 +134,15 @@ def run(
     return _attach(invoked, container, standard, tty=tty, stdin=stdin)
 
 
-def _from_files(files: Iterable[str]) -> list[str]:
+def _from_files(run: Invocation, files: Iterable[str]) -> list[str]:
     """K=V of environment files, as docker reads them: later ones win."""
     from stackctl.spec.files import DISK
     from stackctl.spec.loader import read_env_file
 
     found: dict[str, str] = {}
     for file in files:
-        values = read_env_file(DISK, file, False, found)
+        with telling(run.console):
+            values = read_env_file(DISK, file, False, found)
         if values is None:
             raise NotFound(f"there is no file {file}")
         found.update(values)

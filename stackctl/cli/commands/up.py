@@ -125,7 +125,7 @@ def up(
     if plan:
         from stackctl.cli.planfile import read_plan
 
-        planned = read_plan(plan)
+        planned = read_plan(plan, run.console)
         changing = (services, scale, pull, force_recreate, no_recreate, no_deps, remove_orphans)
         more = (build, no_build, no_lock, always_recreate_deps, no_start, renew_anon_volumes)
         if any(changing) or any(more):

@@ -9,6 +9,7 @@ import socket
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -162,6 +163,19 @@ def test_our_errors_and_dockers_have_their_own_shapes(served: Served) -> None:
     assert status(ask(served, request)) == 404
     theirs = ask(served, request.replace(b"HEAD", b"GET"))
     assert json.loads(theirs.partition(b"\r\n\r\n")[2]) == {"message": "no such path: /missing"}
+
+
+def test_what_is_waited_for_is_told_before_the_first_message(served: Served) -> None:
+    def told(body: bytes) -> list[Any]:
+        answer = ask(served, post("waits", body))
+        assert status(answer) == 200
+        return [json.loads(line) for line in answer.splitlines() if line.startswith(b"{")]
+
+    waiting = {"type": "warning", "text": "waiting"}
+    assert told(b"{}")[:2] == [waiting, {"type": "result", "exit_code": 0}]
+    # An error is no status any more.
+    first, last = told(b'{"fails": true}')
+    assert (first, last["error"]["message"]) == (waiting, "nobody writes")
 
 
 @settings(max_examples=150, deadline=None)

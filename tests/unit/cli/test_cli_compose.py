@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,12 @@ def test_a_plan_is_written_and_carried_out_as_it_is(cli: Any, engine: Any, tmp_p
     assert cli("up", "-d", "--plan", str(file)).code == 0
     (sent,) = engine.bodies("up")
     assert (sent["expected"], sent["scale"], sent["services"]) == ("sha256:1", {"web": 2}, ["web"])
+    # What another program writes into a pipe is a plan as well.
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_text, args=(file.read_text(),), daemon=True).start()
+    assert cli("up", "-d", "--plan", str(pipe)).code == 0
+    assert engine.bodies("up")[1]["expected"] == "sha256:1"
     assert cli("up", "-d", "--plan", str(file), "db").code == 2
     assert "--wait was not planned" in cli("up", "-d", "--wait", "--plan", str(file)).err
     assert cli("up", "-d", "--plan", str(tmp_path / "missing")).code == 2
