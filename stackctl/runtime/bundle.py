@@ -114,6 +114,7 @@ def bundle(
         generated=generated,
         processors=processors,
         groups=rootfs.ControlGroups(version=plan.version, hierarchies=plan.hierarchies),
+        fresh=not record.started_at,
     )
     hostname = request.hostname or config.hostname or record.id[:12]
     id_map = f"0 {record.id_base} {ID_COUNT}\n"

@@ -87,12 +87,15 @@ class Shared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Volume:
-    """A volume's directory; `copy` fills an empty one with what the root has at `target`."""
+    """A volume's directory; `copy` fills it with what the root has at `target`: an empty one if
+    the container is `fresh` (it has never run), one that was being filled at any time.
+    """
 
     target: str
     source: str
     read_only: bool = False
     copy: bool = True
+    fresh: bool = True
     subpath: str = ""
     kind: str = "volume"
 
@@ -233,11 +236,12 @@ def rootfs(
     generated: Mapping[str, str],
     processors: int = 1,
     groups: ControlGroups | None = None,
+    fresh: bool = True,
 ) -> tuple[RootfsMount, ...]:
     """All mounts of a container in order.
 
     `volumes` are host directories by volume name, `generated` host files by
-    target (/etc/hosts ...), `processors` how many the host has.
+    target (/etc/hosts ...), `processors` how many the host has; `fresh`: it has never run.
     Raises ContainerError for an unknown volume.
     """
     bare = config.security.privileged or config.security.unmasked
@@ -247,7 +251,10 @@ def rootfs(
         *_devices(config),
         *_by_depth(
             *(Bind(target=t, source=s, recursive=False) for t, s in generated.items()),
-            *_user(config, volumes),
+            *(
+                replace(mount, fresh=fresh) if isinstance(mount, Volume) else mount
+                for mount in _user(config, volumes)
+            ),
         ),
         *(() if bare else _protections(processors)),
     )

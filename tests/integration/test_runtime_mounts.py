@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,23 @@ def test_a_fill_that_was_killed_begins_anew(bed: Bed, volume: Path) -> None:
     found = container.output().split()
     assert "passwd" in found
     assert not {"half", ".stackctl-filling"} & set(found)
+
+
+def test_a_volume_is_filled_once_also_if_it_is_read_only(bed: Bed, volume: Path) -> None:
+    """And stays as somebody has left it since."""
+    mounts = (VolumeMount(volume="data", target="/tmp", read_only=True),)
+    volumes = {"data": str(volume)}
+    container = bed.shell("stat -c %a /tmp; touch /tmp/x", mounts=mounts, volumes=volumes)
+    assert container.output() == "1777"
+    assert "Read-only file system" in container.output("stderr")
+    assert stat.S_IMODE(volume.stat().st_mode) == 0o1777
+    os.chown(volume, 33, 34)
+    os.chmod(volume, 0o750)
+    container.record = replace(container.record, process=None, started_at=1.0)
+    container.exit = bed.loop.create_future()
+    bed.do(bed.begin(container, volumes))
+    assert container.output() == "1777\n750"
+    assert volume.stat().st_uid == 33
 
 
 def test_what_a_volume_holds_is_kept(bed: Bed, volume: Path) -> None:

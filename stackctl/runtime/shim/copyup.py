@@ -21,14 +21,18 @@ _OPEN = os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_ATTRIBUTE = (errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENODATA)
 
 
-def fill(root: int, tree: int, target: str) -> None:
-    """Copy what `root` has at `target` into the volume `tree`, if that one is still fresh."""
+def fill(root: int, tree: int, target: str, *, fresh: bool) -> None:
+    """Copy what `root` has at `target` into the volume `tree`, if that one is still empty.
+
+    Only for a container that is `fresh`: one that has run before has at least the place where
+    the volume was mounted, and whoever emptied the volume, or gave it to somebody, meant it.
+    """
     # Replicas that start together share a volume: the first one fills it.
     volume = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree)
     try:
         fcntl.flock(volume, fcntl.LOCK_EX)
         found = os.listdir(volume)
-        if found and MARK not in found:
+        if MARK not in found and (found or not fresh):
             return
         try:
             source = files.open_in_root(root, target, os.O_RDONLY | os.O_DIRECTORY)

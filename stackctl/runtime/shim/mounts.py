@@ -126,7 +126,7 @@ def _host_tree(item: Mount, userns: int, stage: Stage) -> int:
         mounts.mount_setattr(tree, propagation=propagation, recursive=recursive, what=source)
     if userns >= 0 and not item.get("plain"):
         _map_bind(tree, userns, source, recursive, stage)
-    if item.get("read_only"):
+    if item.get("read_only") and not item.get("copy"):  # else it is filled first
         mounts.mount_setattr(
             tree, set_attributes=mounts.MOUNT_ATTR_RDONLY, recursive=recursive, what=source
         )
@@ -388,5 +388,7 @@ def _read_only(root: int, target: str) -> None:
 
 def _volume(root: int, tree: int, item: Mount) -> None:
     if item.get("copy"):
-        copyup.fill(root, tree, item["target"])
+        copyup.fill(root, tree, item["target"], fresh=item["fresh"])
+        if item.get("read_only"):
+            mounts.mount_setattr(tree, set_attributes=mounts.MOUNT_ATTR_RDONLY)
     _attach(root, tree, item["target"])
