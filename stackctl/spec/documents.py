@@ -15,7 +15,7 @@ from dataclasses import field
 from pathlib import Path
 
 from stackctl.errors import StackFileError
-from stackctl.spec import included, merge, paths
+from stackctl.spec import included, merge, paths, project
 from stackctl.spec.interpolate import Interpolation
 from stackctl.spec.mistakes import Mistakes, did_you_mean
 from stackctl.spec.nodes import (
@@ -36,7 +36,6 @@ from stackctl.values import dataclass
 # Every file may name others; what a stack needs is far below this.
 _MOST_FILES = 500
 _DEEPEST = 50
-_REMOTE = ("oci://", "https://", "http://", "git@", "git://", "ssh://")
 #: Sections that an included project brings along.
 _IMPORTED = ("services", "networks", "volumes", "secrets", "configs", "models")
 
@@ -128,12 +127,8 @@ class Documents:
 
     def _open(self, file: str, mark: Mark, what: str) -> list[Node]:
         """The documents of a file that another one names; none when that is a mistake."""
-        if file.startswith(_REMOTE):
-            self._mistakes.add(
-                f"{what} {file} is not on this machine",
-                mark,
-                hint="fetch it, and name the local file",
-            )
+        if file.startswith(project.REMOTE):
+            self._mistakes.add(f"{what} {file} {project.ELSEWHERE}", mark, hint=project.FETCH)
             return []
         self._files += 1
         if self._files > _MOST_FILES:
@@ -283,6 +278,7 @@ class Documents:
         node = scope.services[name].node
         extends = node.get("extends") if isinstance(node, Mapping) else None
         base_name = _texts(extends.get("service")) if isinstance(extends, Mapping) else []
+        base_name = [text for text in base_name if text]
         if not isinstance(node, Mapping) or not isinstance(extends, Mapping) or not base_name:
             scope.done[name] = node
             return node
@@ -339,7 +335,9 @@ class Documents:
         self, file: str, scope: _Scope, variables: Variables[str, str], mark: Mark
     ) -> _Scope | None:
         path = (
-            file if file.startswith(_REMOTE) else paths.absolute(file, scope.directory, variables)
+            file
+            if file.startswith(project.REMOTE)
+            else paths.absolute(file, scope.directory, variables)
         )
         if path == scope.file:
             return scope
@@ -357,7 +355,7 @@ class Documents:
 
 def _local(file: str, directory: str, variables: Variables[str, str]) -> str:
     """The absolute path; what is somewhere else stays as it is written."""
-    return file if file.startswith(_REMOTE) else paths.absolute(file, directory, variables)
+    return file if file.startswith(project.REMOTE) else paths.absolute(file, directory, variables)
 
 
 def _texts(node: Node | None) -> list[str]:

@@ -44,7 +44,8 @@ def _required(root: Node, names: Collection[str] | None) -> Iterator[tuple[str, 
         if names is not None and name not in names:
             continue
         named = entry.node.get("env_file") if isinstance(entry.node, Mapping) else None
-        for item in named.items if isinstance(named, Sequence) else (named,):
+        # Another form is a mistake that is told; its path is not absolute.
+        for item in named.items if isinstance(named, Sequence) else ():
             found: Node | None = item
             if isinstance(item, Mapping):
                 required = item.get("required")

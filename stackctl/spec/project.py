@@ -27,6 +27,9 @@ FILE_NAMES = (
     "docker-compose.yml",
     "docker-compose.yaml",
 )
+#: How names of files begin that are not on this machine, and what is told of them.
+REMOTE = ("oci://", "https://", "http://", "git@", "git://", "ssh://")
+ELSEWHERE, FETCH = "is not on this machine", "fetch it, and name the local file"
 #: The file that is the caller's standard input.
 STDIN = "-"
 _PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
@@ -112,11 +115,15 @@ def stack_files(request: LoadRequest, variables: Mapping[str, str]) -> tuple[str
 
     Raises NotFound when there is none.
     """
+    named = setting(variables, "FILE")
+    for name in request.files or (named,):
+        if name.startswith(REMOTE):
+            raise NotFound(f"the stack file {name} {ELSEWHERE}", hint=FETCH)
     if request.files:
         return tuple(
             name if name == STDIN else _absolute(request.cwd, name) for name in request.files
         )
-    if named := setting(variables, "FILE"):
+    if named:
         separator = setting(variables, "PATH_SEPARATOR") or os.pathsep
         names = [name for name in named.split(separator) if name]
         return tuple(_absolute(request.base, name) for name in names)

@@ -53,12 +53,20 @@ def validate(root: Node, mistakes: Mistakes) -> tuple[StackFile, Mapping] | None
         )
         return None
     known, values = _known(root, stack_shape(), "", mistakes)
+    gone: set[Path] = set()
     for _ in range(_MAX_PASSES):
         assert isinstance(known, Mapping)
         try:
             return StackFile.model_validate(values), known
         except ValidationError as found:
-            wrong = [_explain(error, known, mistakes) for error in found.errors(include_url=False)]
+            wrong = [
+                # What was wrong, and is left out for that, is not missing as well.
+                error["loc"][:-1]
+                if error["type"] == "missing" and error["loc"] in gone
+                else _explain(error, known, mistakes)
+                for error in found.errors(include_url=False)
+            ]
+            gone.update(wrong)
             # Backwards: items that go do not move those that are still to go.
             for path in sorted({_removable(path) for path in wrong}, key=_last_first):
                 known = _without(known, path)
@@ -154,7 +162,9 @@ def _known_fields(
                 values[key] = plain(inner)
             else:
                 dropped.add(key)
-                _unknown_key(key, key_mark, fields, path, mistakes)
+                # Nobody means what is refused.
+                meant = (k for k, s in fields.items() if not isinstance(s.support, Refused))
+                _unknown_key(key, key_mark, meant, path, mistakes)
         elif is_null(inner):
             # `key:` with nothing after it leaves the attribute at its default.
             dropped.add(key)

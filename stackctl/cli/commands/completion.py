@@ -34,14 +34,28 @@ _stackctl() {
                 break ;;
         esac
     done
+    # Behind the service of exec and run is what the container has.
+    if [[ "$command" == exec || "$command" == run ]]; then
+        for ((i++; i < COMP_CWORD; i++)); do
+            case "${COMP_WORDS[i]}" in
+                -*=*) ;;
+                -*) _stackctl_values "$command ${COMP_WORDS[i]}" >/dev/null && ((i++)) ;;
+                *) return 0 ;;
+            esac
+        done
+    fi
     # Behind the command -f is another flag: that of logs and rm.
     case "$command$previous" in
         --profile)
             COMPREPLY=($(compgen -W "$(_stackctl_names --profiles)" -- "$word"))
             return ;;
+        -p|--project-name)
+            COMPREPLY=($(compgen -W "$(stackctl ls --all -q 2>/dev/null)" -- "$word"))
+            return ;;
         -f|--file|--env-file|--project-directory) COMPREPLY=($(compgen -f -- "$word")); return ;;
     esac
     if [[ "$previous" == -* ]] && values=$(_stackctl_values "$command$below $previous"); then
+        [[ "$values" == services ]] && values=$(_stackctl_names --services)
         if [[ -n "$values" ]]; then COMPREPLY=($(compgen -W "$values" -- "$word"))
         else COMPREPLY=($(compgen -f -- "$word")); fi
         return
@@ -87,12 +101,25 @@ _stackctl() {
                 break ;;
         esac
     done
+    # Behind the service of exec and run is what the container has.
+    if [[ "$command" == exec || "$command" == run ]]; then
+        for ((i++; i < CURRENT; i++)); do
+            case "${words[i]}" in
+                -*=*) ;;
+                -*) _stackctl_values "$command ${words[i]}" >/dev/null && ((i++)) ;;
+                *) return 0 ;;
+            esac
+        done
+    fi
     case "$command${words[CURRENT-1]}" in
         --profile) compadd -- ${(f)"$(stackctl $options config --profiles 2>/dev/null)"}; return ;;
+        -p|--project-name) compadd -- ${(f)"$(stackctl ls --all -q 2>/dev/null)"}; return ;;
         -f|--file|--env-file|--project-directory) _files; return ;;
     esac
     if [[ "${words[CURRENT-1]}" == -* ]] &&
         values=$(_stackctl_values "$command$below ${words[CURRENT-1]}"); then
+        [[ "$values" == services ]] &&
+            values=$(stackctl $options config --services 2>/dev/null)
         if [[ -n "$values" ]]; then compadd -- ${=values}; else _files; fi
         return
     fi
@@ -168,21 +195,44 @@ function __stackctl_flags
 @FISH_FLAGS@
     end
 end
-# What may follow the flag before the cursor; fails where that takes no value.
-function __stackctl_values
-    set -l words (commandline -opc)
-    set -l command (__stackctl_command)
-    switch "$command $words[-1]"
+# What may follow a flag of a command; fails where that takes no value.
+function __stackctl_values_of
+    switch "$argv"
 @FISH_VALUES@
         case '*'
             return 1
     end
+end
+# The same of the flag before the cursor.
+function __stackctl_values
+    set -l words (commandline -opc)
+    set -l command (__stackctl_command)
+    __stackctl_values_of "$command" $words[-1]
+end
+# Behind the service of exec and run is what the container has.
+function __stackctl_is_inside
+    set -l command (__stackctl_command)
+    contains -- "$command" exec run; or return 1
+    set -l words (commandline -opc)
+    set -l i (math (contains -i -- $command $words) + 1)
+    while test $i -le (count $words)
+        switch $words[$i]
+            case '-*=*'
+            case '-*'
+                __stackctl_values_of $command $words[$i] >/dev/null; and set i (math $i + 1)
+            case '*'
+                return 0
+        end
+        set i (math $i + 1)
+    end
+    return 1
 end
 function __stackctl_has_value
     __stackctl_values >/dev/null
 end
 function __stackctl_wants_service
     not __stackctl_has_value
+    and not __stackctl_is_inside
     and not __stackctl_is completion
     and not string match -qr '^$|^(@GROUP_PATTERN@)( |$)' -- (__stackctl_command)
 end
@@ -192,10 +242,12 @@ complete -c stackctl -n "__stackctl_is ''" -l profile -x -a "(__stackctl_names -
 complete -c stackctl -n "__stackctl_is ''" -s f -l file -r -F
 complete -c stackctl -n "__stackctl_is ''" -l env-file -r -F
 complete -c stackctl -n "__stackctl_is ''" -l project-directory -r -F
-complete -c stackctl -n "__stackctl_is ''" -s p -l project-name -x
+complete -c stackctl -n "__stackctl_is ''" -s p -l project-name -x \
+    -a "(stackctl ls --all -q 2>/dev/null)"
 @FISH_OPTIONS@
 @FISH_GROUPS@
-complete -c stackctl -n "string match -q -- '-*' (commandline -ct)" -a "(__stackctl_flags)"
+complete -c stackctl -a "(__stackctl_flags)" \
+    -n "not __stackctl_is_inside; and string match -q -- '-*' (commandline -ct)"
 complete -c stackctl -n __stackctl_has_value -a "(__stackctl_values)"
 complete -c stackctl -n "__stackctl_is completion" -a "bash zsh fish"
 complete -c stackctl -n __stackctl_wants_service -a "(__stackctl_names --services)"
@@ -214,7 +266,8 @@ _VALUED = (
 )
 
 
-#: What flags take, where it is one of a few words; of all commands, or of one.
+#: What flags take, where it is one of a few words; of all commands, or of one. "services" are
+#: those of the stack.
 _WORDS = {
     "--ansi": "auto always never",
     "--for": "up down",
@@ -226,8 +279,10 @@ _WORDS = {
     "--restart": "no always on-failure unless-stopped",
     "--rmi": "local all",
     "config --format": "yaml json",
+    "config --hash": "services",
     "container create --pull": "always missing never",
     "container run --pull": "always missing never",
+    **{f"up {flag}": "services" for flag in ("--attach", "--no-attach", "--exit-code-from")},
     "info --format": "text json",
     "net graph --format": "text dot svg",
     "version --format": "text json",
@@ -338,6 +393,7 @@ def _fish_values(values: Mapping[str, Sequence[str]]) -> str:
     lines = []
     for words, flags in values.items():
         said = f'string split " " -- {json.dumps(words)}' if words else "true"
+        said = "__stackctl_names --services" if words == "services" else said
         lines += [f"        case {' '.join(map(json.dumps, flags))}", f"            {said}"]
     return "\n".join(lines)
 

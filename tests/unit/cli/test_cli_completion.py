@@ -46,6 +46,7 @@ def complete(request: Any, cli: Any, tmp_path: Path) -> Callable[[str], set[str]
         "#!/bin/sh\n"
         'case "$*" in\n'
         "    *--profiles) printf 'dev\\ntest\\n' ;;\n"
+        "    'ls --all -q') printf 'shop\\nblog\\n' ;;\n"
         "    *) printf 'web\\ndb\\n%s\\n' \"$2\" ;;\n"
         "esac\n"
     )
@@ -92,6 +93,11 @@ def test_commands_flags_services_and_profiles(complete: Any) -> None:
     assert complete("stackctl completion ") == {"bash", "zsh", "fish"}
     assert complete("stackctl --profile d") == {"dev"}
     assert complete("stackctl --profile ") == {"dev", "test"}
+    assert complete("stackctl -p s") == {"shop"}
+    assert complete("stackctl config --hash w") == complete("stackctl up --attach w") == {"web"}
+    # Behind its service is what the container has.
+    assert complete("stackctl exec w") == complete("stackctl exec -T -u me w") == {"web"}
+    assert complete("stackctl exec -e A=b web w") == complete("stackctl run --rm web --") == set()
     # The files that were named are those that are asked.
     assert complete("stackctl -f x.yaml up x") == {"x.yaml"}
     assert complete("stackctl -f x.yaml --ansi never pla") == {"plan"}

@@ -945,6 +945,26 @@ def test_devices_are_not_read(project: Any, key: str) -> None:
     assert "/dev/zero cannot be read: it is neither a file nor a pipe" in str(caught.value)
 
 
+def test_what_is_wrong_is_told_once(project: Any) -> None:
+    text = """\
+services:
+  a: {image: x, extends: ""}
+  b: {image: x, env_file: {path: a.env}}
+  c: {image: x, bogus: 1}
+"""
+    project.write("a.env", "")
+    assert project.mistakes(text) == [
+        "2:26: services.a.extends.service is empty",
+        "3:27: services.b.env_file must be a list, not a mapping",
+        # gpus is nearest, and refused.
+        '4:17: unknown key "bogus" in services.c',
+    ]
+    for name in ("https://x/y.yaml", "oci://x/y", "git@github.com:a/b.git"):
+        for request in ({"files": (name,)}, {"environment": {"COMPOSE_FILE": name}}):
+            with pytest.raises(NotFound, match="is not on this machine"):
+                load(project.request(**request))
+
+
 def test_files_that_are_none_are_told_where_they_are_named(project: Any) -> None:
     text = "services:\n  a: {image: i, env_file: .}\n  b: {image: i, label_file: [.]}\n"
     found = project.mistakes(text)
