@@ -157,10 +157,19 @@ class _Resolver:
         return build.model_copy(update=update)
 
     def contents(self, file: StackFile, services: dict[str, Service]) -> dict[tuple[str, str], str]:
-        """Texts of the secrets and configs that services use; none for a variable not set."""
+        """Texts of the secrets and configs that services and their builds use; none for a
+        variable not set.
+        """
         found: dict[tuple[str, str], str] = {}
-        for section, item, origin in files_of(file, services.values()):
-            key = (section, item.source)
+        used: list[tuple[tuple[str, str], Secret | Config]] = [
+            ((section, item.source), origin)
+            for section, item, origin in files_of(file, services.values())
+        ]
+        for service in services.values():
+            for secret in service.build.secrets if service.build else ():
+                if secret.source in file.secrets:
+                    used.append((("secrets", secret.source), file.secrets[secret.source]))
+        for key, origin in used:
             if key in found:
                 continue
             text = getattr(origin, "content", None)

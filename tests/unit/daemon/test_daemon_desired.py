@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stackctl.daemon.build_wishes import named
+from stackctl.daemon.build_wishes import named, wish
 from stackctl.daemon.desired import desired, one_off
 from stackctl.errors import NotFound, StackFileError, UsageError
 from stackctl.model.container import (
@@ -518,6 +518,16 @@ def test_new_content_recreates_who_has_a_copy_of_it(stacks: Stacks, tmp_path: Pa
     assert after[0] == before[0] and after[1] != before[1]
     secret.unlink()
     assert hashes()[1] not in (before[1], after[1])
+
+
+def test_variables_of_a_build_come_from_files_as_well(stacks: Stacks) -> None:
+    (stacks.directory / ".env").write_text("TOKEN=t\nWHO=me\n")
+    stack = stacks.load(
+        "services: {a: {build: {context: ., args: [WHO, GONE], secrets: [s]}}}\n"
+        "secrets: {s: {environment: TOKEN}}"
+    )
+    request = wish(stack, "a", {})
+    assert (request.secrets, request.arguments) == ({"s": b"t"}, {"WHO": "me"})
 
 
 def test_a_one_off(stacks: Stacks) -> None:
