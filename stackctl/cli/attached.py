@@ -144,6 +144,8 @@ class AttachedUp:
                     self._up(message)
                 elif name == _WATCH:
                     self._watched.show(message)
+                elif message["type"] == "log":  # of a hook
+                    self._log(message)
                 elif message["type"] != "result":
                     show(self._run, self._stopping, message)
         return True

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from stackctl.daemon.jobs import warn
+from stackctl.daemon.said import Lines
 from stackctl.errors import OperationFailed, StackctlError
 from stackctl.model.container import Hook
 from stackctl.model.record import ContainerRecord
@@ -21,7 +22,10 @@ _KEPT_BYTES = 16384
 async def run(
     runtime: Runtime, record: ContainerRecord, moment: str, hooks: Sequence[Hook]
 ) -> None:
-    """One after the other. Raises OperationFailed for the first that does not end with 0."""
+    """One after the other; what they write is told to whoever is attached.
+
+    Raises OperationFailed for the first that does not end with 0.
+    """
     for hook in hooks:
         code, output = await _run_one(runtime, record, hook)
         if code != 0:
@@ -62,9 +66,12 @@ async def _run_one(runtime: Runtime, record: ContainerRecord, hook: Hook) -> tup
         ),
     )
     output = b""
+    lines = Lines(record)
     try:
         while (piece := await session.read()) is not None:
             output = (output + piece[1])[-_KEPT_BYTES:]
+            lines.take(*piece)
+        lines.end()
         return await session.wait(), output
     finally:
         await session.close()

@@ -22,9 +22,9 @@ class BindOptions(Attributes):
     recursive: Literal["enabled", "disabled", "writable", "readonly"] | None = Field(
         None, description="`disabled`: mounts below the host path do not come along."
     )
-    selinux: Literal["z", "Z"] | None = Field(
-        None, description="A label for SELinux, where it is on: z (shared) or Z (private)."
-    )
+    selinux: Annotated[
+        Literal["z", "Z"] | None, NoEffect("without SELinux; where it is on, a start says so")
+    ] = Field(None, description="A label for SELinux: z (shared) or Z (private). No effect.")
 
 
 class VolumeOptions(Attributes):

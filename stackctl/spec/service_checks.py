@@ -257,8 +257,6 @@ class ServiceChecks:
                 )
             if mount.type == "image" and mount.read_only is False:
                 self._mistakes.warn("an image that is mounted is always read-only", where)
-            if mount.bind is not None and mount.bind.selinux is not None:
-                self._mistakes.warn("SELinux labels are not changed", where)
             match mount.type:
                 case "bind" if not mount.source:
                     self._mistakes.add(f"the bind mount on {mount.target} has no source", where)
@@ -456,7 +454,9 @@ class ServiceChecks:
                 "again what has ended",
                 self._at("deploy", "mode"),
             )
-        options = self._service.logging.options if self._service.logging else {}
+        logging = self._service.logging
+        ours = logging is not None and logging.driver in (None, "json-file", "local")
+        options = logging.options if logging is not None and ours else {}
         for option in LOG_OPTIONS_WITHOUT_EFFECT:
             if option in options:
                 self._mistakes.warn(

@@ -158,17 +158,21 @@ services:
     volumes: [./out:/out]
     environment: {GREETING: hello}
     post_start:
-      - command: [sh, -c, 'echo $$GREETING $$MORE $$(id -u) $$(pwd) > /out/started']
+      - command: [sh, -c, 'echo $$GREETING $$MORE $$(id -u) $$(pwd) > /out/started; echo begun']
         user: "12:13"
         working_dir: /usr
         environment: [MORE=more]
     pre_stop:
-      - command: sh -c 'echo bye > /out/stopping'
+      - command: sh -c 'echo bye > /out/stopping; echo out; printf err >&2'
+  brief: {image: stackctl/host, command: "true", depends_on: [web]}
 """
     )
     (stack.directory / "out").mkdir()
     (stack.directory / "out").chmod(0o777)
-    stack.up()
+    # What they write is shown to who is attached.
+    attached = stack.ok("up", "--abort-on-container-exit")
+    said = [line.partition("| ")[2] for line in attached.out.splitlines()]
+    assert said == ["begun", "out"] and "| err" in attached.err
     assert (stack.directory / "out/started").read_text() == "hello more 12 /usr\n"
     stack.down()
     assert (stack.directory / "out/stopping").read_text() == "bye\n"

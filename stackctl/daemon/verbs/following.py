@@ -8,8 +8,9 @@ from typing import Any
 
 from stackctl.daemon.containers import Parts
 from stackctl.daemon.jobs import Message
+from stackctl.daemon.said import log_message
 from stackctl.model.record import ContainerRecord
-from stackctl.runtime.logfile import LogLine, follow
+from stackctl.runtime.logfile import follow
 
 #: Messages that may wait for a slow reader before those who write them pause.
 _BACKLOG = 1000
@@ -129,16 +130,4 @@ def exit_message(record: ContainerRecord, final: ContainerRecord | None) -> Mess
         "container": record.name,
         "service": record.config.service,
         "code": final.exit_code if final is not None else None,
-    }
-
-
-def log_message(record: ContainerRecord, line: LogLine) -> Message:
-    return {
-        "type": "log",
-        "container": record.name,
-        "service": record.config.service,
-        "number": record.config.number,
-        "stream": line.stream,
-        "time": line.time,
-        "line": line.text,
     }

@@ -21,7 +21,8 @@ from stackctl.daemon.containers import Parts
 from stackctl.daemon.events import Event
 from stackctl.daemon.jobs import Jobs, Message
 from stackctl.daemon.projects import Projects
-from stackctl.daemon.verbs.following import Following, log_message
+from stackctl.daemon.said import log_message
+from stackctl.daemon.verbs.following import Following
 from stackctl.errors import StackctlError, UsageError
 from stackctl.model.record import ContainerRecord
 from stackctl.runtime.logfile import LogLine, read

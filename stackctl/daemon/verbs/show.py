@@ -211,7 +211,7 @@ def container_row(record: ContainerRecord) -> Message:
         "CreatedAt": record.created_at,
         "StartedAt": record.started_at,
         "RunningFor": _ago(time.time() - record.created_at),
-        "Ports": _ports_text(record),
+        "Ports": ", ".join(filter(None, (_ports_text(record), _exposed_text(record)))),
         "Publishers": [
             {
                 "URL": p.host_ip,
@@ -220,6 +220,10 @@ def container_row(record: ContainerRecord) -> Message:
                 "Protocol": p.protocol,
             }
             for p in record.ports
+        ]
+        + [
+            {"URL": "", "TargetPort": number, "PublishedPort": 0, "Protocol": protocol}
+            for number, protocol in _only_exposed(record)
         ],
         "Labels": ",".join(f"{k}={v}" for k, v in config.labels.items()),
         "Networks": [e.network for e in record.endpoints] or [config.network_mode],
@@ -265,6 +269,19 @@ def _span(seconds: float) -> str:
 
 def _ago(seconds: float) -> str:
     return f"{_span(seconds)} ago"
+
+
+def _only_exposed(record: ContainerRecord) -> list[tuple[int, str]]:
+    """Ports of a running container that others may use, and that nobody has published."""
+    published = {(p.container_port, p.protocol) for p in record.ports}
+    found = [text.partition("/") for text in record.config.expose if record.status.is_alive]
+    ports = {(int(number), protocol or "tcp") for number, _, protocol in found if number.isdigit()}
+    return sorted(ports - published)
+
+
+def _exposed_text(record: ContainerRecord) -> str:
+    ports = ((protocol, number, number) for number, protocol in _only_exposed(record))
+    return ", ".join(f"{numbers}/{protocol}" for protocol, numbers, _ in port_runs(ports))
 
 
 def _ports_text(record: ContainerRecord) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,29 @@ import pytest
 from stackctl.daemon.inspection import inspected
 from stackctl.daemon.verbs.show import container_row
 from stackctl.model.container import ContainerConfig, Status
+from stackctl.model.network import PublishedPort
 from stackctl.model.record import ContainerRecord
+
+
+def test_ports_that_are_only_exposed_are_listed_as_long_as_it_runs() -> None:
+    expose = ("9000/tcp", "80/tcp", "81/tcp", "53/udp")
+    config = ContainerConfig(name="c", image="x", image_id="", argv=("true",), expose=expose)
+    port = PublishedPort(
+        host_ip="0.0.0.0", host_port=8000, container_port=9000, protocol="tcp", container_id="0"
+    )
+    record = ContainerRecord(
+        id="0" * 64, config=config, created_at=1.0, status=Status.RUNNING, ports=(port,)
+    )
+    row = container_row(record)
+    assert row["Ports"] == "0.0.0.0:8000->9000/tcp, 53/udp, 80-81/tcp"
+    assert [(p["URL"], p["TargetPort"], p["PublishedPort"]) for p in row["Publishers"]] == [
+        ("0.0.0.0", 9000, 8000),
+        ("", 53, 0),
+        ("", 80, 0),
+        ("", 81, 0),
+    ]
+    ended = container_row(replace(record, status=Status.EXITED, ports=()))
+    assert (ended["Ports"], ended["Publishers"]) == ("", [])
 
 
 @pytest.mark.parametrize(
