@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from stackctl.spec import usual
 from stackctl.values import dataclass
 
 #: Names of what nobody wants to read in the log of a CI run.
@@ -92,7 +93,8 @@ def changes(old: str, new: str) -> tuple[Change, ...] | None:
     if not old or not new:
         return None
     before, after = json.loads(old), json.loads(new)
-    found = list(_compared("", before["service"], after["service"]))
+    services = (usual.service(each["service"]) for each in (before, after))
+    found = list(_compared("", *services))
     touched = {re.split(r"[.\[ ]", change.attribute)[0] for change in found}
     for section in ("networks", "volumes"):
         names, later = before[section], after[section]
@@ -112,7 +114,7 @@ def of_resource(old: str, new: str) -> tuple[Change, ...] | None:
     """The same for the `made_of` of networks and volumes, which is their attributes alone."""
     if not old or not new:
         return None
-    return tuple(_compared("", json.loads(old), json.loads(new)))
+    return tuple(_compared("", *(usual.resource(json.loads(each)) for each in (old, new))))
 
 
 def cause(found: Sequence[Change] | None) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
+from stackctl.spec import usual
 from stackctl.spec.dump import service_data
 from stackctl.spec.model import Service, Stack
 
@@ -15,24 +15,11 @@ _NOT_HASHED = (
     "pull_policy",
     "pull_refresh_after",
     "scale",
-    "replicas",
     "depends_on",
     "profiles",
     # It is for `watch`, which reads the file.
     "develop",
 )
-#: Written out or not, it is the same container.
-_USUAL: Mapping[str, Any] = {
-    **dict.fromkeys(("init", "privileged", "read_only", "tty", "stdin_open"), False),
-    **dict.fromkeys(("oom_kill_disable", "use_api_socket"), False),
-    **dict.fromkeys(("cpus", "cpu_shares", "oom_score_adj"), 0),
-    **dict.fromkeys(("mem_limit", "mem_reservation"), "0"),
-    "restart": "no",
-    "stop_grace_period": "10s",
-    "attach": True,
-    "ipc": "private",
-    "cgroup": "private",
-}
 
 _ENCODE = json.JSONEncoder(sort_keys=True, default=str).encode
 
@@ -79,37 +66,12 @@ def _digest_of_content(stack: Stack, section: str, key: str) -> str:
 
 
 def _attributes(service: Service) -> dict[str, Any]:
-    found = service_data(service)
-    deploy = {k: v for k, v in found.pop("deploy", {}).items() if k not in _NOT_HASHED}
-    if deploy:
-        found["deploy"] = deploy
-    for key, part in found.items():
-        if key == "volumes":
-            found[key] = [_mount(one) for one in part]
-        elif key == "ports":
-            found[key] = [{**one, "mode": "ingress"} for one in part]  # as good as host
-        elif key == "healthcheck":
-            found[key] = _without(part, "disable")
+    found = usual.service(service_data(service))
     return {
         key: value
         for key, value in found.items()
-        if key not in _NOT_HASHED
-        and not key.startswith("x-")
-        and (key not in _USUAL or value != _USUAL[key])
-        and (value not in ({}, []) or key in ("command", "entrypoint"))
+        if key not in _NOT_HASHED and not key.startswith("x-")
     }
-
-
-def _mount(part: dict[str, Any]) -> dict[str, Any]:
-    part = _without(part, "read_only")
-    if part.get("type") == "volume":
-        part["volume"] = _without(part.get("volume", {}), "nocopy")
-    return part
-
-
-def _without(part: dict[str, Any], key: str) -> dict[str, Any]:
-    """The same, but for a key that says no, which goes without saying."""
-    return {k: v for k, v in part.items() if k != key or v is not False}
 
 
 def digest_of(value: Any) -> str:

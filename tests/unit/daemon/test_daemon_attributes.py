@@ -14,6 +14,7 @@ from stackctl.daemon.desired import desired
 from stackctl.errors import StackFileErrors
 from stackctl.model.image import Image, ImageConfig
 from stackctl.spec.attributes import NoEffect, Refused
+from stackctl.spec.hashes import config_hash
 from stackctl.spec.loader import Loaded, LoadRequest, load
 from stackctl.spec.shape import Shape, stack_shape
 
@@ -260,6 +261,9 @@ def test_no_attribute_is_silently_ignored(tmp_path: Path, name: str) -> None:
         assert error.place is not None and error.place.line > 0 and error.place.column > 0
         assert name in error.brief and shape.support.reason in error.brief
         return
+    if made == wanted(plain):
+        hashes = {config_hash(each.stack, each.stack.services["web"]) for each in (found, plain)}
+        assert len(hashes) == 1, f"{name} makes no difference and containers anew"
     warned = [w for w in found.warnings if name in w.text and w.place and w.place.line > 0]
     if isinstance(shape.support, NoEffect) and name == "isolation":
         # `default` is all that there is outside of Windows.

@@ -212,7 +212,7 @@ def test_what_has_changed_in_networks_and_volumes() -> None:
     assert steps(first) == []
     after = wanted(True, "10.2.0.0/24", "2m")
     assert steps(after) == [
-        "configuration changed: internal: false -> true; "
+        "configuration changed: internal added: true; "
         'ipam.config[0].subnet: "10.1.0.0/24" -> "10.2.0.0/24"'
     ]
     (notice,) = notices(after, engine.observed("p"), UpPolicy())
