@@ -88,11 +88,12 @@ class Checks:
         fitting = {"external", "name", *resource.model_extra}
         conflicting = sorted(resource.model_fields_set - fitting)
         for field in conflicting:
-            self._mistakes.add(
-                f'"{field}" says how to make {path[0][:-1]} "{path[1]}", but it is external',
-                self._written.at(*path, field, key=True),
-                hint="remove one of the two",
-            )
+            brief = f'"{field}" says how to make {path[0][:-1]} "{path[1]}", but it is external'
+            where = self._written.at(*path, field, key=True)
+            if isinstance(resource, Network):  # compose takes that
+                self._mistakes.warn(f"{brief}: it has no effect", where)
+            else:
+                self._mistakes.add(brief, where, hint="remove one of the two")
 
     def _one_origin(
         self, path: tuple[str, str], item: Secret | Config, origins: tuple[str, ...]

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from stackctl.spec.attributes import Approximated, Labels, NoEffect, Refused
 from stackctl.spec.fields import Attributes, Field
+from stackctl.spec.resources import ReservedDevice
 from stackctl.spec.scalars import Count, Duration, Limit, Number, Size
 
 _NO_DEVICES = "devices are not reserved; `devices` gives a container one of the host's"
@@ -27,7 +28,7 @@ class Reservations(Attributes):
     generic_resources: Annotated[
         list[dict[str, Any]] | None, NoEffect("on one machine nothing is placed by it")
     ] = Field(None, description="Resources of one's own; for placing, no effect here.")
-    devices: Annotated[list[dict[str, Any]] | None, Refused(_NO_DEVICES)] = Field(
+    devices: Annotated[list[ReservedDevice] | None, Refused(_NO_DEVICES)] = Field(
         None, description="Devices such as GPUs."
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from stackctl.model.log_options import LOG_OPTIONS_WITHOUT_EFFECT
-from stackctl.spec import units
+from stackctl.spec import scalars, units
 from stackctl.spec import volumes as volume_forms
 from stackctl.spec.mistakes import Mistakes, did_you_mean
 from stackctl.spec.model import NETWORK_DRIVERS, Network, Service, StackFile, Volume
@@ -74,6 +74,15 @@ def _service(name: str, service: Service, file: StackFile) -> Iterator[Found]:
             if problem := _log_option(option, value):
                 brief = f"services.{name}.logging.options: {problem}"
                 yield ("logging", "options", option), brief, ""
+    for setting in service.sysctls:
+        if not scalars.is_own_setting(setting):
+            brief = (
+                f'services.{name}.sysctls: "{setting[:60]}" is a setting of the whole machine; a '
+                "container has its own net.*, fs.mqueue.*, kernel.msg*, kernel.shm* and kernel.sem"
+            )
+            yield ("sysctls", setting), brief, ""
+    if service.isolation not in (None, "default"):
+        yield ("isolation",), f'isolation "{service.isolation[:60]}" exists for Windows only', ""
     for i, mount in enumerate(service.volumes):
         if reason := _FOREIGN_MOUNTS.get(mount.type, ""):
             yield ("volumes", i), f'a mount of type "{mount.type}" is not supported: {reason}', ""

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from stackctl.spec import forms
 from stackctl.spec.fields import AfterValidator, Attributes, Field
-from stackctl.spec.scalars import DevicePath, Integer, Permissions, Size
+from stackctl.spec.scalars import DeviceCount, DevicePath, Integer, Permissions, Size
 
 
 def _ordered(value: "Ulimit") -> "Ulimit":
@@ -88,13 +88,32 @@ class Blkio(Attributes):
     device_write_iops: _Rates = Field(default_factory=list, description="Writes a second.")
 
 
-class Gpu(Attributes):
-    """A wish for graphics processors."""
+def _counted(value: "DeviceRequest") -> "DeviceRequest":
+    """Who says neither how many nor which ones means all."""
+    if value.count is not None and value.device_ids:
+        raise ValueError("count and device_ids exclude each other")
+    if value.count is None and not value.device_ids:
+        return value.model_copy(update={"count": -1})
+    return value
+
+
+def _capable(value: "DeviceRequest") -> "DeviceRequest":
+    if not value.capabilities:
+        raise ValueError("needs capabilities, e.g. [gpu]")
+    return value
+
+
+class DeviceRequest(Attributes):
+    """A wish for devices that a driver hands out, such as graphics processors."""
 
     capabilities: list[str] | None = Field(None, description="What it must be able to do.")
-    count: Any = Field(None, description="How many, or `all`.")
+    count: DeviceCount | None = Field(None, description="How many, or `all`.")
     device_ids: list[str] | None = Field(None, description="Which ones.")
     driver: str | None = Field(None, description="Whose driver.")
     options: Annotated[dict[str, str] | None, forms.KEYED] = Field(
         None, description="Options of that driver."
     )
+
+
+Gpu = Annotated[DeviceRequest, AfterValidator(_counted)]
+ReservedDevice = Annotated[DeviceRequest, AfterValidator(_capable), AfterValidator(_counted)]

@@ -190,13 +190,18 @@ def _permissions(value: str) -> str:
 _SYSCTLS = re.compile(r"(net|fs\.mqueue)\.[a-zA-Z0-9_./-]+|kernel\.(msg|shm)[a-z_]*|kernel\.sem")
 
 
-def _sysctl(value: str) -> str:
-    if not _SYSCTLS.fullmatch(value.replace("/", ".")) or ".." in value:
-        raise ValueError(
-            f'"{value[:60]}" is a setting of the whole machine; a container has its own '
-            "net.*, fs.mqueue.*, kernel.msg*, kernel.shm* and kernel.sem"
-        )
-    return value
+def is_own_setting(name: str) -> bool:
+    """Whether a container has this kernel setting for itself."""
+    return bool(_SYSCTLS.fullmatch(name.replace("/", "."))) and ".." not in name
+
+
+def _device_count(value: Any) -> Any:
+    if value == "all":
+        return -1
+    try:
+        return _integer(value)
+    except ValueError:
+        raise ValueError("must be all, or a number") from None
 
 
 def _subnet(value: str) -> str:
@@ -304,6 +309,7 @@ def whole_or_number(value: float) -> int | float:
 Flag = Annotated[bool, BeforeValidator(_flag)]
 PullPolicy = Annotated[str, AfterValidator(_pull_policy)]
 Integer = Annotated[int, BeforeValidator(_integer)]
+DeviceCount = Annotated[int, BeforeValidator(_device_count)]
 Count = Annotated[int, BeforeValidator(_integer), AfterValidator(_not_negative)]
 Limit = Annotated[int, BeforeValidator(_integer), AfterValidator(_limit)]
 Number = Annotated[
@@ -349,7 +355,6 @@ IPAddress = Annotated[str, AfterValidator(_ip_address)]
 ExtraHost = Annotated[str, AfterValidator(_extra_host)]
 DevicePath = Annotated[str, AfterValidator(_device_path)]
 Permissions = Annotated[str, AfterValidator(_permissions)]
-Sysctl = Annotated[str, AfterValidator(_sysctl)]
 #: A file mode, written back as octal text.
 FileMode = Annotated[
     int,

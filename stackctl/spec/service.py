@@ -62,7 +62,6 @@ from stackctl.spec.scalars import (
     Signal,
     Size,
     SizeOrUnlimited,
-    Sysctl,
     pull_age,
 )
 
@@ -319,7 +318,7 @@ class Service(Attributes):
     ulimits: Ulimits = Field(
         default_factory=dict, description="Limits of each process: a number, or soft and hard."
     )
-    sysctls: Annotated[dict[Sysctl, str], forms.KEYED] = Field(
+    sysctls: Annotated[dict[str, str], forms.KEYED] = Field(
         default_factory=dict, description="Kernel settings of the container's namespaces."
     )
     devices: Annotated[list[Device], forms.DEVICES] = Field(
@@ -348,7 +347,7 @@ class Service(Attributes):
     cpu_count: Annotated[Any, _WINDOWS] = Field(None, description="Windows only.")
     cpu_percent: Annotated[Any, _WINDOWS] = Field(None, description="Windows only.")
     credential_spec: Annotated[Any, _WINDOWS] = Field(None, description="Windows only.")
-    isolation: Annotated[Literal["default"] | None, NoEffect("there is one way only")] = Field(
+    isolation: Annotated[str | None, NoEffect("there is one way only")] = Field(
         None, description="`default`; the others are for Windows."
     )
     oom_kill_disable: Flag | None = Field(

@@ -192,7 +192,7 @@ class ServiceChecks:
                 except ValueError as error:
                     self._mistakes.add(f"{option}: {error}", where)
             else:
-                self._mistakes.add(
+                self._mistakes.warn(
                     f"{self._who}: a network has no option {option} for one container",
                     self._at("networks", key, "driver_opts", option, key=True),
                 )

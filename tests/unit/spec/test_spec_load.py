@@ -440,6 +440,18 @@ def test_the_version_is_accepted_with_a_warning(project: Any) -> None:
 # -- mistakes
 
 
+def test_options_that_nobody_has_are_told_and_left_out(project: Any) -> None:
+    text = (
+        "services: {a: {image: x, networks: {n: {driver_opts: {x: y}}, e: }}}\n"
+        "networks: {n: , e: {external: true, driver: bridge, internal: true}}"
+    )
+    assert [(w.place.line, w.text) for w in project.load(text).warnings] == [
+        (2, '"driver" says how to make network "e", but it is external: it has no effect'),
+        (2, '"internal" says how to make network "e", but it is external: it has no effect'),
+        (1, 'service "a": a network has no option x for one container'),
+    ]
+
+
 def test_a_dependency_that_is_not_required_need_not_become_healthy(project: Any) -> None:
     text = (
         "services: {a: {image: x, depends_on: {b: {condition: service_healthy%s}}},"
@@ -560,7 +572,6 @@ def test_mistakes_of_several_files_name_each(project: Any) -> None:
         ("scale: 5001", 'service "web" cannot have 5001 containers: a stack has at most 5000'),
         ("deploy: {replicas: 1000000000000}", "cannot have 1000000000000 containers"),
         ("scale: 2\ndeploy: {replicas: 3}", "has scale 2 and deploy.replicas 3"),
-        ("isolation: hyperv", 'isolation must be "default", not "hyperv"'),
         ("scale: -1", "scale must not be negative"),
         ("mem_limit: 1m\ndeploy: {resources: {limits: {memory: 2m}}}", "two values for mem_limit"),
         ("mem_limit: 1k", 'mem_limit of service "web" is 1024 bytes: a container needs 6 MB'),
@@ -665,11 +676,22 @@ def test_mistakes_in_a_service(project: Any, lines: str, message: str) -> None:
             '1:148: service "w" shares namespaces with two containers that have ids of their own '
             "(network_mode and ipc)",
         ),
-        ("networks: {n: {external: true, x-a: 1, labels: {}}}", '1:40: "labels" says how to make'),
+        ("volumes: {n: {external: true, x-a: 1, labels: {}}}", '1:39: "labels" says how to make'),
+        (
+            "services: {a: {image: x, gpus: [{count: 1, device_ids: [a]}]}}",
+            "1:33: services.a.gpus[]: count and device_ids exclude each other",
+        ),
+        (
+            "services: {a: {image: x, gpus: [{count: some}]}}",
+            "1:41: services.a.gpus[].count must be all, or a number",
+        ),
+        (
+            "services: {a: {image: x, deploy: {resources: {reservations: {devices: [{}]}}}}}",
+            "1:72: services.a.deploy.resources.reservations.devices[] needs capab",
+        ),
         ("secrets: {a: {external: true, file: x}}", '1:31: "file" says what secret "a" is, but'),
         ("services: {a: {build: {dockerfile: x, dockerfile_inline: y}}}", "has both dockerfile"),
         ("include: [x]", "1:11: there is no file"),
-        ("networks: {n: {external: true, internal: true}}", '1:32: "internal" says how to make'),
         ("networks: {n: {enable_ipv6: 5}}", "enable_ipv6 must be"),
         (
             "networks: {n: {ipam: {config: [{subnet: 10.1.0.0/24}, {subnet: 10.1.0.0/25}]}}}",
@@ -724,7 +746,6 @@ def test_mistakes_elsewhere(project: Any, text: str, message: str) -> None:
         ("mac_address: '03:00:00:00:00:01'", "is a group's address"),
         ("link_local_ips: [10.0.0.1]", '"10.0.0.1" is not a link-local address'),
         ("link_local_ips: [here]", "does not appear to be an IPv4 or IPv6 address"),
-        ("driver_opts: {x: y}", '2:72: service "a": a network has no option x for one container'),
         (
             "driver_opts: {com.docker.network.endpoint.sysctls: net.core.somaxconn=1}",
             '"net.core.somaxconn=1" is no setting such as',

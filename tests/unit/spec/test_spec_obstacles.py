@@ -87,6 +87,8 @@ HINDRANCES = [
         "logging: {driver: syslog, options: {syslog-address: 'udp://x'}}",
         'services.bad.logging.driver "syslog" is not supported: there are json-file, local, none',
     ),
+    ("isolation: hyperv", 'isolation "hyperv" exists for Windows only'),
+    ("sysctls: {vm.max_map_count: 262144}", '"vm.max_map_count" is a setting of the whole machine'),
     ("logging: {options: {max-sise: 5m}}", '"max-sise" is not an option of this driver'),
     ("logging: {options: {max-size: often}}", "services.bad.logging.options: "),
     ("logging: {driver: local, options: {max-file: '0'}}", 'max-file: "0" is not a number of'),
