@@ -95,7 +95,8 @@ async def serve(exchange: Exchange, messages: AsyncIterator[Message]) -> None:
     def aside(message: Message) -> None:
         # Whoever was begun meanwhile, and goes on, knows this one as well.
         if is_awaited:
-            lines.aside(message)
+            # Without a job: who leaves now leaves nothing undone.
+            lines.aside({**message, "unbegun": True})
 
     try:
         ASIDE.set(aside)

@@ -41,13 +41,10 @@ async def apart(work: Callable[[], _Result]) -> _Result:
             loop.call_soon_threadsafe(told, tell)
 
     over = threading.Event()
-    job = EMIT.get()
-    emit = job or ASIDE.get()
+    emit = EMIT.get() or ASIDE.get()
 
     def waits(path: str) -> None:
         message: Message = {"type": "warning", "text": plain.waiting_for(path), "place": ""}
-        if job is None:
-            message["unbegun"] = True  # who leaves now leaves nothing undone
         if emit is not None:
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(emit, message)

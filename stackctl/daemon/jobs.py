@@ -62,6 +62,7 @@ class Job:
         self._task = asyncio.create_task(self._run(work))
 
     async def _run(self, work: Work) -> Message:
+        ASIDE.set(self._queue.put_nowait)
         try:
             await self._wait_turn()
             return await work(self._queue.put_nowait)

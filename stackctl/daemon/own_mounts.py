@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from stackctl.daemon.jobs import warn
 from stackctl.daemon.volumes import Volumes
 from stackctl.errors import ContainerError, MachineError, NotFound
 from stackctl.image.service import Images
@@ -35,6 +36,8 @@ async def settled(
         if isinstance(mount, ImageMount) and not mount.image_id:
             mount = replace(mount, image_id=(await images.resolve(mount.image)).id)
         elif isinstance(mount, BindMount) and _means(mount.source, socket):
+            if not config.service and not Path(mount.source).exists():  # the stack's has a place
+                warn(f"no Docker is at {mount.source}: this engine's socket is mounted")
             mount = replace(mount, source=str(socket), create_host_path=False)
         settled.append(mount)
     return tuple(settled)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from stackctl.daemon.committing import Committing
@@ -78,8 +78,9 @@ class ContainerVerbs:
 
     async def run_session(self, body: Mapping[str, Any]) -> OpenSession:
         """create, listen and start, in one request: nothing of the output is lost."""
-        record = await self._create(body, start_soon=True)
-        return await self._started_session(record, body)
+        with heard_warnings() as warnings:
+            record = await self._create(body, start_soon=True)
+        return await self._started_session(record, body, warnings)
 
     async def _create(
         self, body: Mapping[str, Any], *, start_soon: bool = False
@@ -113,12 +114,14 @@ class ContainerVerbs:
         return await self._session(record, body)
 
     async def _started_session(
-        self, record: ContainerRecord, body: Mapping[str, Any]
+        self, record: ContainerRecord, body: Mapping[str, Any], made: Sequence[str] = ()
     ) -> OpenSession:
+        """`made`: the warnings of its creation, to which those of its start are added."""
         session = await self._session(record, body)
         try:
-            with heard_warnings() as session.warnings:
+            with heard_warnings() as warnings:
                 await self._creation.start(record, terminal_size(body))
+            session.warnings = [*made, *warnings]
         except BaseException:
             await session.close()
             raise

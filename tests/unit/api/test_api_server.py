@@ -171,7 +171,7 @@ def test_what_is_waited_for_is_told_before_the_first_message(served: Served) -> 
         assert status(answer) == 200
         return [json.loads(line) for line in answer.splitlines() if line.startswith(b"{")]
 
-    waiting = {"type": "warning", "text": "waiting"}
+    waiting = {"type": "warning", "text": "waiting", "unbegun": True}
     assert told(b"{}")[:2] == [waiting, {"type": "result", "exit_code": 0}]
     # An error is no status any more.
     first, last = told(b'{"fails": true}')
