@@ -393,6 +393,7 @@ def test_attached_up_of_a_service_listens_to_that_service_alone(stack: Stack) ->
         "  other: {image: stackctl/host, command: sh -c 'echo other-said; exec sleep 100'}\n"
         "  work: {image: stackctl/host, command: sh -c 'echo work-said; exit 4'}\n"
         "  cat: {image: stackctl/host, command: cat, stdin_open: true}\n"
+        "  mute: {image: stackctl/host, command: echo a, logging: {driver: none}}\n"
     )
     stack.run("up", "-d", "other", "cat").expect(0)
     # Who looks at a service that reads its input takes that with him neither way.
@@ -406,8 +407,11 @@ def test_attached_up_of_a_service_listens_to_that_service_alone(stack: Stack) ->
             wait_until(is_seen, 20, what="what the service says")
             assert looker.stdout is not None and looker.stdout.readline() == "seen\n"
         assert stack.states()["app-cat-1"] == "running"
-    result = stack.run("up", "work")
+    result = stack.run("up", "work", "mute")
     assert "work-said" in result.text and "other-said" not in result.text
+    # Nor does it say that it listens to others, or to who cannot be heard.
+    assert "attached to work-1" in result.err.splitlines()
+    assert "app-mute-1 keeps no log" in result.err
     assert stack.states()["app-other-1"] == "running"
     stack.down()
 

@@ -55,7 +55,7 @@ class Logs:
         records = [r for r in await self._projects.chosen(body, oneoff=True) if is_meant(r)]
         for record in records:
             if not record.config.logging.keeps:
-                yield {"type": "warning", "text": f"{record.name} {NO_LOG}", "place": ""}
+                yield _no_log(record)
         if not body.get("follow"):
             async for message in self.of(records, body):
                 yield message
@@ -131,7 +131,8 @@ class Logs:
         `up` comes last. With `watch` containers that come later are listened to as well,
         and it ends with its reader.
         """
-        following = Following(self._parts, since_start=True, is_silent=_silent(body))
+        is_silent = _silent(body)
+        following = Following(self._parts, since_start=True, is_silent=is_silent)
         services = set(body.get("services") or ())
 
         def is_ours(record: ContainerRecord) -> bool:
@@ -149,11 +150,16 @@ class Logs:
                             result = message
                         else:
                             await following.put(message)
-                    ids = result["containers"]
-                    await following.put({"type": "attached", "containers": ids})
-                    for container_id in ids:
-                        if (record := self._parts.registry.find(container_id)) is not None:
-                            following.add(record)
+                    found = map(self._parts.registry.find, result["containers"])
+                    records = [record for record in found if record is not None]
+                    told = [record for record in records if not is_silent(record)]
+                    for record in told:
+                        if not record.config.logging.keeps:
+                            await following.put(_no_log(record))
+                    heard = [record.id for record in told if record.config.logging.keeps]
+                    await following.put({"type": "attached", "containers": heard})
+                    for record in records:
+                        following.add(record)
                     if body.get("watch"):
                         await listening
                     await following.ended(self._later(following, project, is_ours))
@@ -203,6 +209,10 @@ def _silent(body: Mapping[str, Any]) -> Callable[[ContainerRecord], bool]:
         return service in without or not record.config.attach
 
     return is_silent
+
+
+def _no_log(record: ContainerRecord) -> Message:
+    return {"type": "warning", "text": f"{record.name} {NO_LOG}", "place": ""}
 
 
 def _tail(raw: object) -> int | None:
