@@ -224,21 +224,22 @@ def project_name(request: LoadRequest) -> str:
 
 
 def _find(request: LoadRequest, mistakes: Mistakes) -> _Project:
-    """Files, directory and variables; `.env` may itself say which files."""
-    environment = dict(request.environment)
+    """Files, directory and variables; `.env` may itself say which files.
+
+    What the environment has wins, then the `.env` of the directory that is known without a look
+    at files, then that of the project, where it is another one.
+    """
     named = project.env_files(request)
-    first = project.default_env_file(request, request.base) if not named else None
-    variables = _with_env_files(
-        request.source, environment, named or ((first,) if first else ()), mistakes
-    )
+    before = project.project_dir(request, request.files)
+    paths = named or project.default_env_files(request, before)
+    variables = _with_env_files(request.source, dict(request.environment), paths, mistakes)
     files = project.stack_files(request, variables)
     if others := project.passed_by(request, variables, files):
         mistakes.warn(f"this file is taken, {others} beside it is not", (files[0], 0, 0))
     directory = project.project_dir(request, files)
-    if not named and first is None:
-        second = project.default_env_file(request, directory)
-        if second is not None:
-            variables = _with_env_files(request.source, environment, (second,), mistakes)
+    if not named and directory != before:
+        paths = project.default_env_files(request, directory)
+        variables = _with_env_files(request.source, variables, paths, mistakes)
     return _Project(files=files, directory=directory, variables=variables)
 
 

@@ -102,12 +102,12 @@ def env_files(request: LoadRequest) -> tuple[str, ...]:
     return tuple(_absolute(request.cwd, name) for name in named)
 
 
-def default_env_file(request: LoadRequest, directory: str) -> str | None:
+def default_env_files(request: LoadRequest, directory: str) -> tuple[str, ...]:
     """`.env` of a directory, when it is there and not switched off."""
     if is_true(setting(request.environment, "DISABLE_ENV_FILE")):
-        return None
+        return ()
     path = str(Path(directory, ".env"))
-    return path if request.source.is_readable(path) else None
+    return (path,) if request.source.is_readable(path) else ()
 
 
 def stack_files(request: LoadRequest, variables: Mapping[str, str]) -> tuple[str, ...]:
@@ -119,14 +119,9 @@ def stack_files(request: LoadRequest, variables: Mapping[str, str]) -> tuple[str
     for name in request.files or (named,):
         if name.startswith(REMOTE):
             raise NotFound(f"the stack file {name} {ELSEWHERE}", hint=FETCH)
-    if request.files:
-        return tuple(
-            name if name == STDIN else _absolute(request.cwd, name) for name in request.files
-        )
-    if named:
-        separator = setting(variables, "PATH_SEPARATOR") or os.pathsep
-        names = [name for name in named.split(separator) if name]
-        return tuple(_absolute(request.base, name) for name in names)
+    separator = setting(variables, "PATH_SEPARATOR") or os.pathsep
+    if files := request.files or tuple(filter(None, named.split(separator))):
+        return tuple(name if name == STDIN else _absolute(request.cwd, name) for name in files)
     start = Path(request.base)
     for directory in (start, *start.parents):
         for name in FILE_NAMES:
@@ -161,10 +156,11 @@ def _override(path: Path, source: Files) -> tuple[str, ...]:
 
 
 def project_dir(request: LoadRequest, files: tuple[str, ...]) -> str:
-    """Absolute: --project-directory, else the first file's directory."""
-    if request.project_dir or files[0] == STDIN:
+    """Absolute: --project-directory, else that of the first file on disk, else the caller's."""
+    on_disk = [name for name in files if name != STDIN]
+    if request.project_dir or not on_disk:
         return request.base
-    return str(Path(files[0]).parent)
+    return str(Path(_absolute(request.cwd, on_disk[0])).parent)
 
 
 def active_profiles(request: LoadRequest, variables: Mapping[str, str]) -> tuple[str, ...]:

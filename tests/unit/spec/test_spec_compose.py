@@ -187,7 +187,8 @@ def test_a_file_from_standard_input(project: Any) -> None:
     assert not load(found).stack.is_in_files
     facts = described(found, Wish(format="json"))[0]
     assert facts["services"] == ["web"]
-    assert f'"source": "{project.directory}/x"' in facts["text"]
+    # As compose has it: the first file that is one says where paths begin.
+    assert f'"source": "{project.directory}/sub/x"' in facts["text"]
     assert '"B": "2"' in facts["text"]
     wrong = project.request(files=("-",), stdin="services: {web: {imag: a}}")
     with pytest.raises(Exception, match=r'-:1:18: unknown key "imag"'):

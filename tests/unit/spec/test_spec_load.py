@@ -146,6 +146,22 @@ def test_env_of_the_project_directory_counts(project: Any) -> None:
     assert image(project, files=("sub/stack.yaml",), project_dir=".") == "x"
 
 
+def test_which_env_files_count_and_which_first(project: Any) -> None:
+    """What is named says where: one `.env`; what is searched or set may have two."""
+    project.write(".env", "A=top\nB=top\n")
+    project.write("sub/.env", "B=sub\nC=sub${A}\n")
+    for path in ("stack.yaml", "sub/c.yaml"):
+        project.write(path, ONE % "'x:${A:-none}-${B:-none}-${C:-none}'")
+    assert image(project, files=("sub/c.yaml",)) == "x:none-sub-sub"
+    assert image(project, environment={"COMPOSE_FILE": "sub/c.yaml"}) == "x:top-top-subtop"
+    # A path in it begins where -f's do.
+    found = {"environment": {"COMPOSE_FILE": "sub/c.yaml"}, "project_dir": "sub"}
+    assert image(project, **found) == "x:none-sub-sub"
+    (project.directory / "sub/c.yaml").unlink()
+    project.directory /= "sub"
+    assert image(project) == "x:top-sub-sub"
+
+
 def test_the_projects_name_is_a_variable(project: Any) -> None:
     project.write("stack.yaml", "name: p\n" + ONE % "x-$COMPOSE_PROJECT_NAME")
     assert image(project) == "x-p"
