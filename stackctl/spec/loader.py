@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from stackctl.spec.documents import Document
     from stackctl.spec.model import Stack
 
-__all__ = ["LoadRequest", "Loaded", "Notice", "examined", "load", "project_name", "tree"]
+__all__ = ["LoadRequest", "Loaded", "Notice", "as_written", "examined", "load", "project_name"]
 
 # An environment reaches a process through execve(2), which takes less.
 _ENV_SIZE = 1024 * 1024
@@ -65,12 +65,28 @@ class _Project:
     given: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """What is done to a project beyond reading and checking it."""
+
+    #: What files leave out is added: names, the default network, what is implied.
+    normalize: bool = True
+    #: Files of variables are read, and bare names get their values.
+    environment: bool = True
+    #: Paths of the host begin at its root.
+    absolute_paths: bool = True
+
+
+EVERY_STEP = Steps()
+
+
 def load(
     request: LoadRequest,
     *,
     services: Sequence[str] = (),
     consistent: bool = True,
     for_containers: bool = True,
+    steps: Steps = EVERY_STEP,
 ) -> Loaded:
     """The project that `request` names, resolved; naming `services` activates their profiles.
 
@@ -89,7 +105,8 @@ def load(
     mistakes = Mistakes()
     found, root, variables = _merged(request, mistakes)
     active = project.active_profiles(request, variables)
-    root = paths.rebase(root, shape.stack_shape(), found.directory, variables)
+    based = paths.rebase(root, shape.stack_shape(), found.directory, variables)
+    root = based if steps.absolute_paths else root
     validated = validate.validate(root, mistakes)
     wanted: frozenset[str] = frozenset()
     if validated is not None:
@@ -105,7 +122,7 @@ def load(
             # Who mends the mistakes should not be shown a second round.
             for (section, key), refused in mistakes.refusals.items():
                 mistakes.errors += refused if section != "services" or key in wanted else ()
-        existence.check(root, request.source, mistakes, wanted)
+        existence.check(based, request.source, mistakes, wanted if steps.environment else ())
     mistakes.raise_any()
     assert validated is not None
     file, tree = validated
@@ -121,6 +138,8 @@ def load(
             given=found.given,
             wanted=wanted,
             all_resources=request.all_resources,
+            normalize=steps.normalize,
+            environment=steps.environment,
             read_env_file=partial(read_env_file, request.source),
             read_file=partial(read_text, request.source),
             digest=partial(_digest, request.source),
@@ -140,18 +159,18 @@ def prepare() -> None:
     validate.prepare()
 
 
-def tree(request: LoadRequest, *, interpolate: bool = True, absolute_paths: bool = False) -> Node:
-    """What the files say, merged and in canonical form, not validated.
+def as_written(request: LoadRequest) -> Node:
+    """What the files say, merged and in canonical form, with variables as they are written.
 
-    Raises NotFound, StackFileErrors.
+    Of its mistakes only keys that do not exist are found: what a value is depends on its
+    variables. Raises NotFound, StackFileErrors.
     """
-    from stackctl.spec import paths, shape
+    from stackctl.spec import validate
 
     mistakes = Mistakes()
-    found, root, variables = _merged(request, mistakes, interpolate=interpolate)
+    _, root, _ = _merged(request, mistakes, interpolate=False)
+    validate.check_keys(root, mistakes)
     mistakes.raise_any()
-    if absolute_paths and interpolate:
-        return paths.rebase(root, shape.stack_shape(), found.directory, variables)
     return root
 
 

@@ -56,6 +56,10 @@ class Surroundings:
     read_env_file: ReadEnvFile
     #: Also what no service uses is wanted.
     all_resources: bool = False
+    #: What the file leaves out is added: names, the default network, what is implied.
+    normalize: bool = True
+    #: Files of variables are read, and bare names get their values.
+    environment: bool = True
     #: Services whose files have to be there, and right.
     wanted: Collection[str] = ()
     #: The text of a file. Raises StackFileError.
@@ -102,14 +106,14 @@ class _Resolver:
 
     def named(self, key: str, resource: _Resource) -> _Resource:
         """The network, volume, secret or config with its full name."""
-        if resource.name:
+        if resource.name or not self._around.normalize:
             return resource
         name = key if resource.external else f"{self._around.name}_{key}"
         return resource.model_copy(update={"name": name})
 
     def networks(self, file: StackFile, services: dict[str, Service]) -> dict[str, Network]:
         networks = dict(file.networks)
-        needs_default = any(
+        needs_default = self._around.normalize and any(
             "default" in s.networks or (not s.networks and not s.network_mode)
             for s in services.values()
         )
@@ -118,28 +122,34 @@ class _Resolver:
         return {key: self.named(key, network) for key, network in networks.items()}
 
     def service(self, name: str, service: Service) -> Service:
-        update: dict[str, Any] = {}
-        if not service.networks and not service.network_mode:
-            update["networks"] = {"default": _DEFAULT_MEMBERSHIP}
-        if service.env_file:
-            update["env_file"] = []
+        update: dict[str, Any] = self._normal(service) if self._around.normalize else {}
         if service.label_file:
             update |= {"label_file": [], "labels": self._labels(name, service)}
-        if implied := implied_dependencies(service):
-            update["depends_on"] = {**implied, **service.depends_on}
         if any("seccomp" in option for option in service.security_opt):
             update["security_opt"] = [
                 self._security_option(name, i, option)
                 for i, option in enumerate(service.security_opt)
             ]
+        if self._around.environment:
+            environment = self._environment(name, service)
+            if environment != service.environment:
+                update["environment"] = environment
+            if service.env_file:
+                update["env_file"] = []
+        return service.model_copy(update=update) if update else service
+
+    def _normal(self, service: Service) -> dict[str, Any]:
+        """What the service takes for granted."""
+        update: dict[str, Any] = {}
+        if not service.networks and not service.network_mode:
+            update["networks"] = {"default": _DEFAULT_MEMBERSHIP}
+        if implied := implied_dependencies(service):
+            update["depends_on"] = {**implied, **service.depends_on}
         if service.build is not None:
             update["build"] = self._build(service.build)
         if any(secret.target is None for secret in service.secrets):
             update["secrets"] = [_in_its_place(secret) for secret in service.secrets]
-        environment = self._environment(name, service)
-        if environment != service.environment:
-            update["environment"] = environment
-        return service.model_copy(update=update) if update else service
+        return update
 
     def _build(self, build: Build) -> Build:
         """With what compose takes for granted, and the values of arguments that are only named."""
@@ -186,7 +196,10 @@ class _Resolver:
             for section, item, origin in files_of(file, services.values())
             if item.is_copy and origin.file
         }
-        return {key: self._around.digest(path) for key, path in paths.items()}
+        return {key: self._around.digest(self._absolute(path)) for key, path in paths.items()}
+
+    def _absolute(self, path: str) -> str:
+        return absolute(path, self._around.directory, self._around.variables)
 
     def _labels(self, name: str, service: Service) -> dict[str, str]:
         """`labels` over the files of labels."""
@@ -195,7 +208,7 @@ class _Resolver:
             where = mark_at(self._root, ("services", name, "label_file", i))
             try:
                 found = self._around.read_env_file(
-                    path, False, self._around.variables, self._mistakes.unset
+                    self._absolute(path), False, self._around.variables, self._mistakes.unset
                 )
             except StackFileError as error:
                 if name in self._around.wanted:
@@ -211,7 +224,7 @@ class _Resolver:
         head, _, profile = option.replace("=", ":", 1).partition(":")
         if head != "seccomp" or profile in ("unconfined", "builtin") or profile.startswith("{"):
             return option
-        path = absolute(profile, self._around.directory, self._around.variables)
+        path = self._absolute(profile)
         try:
             text = self._around.read_file(path)
             return f"seccomp={json.dumps(json.loads(text), separators=(',', ':'))}"
@@ -242,7 +255,7 @@ class _Resolver:
         self, name: str, index: int, env_file: EnvFile, variables: Variables[str, str]
     ) -> dict[str, str]:
         where = mark_at(self._root, ("services", name, "env_file", index))
-        path = env_file.path
+        path = self._absolute(env_file.path)
         try:
             found = self._around.read_env_file(
                 path, env_file.format == "raw", variables, self._mistakes.unset

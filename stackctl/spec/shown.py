@@ -12,7 +12,7 @@ from stackctl.model.reference import HOST, parse
 from stackctl.spec import loader, obstacles, profiles, project
 from stackctl.spec.dump import as_text, escaped, yaml_or_json
 from stackctl.spec.hashes import config_hash
-from stackctl.spec.loader import LoadRequest, Notice
+from stackctl.spec.loader import EVERY_STEP, LoadRequest, Notice, Steps
 from stackctl.spec.model import Service, Stack
 from stackctl.spec.nodes import Node, plain
 from stackctl.spec.ports import port_range
@@ -26,10 +26,9 @@ class Wish:
 
     format: str = "yaml"
     services: tuple[str, ...] = ()
+    #: Variables are filled in. Without, the files are shown as they are merged.
     interpolate: bool = True
-    #: With absolute paths, environment files read, defaults filled in.
-    resolve: bool = True
-    absolute_paths: bool = True
+    steps: Steps = EVERY_STEP
     #: Names of what does not exist are mistakes.
     consistent: bool = True
     #: What stands in the way of containers is a mistake: files of variables that are not there,
@@ -53,8 +52,11 @@ class Wish:
             format=str(body.get("format") or "yaml"),
             services=tuple(body.get("services") or ()),
             interpolate=not body.get("no_interpolate"),
-            resolve=not body.get("no_normalize") and not body.get("no_env_resolution"),
-            absolute_paths=not body.get("no_path_resolution"),
+            steps=Steps(
+                normalize=not body.get("no_normalize"),
+                environment=not body.get("no_env_resolution"),
+                absolute_paths=not body.get("no_path_resolution"),
+            ),
             consistent=not body.get("no_consistency"),
             for_containers=not body.get("names_only"),
             variables=bool(body.get("variables")),
@@ -78,20 +80,19 @@ def described(request: LoadRequest, wish: Wish) -> tuple[dict[str, Any], tuple[N
     if wish.variables:
         from stackctl.spec import variables
 
-        root = loader.tree(request, interpolate=False)
+        root = loader.as_written(request)
         facts["variables"] = [variable.row() for variable in variables.used(root)]
         return facts, ()
-    if not (wish.interpolate and wish.resolve and wish.absolute_paths):
-        root = loader.tree(
-            request, interpolate=wish.interpolate, absolute_paths=wish.absolute_paths
-        )
-        prefix = loader.project_name(request) + project.separator(request.environment)
-        return _of_tree(root, wish, prefix), ()
+    if not wish.interpolate:
+        root = loader.as_written(request)
+        name = loader.project_name(request)
+        return _as_written(root, wish, name, project.separator(request.environment)), ()
     loaded = loader.load(
         request,
         services=wish.services,
         consistent=wish.consistent,
         for_containers=wish.for_containers,
+        steps=wish.steps,
     )
     stack = loaded.stack
     if wish.pins:
@@ -126,24 +127,41 @@ def _foreseen(stack: Stack) -> Iterator[Notice]:
                 )
 
 
-def _of_tree(root: Node, wish: Wish, prefix: str) -> dict[str, Any]:
+def _as_written(root: Node, wish: Wish, name: str, separator: str) -> dict[str, Any]:
     """What the files say, merged, without what the engine would add; names as they stand there.
 
-    `prefix` is what the name of an image begins with that is only built.
+    Services of all profiles. Raises NotFound for a service that does not exist.
     """
-    data = plain(root)
-    written = data.items() if isinstance(data, dict) else ()
-    sections = {key: value for key, value in written if isinstance(value, dict)}
-    services = {k: v for k, v in sections.get("services", {}).items() if isinstance(v, dict)}
-    if wish.services and "services" in sections:
-        data["services"] = {k: v for k, v in sections["services"].items() if k in wish.services}
+    written = plain(root)
+    data = {"name": name, **(written if isinstance(written, dict) else {})}
+    sections = {key: value for key, value in data.items() if isinstance(value, dict)}
+    every = sections.get("services", {})
+    profiles.check_names(wish.services, every)
+    if wish.services:
+        data["services"] = {k: every[k] for k in every if k in _with_needed(every, wish.services)}
+    services = {k: v for k, v in every.items() if isinstance(v, dict)}
+    prefix = name + separator
     return {
-        "text": yaml_or_json(escaped(data) if wish.interpolate else data, wish.format),
-        "services": list(sections.get("services", {})),
+        "text": yaml_or_json(data, wish.format),
+        "services": list(data.get("services", ())),
         **{kind: list(sections.get(kind, {})) for kind in ("volumes", "networks", "models")},
         "images": sorted({str(s.get("image") or f"{prefix}{n}") for n, s in services.items()}),
         "profiles": sorted({p for s in services.values() for p in _texts(s.get("profiles"))}),
     }
+
+
+def _with_needed(services: Mapping[str, Any], named: Sequence[str]) -> set[str]:
+    """Services of a tree, with those that they say they depend on."""
+    found: set[str] = set()
+    ahead = list(named)
+    while ahead:
+        name = ahead.pop()
+        if name in services and name not in found:
+            found.add(name)
+            service = services[name] if isinstance(services[name], dict) else {}
+            needs = service.get("depends_on")
+            ahead += needs if isinstance(needs, dict | list) else ()
+    return found
 
 
 def _texts(value: object) -> list[str]:

@@ -74,6 +74,11 @@ def validate(root: Node, mistakes: Mistakes) -> tuple[StackFile, Mapping] | None
     return None
 
 
+def check_keys(root: Node, mistakes: Mistakes) -> None:
+    """Adds the keys that no model has."""
+    _known(root, stack_shape(), "", mistakes)
+
+
 def prepare() -> None:
     """Makes what `validate` needs, once."""
     stack_shape()

@@ -10,6 +10,7 @@ import pytest
 
 from stackctl.errors import NotFound, StackFileErrors
 from stackctl.spec import checks, loader, yaml
+from stackctl.spec.loader import Steps
 from stackctl.spec.nodes import plain
 from stackctl.spec.schema import schema
 from stackctl.spec.shape import Shape, stack_shape
@@ -160,11 +161,51 @@ def test_as_written(project: Any) -> None:
     assert (web["image"], web["ports"]) == ("x:${TAG}", ["${P}:80", 81])
     assert web["command"] == ["echo", "$$A"]
     assert web["env_file"] == [{"path": "e.env", "required": True}]
-    relative = facts(project, text, environment={"TAG": "1", "P": "5"}, absolute_paths=False)
-    assert "source: ./a\n" in relative["text"]
-    absolute = facts(project, text, environment={"TAG": "1", "P": "5"}, resolve=False)
-    assert f"source: {project.directory}/a" in absolute["text"]
-    assert "networks" not in absolute["text"]
+    assert raw["name"] == "p"
+    with pytest.raises(NotFound, match="no service is called"):
+        facts(project, text, interpolate=False, services=("nosuch",))
+    with pytest.raises(StackFileErrors, match='unknown key "bogus"'):
+        facts(project, "services: {a: {image: x, bogus: $A}}", interpolate=False)
+    needed = "services: {a: {image: x, depends_on: [b]}, b: {image: $B}, c: {image: z}}"
+    assert facts(project, needed, interpolate=False, services=("a",))["services"] == ["a", "b"]
+
+
+STEPS = """\
+services:
+  off: {image: "y:$NOPE", profiles: [off]}
+  web: {image: x, env_file: e.env, environment: [HERE], volumes: [./a:/a], links: [c]}
+  c: {image: z}
+volumes: {unused: }
+"""
+
+
+def test_steps_that_are_left_out_leave_the_others(project: Any) -> None:
+    """Each is `config` without one thing: profiles, services and mistakes are the same."""
+    project.write("e.env", "A=1\n")
+    environment = {"HERE": "here"}
+    for step in ("normalize", "environment", "absolute_paths"):
+        steps = Steps(**{step: False})
+        found = facts(project, STEPS, environment=environment, steps=steps)
+        assert found["name"] == "p"
+        assert (found["services"], found["images"]) == (["web", "c"], ["x", "z"])
+        web = plain(yaml.compose(found["text"], "o")[0])["services"]["web"]
+        assert ("networks" in web) == (step != "normalize")
+        assert ("depends_on" in web) == (step != "normalize")
+        env_file = [{"path": f"{project.directory}/e.env", "required": True}]
+        assert web.get("env_file") == (env_file if step == "environment" else None)
+        values = {"HERE": None} if step == "environment" else {"A": "1", "HERE": "here"}
+        assert web["environment"] == values
+        where = "./a" if step == "absolute_paths" else f"{project.directory}/a"
+        assert web["volumes"][0]["source"] == where
+        # What is printed loads back.
+        again = facts(project, found["text"], environment=environment)
+        assert sorted(again["services"]) == ["c", "web"]
+        with pytest.raises(NotFound, match="no service is called"):
+            facts(project, STEPS, steps=steps, services=("nosuch",))
+        with pytest.raises(StackFileErrors, match="bogus"):
+            facts(project, "services: {a: {image: x, bogus: 1}}", steps=steps)
+    missing = STEPS.replace("e.env", "not-there.env")
+    assert facts(project, missing, steps=Steps(environment=False))["services"] == ["web", "c"]
 
 
 def test_variables(project: Any) -> None:
