@@ -29,13 +29,14 @@ _SECRET_TEXT = re.compile(
             # password=x, "--token", "x", and with a blank: --password x
             r"(?:pass|pwd|secret|token|api.?key|credential|authorization)[\w-]{0,60}\"?\s*[=:,]",
             r"pw\"?\s*[=:,]|-[\w-]{0,60}(?:pass|pwd|secret|token|api.?key)[\w-]{0,60}\s",
-            r"\b(?:bearer|basic)\s+[\w.+/-]{6}",
+            r"\bbearer\s+[\w.+/-]{6}",
             # Options of one letter, of programs that are known to take a password so.
             r"\b(?:mysql|mariadb)[\w-]{0,20}\b.{0,300}[\s\"](?-i:-p)[^\s\"]",
             r"\bsshpass\b.{0,300}[\s\"](?-i:-p)|\bredis-cli\b.{0,300}[\s\"](?-i:-a)",
             r"\bcurl\b.{0,300}[\s\"](?-i:-u)|\bldap[a-z]{1,20}\b.{0,300}[\s\"](?-i:-w)",
             # What htpasswd and crypt write; keys as PEM.
-            r"\$(?:apr1|2[abxy]|[156y])\$|-BEGIN [A-Z ]{0,20}PRIVATE KEY-",
+            r"\$(?:apr1|2[abxy]\$\d\d)\$|\$[156y]\$[^\s$]{1,40}\$[\w./$]{20}",
+            r"-BEGIN [A-Z ]{0,20}PRIVATE KEY-",
         )
     ),
     re.I,

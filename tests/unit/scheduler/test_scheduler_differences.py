@@ -70,6 +70,7 @@ def told(old: str, new: str) -> list[str]:
             {"volumes": [{**MOUNT, "read_only": True}]},
             ["volumes[/data].read_only added: true"],
         ),
+        ({"command": ["a", "$1$2"]}, {"command": ["b"]}, ['command: ["a", "$1$2"] -> ["b"]']),
         # A port and a user are no secrets.
         (
             {"command": ["mysqld", "-P", "1"], "user": "a"},
@@ -121,6 +122,7 @@ def test_changes(old: dict[str, Any], new: dict[str, Any], expected: list[str]) 
         ({}, {"environment": {"DB_PW": "s3cret"}}, "environment.DB_PW added"),
         ({}, {"environment": {"H": "Authorization: Bearer s3cret"}}, "environment.H added"),
         ({}, {"environment": {"H": "u:$apr1$s3cret"}}, "environment.H added"),
+        ({}, {"environment": {"H": f"$6$salt$s3cret{'x' * 20}"}}, "environment.H added"),
         ({}, {"environment": {"G": f"https://s3cret{'x' * 20}@h/g"}}, "environment.G added"),
         ({}, {"provider": {"options": {"api_key": "s3cret"}}}, "provider.options.api_key added"),
         (
