@@ -12,6 +12,7 @@ from typing import Any
 
 from stackctl.spec import emit
 from stackctl.spec.model import Config, Network, Secret, Service, Stack, Volume
+from stackctl.spec.shape import LEAF, Shape, stack_shape
 
 # JSON may hold these as they are, YAML may not.
 _NOT_YAML = "[\x7f-\x9f\ufeff\ufffe\uffff]"
@@ -50,7 +51,7 @@ def as_data(stack: Stack) -> dict[str, Any]:
 
 def as_text(stack: Stack, format: str = "yaml") -> str:
     """YAML or JSON text that loads back to the same stack, as compose writes either of them."""
-    data = escaped(as_data(stack))
+    data = escaped(as_data(stack), stack_shape())
     if format == "json":
         for service in data["services"].values():
             service.update({key: service.get(key) for key in _ALWAYS})
@@ -114,10 +115,11 @@ def _resource(resource: Network | Volume | Secret | Config) -> dict[str, Any]:
     return {key: value for key, value in data.items() if value not in ([], {})}
 
 
-def escaped(value: Any) -> Any:
-    """The data with every $ written so that it stays one."""
+def escaped(value: Any, shape: Shape = LEAF) -> Any:
+    """The data with every $ written so that it stays one; names that are the user's in order."""
     if isinstance(value, str):
         return value.replace("$", "$$") if "$" in value else value
     if isinstance(value, dict):
-        return {key: escaped(item) for key, item in value.items()}
-    return [escaped(item) for item in value] if isinstance(value, list) else value
+        items = value.items() if shape.fields is not None else sorted(value.items())
+        return {key: escaped(item, shape.below(key)) for key, item in items}
+    return [escaped(item, shape.item) for item in value] if isinstance(value, list) else value

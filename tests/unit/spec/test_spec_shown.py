@@ -398,3 +398,17 @@ def test_each_format_says_what_compose_says_in_it(project: Any) -> None:
         "    ports:\n      - mode: ingress\n        target: 80\n        protocol: tcp\n"
         "networks:\n  default:\n    name: p_default\n"
     )
+
+
+def test_names_of_the_users_own_are_in_order(project: Any) -> None:
+    """As compose prints mappings; attributes and lists stay as they are."""
+    text = facts(
+        project,
+        "services: {a: {image: x, labels: {z: 1, b: 2}, depends_on: [z, b], command: [z, b],"
+        " x-any: {z: {z: 1, b: 2}, b: [z, b]}}, z: {image: x}, b: {image: x}}",
+    )["text"]
+    service = plain(yaml.compose(text, "o")[0])["services"]["a"]
+    for mapping in (service["labels"], service["depends_on"], service["x-any"]["z"]):
+        assert list(mapping) == ["b", "z"]
+    assert service["command"] == service["x-any"]["b"] == ["z", "b"]
+    assert text.index("condition:") < text.index("required:")
