@@ -164,7 +164,7 @@ def _text(run: Invocation, result: Message, wanted: str, hashes: str, format: st
 
 
 def _hashes(found: Mapping[str, str], wanted: str) -> str:
-    names = list(found) if wanted == "*" else [name for name in wanted.split(",") if name]
+    names = sorted(found) if wanted == "*" else [name for name in wanted.split(",") if name]
     for name in names:
         if name not in found:
             raise NotFound(f'no service is called "{name}"', hint=f"there are: {', '.join(found)}")

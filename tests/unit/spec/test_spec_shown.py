@@ -156,6 +156,7 @@ def test_as_written(project: Any) -> None:
         "    volumes: [./a:/a]\n    command: echo $$A\n"
     )
     raw = plain(yaml.compose(facts(project, text, interpolate=False)["text"], "o")[0])
+    assert next(iter(raw.items())) == ("name", "p")
     web = raw["services"]["web"]
     # A list that a variable makes unreadable stays as it is.
     assert (web["image"], web["ports"]) == ("x:${TAG}", ["${P}:80", 81])
