@@ -8,9 +8,25 @@ import time
 from collections.abc import Collection, Sequence
 
 from stackctl.errors import MachineError, UsageError
+from stackctl.runtime.procfs import ProcessRow
 
 
-def start_shown(ticks: int) -> str:
+def process_row(process: ProcessRow) -> dict[str, str]:
+    """The columns of `ps -ef`."""
+    hours, rest = divmod(int(process.time), 3600)
+    return {
+        "UID": str(process.uid),
+        "PID": str(process.pid),
+        "PPID": str(process.ppid),
+        "C": "0",
+        "STIME": _start_shown(process.start_time),
+        "TTY": "?",
+        "TIME": f"{hours:02d}:{rest // 60:02d}:{rest % 60:02d}",
+        "CMD": process.command,
+    }
+
+
+def _start_shown(ticks: int) -> str:
     """When a process began, in clock ticks since the machine started, as ps -ef shows it."""
     booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     began = booted + ticks / os.sysconf("SC_CLK_TCK")

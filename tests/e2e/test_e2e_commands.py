@@ -186,7 +186,7 @@ def test_port_top_ps_and_ls(two: Stack) -> None:
     assert address.endswith(f":{port}")
     assert two.ok("port", "web").out.splitlines()[0] == f"80/tcp -> {address}"
     top = two.ok("top").out
-    assert "sleep infinity" in top
+    assert "sleep infinity" in top and "UID" in top and "STIME" in top
     table = two.ok("ps").out
     assert "app-web-1" in table and f"{port}->80/tcp" in table
     [row] = two.rows("web")

@@ -11,13 +11,12 @@ from stackctl.daemon import filters, inspection
 from stackctl.daemon.containers import Parts
 from stackctl.daemon.creation import Creation
 from stackctl.daemon.jobs import Message
-from stackctl.daemon.process_table import by_ps, start_shown
+from stackctl.daemon.process_table import by_ps, process_row
 from stackctl.daemon.supervisor import Supervisor
 from stackctl.daemon.verbs.logs import NO_LOG, Logs
 from stackctl.daemon.verbs.show import container_row
 from stackctl.errors import Conflict, NotFound, OperationFailed, StackctlError
 from stackctl.model.record import ContainerRecord
-from stackctl.runtime.procfs import ProcessRow
 
 Verb = Callable[[Mapping[str, Any]], AsyncIterator[Message]]
 
@@ -116,7 +115,7 @@ class ContainerShowVerbs:
                 yield {"type": "row", "Cells": cells}
         else:
             for process in found:
-                yield {"type": "row", **_process(process)}
+                yield {"type": "row", **process_row(process)}
         yield {"type": "result", "exit_code": 0}
 
     async def port(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
@@ -203,20 +202,6 @@ class ContainerShowVerbs:
             share = spent / (stats.system_cpu - earlier.system_cpu)
             row["Cpu"] = max(share, 0.0) * stats.processors * 100
         return row
-
-
-def _process(process: ProcessRow) -> Message:
-    hours, rest = divmod(int(process.time), 3600)
-    return {
-        "UID": str(process.uid),
-        "PID": str(process.pid),
-        "PPID": str(process.ppid),
-        "C": "0",
-        "STIME": start_shown(process.start_time),
-        "TTY": "?",
-        "TIME": f"{hours:02d}:{rest // 60:02d}:{rest % 60:02d}",
-        "CMD": process.command,
-    }
 
 
 def _memory_total() -> int:

@@ -14,6 +14,7 @@ from stackctl.daemon.containers import Parts
 from stackctl.daemon.creation import Creation
 from stackctl.daemon.inspection import command_line
 from stackctl.daemon.jobs import Message
+from stackctl.daemon.process_table import process_row
 from stackctl.daemon.projects import Projects
 from stackctl.errors import NotFound
 from stackctl.model.container import Health, Status, VolumeMount
@@ -89,18 +90,10 @@ class ShowVerbs:
         yield {"type": "result", "exit_code": 0}
 
     async def top(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        """The processes of each running container."""
+        """The processes of each running container, as `ps -ef` has them."""
         for record in await self._projects.chosen(body, all=False):
             for process in await self._parts.runtime.processes(record):
-                yield {
-                    "type": "row",
-                    "Container": record.name,
-                    "UID": process.uid,
-                    "PID": process.pid,
-                    "PPID": process.ppid,
-                    "TIME": process.time,
-                    "CMD": process.command,
-                }
+                yield {"type": "row", "Container": record.name, **process_row(process)}
         yield {"type": "result", "exit_code": 0}
 
     async def events(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
