@@ -19,14 +19,14 @@ def process_row(process: ProcessRow) -> dict[str, str]:
         "PID": str(process.pid),
         "PPID": str(process.ppid),
         "C": "0",
-        "STIME": _start_shown(process.start_time),
+        "STIME": start_shown(process.start_time),
         "TTY": "?",
         "TIME": f"{hours:02d}:{rest // 60:02d}:{rest % 60:02d}",
         "CMD": process.command,
     }
 
 
-def _start_shown(ticks: int) -> str:
+def start_shown(ticks: int) -> str:
     """When a process began, in clock ticks since the machine started, as ps -ef shows it."""
     booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     began = booted + ticks / os.sysconf("SC_CLK_TCK")
