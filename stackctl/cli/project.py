@@ -16,6 +16,28 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+def current_directory() -> str:
+    """Where the command was called, by the name that the shell has for it ($PWD).
+
+    The name of a project is that of its directory, and a deployment that is reached by a link to
+    its newest release is one project; Go's tools, and with them compose, do the same.
+    Raises MachineError when the directory is gone.
+    """
+    try:
+        real = os.getcwd()
+    except FileNotFoundError:
+        raise MachineError(
+            "the current directory does not exist any more", hint="cd somewhere else"
+        ) from None
+    named = os.environ.get("PWD", "")
+    try:
+        if named.startswith("/") and os.path.samefile(named, real):
+            return named
+    except OSError:
+        pass
+    return real
+
+
 def project_part(
     *,
     files: Sequence[str],
@@ -31,19 +53,15 @@ def project_part(
 
     Raises MachineError when the directory is gone.
     """
-    try:
-        cwd = os.getcwd()
-    except FileNotFoundError:
-        raise MachineError(
-            "the current directory does not exist any more", hint="cd somewhere else"
-        ) from None
+    cwd = current_directory()
     return {
         "files": list(files),
         "project_dir": project_directory or None,
         "name": name or None,
         "profiles": list(profiles),
         "env_files": list(env_files),
-        "environment": dict(environment),
+        # As compose: also where no shell has set it.
+        "environment": {"PWD": cwd, **environment},
         "cwd": cwd,
         **({"all_resources": True} if all_resources else {}),
         **({"stdin": stdin()} if "-" in files else {}),

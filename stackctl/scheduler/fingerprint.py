@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
+from stackctl.model.build import BuildRequest
 from stackctl.scheduler import show
 from stackctl.scheduler.ops import (
+    BuildImage,
     CreateContainer,
     CreateNetwork,
     CreateVolume,
     Op,
     Plan,
+    PullImage,
     RemoveContainer,
+    RunInit,
+    RunProvider,
     StopContainer,
 )
 
@@ -29,6 +35,14 @@ def _details(op: Op) -> list[str]:
     match op:
         case CreateContainer(config=config, replaces=replaces):
             return [config.config_hash, config.image_id, replaces]
+        case RunInit(config=config):
+            return [config.config_hash, config.image_id]
+        case BuildImage(build=build):
+            return [repr(_asked(build))]
+        case PullImage(build=BuildRequest() as build):
+            return [repr(_asked(build))]
+        case RunProvider(provider=provider):
+            return [provider.type, provider.definition, *map(str, provider.options)]
         case CreateNetwork(network=network):
             return [network.config_hash]
         case CreateVolume(volume=volume):
@@ -37,3 +51,9 @@ def _details(op: Op) -> list[str]:
             return [container]
         case _:
             return []
+
+
+def _asked(build: BuildRequest) -> BuildRequest:
+    """What a stack file says of a build: where the caller's agent listens is another matter."""
+    bases = {name: _asked(base) for name, base in build.bases.items()}
+    return replace(build, ssh=dict.fromkeys(build.ssh, ()), bases=bases)

@@ -297,6 +297,20 @@ def test_a_saved_plan_is_carried_out_or_refused(stack: Stack) -> None:
     again = stack.run("up", "-d", "--plan", "plan.json")
     assert again.code == 1 and "has changed since the plan was made" in again.err
     assert stack.ids().keys() == {"app-web-1"}
+    # What a build comes to is part of it, and what is built is not what was seen any more.
+    built = SMALL.replace("image: stackctl/host", 'build: {dockerfile_inline: "%s"}')
+    stack.write(built % "FROM stackctl/host\\nENV A=1")
+    stack.ok("up", "-d")
+    stack.write(built % "FROM stackctl/host\\nENV A=2")
+    assert stack.run("plan", "--build", "--out", "plan.json").code == 2
+    stack.ok("up", "-d", "--plan", "plan.json")
+    assert inside(stack, "web", "echo $A") == "2" and steps(stack) == []
+    assert stack.run("plan", "--build", "--out", "plan.json").code == 2
+    stack.write(built % "FROM stackctl/host\\nENV A=3")
+    refused = stack.run("up", "-d", "--plan", "plan.json")
+    assert refused.code == 1 and "has changed since the plan was made" in refused.err
+    stack.write(SMALL)
+    stack.up()
     # What differs is named; what is only written out is no difference.
     stack.write(SMALL.replace("init: true", 'init: true, restart: "no", read_only: false'))
     assert "nothing to do" in stack.run("plan").expect(0).out

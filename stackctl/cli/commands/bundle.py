@@ -10,6 +10,7 @@ import typer
 from stackctl.cli import options
 from stackctl.cli.invocation import invocation
 from stackctl.cli.output.format import size_text
+from stackctl.cli.project import current_directory
 from stackctl.cli.rows import warned
 from stackctl.cli.steps import carry_out
 from stackctl.errors import UsageError
@@ -48,7 +49,8 @@ def unbundle(
     if not Path(file).is_file():
         raise UsageError(f"there is no file {file}")
     run = invocation(ctx)
-    body = run.body(input=str(Path(file).absolute()), parent=str(Path.cwd()), directory=directory)
+    here = current_directory()
+    body = run.body(input=str(Path(here, file)), parent=here, directory=directory)
     for message in run.client.stream("unbundle", body):
         if warned(run, message):
             continue

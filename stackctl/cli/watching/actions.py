@@ -15,6 +15,7 @@ from typing import Any
 
 from stackctl.cli.archive import Chunks, pack_each
 from stackctl.cli.connection import Client, Message
+from stackctl.cli.project import current_directory
 from stackctl.cli.session import Demultiplexer
 from stackctl.cli.watching.rules import Command, Rule, Work, initial, work
 from stackctl.cli.watching.tree import Tree
@@ -203,7 +204,7 @@ def _list(paths: Iterable[Any]) -> str:
 
 def _short(path: str) -> str:
     """Relative to where the user is, when it lies there."""
-    here = str(Path.cwd()).rstrip("/") + "/"
+    here = current_directory().rstrip("/") + "/"
     return path.removeprefix(here)
 
 

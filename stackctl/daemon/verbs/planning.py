@@ -52,7 +52,7 @@ class Planning:
             plan, desired, observed = await self.up(project, body)
             for text in notices(desired, observed, up_policy(body)):
                 yield notice(text)
-            if names := _waiting_for_images(plan, desired, observed):
+            if names := waiting_for_images(plan, desired, observed):
                 yield notice(
                     f"`up` makes the containers of {', '.join(names)} anew if their image comes "
                     "out as another one: they lose what they wrote"
@@ -137,7 +137,7 @@ class Planning:
         )
 
 
-def _waiting_for_images(plan: Plan, desired: Desired, observed: Observed) -> list[str]:
+def waiting_for_images(plan: Plan, desired: Desired, observed: Observed) -> list[str]:
     """Services whose containers stay as they are, as far as is known before an image has come."""
     ops = [step.op for step in plan.steps]
     coming = {op.reference for op in ops if isinstance(op, PullImage | BuildImage)}

@@ -21,6 +21,7 @@ from stackctl.daemon.verbs.planning import (
     notice,
     plan_message,
     up_policy,
+    waiting_for_images,
     warning_messages,
 )
 from stackctl.errors import (
@@ -170,10 +171,14 @@ class StackVerbs:
         warm = asyncio.ensure_future(self._parts.runtime.ensure_shim(project.name))
         CALLER.set(caller(body, emit))
         try:
+            is_final = False
             if body.get("expected"):
                 plan, desired, observed = await self._planning.expect(project, body)
-            if not body.get("expected") or project.has_providers:
-                # What providers set is part of what is planned after them.
+                # Of what providers set, and of images that come for containers that there are,
+                # it could only say that they may make something anew.
+                images = waiting_for_images(plan, desired, observed)
+                is_final = not images and not project.has_providers
+            if not is_final:
                 plan, desired, observed = await self._up_plan(project, body, emit)
             self._remember(project)
             for text in notices(desired, observed, up_policy(body)):

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from stackctl.cli.project import current_directory
 from stackctl.cli.values import duration, variables
 from stackctl.errors import UsageError
 from stackctl.spec import units
@@ -251,7 +252,7 @@ def _binds(specs: Iterable[str]) -> tuple[list[str], list[str]]:
             continue
         source, rest = _pair(spec, ":")
         if source[:1] in ("~", "."):
-            source = os.path.normpath(Path.cwd() / Path(source).expanduser())
+            source = os.path.normpath(Path(current_directory(), Path(source).expanduser()))
         binds.append(f"{source}:{rest}")
     return binds, anonymous
 
@@ -314,7 +315,7 @@ def _mount(text: str) -> Wish:
     if not mount.get("Target"):
         raise UsageError(f'--mount "{text}" has no target')
     if mount["Type"] == "bind" and mount.get("Source"):
-        mount["Source"] = os.path.normpath(Path.cwd() / mount["Source"])
+        mount["Source"] = os.path.normpath(Path(current_directory(), mount["Source"]))
     if driver:
         volume["DriverConfig"] = driver
     options = {
