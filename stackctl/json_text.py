@@ -71,3 +71,10 @@ try:
     _encoder = make_encoder
 except (ImportError, TypeError):
     _scan = _encoder = None
+
+
+def json_line(value: object) -> str:
+    """In one line without a space, as docker and compose write it: scripts search such lines."""
+    import json  # of use for --format json only
+
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +11,7 @@ from stackctl.cli.invocation import invocation
 from stackctl.cli.output.logs import local_time, timestamp
 from stackctl.cli.output.text import one_line
 from stackctl.cli.values import moment
+from stackctl.json_text import json_line
 
 
 def events(
@@ -57,7 +57,7 @@ def _json(event: dict[str, Any]) -> str:
     """compose's object: time, type, service, id, action, attributes."""
     attributes = dict(event.get("attributes") or {})
     service = attributes.get("com.docker.compose.service") or attributes.get("service") or ""
-    return json_module.dumps(
+    return json_line(
         {
             "time": timestamp(event.get("time")),
             "type": event.get("kind"),
@@ -65,6 +65,5 @@ def _json(event: dict[str, Any]) -> str:
             "id": event.get("id"),
             "action": event.get("action"),
             "attributes": _told(event),
-        },
-        ensure_ascii=False,
+        }
     )

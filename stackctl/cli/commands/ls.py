@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -12,6 +11,7 @@ from stackctl.cli.output.table import Column, table
 from stackctl.cli.rows import rows
 from stackctl.cli.values import one_of
 from stackctl.errors import UsageError
+from stackctl.json_text import json_line
 
 _COLUMNS = (Column("NAME"), Column("STATUS"), Column("CONFIG FILES", yields=1))
 
@@ -40,7 +40,7 @@ def ls(
     if quiet:
         lines = [str(row.get("Name", "")) for row in found]
     elif format == "json":
-        lines = [json.dumps(found, ensure_ascii=False)]
+        lines = [json_line(found)]
     else:
         cells = [[str(row.get(k, "")) for k in ("Name", "Status", "ConfigFiles")] for row in found]
         lines = table(_COLUMNS, cells, run.console.out_width())

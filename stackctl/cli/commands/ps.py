@@ -12,6 +12,7 @@ from stackctl.cli.output.containers import container_table, full_id, json_row
 from stackctl.cli.rows import rows
 from stackctl.cli.values import one_of
 from stackctl.errors import UsageError
+from stackctl.json_text import json_line
 
 _STATES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 
@@ -96,7 +97,5 @@ def _lines(
     if only_services:
         return sorted({str(row.get("Service", "")) for row in found})
     if format == "json":
-        import json
-
-        return [json.dumps(json_row(row, full=no_trunc), ensure_ascii=False) for row in found]
+        return [json_line(json_row(row, full=no_trunc)) for row in found]
     return container_table(found, None if no_trunc else width, full_command=no_trunc)

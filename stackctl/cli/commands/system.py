@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -17,6 +16,7 @@ from stackctl.cli.output.format import ago, print_rows, size_text
 from stackctl.cli.output.table import Column
 from stackctl.cli.values import moment
 from stackctl.errors import UsageError
+from stackctl.json_text import json_line
 
 
 def events(
@@ -45,7 +45,7 @@ def _renderer(format: str) -> Any:
     if not format:
         return _line
     if format == "json":
-        return lambda event: json.dumps(_shape(event))
+        return lambda event: json_line(_shape(event))
     from stackctl.cli.output.template import Template
 
     template = Template(format)

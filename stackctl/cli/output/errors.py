@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from stackctl.cli.output.console import BOLD, CYAN, DIM, RED, YELLOW, Console
 from stackctl.errors import StackctlError
+from stackctl.json_text import json_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,10 +27,8 @@ def _printable(text: str) -> str:
 def print_error(console: Console, error: StackctlError) -> None:
     """The error, or all of several, on standard error."""
     if console.tells_json:
-        import json
-
         for each in _flat(error):
-            console.err(json.dumps({**each.to_json(), "error": True, "message": str(each)}))
+            console.err(json_line({**each.to_json(), "error": True, "message": str(each)}))
         return
     for each in _flat(error):
         _print_one(console, each)
@@ -44,9 +43,7 @@ def errors_json(error: StackctlError) -> str:
 
 def print_warning(console: Console, text: str, place: str = "") -> None:
     if console.tells_json:
-        import json
-
-        console.err(json.dumps({"level": "warning", "msg": f"{place}: {text}" if place else text}))
+        console.err(json_line({"level": "warning", "msg": f"{place}: {text}" if place else text}))
         return
     head = console.paint_err("warning:", YELLOW, BOLD)
     text, place = _printable(text), _printable(place)

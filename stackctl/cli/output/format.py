@@ -10,6 +10,7 @@ from typing import Any
 
 from stackctl.cli.output.console import Console
 from stackctl.cli.output.table import Column, table
+from stackctl.json_text import json_line
 
 Row = Mapping[str, Any]
 
@@ -33,7 +34,7 @@ def print_rows(
         return
     if format == "json":
         for row in rows:
-            console.out(json.dumps(row, ensure_ascii=False))
+            console.out(json_line(row))
         return
     # Most never give a template.
     from stackctl.cli.output.template import Template

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from stackctl.cli.output.console import Console
 from stackctl.cli.output.display import Message
 from stackctl.cli.output.live import Clock
 from stackctl.cli.output.progress import QuietProgress
+from stackctl.json_text import json_line
 
 #: Words of compose's for what the others say at more length.
 _WORDS = {
@@ -38,7 +38,7 @@ _VERTICES = {"running": "Working", "failed": "Error", "canceled": "Warning"}
 
 def line(console: Console, **fields: Any) -> None:
     """Print what is not empty of these fields."""
-    console.err(json.dumps({k.replace("dry_run", "dry-run"): v for k, v in fields.items() if v}))
+    console.err(json_line({k.replace("dry_run", "dry-run"): v for k, v in fields.items() if v}))
 
 
 def identity(step: Message) -> str:

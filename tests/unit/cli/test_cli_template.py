@@ -78,7 +78,7 @@ def test_rows_are_printed_as_asked_for(cli: Any, capsys: pytest.CaptureFixture[s
         "a       1",
         "b       22",
     ]
-    assert shown("json")[1] == '{"ID": "22", "Names": "b"}'
+    assert shown("json")[1] == '{"ID":"22","Names":"b"}'
 
 
 def test_sizes_are_dockers() -> None:
