@@ -71,7 +71,7 @@ def test_a_locked_stack_means_the_same_until_it_is_locked_again(
     assert "added" not in app.ok(*look).out and "removed" in app.ok(*look).out
     assert app.run("plan", "web").expect(0)
     # config asks the registry, whatever the lock says.
-    assert f'"{name}@{new}"' in app.ok("config", "--resolve-image-digests").out
+    assert f"image: {name}@{new}\n" in app.ok("config", "--resolve-image-digests").out
     (app.directory / "over.yaml").write_text(app.ok("config", "--lock-image-digests").out)
     pinned = app.ok("-f", "stack.yaml", "-f", "over.yaml", "config", "--images").out
     assert f"{name}@{new}\n" in pinned
