@@ -99,11 +99,12 @@ async def serve(exchange: Exchange, messages: AsyncIterator[Message]) -> None:
             lines.aside({**message, "unbegun": True})
 
     try:
-        ASIDE.set(aside)
+        before = ASIDE.set(aside)
         try:
             last = await _all(exchange, lines, messages)
         finally:
             is_awaited = False
+            ASIDE.reset(before)
         if last.get("type") not in ("result", "error"):
             log.error("a verb gave no result", extra={"path": exchange.path})
             error = InternalError("the engine gave no result")
