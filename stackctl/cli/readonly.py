@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stackctl.cli.connection import Client, Content, Message, Messages
+from stackctl.cli.connection import Client, Message, Messages
 from stackctl.errors import UsageError
 
 #: Verbs that change nothing, whatever their body says.
@@ -26,17 +26,17 @@ class ReadOnly:
 
     def stream(self, verb: str, body: Message) -> Messages:
         if verb not in LOOKING:
-            raise UsageError(
-                f'"{verb}" cannot be tried without being done',
-                hint="--dry-run shows plans: of up, create, scale, down, start, stop, restart, rm, "
-                "kill, pause, unpause, run, exec, cp, pull, build and push",
-            )
+            raise _refused()
         return self._client.stream(verb, body)
 
-    def export(self, container: str) -> Content:
-        return self._client.export(container)
-
     def __getattr__(self, name: str) -> Any:
-        raise UsageError(
-            "this command cannot be tried without being done", hint="leave --dry-run out"
-        )
+        # `export` among them: it makes a file.
+        raise _refused()
+
+
+def _refused() -> UsageError:
+    return UsageError(
+        "this command cannot be tried without being done",
+        hint="--dry-run shows plans: of up, create, scale, down, start, stop, restart, rm, "
+        "kill, pause, unpause, run, exec, cp, pull, build and push",
+    )

@@ -226,7 +226,9 @@ async def _metadata(program: str, environment: Mapping[str, str]) -> dict[str, A
         ):
             running.input.close()
             found = await _object(running.output)
-            return found if await running.wait() == 0 else {}
+            # A program that answers whatever it is asked has not described itself.
+            is_description = any(found.get(key) for key in ("description", "up", "down", "stop"))
+            return found if await running.wait() == 0 and is_description else {}
     except (TimeoutError, OSError):
         return {}
 

@@ -104,6 +104,11 @@ def changes(old: str, new: str) -> tuple[Change, ...] | None:
             for key in sorted(names.keys() & later.keys())
             if names[key] != later[key]
         ]
+    # What was made by an older engine does not say where it is from.
+    sources = after.get("sources", {})
+    for change in _compared("", before.get("sources", sources), sources):
+        if change.how == "changed" or change.attribute.partition(".")[0] not in touched:
+            found.append(change)
     for key, how in _keys(before.get("contents", {}), after.get("contents", {})):
         # A secret that a service has no more needs no second word.
         if how == "changed" or key.partition(".")[0] not in touched:

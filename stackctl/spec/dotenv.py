@@ -163,7 +163,10 @@ class _Reader:
         value = self._quoted(quote)
         if quote == "'":
             return value
-        return self._expand(_ESCAPE.sub(_escape, value), statement)
+        plain = _ESCAPE.sub(_escape, value)
+        if "\0" in plain:
+            raise self._fail("a variable cannot have a NUL character", statement)
+        return self._expand(plain, statement)
 
     def _quoted(self, quote: str) -> str:
         """Up to the closing quote; a backslash keeps the quote, and stays before all else."""

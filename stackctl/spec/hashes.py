@@ -30,8 +30,9 @@ def config_hash(stack: Stack, service: Service) -> str:
 
 
 def made_of(stack: Stack, service: Service) -> str:
-    """JSON: the service's own attributes, the full names of what it joins and mounts, and
-    digests of what its secrets and configs hold, but for files that are mounted as they are.
+    """JSON: the service's own attributes, the full names of what it joins and mounts, where on
+    the host that is, and digests of what its secrets and configs hold, but for files that are
+    mounted as they are.
 
     Not the image that its reference resolves to: the planner compares that
     by itself, and says so.
@@ -49,6 +50,7 @@ def made_of(stack: Stack, service: Service) -> str:
             for mount in service.volumes
             if mount.type == "volume" and mount.source and mount.source in stack.volumes
         },
+        "sources": _sources(stack, service),
     }
     contents = {
         f"{section}.{item.source}": digest
@@ -58,6 +60,26 @@ def made_of(stack: Stack, service: Service) -> str:
     }
     # Only where there are any, so that other services keep the hash they have.
     return _ENCODE({**used, "contents": contents} if contents else used)
+
+
+def _sources(stack: Stack, service: Service) -> dict[str, Any]:
+    """What is mounted for a key of the file, by section and key: its options, or a file."""
+    volumes = {
+        mount.source: {"driver_opts": volume.driver_opts}
+        for mount in service.volumes
+        if mount.type == "volume"
+        and mount.source
+        and (volume := stack.volumes.get(mount.source)) is not None
+        and volume.driver_opts
+        and not volume.external
+    }
+    files: dict[str, dict[str, Any]] = {"secrets": {}, "configs": {}}
+    for section, items in (("secrets", service.secrets), ("configs", service.configs)):
+        for item in items:
+            origin = getattr(stack, section).get(item.source)
+            if origin is not None and origin.file and not item.is_copy:
+                files[section][item.source] = {"file": origin.file}
+    return {key: found for key, found in {"volumes": volumes, **files}.items() if found}
 
 
 def _digest_of_content(stack: Stack, section: str, key: str) -> str:

@@ -17,9 +17,9 @@ _ALL = "*"
 
 
 def is_enabled(service: Service, profiles: Sequence[str]) -> bool:
-    return (
-        not service.profiles or _ALL in profiles or not set(service.profiles).isdisjoint(profiles)
-    )
+    """An empty name, maybe of a variable that is not set, is that of no profile at all."""
+    active = profiles or ("",)
+    return not service.profiles or _ALL in active or not set(service.profiles).isdisjoint(active)
 
 
 def check_names(names: Iterable[str], services: Iterable[str]) -> None:

@@ -192,7 +192,12 @@ def test_a_dry_run_shows_the_plan_of_a_command(
 
 
 def test_in_a_dry_run_nothing_that_changes_is_sent(cli: Any, engine: Any) -> None:
-    for command in (["container", "exec", "web", "true"], ["image", "pull", "x"]):
+    for command in (
+        ["container", "exec", "web", "true"],
+        ["image", "pull", "x"],
+        ["container", "export", "web", "-o", "file"],
+        ["net", "prune", "-f"],
+    ):
         outcome = cli("--dry-run", *command)
         assert outcome.code == 2, command
         assert "cannot be tried" in outcome.err

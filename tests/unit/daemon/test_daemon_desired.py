@@ -568,6 +568,21 @@ def test_new_content_recreates_who_has_a_copy_of_it(stacks: Stacks, tmp_path: Pa
     assert hashes()[1] not in (before[1], after[1])
 
 
+def test_another_place_recreates_who_mounts_it(stacks: Stacks, tmp_path: Path) -> None:
+    """Its name in the file is the same: a secret's path, a volume's directory."""
+
+    def hashes(place: str) -> set[str]:
+        top = f"secrets: {{s: {{file: '{tmp_path}/{place}'}}}}\n"
+        bind = f"volumes: {{d: {{driver_opts: {{type: none, o: bind, device: '/{place}'}}}}}}\n"
+        return {
+            hashed(stacks.service("secrets: [s]", top=top)),
+            hashed(stacks.service("volumes: ['d:/d']", top=bind)),
+        }
+
+    assert hashes("a") == hashes("a")
+    assert hashes("a").isdisjoint(hashes("b"))
+
+
 def test_variables_of_a_build_come_from_files_as_well(stacks: Stacks) -> None:
     (stacks.directory / ".env").write_text("TOKEN=t\nWHO=me\n")
     stack = stacks.load(

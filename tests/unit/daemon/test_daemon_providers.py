@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,23 @@ def test_who_leaves_while_it_starts_ends_the_program_and_its_children(tmp_path: 
             wait_until(lambda: has_ended(child), 20)
 
     asyncio.run(scenario())
+
+
+def test_who_answers_whatever_it_is_asked_gets_all_options(tmp_path: Path) -> None:
+    """It has not described itself, though what it says is an object."""
+    wish = request(tmp_path, "echo $* >>seen")
+    program = tmp_path / "provide"
+    seen = tmp_path / "seen"
+    program.write_text(
+        f'#!/bin/sh\necho $* >>{seen}\necho \'{{"type": "setenv", "message": "A=1"}}\'\n'
+    )
+    asyncio.run(
+        Providers(Paths(tmp_path, tmp_path)).run(replace(wish, options=(("size", "s"),)), "up")
+    )
+    assert seen.read_text().splitlines() == [
+        "compose metadata",
+        "compose --project-name=p up --size=s c",
+    ]
 
 
 def test_a_line_without_end_is_refused_though_children_write_on(tmp_path: Path) -> None:

@@ -165,6 +165,26 @@ def creations(engine: MemoryEngine, desired: Desired) -> list[dict[str, Any]]:
     return [step_json(s) for s in found.steps if isinstance(s.op, CreateContainer)]
 
 
+def test_where_things_are_from() -> None:
+    def of(attributes: dict[str, Any], **sources: Any) -> str:
+        return made_of(attributes, sources=sources)
+
+    bind = {"d": {"driver_opts": {"device": "/a", "o": "bind,password=x"}}}
+    other = {"d": {"driver_opts": {"device": "/b", "o": "bind,password=y"}}}
+    expected = ['volumes.d.driver_opts.device: "/a" -> "/b"', "volumes.d.driver_opts.o changed"]
+    assert told(of({}, volumes=bind), of({}, volumes=other)) == expected
+    one, two = {"s": {"file": "/1"}}, {"s": {"file": "/2"}}
+    assert told(of({}, secrets=one), of({}, secrets=two)) == ['secrets.s.file: "/1" -> "/2"']
+    # A volume of the engine's that becomes a directory of the host's; a secret that is new.
+    assert told(of({}), of({}, volumes={"d": {"driver_opts": {"device": "/a"}}})) == [
+        'volumes.d.driver_opts.device added: "/a"'
+    ]
+    used = {"secrets": [{"source": "s"}]}
+    assert told(of({}), of(used, secrets=one)) == told(of({}), of(used))
+    # Older engines did not say.
+    assert told(made_of({}), of({}, secrets=one)) == []
+
+
 def test_a_recreation_names_what_has_changed() -> None:
     def wanted(version: str, **attributes: Any) -> Desired:
         one = service("a", version=version)

@@ -109,3 +109,9 @@ def test_raw_files_are_taken_literally() -> None:
 def test_a_nul_byte_is_refused_with_its_line(read: Callable[..., dict[str, str]]) -> None:
     with pytest.raises(StackFileError, match="f:2:1: the file holds a NUL byte"):
         read("A=1\nB=a\0b\n", "f", lambda name: None)
+
+
+def test_a_nul_character_is_refused_where_an_escape_makes_one() -> None:
+    with pytest.raises(StackFileError, match="f:2:1: a variable cannot have a NUL"):
+        parse('A=1\nB="a\\0b"\n', "f", lambda name: None)
+    assert parse("B='a\\0b'\n", "f", lambda name: None) == {"B": "a\\0b"}

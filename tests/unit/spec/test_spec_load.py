@@ -380,6 +380,11 @@ services:
     assert enabled(profiles=("tools",)) == ["always", "tools"]
     assert enabled(profiles=("*",)) == ["always", "debug", "tools"]
     assert enabled(environment={"COMPOSE_PROFILES": "tools,other"}) == ["always", "tools"]
+    # A service that a variable switches off, as compose has it.
+    switched = "services: {web: {image: a, profiles: ['${OFF:-}']}, b: {image: a}}"
+    for names, environment in ((["b", "web"], {}), (["b"], {"OFF": "off"})):
+        assert sorted(project.load(switched, environment=environment).stack.services) == names
+    assert sorted(project.load(switched, profiles=("other",)).stack.services) == ["b"]
     # Naming a service activates its profiles, and whatever else has them.
     assert enabled(services=("debug",)) == ["always", "debug", "tools"]
     assert project.load(text).stack.disabled.keys() == {"debug", "tools"}
