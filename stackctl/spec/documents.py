@@ -89,6 +89,8 @@ class Documents:
         self._told: set[str] = set()
         #: Secrets and configs that are variables of included projects.
         self.given: included.Given = {}
+        #: What the files that others name were filled in with: an included project has its own.
+        self.filled_with: dict[str, Variables[str, str]] = {}
         self._files = 0
 
     def tree(
@@ -125,8 +127,9 @@ class Documents:
             return merge.cleaned(over)
         return merge.merge(base, over, self._rules, self._mistakes)
 
-    def _open(self, file: str, mark: Mark, what: str) -> list[Node]:
+    def _open(self, file: str, mark: Mark, what: str, variables: Variables[str, str]) -> list[Node]:
         """The documents of a file that another one names; none when that is a mistake."""
+        self.filled_with.setdefault(file, variables)
         if file.startswith(project.REMOTE):
             self._mistakes.add(f"{what} {file} {project.ELSEWHERE}", mark, hint=project.FETCH)
             return []
@@ -213,7 +216,9 @@ class Documents:
         except StackFileError as error:
             self._mistakes.collect(error, mark)
             return None
-        documents = [Document(f, node) for f in files for node in self._open(f, mark, "the file")]
+        documents = [
+            Document(f, node) for f in files for node in self._open(f, mark, "the file", inner)
+        ]
         # The files of one include merge: none of them is inside another.
         found = self.tree(documents, base, inner, (*trail, *files[:-1]))
         if isinstance(found, Mapping):
@@ -342,7 +347,7 @@ class Documents:
         if path == scope.file:
             return scope
         services: dict[str, Entry] = {}
-        documents = self._open(path, mark, "the file")
+        documents = self._open(path, mark, "the file", variables)
         if not documents:
             return None
         for document in documents:

@@ -63,6 +63,8 @@ class _Project:
     variables: dict[str, str]
     #: Texts of secrets and configs that included projects have from variables of their own.
     given: dict[tuple[str, str], str] = field(default_factory=dict)
+    #: By file, what it was filled in with; see Documents.
+    filled_with: dict[str, Variables[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +138,7 @@ def load(
             profiles=active,
             variables=variables,
             given=found.given,
+            filled_with=found.filled_with,
             wanted=wanted,
             all_resources=request.all_resources,
             normalize=steps.normalize,
@@ -217,6 +220,7 @@ def _merged(
     )
     root = files.tree(read, found.directory, variables)
     found.given.update(files.given)
+    found.filled_with.update(files.filled_with)
     if root is None:
         raise StackFileError(
             "the file is empty", place=Place(found.files[0]), hint='it starts with "services:"'

@@ -27,7 +27,7 @@ from stackctl.spec.model import (
     Volume,
     files_of,
 )
-from stackctl.spec.nodes import Mapping, mark_at
+from stackctl.spec.nodes import Mapping, Mark, mark_at
 from stackctl.spec.paths import absolute
 from stackctl.spec.profiles import is_enabled
 from stackctl.spec.project import separator
@@ -53,6 +53,8 @@ class Surroundings:
     variables: Variables[str, str]
     #: Texts of secrets and configs that were variables of included projects.
     given: Variables[tuple[str, str], str]
+    #: By file, what it was filled in with; others with `variables`.
+    filled_with: Variables[str, Variables[str, str]]
     read_env_file: ReadEnvFile
     #: Also what no service uses is wanted.
     all_resources: bool = False
@@ -201,6 +203,10 @@ class _Resolver:
     def _absolute(self, path: str) -> str:
         return absolute(path, self._around.directory, self._around.variables)
 
+    def _known_in(self, where: Mark) -> Variables[str, str]:
+        """What a file that is named there may refer to."""
+        return self._around.filled_with.get(where[0], self._around.variables)
+
     def _labels(self, name: str, service: Service) -> dict[str, str]:
         """`labels` over the files of labels."""
         merged: dict[str, str] = {}
@@ -208,7 +214,7 @@ class _Resolver:
             where = mark_at(self._root, ("services", name, "label_file", i))
             try:
                 found = self._around.read_env_file(
-                    self._absolute(path), False, self._around.variables, self._mistakes.unset
+                    self._absolute(path), False, self._known_in(where), self._mistakes.unset
                 )
             except StackFileError as error:
                 if name in self._around.wanted:
@@ -248,13 +254,14 @@ class _Resolver:
         # What files refer to: the project's variables, those of the service, and earlier files'.
         known = {k: v for k, v in own.items() if v is not None} if service.env_file else {}
         for i, env_file in enumerate(service.env_file):
-            merged.update(self._env_file(name, i, env_file, {**merged, **known, **variables}))
+            merged.update(self._env_file(name, i, env_file, {**merged, **known}))
         return {**merged, **own}
 
     def _env_file(
-        self, name: str, index: int, env_file: EnvFile, variables: Variables[str, str]
+        self, name: str, index: int, env_file: EnvFile, known: Variables[str, str]
     ) -> dict[str, str]:
         where = mark_at(self._root, ("services", name, "env_file", index))
+        variables = {**known, **self._known_in(where)}
         path = self._absolute(env_file.path)
         try:
             found = self._around.read_env_file(

@@ -232,6 +232,27 @@ def test_an_included_projects_variables_are_those_of_names_without_a_value(proje
     assert stack.contents == {("secrets", "sec"): "inside", ("configs", "conf"): "outside"}
 
 
+def test_files_of_an_included_project_see_its_variables(project: Any) -> None:
+    """Also those of a service that one of its services extends, and not those of others."""
+    project.write("top.env", "VAR=inside\n")
+    project.write("sub/my.env", "MINE=${VAR?}\nVAR\n")
+    project.write("sub/my.labels", "mine=${VAR?}\n")
+    project.write("sub/base.yaml", "services: {b: {image: i, env_file: my.env}}")
+    project.write(
+        "sub/c.yaml",
+        "services:\n"
+        "  s: {image: i, env_file: my.env, label_file: [my.labels]}\n"
+        "  t: {extends: {file: base.yaml, service: b}}\n",
+    )
+    project.write("out.env", "OUT=${VAR-not here}\n")
+    text = "include: [{path: sub/c.yaml, env_file: top.env}]\nservices: {o: {image: i, %s}}"
+    services = project.load(text % "env_file: out.env").stack.services
+    assert services["s"].environment == {"MINE": "inside", "VAR": "inside"}
+    assert services["t"].environment == services["s"].environment
+    assert services["s"].labels == {"mine": "inside"}
+    assert services["o"].environment == {"OUT": "not here"}
+
+
 def test_includes_nest_and_the_including_file_wins(project: Any) -> None:
     project.write("a.yaml", "include: [b/b.yaml]\nservices: {x: {user: a}}")
     project.write("b/b.yaml", "include: [c.yaml]\nservices: {x: {image: b, user: b}}")
