@@ -45,6 +45,17 @@ def waiting_for(path: str) -> str:
     return f"{path} is a pipe: waiting for what is written into it"
 
 
+def mode(path: str) -> int:
+    """As stat has it, of what a link leads to; 0 where nothing is, or nothing can be.
+
+    pathlib takes only some of what stat refuses for "it is not there": not a name that is too long.
+    """
+    try:
+        return os.stat(path).st_mode
+    except (OSError, ValueError):
+        return 0
+
+
 def read(path: str, limit: int) -> bytes:
     """At most `limit` bytes of a file. Raises OSError."""
     found = bytearray()

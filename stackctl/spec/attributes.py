@@ -53,6 +53,11 @@ def nothing_is_empty(value: Any) -> Any:
     return {} if value is None else value
 
 
+def empty_is_absent(value: Any) -> Any:
+    """Text with nothing in it, maybe of a variable that is not set, where a word is expected."""
+    return None if value == "" else value
+
+
 Labels = Annotated[dict[str, str], forms.KEYED, BeforeValidator(_valueless_is_empty)]
 Texts = Annotated[list[str], forms.TEXTS]
 Command = Annotated[list[str], forms.COMMAND]

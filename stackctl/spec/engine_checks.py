@@ -81,7 +81,7 @@ def _service(name: str, service: Service, file: StackFile) -> Iterator[Found]:
                 "container has its own net.*, fs.mqueue.*, kernel.msg*, kernel.shm* and kernel.sem"
             )
             yield ("sysctls", setting), brief, ""
-    if service.isolation not in (None, "default"):
+    if service.isolation not in (None, "", "default"):
         yield ("isolation",), f'isolation "{service.isolation[:60]}" exists for Windows only', ""
     for i, mount in enumerate(service.volumes):
         if reason := _FOREIGN_MOUNTS.get(mount.type, ""):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Protocol
 
 from stackctl.linux import plain
@@ -36,13 +36,14 @@ class Disk:
     """This machine's."""
 
     def is_file(self, path: str) -> bool:
-        return Path(path).is_file()
+        return stat.S_ISREG(plain.mode(path))
 
     def is_readable(self, path: str) -> bool:
-        return Path(path).is_file() or Path(path).is_fifo()
+        found = plain.mode(path)
+        return stat.S_ISREG(found) or stat.S_ISFIFO(found)
 
     def exists(self, path: str) -> bool:
-        return Path(path).exists()
+        return plain.mode(path) != 0
 
     def read(self, path: str, limit: int) -> bytes:
         return plain.read(path, limit)

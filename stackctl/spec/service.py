@@ -17,6 +17,7 @@ from stackctl.spec.attributes import (
     Labels,
     NoEffect,
     Refused,
+    empty_is_absent,
     nothing_is_empty,
 )
 from stackctl.spec.build import Build, Develop
@@ -254,7 +255,7 @@ class Service(Attributes):
         description="`no-new-privileges`, `seccomp=unconfined` or a file, `apparmor=NAME`, "
         "`label=...`, `systempaths=unconfined`.",
     )
-    userns_mode: Literal["host"] | None = Field(
+    userns_mode: Annotated[Literal["host"] | None, BeforeValidator(empty_is_absent)] = Field(
         None, description="`host`: no user namespace of its own; root inside is root outside."
     )
     annotations: Annotated[Labels, NoEffect("for other runtimes")] = Field(
@@ -359,7 +360,7 @@ class Service(Attributes):
     group_add: Annotated[list[str], forms.GROUPS] = Field(
         default_factory=list, description="Further groups of the command, by name or number."
     )
-    cgroup: Literal["private", "host"] | None = Field(
+    cgroup: Annotated[Literal["private", "host"] | None, BeforeValidator(empty_is_absent)] = Field(
         None, description="`private` (its own control group namespace) or `host`."
     )
     cgroup_parent: Annotated[
@@ -410,7 +411,7 @@ class Service(Attributes):
         forms.NAMES,
         Refused("no runner of models is part of the engine"),
     ] = Field(default_factory=dict, description="Models it uses, by key.")
-    pull_policy: PullPolicy | None = Field(
+    pull_policy: Annotated[PullPolicy | None, BeforeValidator(empty_is_absent)] = Field(
         None,
         description="When to pull the image: always, never, missing (the default; also called "
         "if_not_present), build (make it instead), daily, weekly, `every_12h`, or refresh "

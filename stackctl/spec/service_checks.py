@@ -61,6 +61,7 @@ class ServiceChecks:
         self._tmpfs()
         self._used_files()
         self._health()
+        self._hooks()
         self._replicas()
         self._same_limits()
         self._least_memory()
@@ -342,6 +343,14 @@ class ServiceChecks:
                     where,
                     hint="give it a `build`, or use sync or restart",
                 )
+
+    def _hooks(self) -> None:
+        for kind in ("pre_start", "post_start", "pre_stop"):
+            for i, hook in enumerate(getattr(self._service, kind)):
+                if not hook.command:
+                    self._mistakes.add(
+                        f"a {kind} hook of {self._who} has no command", self._at(kind, i, "command")
+                    )
 
     def _replicas(self) -> None:
         in_deploy = self._service.deploy.replicas if self._service.deploy else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -1064,3 +1065,34 @@ def test_network_mode_names_no_network_of_the_stack(project: Any) -> None:
     assert not project.load(text % "{external: true, name: n}").warnings
     (mistake,) = project.mistakes((text % "{}").replace("mode: n", "mode: n/m"))
     assert 'network_mode cannot be "n/m"' in mistake
+
+
+def test_words_with_nothing_in_them_are_absent(project: Any) -> None:
+    """Of variables that are not set: what Docker takes for its default."""
+    words = ("userns_mode", "cgroup", "pull_policy", "pid", "ipc", "restart", "platform")
+    text = ", ".join(f"{word}: '${{NOPE:-}}'" for word in words)
+    empty = project.load(f"services: {{web: {{image: a, isolation: '', {text}}}}}").stack
+    service = empty.services["web"]
+    assert not any(getattr(service, word) for word in words)
+    assert not empty.refusals
+
+
+def test_a_hook_needs_a_command(project: Any) -> None:
+    text = "services:\n  a:\n    image: x\n    post_start: [{command: 'x'}, {command: ''}]\n"
+    assert project.mistakes(text) == ['4:44: a post_start hook of service "a" has no command']
+
+
+def test_names_that_no_file_can_have_are_mistakes(project: Any) -> None:
+    """A key that was pasted where a file belongs is longer than any name."""
+    long = "x" * 300
+    project.write("f.yaml", "services: {b: {image: x}}")
+    missing = "the (environment|label) file .*xxx"
+    for text, mistake in (
+        ("services: {a: {image: x, env_file: %s}}", missing),
+        ("services: {a: {image: x, label_file: %s}}", missing),
+        ("secrets: {s: {file: %s}}\nservices: {a: {image: x, secrets: [{source: s, uid: 1}]}}", ""),
+        ("include: [{path: f.yaml, project_directory: %s}]", ""),
+    ):
+        project.write("stack.yaml", text % long)
+        with pytest.raises(StackFileErrors, match=mistake) if mistake else nullcontext():
+            load(project.request())
