@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from stackctl.model.container import ContainerConfig, Health, Status
 from stackctl.model.record import ContainerRecord
@@ -104,7 +104,7 @@ def verdicts(found: Survey) -> dict[str, list[Verdict]]:
                 case Recreated():
                     borrowing.is_made(verdict.config, verdict.record)
         judged = [_once_more(verdict, service, result) for verdict in judged]
-        cause = _restart_cause(service, result, found) or _left_behind(service, found)
+        cause = _restart_cause(service, result, found) or _left_behind(service, result, found)
         if cause:
             judged = [_restarted(verdict, cause) for verdict in judged]
         if judged:
@@ -327,18 +327,30 @@ def _restart_cause(
     return ""
 
 
-def _left_behind(service: DesiredService, found: Survey) -> str:
+def _left_behind(service: DesiredService, earlier: dict[str, list[Verdict]], found: Survey) -> str:
     """Whether one of its containers is in the namespaces of a container that is no more: the
-    other one has started since. "" when none is."""
+    other one has started since, or is about to. "" when none is."""
     if found.policy.no_deps or not found.policy.start:
         return ""
     for record in found.records.get(service.name, ()):
         for other in sorted(record.config.shares_with):
+            if record.status.needs_stop and _starts_first(earlier.get(other, ())):
+                return f"{other}, whose namespaces it shares, is started"
             running = [r for r in found.records.get(other, ()) if r.status.needs_stop]
             first = min(running, key=lambda r: r.config.number, default=None)
             if record.status.needs_stop and first and first.started_at > record.started_at:
                 return f"{other}, whose namespaces it shares, has started since"
     return ""
+
+
+def _starts_first(judged: Iterable[Verdict]) -> bool:
+    """Whether the first replica, which others share namespaces with, is made or started."""
+    numbers = {
+        (v.config if isinstance(v, Create) else v.record.config).number: v
+        for v in judged
+        if not isinstance(v, Remove)
+    }
+    return bool(numbers) and isinstance(numbers[min(numbers)], Create | Start)
 
 
 def _restarted(verdict: Verdict, cause: str) -> Verdict:

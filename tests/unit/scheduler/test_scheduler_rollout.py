@@ -221,6 +221,27 @@ def test_start_first_gives_way_to_who_shares_its_namespaces() -> None:
     ]
 
 
+@pytest.mark.parametrize("gone", [False, True])
+def test_who_shares_namespaces_goes_along_with_a_start_in_the_same_plan(gone: bool) -> None:
+    def wanted(scale: int = 1) -> Desired:
+        aside = service("aside", depends("web", restart=True))
+        replicas = tuple(replace(config, network_mode="service:web") for config in aside.replicas)
+        return stack(service("web", scale=scale), replace(aside, replicas=replicas))
+
+    engine = running(wanted())
+    assert not [line for line in lines(engine, wanted(scale=2)) if "aside" in line]
+    if gone:
+        (web,) = (r.id for r in engine.containers.values() if r.config.service == "web")
+        del engine.containers[web]
+    else:
+        engine.update("p-web-1", status=Status.EXITED, exit_code=137)
+    cause = "web, whose namespaces it shares, is started"
+    found = [line.partition("#")[2][2:] for line in lines(engine, wanted()) if "aside" in line]
+    assert found == [f"{verb} container p-aside-1: {cause}" for verb in ("stop", "start")]
+    up(engine, wanted()).raise_failure()
+    assert lines(engine, wanted()) == []
+
+
 @pytest.mark.parametrize("start_first", [False, True])
 def test_parts_come_one_after_the_other(start_first: bool) -> None:
     how: dict[str, Any] = {"parallelism": 2, "delay": 5.0, "start_first": start_first}
