@@ -1090,7 +1090,11 @@ def test_names_that_no_file_can_have_are_mistakes(project: Any) -> None:
     for text, mistake in (
         ("services: {a: {image: x, env_file: %s}}", missing),
         ("services: {a: {image: x, label_file: %s}}", missing),
-        ("secrets: {s: {file: %s}}\nservices: {a: {image: x, secrets: [{source: s, mode: 0400}]}}", ""),
+        (
+            "services: {a: {image: x, secrets: [{source: s, mode: 0400}]}}\n"
+            "secrets: {s: {file: %s}}",
+            "",
+        ),
         ("include: [{path: f.yaml, project_directory: %s}]", ""),
     ):
         project.write("stack.yaml", text % long)
