@@ -36,6 +36,10 @@ class ServedEngine(Handlers, Protocol):
         """Whether this host uid is a container's that was given the engine's socket."""
         ...
 
+    def listens(self) -> None:
+        """Told when the engine's socket is there: it is another one at each start."""
+        ...
+
 
 class Front:
     """The server, on the engine's socket and where else. Implements daemon.lifetime.Front."""
@@ -49,6 +53,7 @@ class Front:
         listening: Listening | None = None,
     ) -> None:
         self._paths = paths
+        self._handlers = handlers
         self._listening = listening = listening or Listening()
         routes = Routes(handlers, on_shutdown=leave, docker=handlers.docker)
         self._group = socket_group(listening.group)
@@ -58,6 +63,7 @@ class Front:
 
     async def start(self) -> None:
         await self._server.listen(self._paths.socket, group=self._group)
+        self._handlers.listens()
         await open_all(self._server, self._listening, self._group)
         if self._link is not None:
             self._link.make()

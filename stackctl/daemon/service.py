@@ -45,7 +45,7 @@ from stackctl.daemon.verbs.stack import StackVerbs
 from stackctl.daemon.verbs.system import SystemVerbs
 from stackctl.daemon.verbs.volume import VolumeVerbs
 from stackctl.daemon.volumes import Volumes
-from stackctl.errors import NotFound
+from stackctl.errors import NotFound, StackctlError
 from stackctl.image.service import Images
 from stackctl.model.container import BindMount
 from stackctl.model.rights import ID_COUNT
@@ -77,6 +77,7 @@ class Service:
         self._sessions = Sessions()
         self._uploads = Uploads(parts.paths.root)
         self._docker: DockerOperations | None = None
+        self._attaching: asyncio.Future[None] | None = None
         self._builds: Builds | None = None
         self._jobs = Jobs()
         self._projects = projects = Projects(parts)
@@ -194,6 +195,20 @@ class Service:
             if record.id_base and record.status.is_alive
         )
 
+    def listens(self) -> None:
+        """The engine's socket is another one now: containers that have the former get it."""
+        self._attaching = asyncio.ensure_future(self._attach_socket())
+
+    async def _attach_socket(self) -> None:
+        socket = str(self._parts.paths.socket)
+        for record in self._parts.registry.all():
+            for mount in record.config.mounts if record.status.is_alive else ():
+                if isinstance(mount, BindMount) and mount.source == socket:
+                    try:
+                        await (await self._containers.archive(record)).attach(mount)
+                    except (StackctlError, OSError) as error:
+                        log.warning("%s keeps the former socket: %s", record.name, error)
+
     # -- api.server.Handlers
 
     def stream(self, verb: str, body: Mapping[str, Any]) -> AsyncIterator[Message]:
@@ -280,6 +295,8 @@ class Service:
     async def close(self) -> None:
         """Stop answering; containers, shims, names and ports go on."""
         await self._jobs.close()
+        if self._attaching is not None:
+            self._attaching.cancel()
         if self._docker is not None:
             self._docker.close()
         self._sessions.close()

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from stackctl.errors import ContainerError, NotFound, StackctlError, UsageError
+from stackctl.model.container import BindMount
 from stackctl.model.image import Snapshot
 from stackctl.model.record import ContainerRecord, ProcessRef
 from stackctl.model.rights import ID_COUNT
@@ -89,6 +90,20 @@ class Archive:
                     break  # it failed: what follows would go nowhere
             worker.session.stdin.close()
             await worker.answer(path)
+
+    async def attach(self, mount: BindMount) -> None:
+        """Mount what is at its source by now where the running container has it.
+
+        Raises NotFound, ContainerError.
+        """
+        request = self._request("attach", mount.target)
+        request["mount"] = {
+            "source": mount.source,
+            "target": mount.target,
+            "read_only": mount.read_only,
+        }
+        async with _Worker(request, self._record.name, writes=False) as worker:
+            await worker.answer(mount.target)
 
     def _request(self, op: str, path: str) -> Message:
         record = self._record

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,11 @@ def test_secrets_configs_and_volumes_of_others(stack: Stack) -> None:
     for service, socket in (("friend", DOCKER_SOCKETS[0]), ("reader", "/docker.sock")):
         assert inside(stack, service, ask.format(socket)) == "app-web-1"
     assert not docker.is_dir()
+    # Another engine listens on another socket: who has the former one gets it.
+    stack.engine.leave()
+    for service, socket in (("friend", DOCKER_SOCKETS[0]), ("reader", "/docker.sock")):
+        again = partial(inside, stack, service, ask.format(socket))
+        wait_until(lambda again=again: again() == "app-web-1", 20, what="the new socket inside")
     # An owner with a new one: its readers follow.
     stack.ok("up", "-d", "--force-recreate", "-V", "friend")
     assert {step["service"] for step in steps(stack)} == {"reader"}

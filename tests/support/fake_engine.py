@@ -79,6 +79,8 @@ class FakeEngine:
     async def close(self) -> None:
         self.closed = True
 
+    def listens(self) -> None: ...
+
     def docker(self) -> Any:
         raise AssertionError("no test asks the fake engine for Docker's API")
 

@@ -7,6 +7,7 @@
        ... tar stream on a pipe ...
     engine <--done | failed----------- archiver
 
+It also mounts anew ("attach") what a running container has of the host.
 Once it is inside, the container's root is its root directory: no name in the
 archive and no link, swapped or not, leads anywhere else. Everything it needs is
 imported before; the C library looks up nobody (no user names in archives).
@@ -67,8 +68,11 @@ def main() -> None:
         return
     request = received[0]
     try:
-        _enter(request)
-        answer = _perform(request, control)
+        if request["op"] == "attach":
+            answer = _attach(request)
+        else:
+            _enter(request)
+            answer = _perform(request, control)
     except BrokenPipeError:
         return  # whoever asked has gone
     except OSError as error:
@@ -83,14 +87,30 @@ def main() -> None:
     protocol.send(control, answer)
 
 
+def _attach(request: Message) -> Message:
+    process.prctl(process.PR_SET_DUMPABLE, 0)
+    pidfd = _opened(request)
+    userns = -1
+    if request["userns"]:
+        userns = os.open(f"/proc/{request['pid']}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    mounts.attach_again(pidfd, userns, request["mount"])
+    return {"done": True}
+
+
+def _opened(request: Message) -> int:
+    """The running container's first process."""
+    pidfd = os.pidfd_open(request["pid"])
+    if process.start_time(request["pid"]) != request["start_time"]:
+        raise Refused("the container has just ended")
+    return pidfd
+
+
 def _enter(request: Message) -> None:
     """Become root in the container's user namespace, with its root as ours."""
     userns = request["userns"]
     process.prctl(process.PR_SET_DUMPABLE, 0)
     if request["pid"]:
-        pidfd = os.pidfd_open(request["pid"])
-        if process.start_time(request["pid"]) != request["start_time"]:
-            raise Refused("the container has just ended")
+        pidfd = _opened(request)
         process.setns(pidfd, process.CLONE_NEWNS | (process.CLONE_NEWUSER if userns else 0))
         os.close(pidfd)
         _become_root()

@@ -13,7 +13,7 @@ import errno
 import os
 import stat
 
-from stackctl.linux import files
+from stackctl.linux import files, process
 from stackctl.linux import mount as mounts
 from stackctl.runtime.shim import copyup, special
 
@@ -152,6 +152,30 @@ def _map_bind(tree: int, userns: int, source: str, recursive: bool, stage: Stage
         f"{source}: its file system has no id-mapped mounts; its files belong to nobody in the"
         " container (`userns_mode: host` does without)"
     )
+
+
+def attach_again(pidfd: int, userns: int, item: Mount) -> None:
+    """Mount what the host has as `source` by now where the running container of `pidfd` has a
+    socket that is no more: a socket is mounted, not its name.
+
+    As the host's root, from the host's mount namespace; ends in the container's. Links that
+    the container has made lead nowhere but to what is its own.
+    """
+    tree, target = _host_tree(item, userns, Stage()), item["target"]
+    descriptors = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    process.setns(pidfd, process.CLONE_NEWNS)
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    place = files.open_in_root(root, target)
+    status = os.fstat(place)
+    if stat.S_ISSOCK(status.st_mode) and not status.st_nlink:
+        # Nothing can be mounted on what has been unlinked, and nobody else unlinks a mount's root.
+        os.fchdir(descriptors)
+        mounts.umount2(str(place), mounts.MNT_DETACH)
+        os.close(place)
+        place = files.open_in_root(root, target)
+    mounts.move_mount(tree, place, target)
+    for fd in (place, root, descriptors, tree):
+        os.close(fd)
 
 
 def perform(items: list[Mount], trees: dict[str, int], stage: Stage) -> int:
