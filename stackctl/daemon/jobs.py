@@ -1,8 +1,9 @@
 """Work that goes on when the terminal that asked for it goes away.
 
 A job runs in a task of its own and says what it does as messages; a request
-reads them as they come. One job at a time changes a project: a later one waits,
-and a command that ends the project (stop, down, kill) cancels the one before.
+reads them as they come. One job at a time changes a project: a later one waits, and says so.
+It does not wait for a job that nobody reads any more, which gives way to it; and a command
+that ends the project (stop, down, kill) cancels the one before in any case.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ EMIT: ContextVar[Emit | None] = ContextVar("EMIT", default=None)
 #: Who hears what cannot wait for the first message of the verb: that it waits for somebody.
 ASIDE: ContextVar[Emit | None] = ContextVar("ASIDE", default=None)
 Work = Callable[[Emit], Awaitable[Message]]
+#: Seconds that a job waits for the one before until it is told.
+_SILENCE = 1.0
 
 
 def warn(text: str) -> None:
@@ -56,10 +59,16 @@ class Job:
         self.name = name
         self._ended_by = ""
         self._before = before
+        self._abandoned = False
         self._queue: asyncio.Queue[Message | None] = asyncio.Queue()
-        if before is not None and cancel_before:
-            before.cancel(by=name)
-        self._task = asyncio.create_task(self._run(work))
+        if before is not None and not before.done:
+            if cancel_before:
+                before.cancel(by=name)
+            elif before._abandoned:
+                before._task.cancel()
+                text = f'"{before.name}", which went on when its caller left, gives way to this'
+                self._queue.put_nowait({"type": "warning", "text": text, "place": ""})
+        self._task: asyncio.Task[Message] = asyncio.create_task(self._run(work))
 
     async def _run(self, work: Work) -> Message:
         ASIDE.set(self._queue.put_nowait)
@@ -77,11 +86,18 @@ class Job:
         before still changes the project.
         """
         cancelled: asyncio.CancelledError | None = None
+        is_told = False
         while self._before is not None and not self._before.done:
             try:
-                await self._before.finished()
+                await self._before.finished(None if is_told else _SILENCE)
             except asyncio.CancelledError as error:
                 cancelled = error
+            if not is_told and not self._before.done:
+                is_told = True
+                text = f'waiting for "{self._before.name}" of the same project to end'
+                # Who gives up now has begun nothing.
+                message = {"type": "warning", "text": text, "place": "", "unbegun": True}
+                self._queue.put_nowait(message)
         if cancelled is not None:
             raise cancelled
 
@@ -96,24 +112,34 @@ class Job:
         if self._before is not None:
             self._before.cancel(by=by)
 
-    async def finished(self) -> None:
-        """Wait until it has ended, however it does."""
-        await asyncio.wait([self._task])
+    async def finished(self, timeout: float | None = None) -> None:
+        """Wait until it has ended, however it does; at most `timeout` seconds."""
+        await asyncio.wait([self._task], timeout=timeout)
 
     async def messages(self) -> AsyncIterator[Message]:
         """What it says, then its result; raises what it raised.
 
-        A reader that leaves early leaves the job running.
+        A reader that leaves early leaves the job running, if it has begun.
         """
-        while (message := await self._queue.get()) is not None:
-            yield message
-        await self.finished()
+        try:
+            while (message := await self._queue.get()) is not None:
+                yield message
+            await self.finished()
+        finally:
+            self._left()
         if self._task.cancelled() and self._ended_by:
             raise Conflict(
                 f'"{self.name}" was ended by "{self._ended_by}"',
                 hint="another command on the same project took over",
             )
         yield self._task.result()
+
+    def _left(self) -> None:
+        """Its reader has gone."""
+        if not self.done:
+            self._abandoned = True
+            if self._before is not None:
+                self._task.cancel()
 
     def forget(self) -> None:
         """A failure without a reader is nobody's; a reader has raised it."""

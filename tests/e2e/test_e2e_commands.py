@@ -244,6 +244,25 @@ def test_a_service_that_ends_is_restarted(stack: Stack) -> None:
     stack.down()
 
 
+def test_an_up_that_was_left_gives_way_to_the_next_command(stack: Stack) -> None:
+    waits = (
+        "services:\n"
+        "  h: {image: stackctl/host, command: sleep infinity, init: true,"
+        " healthcheck: {test: 'false', interval: 1s, retries: 1000}}\n"
+        "  d: {image: stackctl/host, command: sleep infinity, init: true,"
+        " depends_on: {h: {condition: service_healthy}}}\n"
+    )
+    stack.write(waits)
+    with stack.start("up", "-d") as left:
+        wait_until(lambda: stack.states().get("app-h-1") == "running", 30)
+        left.send_signal(signal.SIGINT)
+        assert left.wait(20) == 130
+    stack.write(waits.replace("'false'", "'true'"))
+    assert "gives way to this" in stack.ok("up", "-d").err
+    assert set(stack.states().values()) == {"running"}
+    stack.down()
+
+
 def test_attached_up_streams_logs_and_stops_on_interrupt(stack: Stack) -> None:
     stack.write(TWO)
     stack.env["PORT"] = str(free_port())

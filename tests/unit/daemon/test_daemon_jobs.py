@@ -101,3 +101,67 @@ def test_a_reader_that_leaves_does_not_end_the_job() -> None:
         assert done == [True]
 
     asyncio.run(scenario())
+
+
+async def _result(emit: Emit) -> dict[str, Any]:
+    return {"type": "result", "exit_code": 0}
+
+
+async def _for_ever(emit: Emit) -> dict[str, Any]:
+    emit({"type": "plan"})
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+def test_who_waits_is_told_and_leaves_nothing_when_it_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stackctl.daemon.jobs._SILENCE", 0.01)
+
+    async def scenario() -> None:
+        jobs = Jobs()
+        first = jobs.begin("shop", _for_ever, name="up")
+        reader = asyncio.create_task(_read(first))
+        second = jobs.begin("shop", _for_ever, name="restart")
+        said = second.messages()
+        message = await anext(said)
+        assert message["text"] == 'waiting for "up" of the same project to end'
+        assert message["unbegun"]
+        await said.aclose()  # type: ignore[attr-defined]
+        third = jobs.begin("shop", _result, name="scale")
+        assert not first.done
+        first.cancel(by="down")
+        with pytest.raises(Conflict):
+            await reader
+        assert (await _read(third))[-1] == {"type": "result", "exit_code": 0}
+        # It has never begun: a plan would be the first that it says.
+        assert second.done
+        assert await _left_over(second) == []
+
+    asyncio.run(scenario())
+
+
+async def _left_over(job: Job) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    with pytest.raises(asyncio.CancelledError):
+        async for message in job.messages():
+            found.append(message)
+    return found
+
+
+def test_a_job_that_nobody_reads_any_more_gives_way() -> None:
+    async def scenario() -> None:
+        jobs = Jobs()
+        first = jobs.begin("shop", _for_ever, name="up")
+        said = first.messages()
+        assert await anext(said) == {"type": "plan"}
+        await said.aclose()  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
+        assert not first.done
+        second = jobs.begin("shop", _result, name="up")
+        told, result = await _read(second)
+        assert told["text"] == '"up", which went on when its caller left, gives way to this'
+        assert result == {"type": "result", "exit_code": 0}
+        assert first.done
+
+    asyncio.run(scenario())
