@@ -16,6 +16,7 @@ from stackctl.model.container import (
     Security,
     Ulimit,
 )
+from stackctl.model.cpu_lists import ranges
 from stackctl.model.log_options import LOG_OPTIONS_WITHOUT_EFFECT
 from stackctl.runtime import capabilities
 from stackctl.spec import units
@@ -31,6 +32,14 @@ _MODES = (
     ("PidMode", "PID", ("", "private", "host")),
     ("UTSMode", "UTS", ("", "private", "host")),
 )
+
+
+def _is_cpu_list(text: str) -> bool:
+    try:
+        ranges(text)
+    except ValueError:
+        return False
+    return _CPUSET.fullmatch(text) is not None
 
 
 def items(raw: object) -> list[Any]:
@@ -64,8 +73,8 @@ def check(host: Wish) -> None:
                 raise UsageError(unknown, hint=error.hint) from None
     for key, what in (("CpusetCpus", "cpus"), ("CpusetMems", "mems")):
         text = str(host.get(key) or "")
-        if text and not _CPUSET.fullmatch(text):
-            raise UsageError(f"Invalid value {text} for cpuset {what}")
+        if text and not _is_cpu_list(text):
+            raise UsageError(f"Invalid value {text[:60]} for cpuset {what}")
     for key, what, known in _MODES:
         mode = str(host.get(key) or "")
         shared = mode.partition(":")

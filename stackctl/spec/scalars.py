@@ -12,6 +12,7 @@ import signal as signals
 from typing import Annotated, Any
 
 from stackctl.model import addressing, hostnames
+from stackctl.model.cpu_lists import ranges
 from stackctl.spec import ports, units
 from stackctl.spec.fields import AfterValidator, BeforeValidator, PlainSerializer
 
@@ -272,6 +273,11 @@ def _target(value: str) -> str:
     return value
 
 
+def _cpu_list(value: str) -> str:
+    ranges(value)
+    return value
+
+
 def _capability(value: str) -> str:
     name = value.upper().removeprefix("CAP_")
     if not re.fullmatch(r"[A-Z_]{3,32}", name):
@@ -350,6 +356,7 @@ ResolverOption = Annotated[str, AfterValidator(_resolver_option)]
 ExposedPort = Annotated[str, AfterValidator(_exposed)]
 ContainerPath = Annotated[str, AfterValidator(_target)]
 Capability = Annotated[str, AfterValidator(_capability)]
+CpuList = Annotated[str, AfterValidator(_cpu_list)]
 Signal = Annotated[str, BeforeValidator(_signal)]
 IPAddress = Annotated[str, AfterValidator(_ip_address)]
 ExtraHost = Annotated[str, AfterValidator(_extra_host)]

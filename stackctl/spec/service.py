@@ -46,6 +46,7 @@ from stackctl.spec.scalars import (
     Capability,
     ContainerPath,
     Count,
+    CpuList,
     Domain,
     Duration,
     ExposedPort,
@@ -225,9 +226,7 @@ class Service(Attributes):
     cpu_shares: Count | None = Field(
         None, description="Weight against others when CPUs are short (1024 is normal)."
     )
-    cpuset: str | None = Field(
-        None, description="CPUs it may run on, e.g. `0-1,3`.", pattern=r"^[0-9,-]*$"
-    )
+    cpuset: CpuList | None = Field(None, description="CPUs it may run on, e.g. `0-1,3`.")
     mem_limit: Size | None = Field(None, description="Memory each container may use, e.g. 256m.")
     mem_reservation: Size | None = Field(
         None, description="Memory the kernel tries to leave it when memory is short."

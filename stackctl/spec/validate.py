@@ -327,7 +327,6 @@ _PATTERN_HINTS = {
     "gid": 'a number in quotes, such as "1000"',
     "ipc": "private, shareable, host, none or service:NAME",
     "pid": "private, host or service:NAME",
-    "cpuset": "numbers and ranges such as 0-1,3",
 }
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from stackctl.errors import MachineError, UsageError
+from stackctl.model import cpu_lists
 from stackctl.runtime.cgroups.devices import device_program
 from stackctl.runtime.cgroups.tree import JOINED_V1, WANTED_V2, Tree, words
 from stackctl.values import dataclass
@@ -468,26 +469,18 @@ def _check_set(tree: Tree, kind: str, wanted: str) -> None:
         here = _line(f"{tree.v1['cpuset']}/cpuset.{kind}")
     else:
         here = _line(f"{tree.v2}/cpuset.{kind}.effective")
-    missing = _numbers(wanted) - _numbers(here)
-    if missing:
+    try:
+        there = cpu_lists.covers(cpu_lists.ranges(here), cpu_lists.ranges(wanted))
+    except ValueError as error:
+        raise UsageError(
+            f"{wanted[:60]!r} is not a list of numbers and ranges: {error}",
+            hint='for example "0-2,5"',
+        ) from None
+    if not there:
         raise MachineError(
-            f"cpuset {wanted!r} asks for {kind} {sorted(missing)}: this machine has {here}",
+            f"cpuset {wanted[:60]!r} asks for {kind} that are not there: this machine has {here}",
             hint="choose among those that are there",
         )
-
-
-def _numbers(text: str) -> set[int]:
-    """ "0-2,5" -> {0, 1, 2, 5}. Raises UsageError."""
-    found: set[int] = set()
-    try:
-        for part in filter(None, text.strip().split(",")):
-            first, _, last = part.partition("-")
-            found.update(range(int(first), int(last or first) + 1))
-    except ValueError:
-        raise UsageError(
-            f"{text!r} is not a list of numbers and ranges", hint='for example "0-2,5"'
-        ) from None
-    return found
 
 
 def _line(path: str) -> str:

@@ -379,6 +379,7 @@ def test_names_are_read_in_any_case() -> None:
         ({"HostConfig": {"UTSMode": "container:x"}}, "invalid UTS mode: container:x"),
         ({"HostConfig": {"Annotations": {"": "a"}}}, "the empty string is not permitted"),
         ({"HostConfig": {"CpusetCpus": "1-42,,"}}, "Invalid value 1-42,, for cpuset cpus"),
+        ({"HostConfig": {"CpusetCpus": "1-0"}}, "Invalid value 1-0 for cpuset cpus"),
         ({"HostConfig": {"CpusetMems": "42-3,1--"}}, "Invalid value 42-3,1-- for cpuset mems"),
         ({"HostConfig": {"ShmSize": -1}}, "SHM size can not be less than 0"),
         ({"HostConfig": {"BlkioWeight": 5}}, "Range of blkio weight is from 10 to 1000"),
