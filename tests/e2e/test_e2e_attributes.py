@@ -349,6 +349,10 @@ def test_a_saved_plan_is_carried_out_or_refused(stack: Stack) -> None:
         wait_until(lambda: held(daemon, pipe) == 1, 20, what="one reader to leave")
         pipe.write_text("WHO=x\n")
         assert "WHO=x" in waits.communicate(timeout=20)[0].splitlines()
+    with stack.start("exec", "-T", "web", "echo", "inside") as waits:
+        assert f"{pipe} is a pipe: waiting" in waits.stdout.readline()
+        pipe.write_text("WHO=x\n")
+        assert waits.communicate(timeout=20)[0] == "inside\n"
     pipe.unlink()
     stack.down()
 

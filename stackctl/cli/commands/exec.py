@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stackctl.cli import options
+from stackctl.cli import options, piped
 from stackctl.cli.invocation import invocation
 from stackctl.cli.session import interact, standard_streams
 from stackctl.cli.steps import rehearse
@@ -38,7 +38,7 @@ def execute(
 
     It gets a terminal when our standard input and output are one.
     """
-    run = invocation(ctx)
+    run = piped.named(invocation(ctx))
     standard = standard_streams()
     tty = tty and standard.is_terminal and not no_tty and not detach
     width, height = standard.size()
