@@ -191,7 +191,8 @@ def up(
     if watch:
         from stackctl.cli.watching import setup
 
-        watching = setup.watching(run, setup.rules(run, services or ()))
+        rules, known = setup.rules(run, services or ())
+        watching = setup.watching(known, rules)
     return AttachedUp(run, flags, services or (), watching).run(body)
 
 

@@ -33,7 +33,7 @@ def watch(
     Copies files, restarts services or builds them again, until Ctrl-C.
     """
     run = invocation(ctx)
-    found = rules(run, services or [])
+    found, known = rules(run, services or [])
     if run.dry_run:
         for line in described(found):
             run.console.out(line)
@@ -43,7 +43,7 @@ def watch(
         code = bring_up(run, body, quiet_summary=quiet)
         if code:
             return code
-    return _follow(run, watching(run, found, prune=prune), quiet=quiet)
+    return _follow(run, watching(known, found, prune=prune), quiet=quiet)
 
 
 def _follow(run: Invocation, work: Watching, *, quiet: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 
 from stackctl.cli.invocation import Invocation
@@ -11,8 +12,10 @@ from stackctl.cli.watching.actions import Watching
 from stackctl.cli.watching.rules import Rule, rules_of
 
 
-def rules(run: Invocation, services: Sequence[str]) -> list[Rule]:
-    """Of the stack's services, or of those named. Raises NotFound, UsageError."""
+def rules(run: Invocation, services: Sequence[str]) -> tuple[list[Rule], Invocation]:
+    """Of the stack's services, or of those named; and the invocation that knows the project's
+    name, for which no file is read again. Raises NotFound, UsageError.
+    """
     text = "{}"
     for message in run.client.stream("config", run.body(format="json", services=list(services))):
         if not warned(run, message) and message["type"] == "result":
@@ -20,7 +23,7 @@ def rules(run: Invocation, services: Sequence[str]) -> list[Rule]:
     found, warnings = rules_of(text, services)
     for warning in warnings:
         print_warning(run.console, warning)
-    return found
+    return found, run.named(str(json.loads(text).get("name") or ""))
 
 
 def watching(run: Invocation, found: Sequence[Rule], *, prune: bool = True) -> Watching:
