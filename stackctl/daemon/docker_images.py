@@ -26,7 +26,7 @@ from stackctl.image.service import CALLER, Caller
 from stackctl.image.store import Removed
 from stackctl.model.build import BuildRequest
 from stackctl.model.image import Image
-from stackctl.model.reference import parse
+from stackctl.model.reference import in_registry, parse
 from stackctl.values import dataclass
 
 Message = dict[str, Any]
@@ -190,7 +190,7 @@ class DockerImages:
 
         with self._caller(reference, auth) as environment:
             found = await self._images.blocking(
-                lambda: look(environment, parse(reference)), "ask the registry"
+                lambda: look(environment, in_registry(reference)), "ask the registry"
             )
         return {
             "Descriptor": {

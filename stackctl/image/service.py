@@ -34,7 +34,7 @@ from stackctl.image.drivers import Part, StorageDriver, driver_for
 from stackctl.image.host import HostImage
 from stackctl.image.store import Store
 from stackctl.model.image import Image, RootMount, Snapshot
-from stackctl.model.reference import HOST, Reference, parse
+from stackctl.model.reference import HOST, Reference, in_registry, parse
 from stackctl.state.paths import Paths
 from stackctl.values import dataclass
 
@@ -166,7 +166,7 @@ class Images:
         from stackctl.image.registry.pull import Puller
         from stackctl.image.registry.settings import Settings
 
-        parsed = parse(reference)
+        parsed = in_registry(reference)
         caller = CALLER.get(None) or Caller()
         pauses = Pauses()
         tell = self._teller(caller, reference)
@@ -185,7 +185,7 @@ class Images:
         from stackctl.image.registry.pull import Puller
         from stackctl.image.registry.settings import Settings
 
-        parsed = parse(reference)
+        parsed = in_registry(reference)
         caller = CALLER.get(None) or Caller()
         pauses = Pauses()
 
@@ -208,7 +208,7 @@ class Images:
         from stackctl.image.registry.push import Pusher
         from stackctl.image.registry.settings import Settings
 
-        parsed = parse(reference)
+        parsed = in_registry(reference)
         caller = CALLER.get(None) or Caller()
         pauses = Pauses()
         tell = self._teller(caller, reference)

@@ -97,6 +97,17 @@ def parse(text: str) -> Reference:
     return Reference(domain, path, tag, digest)
 
 
+def in_registry(text: str) -> Reference:
+    """`parse`, for who is about to ask a registry: of the built-in image none is ever asked.
+
+    Whoever owns that name at the default registry could give another one. Raises ImageError.
+    """
+    parsed = parse(text)
+    if parsed.is_host:
+        raise ImageError(f"{HOST} is the built-in image: no registry has it")
+    return parsed
+
+
 def _split_domain(name: str) -> tuple[str, str]:
     """The first part is a registry when it looks like a host: a dot, a port, or localhost."""
     first, slash, path = name.partition("/")

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from stackctl.errors import Conflict, NotFound
 from stackctl.model.container import ContainerConfig
 from stackctl.model.network import DEFAULT_NETWORK, NetworkConfig, default_network
+from stackctl.model.reference import parse
 from stackctl.scheduler import differences
 from stackctl.scheduler.desired import Desired, DesiredService, Observed
 from stackctl.scheduler.differences import Change
@@ -35,7 +36,8 @@ def pull_cause(service: DesiredService, found: Survey, *, creates: bool) -> str:
         return build_cause(service, found, creates=creates)
     if service.image in found.policy.pulled:
         return ""
-    if service.pull_policy == "always" or (here and _is_old(service, found)):
+    asks = service.pull_policy == "always" or (here and _is_old(service, found))
+    if asks and not _is_built_in(service.image):
         return f"pull_policy: {service.pull_policy}"
     if service.build is not None:
         return build_cause(service, found, creates=creates)
@@ -48,6 +50,10 @@ def pull_cause(service: DesiredService, found: Survey, *, creates: bool) -> str:
             hint="load or build the image first, or allow the pull",
         )
     return "not found"
+
+
+def _is_built_in(image: str) -> bool:
+    return not image.startswith("sha256:") and parse(image).is_host
 
 
 def _is_pulled_first(service: DesiredService, found: Survey) -> bool:

@@ -237,7 +237,8 @@ def test_a_service_that_ends_is_restarted(stack: Stack) -> None:
         "services: {web: {image: stackctl/host, restart: always,"
         " command: \"sh -c 'echo again; sleep 0.1; exit 1'\"}}"
     )
-    stack.ok("up", "-d")
+    # Of the built-in image no registry is asked: here there is none.
+    stack.ok("up", "-d", "--pull", "always")
     wait_until(lambda: stack.ok("logs").out.count("again") >= 3, 20, what="three starts")
     stack.ok("stop")
     assert stack.states() == {"app-web-1": "exited"}

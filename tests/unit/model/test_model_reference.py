@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stackctl.errors import ImageError
-from stackctl.model.reference import parse
+from stackctl.model.reference import in_registry, parse
 
 DIGEST = "sha256:" + "0a" * 32
 
@@ -70,6 +70,9 @@ def test_as_people_write_it() -> None:
 @pytest.mark.parametrize("text", ["stackctl/host", "stackctl/host:latest"])
 def test_the_built_in_image(text: str) -> None:
     assert parse(text).is_host
+    # Whoever owns that name at the default registry is never asked for it.
+    with pytest.raises(ImageError, match="no registry has it"):
+        in_registry(text)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +80,7 @@ def test_the_built_in_image(text: str) -> None:
 )
 def test_what_only_looks_like_the_built_in_image(text: str) -> None:
     assert not parse(text).is_host
+    assert in_registry(text) == parse(text)
 
 
 @given(st.text(max_size=80))

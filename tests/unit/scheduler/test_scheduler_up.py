@@ -69,11 +69,14 @@ def test_a_missing_image_is_pulled_once_and_only_its_users_wait():
 
 
 def test_pull_policies():
-    always = stack(service("a", pull_policy="always"))
+    always = stack(service("a", image="nginx", pull_policy="always"))
     engine = running_once(always)
-    assert shown(engine, always) == ["[] -> #1 pull image stackctl/host: pull_policy: always"]
-    assert shown(engine, always, UpPolicy(pulled=frozenset({"stackctl/host"}))) == []
+    assert shown(engine, always) == ["[] -> #1 pull image nginx: pull_policy: always"]
+    assert shown(engine, always, UpPolicy(pulled=frozenset({"nginx"}))) == []
     assert render(pull_plan(always, engine.observed("p"), UP)).count("pull image") == 1
+    built_in = stack(service("a", pull_policy="always"))
+    assert not any("pull" in line for line in shown(MemoryEngine(), built_in))
+    assert not pull_plan(built_in, MemoryEngine().observed("p"), UP)
     never = stack(service("a", image="nginx", pull_policy="never"))
     with pytest.raises(NotFound, match="pull_policy is never"):
         shown(MemoryEngine(), never)
@@ -117,13 +120,14 @@ def test_a_pull_on_which_nothing_depends_is_an_edge_and_no_barrier():
 
 
 def test_an_image_is_pulled_again_when_it_is_older_than_its_policy_says():
-    desired = stack(replace(service("a", pull_policy="every_12h"), refresh_after=43200.0))
+    old = service("a", image="nginx", pull_policy="every_12h")
+    desired = stack(replace(old, refresh_after=43200.0))
     engine = running(desired)
     for age, lines in (
         (43199.0, []),
-        (43201.0, ["[] -> #1 pull image stackctl/host: pull_policy: every_12h"]),
+        (43201.0, ["[] -> #1 pull image nginx: pull_policy: every_12h"]),
     ):
-        observed = replace(engine.observed("p"), image_ages={"stackctl/host": age})
+        observed = replace(engine.observed("p"), image_ages={"nginx": age})
         assert render(up_plan(desired, observed, UP)).splitlines() == lines
         # Its container exists: whether it is made anew is known after the pull.
         assert render(pull_plan(desired, observed, UP)).splitlines() == lines
