@@ -119,7 +119,7 @@ class Checks:
                 self._mistakes.warn(
                     f'no Docker is at {path}: service "{name}" gets this engine\'s socket there, '
                     "which speaks Docker's API",
-                    self._written.at("services", name, "volumes", i),
+                    self._written.at("services", name, "volumes", i, "source"),
                 )
 
     def _container_names(self) -> None:

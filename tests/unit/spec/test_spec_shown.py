@@ -274,6 +274,10 @@ def test_coverage_says_what_becomes_of_each_attribute(
     text = f"services: {{a: {{image: b, volumes: ['{docker}:/var/run/docker.sock:ro']}}}}"
     row = facts(project, text, coverage=True)["coverage"][-1]
     assert row["State"] == "approximated" and "this engine's socket" in row["Reason"]
+    long = f"services: {{a: {{image: b, volumes: [{{type: bind, target: /x, source: {docker}}}]}}}}"
+    rows = facts(project, long, coverage=True)["coverage"]
+    found = {row["Attribute"].rpartition(".")[2]: row["State"] for row in rows}
+    assert (found["source"], found["target"]) == ("approximated", "honoured")
     docker.touch()
     assert facts(project, text, coverage=True)["coverage"][-1]["State"] == "honoured"
 
