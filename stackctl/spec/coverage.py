@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from stackctl.errors import Place, StackFileError
 from stackctl.spec.attributes import Approximated, NoEffect, Refused, Support
-from stackctl.spec.nodes import Mapping, Node, is_null, walk
+from stackctl.spec.nodes import Mapping, Node, Scalar, is_null, walk
 from stackctl.spec.nodes import Sequence as List
 from stackctl.spec.shape import Shape
 from stackctl.values import dataclass
@@ -81,6 +81,10 @@ def _uses(node: Node, shape: Shape, path: str) -> Iterator[tuple[Finding, Node]]
         case List() if shape.items is not None:
             for item in node.items:
                 yield from _uses(item, shape.items, f"{path}[]")
+        case Scalar() if shape.fields is not None and not is_null(node):
+            # One value for all of them.
+            state, reason = _state(shape.support)
+            yield Finding(path, state, Place(*node.mark), reason), node
         case _:
             return
 

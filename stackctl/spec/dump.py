@@ -91,16 +91,22 @@ def service_data(service: Service) -> dict[str, Any]:
     # Empty is not absent: it clears what the image has.
     data |= {key: value for key in _ALWAYS if (value := getattr(service, key)) is not None}
     if service.ulimits:
-        data["ulimits"] = {name: _limit(limit) for name, limit in written["ulimits"].items()}
+        data["ulimits"] = _limits(written["ulimits"])
+    if service.build and service.build.ulimits:
+        data["build"]["ulimits"] = _limits(written["build"]["ulimits"])
     if service.environment:
         data["environment"] = dict(sorted(service.environment.items()))
     return dict(sorted(data.items()))
 
 
-def _limit(limit: dict[str, Any]) -> Any:
-    """One number where soft and hard are the same."""
-    same = limit.keys() == {"soft", "hard"} and limit["soft"] == limit["hard"]
-    return limit["soft"] if same else limit
+def _limits(limits: dict[str, Any]) -> dict[str, Any]:
+    """As compose has them: one number where one was given for both, unless it is 0."""
+    return {
+        name: {key: number for key, number in limit.items() if key != "single"}
+        if not limit["soft"] or "single" not in limit
+        else limit["soft"]
+        for name, limit in limits.items()
+    }
 
 
 def _said(value: Any) -> Any:

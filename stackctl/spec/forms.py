@@ -374,14 +374,6 @@ def _extra_hosts(node: Node, mistakes: Mistakes) -> Node:
     return Sequence(items, node.mark, tag=node.tag)
 
 
-def _ulimit(node: Node, mistakes: Mistakes) -> Node:
-    """One number is soft and hard at once."""
-    if not isinstance(node, Scalar) or node.value is None:
-        return node
-    both = Entry(node.mark, Scalar(node.value, node.mark))
-    return Mapping({"soft": both, "hard": both}, node.mark, tag=node.tag)
-
-
 def _device(node: Node, mistakes: Mistakes) -> Node:
     """SOURCE[:TARGET][:PERMISSIONS] -> its long form."""
     if not isinstance(node, Scalar) or not isinstance(node.value, str):
@@ -451,7 +443,7 @@ CONTEXTS = Form("keyed", canonical=_keyed)
 VOLUME_OPTIONS = Form("keyed", canonical=_keyed)
 EXTRA_HOSTS = Form("extra hosts", canonical=_extra_hosts, key=_itself)
 FILES = Form("files", canonical=_items(_in_mapping("source")), key=_file_key)
-ULIMIT = Form("ulimit", canonical=_ulimit, replace=True)
+ULIMIT = Form("ulimit", replace=True)
 DEVICES = Form("devices", canonical=_items(_device), key=_device_key)
 BY_PATH = Form("by path", key=_path_key)
 GPUS = Form("gpus", canonical=_gpus)

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from stackctl.spec import forms
-from stackctl.spec.fields import AfterValidator, Attributes, Field
+from stackctl.spec.fields import AfterValidator, Attributes, BeforeValidator, Field
 from stackctl.spec.scalars import DeviceCount, DevicePath, Integer, Permissions, Size
 
 
@@ -25,6 +25,13 @@ class Ulimit(Attributes):
     hard: _Amount = Field(description="What it may ask for.")
 
 
+def _for_both(value: Any) -> Any:
+    """One number is soft and hard at once; `config` shows it as it was given."""
+    if isinstance(value, int | str) and not isinstance(value, bool):
+        return {"soft": value, "hard": value, "single": True}
+    return value
+
+
 #: The names that setrlimit(2) and Docker have, as Docker writes them.
 ULIMITS = (
     *("as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice"),
@@ -39,10 +46,8 @@ def _known_ulimits(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-Ulimits = Annotated[
-    dict[str, Annotated[Ulimit, forms.ULIMIT, AfterValidator(_ordered)]],
-    AfterValidator(_known_ulimits),
-]
+_Limit = Annotated[Ulimit, forms.ULIMIT, BeforeValidator(_for_both), AfterValidator(_ordered)]
+Ulimits = Annotated[dict[str, _Limit], AfterValidator(_known_ulimits)]
 
 
 class Device(Attributes):

@@ -111,10 +111,18 @@ def service(data: Mapping[str, Any]) -> dict[str, Any]:
     # A membership is one without saying anything.
     if "networks" in data:
         found["networks"] = {name: found.get("networks", {}).get(name) for name in data["networks"]}
+    if limits := found.get("ulimits"):
+        found["ulimits"] = {name: _limit(limit) for name, limit in limits.items()}
     for key in _UNORDERED:
         if key in found:
             found[key] = sorted(found[key], key=json.dumps)
     return found
+
+
+def _limit(limit: Any) -> Any:
+    """One number where soft and hard are the same."""
+    same = isinstance(limit, Mapping) and limit["soft"] == limit["hard"]
+    return limit["soft"] if same else limit
 
 
 def resource(data: Mapping[str, Any]) -> dict[str, Any]:

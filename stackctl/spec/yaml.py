@@ -317,7 +317,8 @@ class _Composer:
         if anchor is None and frame is not None and frame.is_mapping and frame.key is None:
             # A key keeps its text, whatever it would resolve to.
             if text == _MERGE or text in frame.entries:
-                self._begin_entry(frame, text, mark, is_merge=text == _MERGE and event.implicit[0])
+                is_merge = text == _MERGE and (event.implicit[0] or tag == _CORE + "merge")
+                self._begin_entry(frame, text, mark, is_merge=is_merge)
             else:
                 frame.key, frame.key_mark = text, mark
             return

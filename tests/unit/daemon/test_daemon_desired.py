@@ -498,6 +498,7 @@ def test_what_recreates(stacks: Stacks, lines: str, changes: bool) -> None:
         ("ports: ['80']", "ports: [{target: 80, published: '0', name: web, app_protocol: http}]"),
         ("ports: ['80:80', '81:81']", "ports: ['81:81', '80:80']"),
         ("cap_add: [CHOWN, KILL]", "cap_add: [KILL, CHOWN]"),
+        ("ulimits: {nofile: 5}", "ulimits: {nofile: {soft: 5, hard: 5}}"),
         ("devices: [/dev/null]", "devices: [{source: /dev/null, target: /dev/null}]"),
         (
             "volumes: ['/tmp:/d']",

@@ -77,7 +77,19 @@ IMAGE = "services:\n  web:\n    image: a\n    "
                 "args": {"HERE": "yes", "A": "1"},
             },
         ),
-        ("ulimits: {nofile: 5, nproc: {soft: 1, hard: 2}}", {"nofile": 5, "nproc": None}),
+        # As they were given: files of search engines have -1 for both.
+        (
+            "ulimits: {nofile: 5, core: 0, memlock: {soft: -1, hard: -1}}",
+            {"nofile": 5, "core": {"soft": 0, "hard": 0}, "memlock": {"soft": -1, "hard": -1}},
+        ),
+        (
+            "build: {context: ., ulimits: {nofile: 5, nproc: {soft: 1, hard: 1}}}",
+            {
+                "context": "{dir}",
+                "dockerfile": "Dockerfile",
+                "ulimits": {"nofile": 5, "nproc": {"soft": 1, "hard": 1}},
+            },
+        ),
         ("environment: [B=2, A=1, HERE, GONE]", {"A": "1", "B": "2", "GONE": None, "HERE": "yes"}),
         ("labels: [a, b=c=d]", {"a": "", "b": "c=d"}),
         ("network_mode: bridge", "bridge"),

@@ -260,11 +260,13 @@ def test_coverage_says_what_becomes_of_each_attribute(
         "services:\n"
         "  web:\n"
         "    image: x:${UNSET}\n"
+        "    ulimits: {nofile: 5}\n"
         "    logging: {driver: json-file, options: {max-size: 1m, compress: 'true', tag: t}}\n",
         coverage=True,
     )["coverage"]
     found = {row["Attribute"]: (row["State"], row["Reason"]) for row in rows}
     assert found["services.web.image"] == ("honoured", "")
+    assert found["services.web.ulimits.nofile"] == ("honoured", "")
     state, reason = found["services.web.logging.options"]
     assert state == "approximated" and "compress" in reason and "tag" in reason
     assert "max-size" not in reason

@@ -129,12 +129,15 @@ def test_anchors_share_and_merge_keys_inherit() -> None:
     two: {<<: [*a, *b], z: 0}
     last: {q: 1, <<: *a}
     quoted: {"<<": 1}
+    tagged: {!!merge <<: *a, x: 2}
+    text: {!!str <<: 1}
     """
     found = read(text)
     assert found["one"] == {"x": 0, "y": 1}
     assert found["two"] == {"x": 1, "y": 1, "z": 0}
     assert found["last"] == {"q": 1, "x": 1, "y": 1}
-    assert found["quoted"] == {"<<": 1}
+    assert found["quoted"] == found["text"] == {"<<": 1}
+    assert found["tagged"] == {"x": 2, "y": 1}
 
 
 def test_anchored_keys_and_scalars() -> None:
