@@ -8,6 +8,7 @@ something registers its undoing at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import shutil
 import signal
@@ -22,8 +23,9 @@ from stackctl.daemon import additions, generated, hooks, names, own_mounts, shar
 from stackctl.daemon.events import Events
 from stackctl.daemon.link_variables import told
 from stackctl.daemon.registry import Registry
+from stackctl.daemon.signals import is_end, signal_number
 from stackctl.daemon.volumes import Volumes
-from stackctl.errors import Conflict, ContainerError, MachineError, NotFound, StackctlError
+from stackctl.errors import Conflict, ContainerError, MachineError, NotFound
 from stackctl.image.service import Images
 from stackctl.model.container import (
     ContainerConfig,
@@ -239,8 +241,8 @@ class Containers:
     ) -> ContainerRecord:
         """Start it; returns at once when it already runs.
 
-        A start `by_policy` goes on with its count of restarts; a user's begins anew. `size`:
-        columns and rows that its terminal begins with.
+        A start `by_policy` counts as a restart, of one that is to be restarted; a user's begins
+        anew. `size`: columns and rows that its terminal begins with.
         """
         async with self.lock(container_id):
             record = self._registry.get(container_id)
@@ -248,11 +250,13 @@ class Containers:
                 return record
             if not by_policy:
                 self._watcher.ending(container_id)
+            elif record.status is not Status.RESTARTING:
+                return record  # somebody has ended it while this start waited for its turn
             record = self._registry.put(
                 replace(
                     record,
                     status=Status.STARTING,
-                    restart_count=record.restart_count if by_policy else 0,
+                    restart_count=record.restart_count + 1 if by_policy else 0,
                     boot_id=self._parts.machine.boot_id,
                     exit_code=None,
                     oom_killed=False,
@@ -357,37 +361,39 @@ class Containers:
         `timeout` None takes the container's own grace period (seconds), `signal_name` ""
         its own stop signal.
         """
-        while (record := await self._settled(container_id)) is not None:
+        while (record := await self._stopped_by_user(container_id)) is not None:
             if await self._stop_alive(record, timeout, signal_name):
                 self._publish_event(record, "stop")
                 return
 
-    async def _settled(self, container_id: str) -> ContainerRecord | None:
-        """The record once it is neither starting nor about to restart; None when it has ended."""
-        while True:
-            record = self._registry.get(container_id)
-            if record.status is Status.STARTING:
-                await self._registry.wait(
-                    container_id, lambda r: r is None or r.status is not Status.STARTING
-                )
-            elif record.status is Status.RESTARTING:
+    async def _stopped_by_user(
+        self, container_id: str, *, for_certain: bool = True
+    ) -> ContainerRecord | None:
+        """Mark one that is alive as what its user ends; None when nothing of it is left to end.
+
+        Under its lock, as its start, its own end and what follows from that by its policy: none
+        of them is half done, and whichever comes next reads the mark. Not `for_certain`: it may
+        not care for the signal, and is watched on.
+        """
+        async with self.lock(container_id):
+            record = self._registry.find(container_id)
+            if record is None or not record.status.needs_stop:
+                return None
+            if for_certain or record.status is Status.RESTARTING:
                 self._watcher.ending(container_id)
-                async with self.lock(container_id):
-                    # Unless a restart had the lock before us: then we look again.
-                    if self._registry.get(container_id).status is Status.RESTARTING:
-                        self._registry.update(
-                            container_id, status=Status.EXITED, stopped_by_user=True
-                        )
-            else:
-                return record if record.status.is_alive else None
+            record = replace(record, stopped_by_user=True)
+            if record.status is Status.RESTARTING:
+                # Who comes back has kept its ports.
+                await self._parts.net.unpublish(record.ports)
+                record = replace(record, status=Status.EXITED, ports=())
+            self._registry.put(record)
+        return record if record.status.is_alive else None
 
     async def _stop_alive(
         self, record: ContainerRecord, timeout: float | None, signal_name: str
     ) -> bool:
         """False when it ended by itself and came back: then it is to be stopped again."""
         container_id = record.id
-        self._registry.update(container_id, stopped_by_user=True)
-        self._watcher.ending(container_id)
         if record.status is Status.PAUSED:
             await self.unpause(container_id)
         if record.config.pre_stop:
@@ -433,26 +439,29 @@ class Containers:
 
     async def kill(self, container_id: str, signum: int = signal.SIGKILL) -> None:
         """Send a signal to the container's process; SIGKILL ends the whole container, and
-        what `ends` one that waits for its next restart ends that."""
+        what `ends` one that waits for its next restart ends that.
+
+        One that ends by itself in the same moment has what was wanted of it, as in Docker.
+        """
         record = self._registry.get(container_id)
-        if record.status is Status.RESTARTING and is_end(record, signum):
-            self._publish_event(record, "kill")
-            if (alive := await self._settled(container_id)) is None:
-                return
-            record = alive  # it was just being started
-        if not record.status.is_alive:
+        if not record.status.needs_stop:
             raise Conflict(f"container {record.name} is not running")
         # Before it dies of it: who reads events is told the cause first.
         self._publish_event(record, "kill")
-        if signum == signal.SIGKILL:
-            self._registry.update(container_id, stopped_by_user=True)
-            self._watcher.ending(container_id)
-            await self._kill(record)
+        if is_end(record, signum):
+            # As in Docker: who sends what stops it wants it to stay stopped.
+            certain = signum == signal.SIGKILL
+            alive = await self._stopped_by_user(container_id, for_certain=certain)
         else:
-            if is_end(record, signum):
-                # As in Docker: who sends what stops it wants it to stay stopped.
-                self._registry.update(container_id, stopped_by_user=True)
-            await self._parts.runtime.signal(record, signum)
+            async with self.lock(container_id):
+                alive = self._registry.find(container_id)
+        if alive is None or not alive.status.is_alive:
+            return
+        if signum == signal.SIGKILL:
+            await self._kill(alive)
+            return
+        with contextlib.suppress(Conflict):
+            await self._parts.runtime.signal(alive, signum)
 
     async def pause(self, container_id: str) -> None:
         record = self._registry.get(container_id)
@@ -476,26 +485,3 @@ class Containers:
 
     def _publish_event(self, record: ContainerRecord, action: str) -> None:
         self._parts.events.publish("container", action, record.id, names.attributes(record.config))
-
-
-def is_end(record: ContainerRecord, signum: int) -> bool:
-    """Whether who sends this wants the container to stay stopped."""
-    return signum in (signal.SIGKILL, signal_number(record.config.stop_signal))
-
-
-def signal_number(name: str) -> int:
-    """ "SIGTERM", "TERM" or "15" to its number.
-
-    Raises StackctlError for what is no signal.
-    """
-    text = name.strip().upper()
-    if text.isdigit() and 0 < int(text) < signal.NSIG:
-        return int(text)
-    if text.startswith("SIGRTMIN+") and text[9:].isdigit():
-        return int(signal.SIGRTMIN) + int(text[9:])
-    try:
-        return int(signal.Signals["SIG" + text.removeprefix("SIG")])
-    except KeyError:
-        raise StackctlError(
-            f'"{name}" is not a signal', hint="use a name such as SIGTERM, or a number"
-        ) from None

@@ -17,7 +17,7 @@ from stackctl.daemon import inspection, names, process_table
 from stackctl.daemon import wish as wishes
 from stackctl.daemon.committing import Committing
 from stackctl.daemon.connections import Connections
-from stackctl.daemon.containers import Containers, Parts, signal_number
+from stackctl.daemon.containers import Containers, Parts
 from stackctl.daemon.creation import Creation, tree_size
 from stackctl.daemon.docker_images import DockerImages
 from stackctl.daemon.engine import Engine
@@ -26,6 +26,7 @@ from stackctl.daemon.execs import Exec, Execs
 from stackctl.daemon.jobs import heard_warnings
 from stackctl.daemon.samples import sample
 from stackctl.daemon.sessions import OpenSession
+from stackctl.daemon.signals import signal_number
 from stackctl.daemon.supervisor import Supervisor
 from stackctl.daemon.verbs.interactive import InteractiveVerbs
 from stackctl.daemon.verbs.show import status_text

@@ -151,9 +151,6 @@ class Supervisor:
             )
             await self._parts.net.leave(container_id, ())
             await self._parts.runtime.forget(record)
-            # A stop may have come while we waited: what it said counts.
-            stopped = self._parts.registry.get(container_id).stopped_by_user
-            record = replace(record, stopped_by_user=stopped)
             delay = self._delay(record)
             if delay is None and record.ports:
                 # Who comes back keeps its ports.
@@ -196,10 +193,10 @@ class Supervisor:
         record = self._parts.registry.find(container_id)
         if record is None or record.status is not Status.RESTARTING:
             return  # somebody stopped or started it meanwhile
-        self._parts.registry.update(container_id, restart_count=record.restart_count + 1)
         try:
-            await self._containers.start(container_id, by_policy=True)
-            self._event(record, "restart")
+            restarted = await self._containers.start(container_id, by_policy=True)
+            if restarted.restart_count > record.restart_count:
+                self._event(record, "restart")
         except StackctlError as error:
             log.warning("restart of %s failed: %s", record.name, error)
             self._retry(container_id)

@@ -13,10 +13,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any
 
 from stackctl.daemon.committing import Committing
-from stackctl.daemon.containers import Containers, Parts, signal_number
+from stackctl.daemon.containers import Containers, Parts
 from stackctl.daemon.creation import Creation
 from stackctl.daemon.jobs import Message, heard_warnings
 from stackctl.daemon.sessions import OpenSession, Sessions, Streams, terminal_size
+from stackctl.daemon.signals import signal_number
 from stackctl.errors import Conflict, StackctlError, UsageError
 from stackctl.model.container import Status
 from stackctl.model.record import ContainerRecord

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from stackctl.daemon.containers import Containers, Parts, signal_number
+from stackctl.daemon.containers import Containers, Parts
 from stackctl.daemon.jobs import Message, heard_warnings
 from stackctl.daemon.projects import Projects
 from stackctl.daemon.sessions import Detached, OpenSession, Sessions, Streams, terminal_size
+from stackctl.daemon.signals import signal_number
 from stackctl.errors import Conflict, UsageError
 from stackctl.model.record import ContainerRecord
 from stackctl.runtime.container import ExecRequest

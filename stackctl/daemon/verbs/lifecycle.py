@@ -7,11 +7,12 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
-from stackctl.daemon.containers import Containers, Parts, signal_number
+from stackctl.daemon.containers import Containers, Parts
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.jobs import Emit, Jobs, Message
 from stackctl.daemon.projects import Projects
 from stackctl.daemon.providers import ASKING
+from stackctl.daemon.signals import signal_number
 from stackctl.daemon.verbs.asking import environment
 from stackctl.daemon.verbs.rehearsal import affected, planner, service_policy
 from stackctl.daemon.verbs.stack import carry_out

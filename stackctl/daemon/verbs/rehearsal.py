@@ -10,9 +10,9 @@ import signal
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from stackctl.daemon.containers import is_end, signal_number
 from stackctl.daemon.jobs import Message
 from stackctl.daemon.projects import Project, Projects
+from stackctl.daemon.signals import is_end, signal_number
 from stackctl.errors import UsageError
 from stackctl.model.container import Status
 from stackctl.model.record import ContainerRecord
