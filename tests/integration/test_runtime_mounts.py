@@ -53,14 +53,36 @@ def test_a_fresh_volume_takes_what_the_image_has(bed: Bed, volume: Path) -> None
 
 
 def test_a_fill_that_was_killed_begins_anew(bed: Bed, volume: Path) -> None:
-    (volume / ".stackctl-filling").touch()
-    (volume / "half").mkdir()
-    (volume / "half/copied").write_text("x")
+    (volume / ".stackctl-filling/half").mkdir(parents=True)
+    (volume / ".stackctl-filling/half/copied").write_text("x")
     mounts = (VolumeMount(volume="data", target="/etc"),)
     container = bed.shell("ls -A /etc", mounts=mounts, volumes={"data": str(volume)})
     found = container.output().split()
     assert "passwd" in found
-    assert not {"half", ".stackctl-filling"} & set(found)
+    assert not {"half", ".stackctl-filling", ".stackctl-filled"} & set(found)
+
+
+def test_a_fill_that_was_killed_takes_nothing_of_others_with_it(bed: Bed, volume: Path) -> None:
+    """What somebody has written since stays, also where a whole copy would have put its own."""
+    (volume / ".stackctl-filling/half").mkdir(parents=True)
+    (volume / ".stackctl-filled").mkdir(mode=0o711)
+    for name, text in ((".stackctl-filled/a", "image"), (".stackctl-filled/b", "image")):
+        (volume / name).write_text(text)
+    (volume / "b").write_text("mine")
+    mounts = (VolumeMount(volume="data", target="/etc"),)
+    volumes = {"data": str(volume)}
+    assert bed.shell("true", mounts=mounts, volumes=volumes).output() == ""
+    assert {file.name: file.read_text() for file in volume.iterdir() if file.name in "ab"} == {
+        "a": "image",
+        "b": "mine",
+    }
+    assert stat.S_IMODE(volume.stat().st_mode) == 0o711
+    # Files of these names are nobody's copies.
+    for name in (".stackctl-filling", ".stackctl-filled"):
+        (volume / name).touch()
+    assert bed.shell("true", mounts=mounts, volumes=volumes).output() == ""
+    left = {file.name for file in volume.iterdir()}
+    assert {"a", "b"} <= left and not any("stackctl" in name for name in left)
 
 
 def test_a_volume_is_filled_once_also_if_it_is_read_only(bed: Bed, volume: Path) -> None:

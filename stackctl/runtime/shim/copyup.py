@@ -1,8 +1,9 @@
 """Fills a fresh volume with what the image has at its place, by descriptors, all or nothing.
 
-A mark lies in the volume as long as it is being filled: whoever finds it knows that
-the last one was killed in the middle, and begins anew. Runs in the container's user
-namespace, before anything of the image does.
+It is copied into a directory of the volume's, which gets another name when all is in it, and then
+its entries are moved up. Whoever finds the directory knows that the last one was killed: a part
+is removed, a whole is moved. Nothing else in the volume is touched, whoever wrote it meanwhile.
+Runs in the container's user namespace, before anything of the image does.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import stat
 
 from stackctl.linux import files
 
-MARK = ".stackctl-filling"
+FILLING, FILLED = ".stackctl-filling", ".stackctl-filled"
 _CHUNK = 1 << 20
 _OPEN = os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | _OPEN
 #: The target has no such attribute, or this user namespace may not set it.
 _NO_ATTRIBUTE = (errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENODATA)
 
@@ -31,24 +33,56 @@ def fill(root: int, tree: int, target: str, *, fresh: bool) -> None:
     volume = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree)
     try:
         fcntl.flock(volume, fcntl.LOCK_EX)
-        found = os.listdir(volume)
-        if MARK not in found and (found or not fresh):
+        was_killed = _tidy(volume)
+        if os.listdir(volume) or not (fresh or was_killed):
             return
         try:
             source = files.open_in_root(root, target, os.O_RDONLY | os.O_DIRECTORY)
         except (FileNotFoundError, NotADirectoryError):
             return
-        os.close(os.open(MARK, os.O_WRONLY | os.O_CREAT | _OPEN, 0o600, dir_fd=volume))
-        for name in found:
-            if name != MARK:
-                _remove(volume, name)
-        copy(source, volume)
-        os.unlink(MARK, dir_fd=volume)
-        # Times of the directory: taking the mark away has changed them.
-        _copy_status(volume, os.fstat(source))
+        os.mkdir(FILLING, 0o700, dir_fd=volume)
+        staging = os.open(FILLING, _DIRECTORY, dir_fd=volume)
+        copy(source, staging)
+        os.close(staging)
         os.close(source)
+        os.rename(FILLING, FILLED, src_dir_fd=volume, dst_dir_fd=volume)
+        _publish(volume)
     finally:
         os.close(volume)
+
+
+def _tidy(volume: int) -> bool:
+    """Ends what a killed filling has begun. Whether there was only a part of it."""
+    names = os.listdir(volume)
+    if FILLED in names:
+        _publish(volume)
+    if FILLING in names:
+        _remove(volume, FILLING)
+    return FILLING in names
+
+
+def _publish(volume: int) -> None:
+    """Moves a whole copy to its place; what somebody else has put there meanwhile stays."""
+    try:
+        staged = os.open(FILLED, _DIRECTORY, dir_fd=volume)
+    except OSError as error:
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+            raise
+        _remove(volume, FILLED)  # not ours: a file or a link of that name
+        return
+    status = os.fstat(staged)
+    _copy_attributes(staged, volume)
+    _copy_status(volume, status)
+    there = set(os.listdir(volume))
+    for name in os.listdir(staged):
+        if name in there:
+            _remove(staged, name)
+        else:
+            os.rename(name, name, src_dir_fd=staged, dst_dir_fd=volume)
+    os.close(staged)
+    os.rmdir(FILLED, dir_fd=volume)
+    # Its times: moving has changed them.
+    _copy_status(volume, status)
 
 
 def copy(source: int, target: int) -> None:
@@ -59,8 +93,8 @@ def copy(source: int, target: int) -> None:
             name, mode = entry.name, status.st_mode
             if stat.S_ISDIR(mode):
                 os.mkdir(name, 0o700, dir_fd=target)
-                inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | _OPEN, dir_fd=source)
-                made = os.open(name, os.O_RDONLY | os.O_DIRECTORY | _OPEN, dir_fd=target)
+                inner = os.open(name, _DIRECTORY, dir_fd=source)
+                made = os.open(name, _DIRECTORY, dir_fd=target)
                 copy(inner, made)
                 os.close(inner)
                 os.close(made)
@@ -119,7 +153,7 @@ def _remove(directory: int, name: str) -> None:
         return
     except IsADirectoryError:
         pass
-    inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | _OPEN, dir_fd=directory)
+    inner = os.open(name, _DIRECTORY, dir_fd=directory)
     for each in os.listdir(inner):
         _remove(inner, each)
     os.close(inner)
