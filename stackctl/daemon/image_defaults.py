@@ -84,5 +84,5 @@ def health(
 def probe(test: Sequence[str]) -> tuple[str, ...]:
     """Docker's form of a test as an argv."""
     if test[0] == "CMD-SHELL":
-        return ("/bin/sh", "-c", " ".join(test[1:]))
+        return ("/bin/sh", "-c", *test[1:])
     return tuple(test[1:])

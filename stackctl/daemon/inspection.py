@@ -147,9 +147,9 @@ def _config(record: ContainerRecord) -> Shape:
 
 def health_check(health: HealthCheck) -> Shape:
     test = list(health.test)
-    shell = test[:2] == ["/bin/sh", "-c"] and len(test) == 3
+    shell = test[:2] == ["/bin/sh", "-c"] and len(test) > 2
     return {
-        "Test": ["CMD-SHELL", test[2]] if shell else ["CMD", *test],
+        "Test": ["CMD-SHELL", *test[2:]] if shell else ["CMD", *test],
         "Interval": int(health.interval * _NANO),
         "Timeout": int(health.timeout * _NANO),
         "Retries": health.retries,

@@ -94,7 +94,7 @@ def _health(raw: object) -> HealthCheck | None:
         case "CMD" if words:
             test = tuple(words)
         case "CMD-SHELL" if words:
-            test = ("/bin/sh", "-c", words[0])
+            test = ("/bin/sh", "-c", *words)
         case _:
             return None
     values: dict[str, Any] = {}

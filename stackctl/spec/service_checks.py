@@ -312,8 +312,14 @@ class ServiceChecks:
                 pass
             case ["CMD", _, *_] | ["CMD-SHELL", _]:
                 pass
-            case ["CMD-SHELL", *_]:
-                self._mistakes.add("CMD-SHELL takes one text", where)
+            case ["CMD-SHELL", _, *_]:
+                self._mistakes.warn(
+                    f"the health check of {self._who} is its first text alone: the shell takes "
+                    "the others as $0, $1, ...",
+                    where,
+                )
+            case ["CMD-SHELL"]:
+                self._mistakes.add("CMD-SHELL is followed by a text", where)
             case ["CMD"]:
                 self._mistakes.add("CMD is followed by a program", where)
             case [first, *_]:

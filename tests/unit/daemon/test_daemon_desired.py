@@ -245,6 +245,13 @@ def test_limits_by_either_name(stacks: Stacks) -> None:
             "healthcheck: {test: [CMD, a, b], start_period: 0s, interval: 0s}",
             HealthCheck(test=("a", "b"), interval=7.0, start_period=0.0),
         ),
+        # As Docker: the shell's further words are its $0, $1, ...
+        (
+            "healthcheck: {test: [CMD-SHELL, pg_isready, -d, db]}",
+            HealthCheck(
+                test=("/bin/sh", "-c", "pg_isready", "-d", "db"), interval=7.0, start_period=2.0
+            ),
+        ),
     ],
 )
 def test_health_checks(stacks: Stacks, lines: str, expected: HealthCheck | None) -> None:

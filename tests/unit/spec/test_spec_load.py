@@ -474,6 +474,18 @@ def test_options_that_nobody_has_are_told_and_left_out(project: Any) -> None:
     ]
 
 
+def test_further_words_of_a_probe_for_the_shell_are_told(project: Any) -> None:
+    loaded = project.load(
+        "services: {a: {image: x, healthcheck: {test: [CMD-SHELL, pg_isready, -d, db]}}}"
+    )
+    check = loaded.stack.services["a"].healthcheck
+    assert check.test == ["CMD-SHELL", "pg_isready", "-d", "db"]
+    assert [w.text for w in loaded.warnings] == [
+        'the health check of service "a" is its first text alone: '
+        "the shell takes the others as $0, $1, ..."
+    ]
+
+
 def test_a_dependency_that_is_not_required_need_not_become_healthy(project: Any) -> None:
     text = (
         "services: {a: {image: x, depends_on: {b: {condition: service_healthy%s}}},"
@@ -630,7 +642,7 @@ def test_mistakes_of_several_files_name_each(project: Any) -> None:
         ("ports: [{target: 70000}]", "target must be within 1 to 65535"),
         ("ports: [{target: 80, published: x}]", "is not a port or a range"),
         ('command: "a \'b"', "the command cannot be split into words: no closing quotation"),
-        ("healthcheck: {test: [CMD-SHELL, a, b]}", "CMD-SHELL takes one text"),
+        ("healthcheck: {test: [CMD-SHELL]}", "CMD-SHELL is followed by a text"),
         ("healthcheck: {test: [CMD]}", "CMD is followed by a program"),
         ("environment: [=x]", "an item has no name before its ="),
         ("environment: [[x]]", "an item is a list"),
