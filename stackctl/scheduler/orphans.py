@@ -5,6 +5,7 @@ from __future__ import annotations
 from stackctl.model.record import ContainerRecord
 from stackctl.scheduler import differences
 from stackctl.scheduler.desired import Desired, DownPolicy, Observed, UpPolicy
+from stackctl.scheduler.rollout import init_config
 from stackctl.scheduler.survey import resource_changes, survey, used_networks
 from stackctl.scheduler.verdicts import Keep, verdicts
 
@@ -12,13 +13,24 @@ from stackctl.scheduler.verdicts import Keep, verdicts
 def orphans(desired: Desired, observed: Observed) -> tuple[ContainerRecord, ...]:
     """Containers of services that the file does not have, and one-offs that have ended.
 
-    A service that only an inactive profile has is no orphan. In order of name.
+    A service that only an inactive profile has is no orphan, nor is a pre_start hook that
+    failed, which is kept to be looked at until it is run again. In order of name.
     """
     known = {service.name for service in desired.services} | desired.disabled
+    hooks = {
+        init_config(hook, config).name
+        for service in desired.services
+        for hook in service.pre_start
+        for config in service.replicas
+    }
     found = [
         record
         for record in observed.containers
-        if (record.status.has_ended if record.config.oneoff else record.config.service not in known)
+        if (
+            record.status.has_ended and record.name not in hooks
+            if record.config.oneoff
+            else record.config.service not in known
+        )
     ]
     return tuple(sorted(found, key=lambda record: record.name))
 

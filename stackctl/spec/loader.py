@@ -233,13 +233,15 @@ def project_name(request: LoadRequest) -> str:
 
     Raises StackFileError.
     """
-    if request.name:
+    if request.name and not request.files:
         return project.given_name(request, {})
     mistakes = Mistakes()
     found = _find(request, mistakes)
+    # A file that was named has to be there, whatever the project is called.
+    texts = [(path, _text(path, request)) for path in found.files] if request.files else []
     if name := project.given_name(request, found.variables):
         return name
-    texts = [(path, _text(path, request)) for path in found.files]
+    texts = texts or [(path, _text(path, request)) for path in found.files]
     documents: list[Node] = []
     if any(_MAY_HAVE_NAME.search(text) for _, text in texts):
         documents = [d for path, text in texts for d in yaml.compose(text, path)]

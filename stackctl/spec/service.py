@@ -399,8 +399,13 @@ class Service(Attributes):
     pull_refresh_after: Duration | None = Field(
         None, description="With `pull_policy: refresh`: age after which the image is pulled again."
     )
-    use_api_socket: Flag | None = Field(
-        None, description="true: the engine's socket is at /var/run/docker.sock inside."
+    use_api_socket: Annotated[
+        Flag | None,
+        Approximated("the socket alone: give credentials of registries as a secret of the service"),
+    ] = Field(
+        None,
+        description="true: the engine's socket is at /var/run/docker.sock inside. Credentials for "
+        "registries do not come along.",
     )
     provider: Provider | None = Field(
         None, description="A program that provides the service in place of containers."

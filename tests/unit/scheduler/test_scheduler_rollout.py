@@ -23,6 +23,7 @@ from stackctl.scheduler.desired import (
 )
 from stackctl.scheduler.executor import Report, execute
 from stackctl.scheduler.ops import RunInit, StartContainer
+from stackctl.scheduler.orphans import orphans
 from stackctl.scheduler.plan import down_plan, provider_plan, start_plan, stop_plan, up_plan
 from stackctl.scheduler.show import render
 from stackctl.testing.engine import MemoryEngine
@@ -58,6 +59,22 @@ def hooked(one: DesiredService, *codes: int, per_replica: bool = False) -> Desir
     )
     replicas = tuple(replace(config, init_hooks=len(codes)) for config in one.replicas)
     return replace(one, pre_start=hooks, replicas=replicas)
+
+
+def test_a_hook_that_failed_is_no_orphan() -> None:
+    desired = stack(hooked(service("web", scale=2), 1, per_replica=True))
+    engine = MemoryEngine()
+    assert not up(engine, desired).ok
+    names = {"p-web-pre_start-0-1", "p-web-pre_start-0-2"}
+    for record in list(engine.containers.values()):
+        if record.config.number == 1:
+            for name in names:
+                config = replace(record.config, name=name, oneoff=True, number=0)
+                ended = replace(record, id=name, config=config, status=Status.EXITED)
+                engine.containers[name] = ended
+    assert orphans(desired, engine.observed("p")) == ()
+    elsewhere = stack(service("web", scale=2))
+    assert {r.name for r in orphans(elsewhere, engine.observed("p"))} == names
 
 
 def rolling(one: DesiredService, **rollout: Any) -> DesiredService:

@@ -365,6 +365,15 @@ def test_a_missing_or_wrong_env_file(project: Any) -> None:
     assert found[1].startswith('2:2: unexpected "%"')
 
 
+def test_a_file_that_is_named_has_to_be_there(project: Any) -> None:
+    """Also where the project's name is known without it: it may be a slip."""
+    assert project_name(project.request(name="p")) == "p"
+    with pytest.raises(StackctlError, match=r"there is no file .*/nope.yaml"):
+        project_name(project.request(name="p", files=("nope.yaml",)))
+    project.write("own.yaml", ONE % "x")
+    assert project_name(project.request(name="p", files=("own.yaml",))) == "p"
+
+
 def test_profiles_enable_services(project: Any) -> None:
     text = """
 services:
