@@ -172,7 +172,11 @@ class Projects:
             from stackctl.spec.project import is_true, setting
 
             address = ports.usual_address(request.environment)
-            loaded = loader.load(request, services=activate, for_containers=for_containers)
+            # Who takes containers away, or wants images, need not wait for files of variables.
+            steps = loader.Steps(environment=for_containers)
+            loaded = loader.load(
+                request, services=activate, for_containers=for_containers, steps=steps
+            )
             stack = named(loaded.stack)
             if address:
                 stack = _published_at(stack, address)

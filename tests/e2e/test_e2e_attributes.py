@@ -353,7 +353,10 @@ def test_a_saved_plan_is_carried_out_or_refused(stack: Stack) -> None:
         assert f"{pipe} is a pipe: waiting" in waits.stdout.readline()
         pipe.write_text("WHO=x\n")
         assert waits.communicate(timeout=20)[0] == "inside\n"
-    pipe.unlink()
+    # Who takes it away needs no variables of a service.
+    pipe.rename(stack.directory / "web.env")
+    stack.write(SMALL.replace("init: true", "init: true, env_file: web.env"))
+    assert "is a pipe" not in stack.ok("down", "-t", "0").err
     stack.down()
 
 
