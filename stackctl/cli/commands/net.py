@@ -50,6 +50,7 @@ def ls(
 ) -> int:
     """List the networks of this engine."""
     run = invocation(ctx)
+    listed = rows(run, "net-ls", {"filters": filters(filter)})
     found = [
         {
             **{name: str(row[name]) for name in ("Name", "Driver", "Project", "Subnets")},
@@ -60,13 +61,14 @@ def ls(
             "Labels": ",".join(f"{key}={value}" for key, value in row["Labels"].items()),
             "Containers": str(row["Containers"]),
         }
-        for row in rows(run, "net-ls", {"filters": filters(filter)})
+        for row in listed
     ]
     if quiet:
         for row in found:
             run.console.out(row["ID"])
         return 0
-    print_rows(run.console, found, _COLUMNS, format)
+    labels = [row["Labels"] for row in listed]
+    print_rows(run.console, found, _COLUMNS, format, labels=labels)
     return 0
 
 

@@ -11,7 +11,7 @@ from stackctl.cli.commands.container import became
 from stackctl.cli.commands.cp import containers_of
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.outcomes import filters
-from stackctl.cli.output.format import print_rows
+from stackctl.cli.output.format import OF_CLUSTERS, print_rows
 from stackctl.cli.output.table import Column
 from stackctl.cli.rows import rows
 from stackctl.errors import NotFound
@@ -19,7 +19,6 @@ from stackctl.errors import NotFound
 _PROJECT = "com.docker.compose.project"
 _VOLUME = "com.docker.compose.volume"
 #: What docker says of volumes of a cluster only; programs expect the keys.
-_OF_CLUSTERS = dict.fromkeys(("Availability", "Group", "Links", "Size", "Status"), "N/A")
 _VOLUMES = ((Column("DRIVER"), "Driver"), (Column("VOLUME NAME"), "Name"))
 
 
@@ -98,6 +97,11 @@ def volumes(
     run = invocation(ctx)
     project = _project(run)
     used = _used_volumes(run, services or [])
+    listed = [
+        row
+        for row in rows(run, "volume-ls", {"filters": filters([f"label={_PROJECT}={project}"])})
+        if used is None or row["Labels"].get(_VOLUME) in used
+    ]
     found = [
         {
             "Driver": row["Driver"],
@@ -105,16 +109,16 @@ def volumes(
             "Mountpoint": row["Mountpoint"],
             "Name": row["Name"],
             "Scope": row["Scope"],
-            **_OF_CLUSTERS,
+            **OF_CLUSTERS,
         }
-        for row in rows(run, "volume-ls", {"filters": filters([f"label={_PROJECT}={project}"])})
-        if used is None or row["Labels"].get(_VOLUME) in used
+        for row in listed
     ]
     if quiet:
         for row in found:
             run.console.out(str(row["Name"]))
     else:
-        print_rows(run.console, found, _VOLUMES, format)
+        labels = [row["Labels"] for row in listed]
+        print_rows(run.console, found, _VOLUMES, format, labels=labels)
     return 0
 
 

@@ -47,7 +47,12 @@ def ps(
     if "{{" not in format:
         one_of("--format", format, ("table", "json"))
     states = _states(status or (), filter or ())
-    wish = {"services": services or [], "all": all or bool(states), "size": ".Size" in format}
+    wish = {
+        "services": services or [],
+        "all": all or bool(states),
+        "size": ".Size" in format,
+        "labels": ".Label " in format,
+    }
     found = rows(run, "ps", run.body(**wish))
     if not orphans:
         known = _known(run)
@@ -57,7 +62,9 @@ def ps(
     if "{{" in format and not quiet and not only_services:
         from stackctl.cli.output.format import print_rows
 
-        print_rows(run.console, [json_row(row, full=no_trunc) for row in found], (), format)
+        listed = [json_row(row, full=no_trunc) for row in found]
+        labels = [row.get("LabelMap", {}) for row in found]
+        print_rows(run.console, listed, (), format, labels=labels)
         return 0
     for line in _lines(run.console.out_width(), found, quiet, only_services, format, no_trunc):
         run.console.out(line)

@@ -129,7 +129,7 @@ def run(
     result = _prepare(invoked, service, body, "quiet" if quiet else invoked.progress)
     container = str(result["container"])
     if detach:
-        invoked.console.out(str(result.get("name") or container))
+        invoked.console.out(container)
         return 0
     return _attach(invoked, container, standard, tty=tty, stdin=stdin)
 

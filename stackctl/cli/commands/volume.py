@@ -11,7 +11,7 @@ from stackctl.cli.commands.container.life import confirm
 from stackctl.cli.commands.container.show import inspect_all
 from stackctl.cli.invocation import invocation
 from stackctl.cli.outcomes import act, filters, outcomes
-from stackctl.cli.output.format import print_rows, size_text
+from stackctl.cli.output.format import OF_CLUSTERS, print_rows, size_text
 from stackctl.cli.output.table import Column
 from stackctl.cli.rows import rows
 from stackctl.errors import UsageError
@@ -27,6 +27,7 @@ def ls(
 ) -> int:
     """List volumes."""
     run = invocation(ctx)
+    listed = rows(run, "volume-ls", {"filters": filters(filter)})
     found = [
         {
             "Driver": row["Driver"],
@@ -34,14 +35,16 @@ def ls(
             "Mountpoint": row["Mountpoint"],
             "Name": row["Name"],
             "Scope": row["Scope"],
+            **OF_CLUSTERS,
         }
-        for row in rows(run, "volume-ls", {"filters": filters(filter)})
+        for row in listed
     ]
     if quiet and not format:
         for row in found:
             run.console.out(row["Name"])
         return 0
-    print_rows(run.console, found, _COLUMNS, format)
+    labels = [row["Labels"] for row in listed]
+    print_rows(run.console, found, _COLUMNS, format, labels=labels)
     return 0
 
 

@@ -47,7 +47,9 @@ def json_row(row: Row, *, full: bool = False) -> dict[str, Any]:
     # The table needs none of it.
     from stackctl.cli.output.format import size_text
 
-    shown = {key: value for key, value in row.items() if key not in ("FullID", "SizeRw")}
+    shown = {
+        key: value for key, value in row.items() if key not in ("FullID", "SizeRw", "LabelMap")
+    }
     mounts = [str(mount) for mount in row.get("Mounts", ())]
     shown["Mounts"] = ",".join(mounts if full else [cut(mount, 15) for mount in mounts])
     shown["Networks"] = ",".join(row.get("Networks", ()))

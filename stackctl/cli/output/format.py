@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from stackctl.cli.output.console import Console
@@ -14,7 +15,10 @@ from stackctl.json_text import json_line
 
 Row = Mapping[str, Any]
 
-_FIELD = re.compile(r"\{\{\s*(?:\w+\s+)?\.(\w+)[^}]*\}\}")
+#: Fields of a volume that docker has for clusters, or where somebody has counted.
+OF_CLUSTERS = dict.fromkeys(("Availability", "Group", "Links", "Size", "Status"), "N/A")
+
+_FIELD = re.compile(r'\{\{\s*(?:\w+\s+)?\.(\w+)(?:\s+"([^"]*)")?[^}]*\}\}')
 
 
 def print_rows(
@@ -24,9 +28,13 @@ def print_rows(
     format: str,
     *,
     titles: Mapping[str, str] | None = None,
+    labels: Sequence[Mapping[str, str]] = (),
 ) -> None:
     """Rows whose fields are texts, as a table of `columns` (with the field of each), `json`
-    (an object a line), a template, or `table TEMPLATE` (columns apart by \\t)."""
+    (an object a line), a template, or `table TEMPLATE` (columns apart by \\t).
+
+    A template may only name fields that rows have, and `.Label "NAME"`: that of a row's `labels`.
+    """
     if format in ("", "table"):
         cells = [[str(row.get(name, "")) for _, name in columns] for row in rows]
         for line in table([column for column, _ in columns], cells, console.out_width()):
@@ -41,15 +49,35 @@ def print_rows(
 
     text = format.removeprefix("table ").replace("\\t", "\t").replace("\\n", "\n")
     template = Template(text)
-    lines = [template.render(row) for row in rows]
+    by_row = labels or [{}] * len(rows)
+    lines = [
+        template.render(row, methods={"Label": partial(_label, of)})
+        for row, of in zip(rows, by_row, strict=True)
+    ]
     if not format.startswith("table "):
         for line in lines:
             console.out(line)
         return
     known = {name: column.title for column, name in columns} | dict(titles or {})
-    heads = [_FIELD.sub(lambda m: known.get(m[1], m[1].upper()), part) for part in text.split("\t")]
+
+    def head(field: re.Match[str]) -> str:
+        if field[1] == "Label" and field[2]:
+            # Docker's: the last word of the label's name.
+            return re.sub("[-_]", " ", field[2].rpartition(".")[2])
+        return known.get(field[1], field[1].upper())
+
+    heads = [_FIELD.sub(head, part) for part in text.split("\t")]
     for line in table([Column(head) for head in heads], [line.split("\t") for line in lines]):
         console.out(line)
+
+
+def asks_for_labels(format: str) -> bool:
+    """Whether a template needs `labels`."""
+    return ".Label " in format
+
+
+def _label(labels: Mapping[str, str], name: str) -> str:
+    return labels.get(name, "")
 
 
 def print_inspected(console: Console, shapes: Sequence[Any], format: str) -> None:

@@ -63,7 +63,14 @@ class Template:
         self._nodes, rest, _ = self._parse(nodes, 0, inside=False)
         assert rest == len(nodes)
 
-    def render(self, value: Value) -> str:
+    def render(
+        self, value: Value, *, methods: Mapping[str, Callable[..., Value]] | None = None
+    ) -> str:
+        """With `methods`, `value` is an object as Go has them: it has its fields and these
+        methods, and another name is a mistake. Raises UsageError.
+        """
+        if methods is not None:
+            value = _Object(value, methods)
         return self._run(self._nodes, value, {"$": value})
 
     def _wrong(self, why: str) -> UsageError:
@@ -188,6 +195,8 @@ class Template:
             first = False
             arguments.append(value)
         arguments += piped
+        if function is None and arguments and callable(arguments[0]):
+            function, *arguments = arguments
         if function is None:
             if len(arguments) != 1:
                 raise self._wrong("a value was called like a function")
@@ -196,6 +205,23 @@ class Template:
             return function(*arguments), tokens
         except (TypeError, ValueError, IndexError, AttributeError) as error:
             raise self._wrong(str(error)) from None
+
+
+class _Object(dict[str, Value]):
+    """Fields, which are what is printed of it, and methods."""
+
+    def __init__(self, fields: Mapping[str, Value], methods: Mapping[str, Callable[..., Value]]):
+        super().__init__(fields)
+        self.methods = methods
+
+    def get(self, name: str, default: Value = None) -> Value:
+        if name in self:
+            return self[name]
+        if name in self.methods:
+            return self.methods[name]
+        from stackctl.spec.mistakes import did_you_mean
+
+        raise UsageError(f"--format: there is no field .{name}", hint=did_you_mean(name, self))
 
 
 def _tokens(source: str) -> Iterator[Text | Action]:

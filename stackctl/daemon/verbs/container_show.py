@@ -50,7 +50,7 @@ class ContainerShowVerbs:
     async def ls(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """One row a container, the latest first, with `docker ps`'s field names.
 
-        `all`, `last` (a number), `size`, `filters`.
+        `all`, `last` (a number), `size`, `labels` (by name), `filters`.
         """
         passes, ended_too = filters.containers(body.get("filters"), self._find)
         last = int(body.get("last") or 0)
@@ -58,12 +58,12 @@ class ContainerShowVerbs:
         records = sorted(self._parts.registry.all(), key=lambda r: r.created_at, reverse=True)
         records = [r for r in records if (everything or r.status.needs_stop) and passes(r)]
         for record in records[:last] if last > 0 else records:
-            yield {"type": "row", **await self._row(record, size=bool(body.get("size")))}
+            yield {"type": "row", **await self._row(record, body)}
         yield {"type": "result", "exit_code": 0}
 
-    async def _row(self, record: ContainerRecord, *, size: bool) -> Message:
-        row = {**container_row(record), "ID": record.id}
-        if size:
+    async def _row(self, record: ContainerRecord, body: Mapping[str, Any]) -> Message:
+        row = {**container_row(record, labels=bool(body.get("labels"))), "ID": record.id}
+        if body.get("size"):
             row["SizeRw"] = await self._creation.writable_size(record)
         return row
 

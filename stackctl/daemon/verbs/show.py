@@ -17,7 +17,15 @@ from stackctl.daemon.jobs import Message
 from stackctl.daemon.process_table import process_row
 from stackctl.daemon.projects import Projects
 from stackctl.errors import NotFound
-from stackctl.model.container import Health, Status, VolumeMount
+from stackctl.model.container import (
+    BindMount,
+    Health,
+    ImageMount,
+    Mount,
+    Status,
+    TmpfsMount,
+    VolumeMount,
+)
 from stackctl.model.port_runs import port_runs
 from stackctl.model.record import ContainerRecord
 
@@ -35,7 +43,7 @@ class ShowVerbs:
         everything = bool(body.get("all"))
         for record in await self._projects.chosen(body, oneoff=True):
             if everything or record.status.is_alive or record.status is Status.RESTARTING:
-                row = container_row(record)
+                row = container_row(record, labels=bool(body.get("labels")))
                 if body.get("size"):
                     row["SizeRw"] = await self._creation.writable_size(record)
                 yield {"type": "row", **row}
@@ -185,7 +193,7 @@ class ShowVerbs:
         yield {"type": "result", "exit_code": worst}
 
 
-def container_row(record: ContainerRecord) -> Message:
+def container_row(record: ContainerRecord, *, labels: bool = False) -> Message:
     """A row of ps, as docker compose's --format json has it."""
     config = record.config
     return {
@@ -220,9 +228,24 @@ def container_row(record: ContainerRecord) -> Message:
         ],
         "Labels": ",".join(f"{k}={v}" for k, v in config.labels.items()),
         "Networks": [e.network for e in record.endpoints] or [config.network_mode],
-        "Mounts": [m.volume if isinstance(m, VolumeMount) else m.target for m in config.mounts],
+        "Mounts": list(filter(None, map(_mount_name, config.mounts))),
         "LocalVolumes": sum(isinstance(m, VolumeMount) for m in config.mounts),
+        # Labels by name for who asks for one: the text cannot be taken apart again.
+        **({"LabelMap": dict(config.labels)} if labels else {}),
     }
+
+
+def _mount_name(mount: Mount) -> str:
+    """A volume's name or what is mounted, as docker lists it; memory has neither."""
+    match mount:
+        case VolumeMount():
+            return mount.volume
+        case BindMount():
+            return mount.source
+        case ImageMount():
+            return mount.image
+        case TmpfsMount():
+            return ""
 
 
 def status_text(record: ContainerRecord, now: float) -> str:

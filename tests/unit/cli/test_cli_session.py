@@ -284,6 +284,6 @@ def test_run_makes_then_attaches(cli: Any, engine: Any, shop: Any) -> None:
 def test_run_keeps_the_services_command_when_none_is_given(cli: Any, engine: Any) -> None:
     engine.answers["run"] = [{"type": "result", "container": "c1", "name": "shop-job-run-1"}]
     outcome = cli("run", "-d", "job")
-    assert outcome.out == "shop-job-run-1\n"
+    assert outcome.out == "c1\n"
     assert engine.bodies("run")[0]["command"] is None
     assert not engine.bodies("attach")

@@ -53,6 +53,15 @@ def test_ps_takes_a_template(cli: Any, engine: Any, rows: Any) -> None:
     assert engine.bodies("ps")[-1]["size"]
     whole = cli("ps", "--format", "{{.Mounts}}", "--no-trunc").out.splitlines()
     assert whole[0] == "shop_a-rather-long-name,/etc/x"
+    assert not engine.bodies("ps")[-1]["labels"]
+    rows[0]["LabelMap"] = {"a.b": "1,2"}
+    assert cli("ps", "--format", '{{.Name}}{{.Label "a.b"}}').out.split()[0] == "shop-db-11,2"
+    assert engine.bodies("ps")[-1]["labels"]
+    assert "LabelMap" not in cli("ps", "--format", "json").out
+    wrong = cli("ps", "--format", "{{.Nam}}")
+    assert wrong.code == 2
+    assert "no field .Nam" in wrong.err
+    assert cli("images", "--format", "bogus").code == 2
 
 
 def test_ps_quiet_prints_whole_ids(cli: Any, engine: Any, rows: Any) -> None:

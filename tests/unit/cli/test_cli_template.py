@@ -81,6 +81,33 @@ def test_rows_are_printed_as_asked_for(cli: Any, capsys: pytest.CaptureFixture[s
     assert shown("json")[1] == '{"ID":"22","Names":"b"}'
 
 
+def test_a_row_has_its_fields_and_the_method_label(
+    cli: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"ID": "1", "Names": "a"}, {"ID": "22", "Names": "b"}]
+    labels = [{"com.x.who-is": "me,you", "y": "2"}, {}]
+
+    def shown(format: str) -> list[str]:
+        print_rows(Console(), rows, (), format, labels=labels)
+        return capsys.readouterr().out.splitlines()
+
+    assert shown('{{.Names}}={{.Label "com.x.who-is"}}') == ["a=me,you", "b="]
+    assert shown('{{range split (.Label "com.x.who-is") ","}}<{{.}}>{{end}}') == ["<me><you>", "<>"]
+    assert shown('{{if eq ("y" | .Label) "2"}}{{.ID}}{{end}}') == ["1", ""]
+    assert shown('table {{.ID}}\\t{{.Label "com.x.who-is"}}') == [
+        "ID   who is",
+        "1    me,you",
+        "22",
+    ]
+    assert shown("{{json .}}") == ['{"ID":"1","Names":"a"}', '{"ID":"22","Names":"b"}']
+    for wrong in ("{{.Name}}", "table {{.Name}}", "{{json .Name}}", "{{if .Name}}x{{end}}"):
+        with pytest.raises(UsageError, match=r"no field \.Name") as raised:
+            shown(wrong)
+        assert "Names" in str(raised.value.hint)
+    with pytest.raises(UsageError, match="--format"):
+        shown('{{.Label "a" "b"}}')
+
+
 def test_sizes_are_dockers() -> None:
     assert [size_text(n) for n in (0, 999, 1500, 71_900_000)] == ["0B", "999B", "1.5kB", "71.9MB"]
     assert size_text(268435456, binary=True) == "256MiB"

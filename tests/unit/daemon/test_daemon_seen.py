@@ -9,7 +9,14 @@ import pytest
 
 from stackctl.daemon.inspection import inspected
 from stackctl.daemon.verbs.show import container_row
-from stackctl.model.container import ContainerConfig, Status
+from stackctl.model.container import (
+    BindMount,
+    ContainerConfig,
+    ImageMount,
+    Status,
+    TmpfsMount,
+    VolumeMount,
+)
 from stackctl.model.network import PublishedPort
 from stackctl.model.record import ContainerRecord
 
@@ -33,6 +40,25 @@ def test_ports_that_are_only_exposed_are_listed_as_long_as_it_runs() -> None:
     ]
     ended = container_row(replace(record, status=Status.EXITED, ports=()))
     assert (ended["Ports"], ended["Publishers"]) == ("", [])
+
+
+def test_mounts_are_listed_by_what_is_mounted_and_labels_by_name_on_request() -> None:
+    mounts = (
+        BindMount(source="/srv/site", target="/a"),
+        VolumeMount(volume="data", target="/b"),
+        TmpfsMount(target="/c"),
+        ImageMount(image="tools:1", target="/d"),
+    )
+    labels = {"a": "1,b=2"}
+    config = ContainerConfig(
+        name="c", image="x", image_id="", argv=("true",), mounts=mounts, labels=labels
+    )
+    record = ContainerRecord(id="0" * 64, config=config, created_at=1.0)
+    row = container_row(record)
+    assert (row["Mounts"], row["LocalVolumes"]) == (["/srv/site", "data", "tools:1"], 1)
+    assert row["Labels"] == "a=1,b=2"
+    assert "LabelMap" not in row
+    assert container_row(record, labels=True)["LabelMap"] == labels
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import typer
 from stackctl.cli import options
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.outcomes import filters, outcomes
-from stackctl.cli.output.format import print_inspected, print_rows, size_text
+from stackctl.cli.output.format import asks_for_labels, print_inspected, print_rows, size_text
 from stackctl.cli.output.table import Column, table
 from stackctl.cli.output.text import cut
 from stackctl.cli.rows import rows
@@ -49,14 +49,17 @@ def ls(
         "filters": filters(filter),
         "last": 1 if latest else last,
         "size": size or "Size" in format,
+        "labels": asks_for_labels(format),
     }
-    found = [_listed(row, full=no_trunc) for row in rows(run, "container-ls", body)]
+    listed = rows(run, "container-ls", body)
+    found = [_listed(row, full=no_trunc) for row in listed]
     if quiet and not format:
         for row in found:
             run.console.out(row["ID"])
         return 0
     columns = (*_COLUMNS, (Column("SIZE"), "Size")) if size else _COLUMNS
-    print_rows(run.console, found, columns, format, titles=_TITLES)
+    labels = [row.get("LabelMap", {}) for row in listed]
+    print_rows(run.console, found, columns, format, titles=_TITLES, labels=labels)
     return 0
 
 

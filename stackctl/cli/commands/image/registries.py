@@ -262,6 +262,7 @@ def images_of_stack(
     """List the images of the stack's containers."""
     from stackctl.cli.output.format import size_text
 
+    one_of("--format", format or "table", ("table", "json"))
     run = invocation(ctx)
     found = rows(run, "images", run.body(services=services or []))
     if quiet:

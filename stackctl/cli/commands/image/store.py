@@ -75,6 +75,9 @@ def _shown(row: dict[str, Any], no_trunc: bool) -> dict[str, str]:
         "CreatedSince": ago(created),
         "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(created)),
         "Size": size_text(row["size"]),
+        "VirtualSize": size_text(row["size"]),
+        # As docker has them where nobody has counted.
+        **dict.fromkeys(("Containers", "SharedSize", "UniqueSize"), "N/A"),
     }
 
 
