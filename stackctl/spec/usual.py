@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container, Mapping
+from functools import cache
 from typing import Any
 
 from stackctl.model.log_options import LOG_OPTIONS_WITHOUT_EFFECT
@@ -23,7 +24,6 @@ class _Any:
 _ANY = _Any()
 _NO = (False,)
 _NOTHING = (0, "0")
-_EMPTY: tuple[object, ...] = ({}, [])
 
 #: By path (`[]` is a list's item, `*` a name that the user has chosen): values that are no
 #: other than none.
@@ -104,7 +104,7 @@ def service(data: Mapping[str, Any]) -> dict[str, Any]:
         # That there is one counts, even if it says what is usual.
         policy = {"condition": "any", **policy}
         data = {**data, "deploy": {**data["deploy"], "restart_policy": policy}}
-    found = _telling(data, _OF_SERVICE, "")
+    found = _telling(data, _service_rules())
     for key in _TELLING:
         if key in data:
             found[key] = data[key]
@@ -114,7 +114,7 @@ def service(data: Mapping[str, Any]) -> dict[str, Any]:
     if limits := found.get("ulimits"):
         found["ulimits"] = {name: _limit(limit) for name, limit in limits.items()}
     for key in _UNORDERED:
-        if key in found:
+        if len(found.get(key, ())) > 1:
             found[key] = sorted(found[key], key=json.dumps)
     return found
 
@@ -127,25 +127,61 @@ def _limit(limit: Any) -> Any:
 
 def resource(data: Mapping[str, Any]) -> dict[str, Any]:
     """Those of a network or a volume."""
-    return _telling(data, _OF_RESOURCE, "")
+    return _telling(data, _resource_rules())
 
 
-def _telling(
-    data: Mapping[str, Any], rules: Mapping[str, Container[Any]], path: str
-) -> dict[str, Any]:
+class _Rule:
+    """What is usual at one place, and the rules for what lies below it."""
+
+    __slots__ = ("below", "usual")
+
+    def __init__(self) -> None:
+        self.usual: Container[Any] = ()
+        self.below: dict[str, _Rule] = {}
+
+
+_NO_RULE = _Rule()
+
+
+def _rules(of: Mapping[str, Container[Any]]) -> _Rule:
+    root = _Rule()
+    for path, usual in of.items():
+        rule = root
+        for key in path.replace("[]", ".[]").split("."):
+            rule = rule.below.setdefault(key, _Rule())
+        rule.usual = usual
+    return root
+
+
+@cache
+def _service_rules() -> _Rule:
+    return _rules(_OF_SERVICE)
+
+
+@cache
+def _resource_rules() -> _Rule:
+    return _rules(_OF_RESOURCE)
+
+
+def _telling(data: Mapping[str, Any], rule: _Rule) -> dict[str, Any]:
     found = {}
-    named = "*" if path == "networks." else ""
+    below = rule.below
+    others = below.get("*", _NO_RULE)
     for key, value in data.items():
-        where = f"{path}{named or key}"
-        said = _said(value, rules, where)
-        if said not in _EMPTY and not (where in rules and said in rules[where]):
-            found[key] = said
+        inner = below.get(key, others)
+        if type(value) is dict or type(value) is list:
+            value = _said(value, inner)
+            if not value:
+                continue
+        if value not in inner.usual:
+            found[key] = value
     return found
 
 
-def _said(value: Any, rules: Mapping[str, Container[Any]], where: str) -> Any:
-    if isinstance(value, Mapping):
-        return _telling(value, rules, f"{where}.")
-    if isinstance(value, list):
-        return [_said(item, rules, f"{where}[]") for item in value]
+def _said(value: Any, rule: _Rule) -> Any:
+    if type(value) is dict:
+        return _telling(value, rule)
+    if type(value) is list:
+        inner = rule.below.get("[]", _NO_RULE)
+        return [_said(item, inner) for item in value]
     return value
