@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 def choose(console: Console, mode: str, clock: Clock = time.monotonic) -> Display:
     """The display for --progress auto|tty|plain|json|quiet."""
+    console = console.for_status()
     if mode == "quiet":
         return BuildProgress(console, clock)
     if mode == "json":

@@ -41,6 +41,7 @@ class Console:
         ansi: str = "auto",
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        self._ansi = ansi
         self.stdout = sys.stdout if stdout is None else stdout
         self.stderr = sys.stderr if stderr is None else stderr
         self.environment = os.environ if environment is None else environment
@@ -57,6 +58,18 @@ class Console:
             and ansi != "never"
             and self.environment.get("TERM", "dumb") != "dumb"
         )
+
+    def for_status(self) -> Console:
+        """Where it is shown what is done: standard error; with COMPOSE_STATUS_STDOUT a console
+        that has standard output in its place."""
+        # Reading settings costs an import: most say nothing.
+        if not any(name.endswith("_STATUS_STDOUT") for name in self.environment):
+            return self
+        from stackctl.spec.project import is_true, setting
+
+        if not is_true(setting(self.environment, "STATUS_STDOUT")):
+            return self
+        return Console(self.stdout, self.stdout, ansi=self._ansi, environment=self.environment)
 
     def out(self, line: str = "") -> None:
         """A line on standard output."""

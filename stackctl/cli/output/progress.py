@@ -26,6 +26,7 @@ class Progress(Display, Protocol):
 
 def choose(console: Console, mode: str, title: str, clock: Clock = time.monotonic) -> Progress:
     """The display for --progress auto|tty|plain|json|quiet."""
+    console = console.for_status()
     if mode == "quiet":
         return QuietProgress(clock)
     if mode == "json":

@@ -237,6 +237,29 @@ def test_who_gets_the_live_view() -> None:
     assert isinstance(choose(_console(terminal=False), "tty", "up"), LiveProgress)
 
 
+@pytest.mark.parametrize(
+    ("environment", "is_out"),
+    [
+        ({"COMPOSE_STATUS_STDOUT": "1"}, True),
+        ({"STACKCTL_STATUS_STDOUT": "true"}, True),
+        ({"COMPOSE_STATUS_STDOUT": "0"}, False),
+        ({}, False),
+    ],
+)
+@pytest.mark.parametrize("mode", ["plain", "json"])
+def test_what_is_done_may_be_shown_on_standard_output(
+    environment: dict[str, str], is_out: bool, mode: str
+) -> None:
+    out, err = io.StringIO(), io.StringIO()
+    progress = choose(Console(out, err, environment=environment), mode, "up")
+    step = {"op": "StartContainer", "target": "app-db-1", "service": "db", "number": 1}
+    progress.show({"type": "plan", "project": "app", "steps": [{**step, "cause": "not found"}]})
+    progress.show({"type": "step", **step, "state": "running"})
+    progress.show({"type": "step", **step, "state": "done"})
+    assert bool(out.getvalue()) is is_out
+    assert bool(err.getvalue()) is not is_out
+
+
 def _replayed(text: str, columns: int) -> list[str]:
     """The lines a terminal of this width would show: the escapes that we use, played."""
     lines: list[str] = [""]
