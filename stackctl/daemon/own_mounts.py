@@ -94,11 +94,11 @@ def make_bind_sources(config: ContainerConfig) -> None:
         if not isinstance(mount, BindMount) or Path(mount.source).exists():
             continue
         if not mount.create_host_path:
-            kind = "service" if config.service else "container"
+            # Of a service, whoever starts it says which.
+            who = "" if config.service else f'container "{config.name}": '
             raise ContainerError(
-                f'{kind} "{config.service or config.name}": the bind source '
-                f"{mount.source} does not exist",
-                hint="make it, or correct the path under `volumes`",
+                f"{who}the bind source {mount.source} does not exist",
+                hint=f"make it, or correct the path of what is mounted at {mount.target}",
             )
         if mount.source in DOCKER_SOCKETS:
             # It was made when there was one. A directory there would keep dockerd, and our own

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
+from pathlib import Path
 
+from stackctl.errors import StackFileError, StackFileErrors
 from stackctl.model.container import BindMount, GeneratedFile
+from stackctl.scheduler.ops import CreateContainer, Plan
 from stackctl.spec.model import Config, Secret, Stack, files_of
 from stackctl.spec.mounts import ServiceFile
 from stackctl.spec.service import Service
@@ -40,6 +43,32 @@ def generated(stack: Stack, service: Service) -> tuple[GeneratedFile, ...]:
         for section, item, origin, target in _used(stack, service)
         if not origin.file or item.is_copy
     )
+
+
+def check_replaced(stack: Stack, plan: Plan) -> None:
+    """Files of the services whose containers are made anew have to be there: told before the old
+    container is gone. StackFileErrors.
+
+    A service's first container is another thing: what starts before it may make its files.
+    """
+    ops = [step.op for step in plan.steps]
+    anew = {op.config.service for op in ops if isinstance(op, CreateContainer) and op.replaces}
+    services = [stack.services[name] for name in anew if name in stack.services]
+    missing = {
+        (section, item.source): origin.file
+        for section, item, origin in files_of(stack, services)
+        if origin.file and not Path(origin.file).exists()
+    }
+    errors = tuple(
+        StackFileError(
+            f'the file {file} of {section[:-1]} "{name}" does not exist',
+            place=stack.places(section, name, "file"),
+            hint=f"make it, or correct {section}.{name}.file",
+        )
+        for (section, name), file in sorted(missing.items())
+    )
+    if errors:
+        raise StackFileErrors(errors)
 
 
 def _used(

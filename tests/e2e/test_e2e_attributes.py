@@ -88,6 +88,16 @@ def test_secrets_configs_and_volumes_of_others(stack: Stack) -> None:
     assert inside(stack, "web", "cat /text") == "port=80"
     # Nobody's to write, root's neither.
     assert stack.run("exec", "-T", "web", "sh", "-c", "echo x > /run/secrets/owned").code != 0
+    # A file that has gone is told, with its place, before the old container has.
+    (stack.directory / "plain.txt").rename(stack.directory / "gone.txt")
+    stack.env["TOKEN"] = "another"
+    failed = stack.run("up", "-d").expect(1)
+    assert "/stack.yaml:" in failed.err
+    assert 'plain.txt of secret "plain" does not exist' in failed.err
+    assert "correct secrets.plain.file" in failed.err
+    assert stack.states()["app-web-1"] == "running"
+    (stack.directory / "gone.txt").rename(stack.directory / "plain.txt")
+    stack.env["TOKEN"] = "t0ken"
     # Mounts of another service, read-only, its anonymous volume too.
     inside(stack, "friend", "echo a > /data/f; echo b > /anonymous/f")
     assert inside(stack, "reader", "cat /data/f /anonymous/f") == "a\nb"

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from stackctl.daemon import service_files
 from stackctl.daemon.containers import Parts
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.jobs import EMIT, Emit, Jobs, Message
@@ -189,6 +190,8 @@ class StackVerbs:
         finally:
             if not warm.done():
                 warm.cancel()
+        if not project.carried:
+            service_files.check_replaced(project.stack, plan)
         limit = float(body.get("wait_timeout") or 0) if body.get("wait") else 0.0
         await self._execute(project, plan, limit, emit, body)
         if not body.get("no_start") and not body.get("attach"):
