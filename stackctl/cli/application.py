@@ -261,7 +261,9 @@ def application() -> Command:
         ] = False,
         version: Annotated[
             bool,
-            typer.Option("--version", callback=_show_version, is_eager=True, help="Print it."),
+            typer.Option(
+                "-v", "--version", callback=_show_version, is_eager=True, help="Print it."
+            ),
         ] = False,
     ) -> None:
         """Run stacks of containers from compose files, without Docker.

@@ -51,7 +51,7 @@ def run(
 
 def _carry_out(arguments: Sequence[str], session: Session) -> object:
     """What the command returned. Typer is asked for help, and about mistakes."""
-    if list(arguments) == ["--version"]:
+    if list(arguments) in (["--version"], ["-v"]):
         from stackctl import __version__
 
         session.console.out(f"stackctl {__version__}")

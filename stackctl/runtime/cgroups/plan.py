@@ -477,7 +477,7 @@ def _check_set(tree: Tree, kind: str, wanted: str) -> None:
             hint='for example "0-2,5"',
         ) from None
     if not there:
-        raise MachineError(
+        raise UsageError(
             f"cpuset {wanted[:60]!r} asks for {kind} that are not there: this machine has {here}",
             hint="choose among those that are there",
         )

@@ -266,6 +266,13 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     assert err.strip() in ("0", "141")
 
 
+def test_the_version_is_told(cli: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    for line in (["--version"], ["-v"]):
+        assert cli(*line).out.startswith("stackctl ")
+    assert cli("--progress", "plain", "-v").code == 0
+    assert capsys.readouterr().out.startswith("stackctl ")
+
+
 def test_a_full_disk_below_the_output_is_told() -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
