@@ -126,7 +126,7 @@ class Engine:
             raise
         if final is not None and final.exit_code != 0:
             raise OperationFailed(
-                f"pre_start hook {_how_ended(final)}: {' '.join(config.argv)}",
+                f"pre_start hook of {_subject(final)} {_how_ended(final)}: {' '.join(config.argv)}",
                 hint=f"it is kept as {config.name}: see `stackctl container logs {config.name}`",
                 details=tuple(last_lines(self._parts.paths, record.id, _SHOWN_LINES)),
             )

@@ -64,7 +64,7 @@ def test_pre_start_hooks_prepare_a_service_once(stack: Stack) -> None:
     stack.write(HOOKS)
     stack.env["CODE"] = "7"
     failed = stack.run("up", "-d").expect(1)
-    assert "pre_start hook exited with code 7" in failed.err
+    assert 'pre_start hook of service "web" exited with code 7' in failed.err
     assert "app-web-pre_start-2" in failed.err  # it stays to be looked at
     assert {r["Service"] for r in stack.rows() if r["State"] == "running"} == {"db"}
     stack.env["CODE"] = "0"

@@ -339,9 +339,13 @@ def _weights(tree: Tree, engine_group: str, limits: Limits) -> str:
 
 
 def _notices(tree: Tree, engine_group: str, limits: Limits) -> tuple[str, ...]:
+    found = []
     if _wants_weights(limits) and not _weights(tree, engine_group, limits):
-        return ("this kernel gives block devices no weights: blkio weights have no effect",)
-    return ()
+        found.append("this kernel gives block devices no weights: blkio weights have no effect")
+    there = os.cpu_count() or 1
+    if limits.cpus is not None and limits.cpus > there:
+        found.append(f"cpus {limits.cpus:g} is no limit: this machine has {there}")
+    return tuple(found)
 
 
 def device_numbers(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,13 @@ class TestV1:
             with pytest.raises(UsageError, match="not a list"):
                 written(root, Limits(cpuset_cpus=wanted))
         assert written(root, Limits(cpuset_cpus="2-3,0-1"))
+
+    def test_more_cpus_than_there_are_is_told(self, tmp_path: Path) -> None:
+        there = os.cpu_count() or 1
+        root = v1_tree(tmp_path)
+        assert planned(root, Limits(cpus=float(there))).notices == ()
+        [notice] = planned(root, Limits(cpus=there + 0.5)).notices
+        assert notice == f"cpus {there + 0.5:g} is no limit: this machine has {there}"
 
     def test_unlimited_pids(self, tmp_path: Path) -> None:
         made = written(v1_tree(tmp_path), Limits(pids=-1))
