@@ -8,7 +8,6 @@ caller may choose.
 from __future__ import annotations
 
 import secrets
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,7 +20,7 @@ from stackctl.model.image import Image
 from stackctl.model.network import IpamPool, NetworkConfig, VolumeConfig
 from stackctl.scheduler.desired import Condition, Dependency, Desired, DesiredService
 from stackctl.scheduler.recorded import render
-from stackctl.spec import implied, obstacles, paths, ports, profiles, usual, volumes
+from stackctl.spec import implied, obstacles, paths, ports, profiles, usual, volumes, words
 from stackctl.spec.hashes import digest_of_text, made_of, text_of
 from stackctl.spec.mistakes import did_you_mean
 from stackctl.spec.model import DRIVER_OPTIONS, MOST_CONTAINERS, Network, Service, Stack, Volume
@@ -410,9 +409,9 @@ def _pairs(flag: str, items: Sequence[str] | None) -> dict[str, str]:
 def _words(entrypoint: Any) -> list[str]:
     if isinstance(entrypoint, str):
         try:
-            return shlex.split(entrypoint)
+            return words.split(entrypoint)[0]
         except ValueError as error:
-            raise UsageError(f"--entrypoint cannot be split: {str(error).lower()}") from None
+            raise UsageError(f"--entrypoint cannot be split: {error}") from None
     return [str(word) for word in entrypoint]
 
 

@@ -10,11 +10,10 @@ compose-go.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable
 from functools import partial
 
-from stackctl.spec import ports, volumes
+from stackctl.spec import ports, volumes, words
 from stackctl.spec.mistakes import Mistakes
 from stackctl.spec.nodes import (
     Entry,
@@ -31,7 +30,7 @@ from stackctl.spec.nodes import (
 from stackctl.values import dataclass
 
 # Only these make splitting more than looking for blanks.
-_QUOTING = re.compile(r"['\"\\]")
+_QUOTING = re.compile(r"['\"\\`(;&|<>]")
 _BLANKS = re.compile("[ \t\r\n]+")
 # MAX_ARG_STRLEN of execve(2); splitting takes time for each character.
 _LONGEST_COMMAND = 128 * 1024
@@ -169,7 +168,7 @@ def _numbers_as_texts(node: Node, mistakes: Mistakes) -> Node:
 
 
 def _command(node: Node, mistakes: Mistakes) -> Node:
-    """A text is split as a shell would split it; nothing stays nothing."""
+    """A text is split into words; nothing stays nothing."""
     if not isinstance(node, Scalar) or not isinstance(node.value, str):
         return node
     if len(node.value) > _LONGEST_COMMAND:
@@ -177,24 +176,31 @@ def _command(node: Node, mistakes: Mistakes) -> Node:
         return Sequence([], node.mark, tag=node.tag)
     try:
         if _QUOTING.search(node.value):
-            words = shlex.split(node.value)
+            found, rest = words.split(node.value)
         else:
-            words = [word for word in _BLANKS.split(node.value) if word]
+            found, rest = [word for word in _BLANKS.split(node.value) if word], ""
     except ValueError as error:
         mistakes.add(
-            f"the command cannot be split into words: {str(error).lower()}",
+            f"the command cannot be split into words: {error}",
             node.mark,
             hint="close the quote, or write the command as a list",
         )
-        words = []
-    return Sequence([Scalar(word, node.mark) for word in words], node.mark, tag=node.tag)
+        found, rest = [], ""
+    if rest:
+        operator = re.split(r"[^;&|<>0-9]", rest)[0]
+        mistakes.warn(
+            f'the command ends before "{operator}", which is for a shell',
+            node.mark,
+            hint='["sh", "-c", "..."] runs the whole of it',
+        )
+    return Sequence([Scalar(word, node.mark) for word in found], node.mark, tag=node.tag)
 
 
 def _health_test(node: Node, mistakes: Mistakes) -> Node:
     """A text is run by the image's shell."""
     if isinstance(node, Scalar) and isinstance(node.value, str):
-        words = ["CMD-SHELL", node.value]
-        return Sequence([Scalar(word, node.mark) for word in words], node.mark, tag=node.tag)
+        test = ["CMD-SHELL", node.value]
+        return Sequence([Scalar(word, node.mark) for word in test], node.mark, tag=node.tag)
     return node
 
 
