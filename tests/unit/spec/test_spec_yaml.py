@@ -167,7 +167,12 @@ def test_duplicate_keys_name_both_places() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [1, 2", "f:1:4: not valid YAML"),
+        ("a: [1, 2", "f:1:4: not valid YAML: a bracket is not closed"),
+        (
+            "a: [x,\n  C=${V:-y}]",
+            "f:2:6: not valid YAML: a bracket is not closed, or a comma is missing: the list or "
+            "mapping began at 1:4",
+        ),
         ("a: b: c", "f:1:5: not valid YAML: mapping values"),
         ("a:\n\t- b", "f:2:1: not valid YAML"),
         ("a: *x", "f:1:4: *x refers to no anchor before it"),
