@@ -134,9 +134,9 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: str) -> StackFil
     if "\t" in line[: len(line) - len(line.lstrip())] or "\\t" in problem or "tab" in problem:
         problem = "a tab cannot indent a line"
         hint = "YAML is indented with spaces, never with tabs"
-    elif error.context_mark and "flow" in str(error.context):
+    elif "did not find expected" in problem and "flow" in str(error.context):
         problem = "a bracket is not closed, or a comma is missing"
-        if mark != error.context_mark:
+        if error.context_mark and mark != error.context_mark:
             began = f"{error.context_mark.line + 1}:{error.context_mark.column + 1}"
             problem += f": the list or mapping began at {began}"
         hint = "within brackets, text that has one of [ ] { } , in it needs quotes"
