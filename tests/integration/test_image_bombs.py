@@ -17,6 +17,7 @@ from stackctl.image.store import Store
 from stackctl.image.verify import problems
 from stackctl.state.paths import Paths
 from support.tars import END, directory, entry, tar
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.needs("root")
 
@@ -33,7 +34,9 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     try:
         yield place
     finally:
-        subprocess.run(["umount", str(place)], check=True)
+        # Whoever was unpacking and was given up has it open for a moment more.
+        umount = ["umount", str(place)]
+        wait_until(lambda: subprocess.run(umount, check=False).returncode == 0, 20)
 
 
 def _bomb(pieces: Iterator[bytes]) -> bytes:
