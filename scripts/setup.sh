@@ -64,3 +64,6 @@ case "$what" in
     *) say "unknown: $what (run or dev)"; exit 2 ;;
 esac
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable "$wanted"
+# As pip does with what it copies: where Python is told to write no byte code, each command would
+# compile the modules that it imports.
+.venv/bin/python -m compileall -q -j 0 stackctl

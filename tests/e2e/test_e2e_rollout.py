@@ -168,7 +168,7 @@ def test_start_first_answers_all_the_time(stack: Stack) -> None:
                 while not os.path.exists("/end") and failures < 5:
                     # What was being answered when the old one was killed may be cut off.
                     try:
-                        urllib.request.urlopen("http://web", timeout=20).read()
+                        urllib.request.urlopen("http://web", timeout=5).read()
                     except (OSError, http.client.HTTPException) as error:
                         failures += 1
                         print(error)
@@ -185,7 +185,7 @@ def test_start_first_answers_all_the_time(stack: Stack) -> None:
     stack.up()
     assert stack.ids()["app-web-1"] != before and len(stack.ids()) == 2
     stack.ok("exec", "-T", "client", "touch", "/end")
-    wait_until(lambda: stack.states()["app-client-1"] == "exited", 20)
+    wait_until(lambda: stack.states()["app-client-1"] == "exited", 60)
     assert "answered" in stack.ok("logs", "client").out
     assert stack.rows("-a", "client")[0]["ExitCode"] == 0
     stack.down()
