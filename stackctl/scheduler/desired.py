@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from enum import StrEnum
 
 from stackctl.model.build import BuildRequest
@@ -34,13 +34,19 @@ class Dependency:
 class InitHook:
     """A pre_start hook. Its container's `config` is for the first replica of those it is for.
 
-    `per_replica`: one for each new container (see rollout.init_config), else once for all.
+    `per_replica`: one for each new container (see `beside`), else once for all.
     """
 
     config: ContainerConfig
     #: What its image is looked up and pulled by.
     reference: str = ""
     per_replica: bool = False
+
+    def beside(self, replica: ContainerConfig) -> ContainerConfig:
+        """The hook's container that comes before this one of the service."""
+        if not self.per_replica:
+            return self.config
+        return replace(self.config, name=f"{self.config.name}-{replica.number}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from stackctl.model.record import ContainerRecord
 from stackctl.scheduler import differences
 from stackctl.scheduler.desired import Desired, DownPolicy, Observed, UpPolicy
-from stackctl.scheduler.rollout import init_config
 from stackctl.scheduler.survey import resource_changes, survey, used_networks
 from stackctl.scheduler.verdicts import Keep, verdicts
 
@@ -18,7 +17,7 @@ def orphans(desired: Desired, observed: Observed) -> tuple[ContainerRecord, ...]
     """
     known = {service.name for service in desired.services} | desired.disabled
     hooks = {
-        init_config(hook, config).name
+        hook.beside(config).name
         for service in desired.services
         for hook in service.pre_start
         for config in service.replicas

@@ -10,11 +10,11 @@ Adds steps to a plan of `up` in the making (`Up`), which knows the rest.
 
 from __future__ import annotations
 
-from dataclasses import field, replace
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from stackctl.model.container import ContainerConfig, Status
-from stackctl.scheduler.desired import DesiredService, InitHook
+from stackctl.scheduler.desired import DesiredService
 from stackctl.scheduler.ops import Pause, RenameContainer, RunInit, WaitHealthy
 from stackctl.scheduler.verdicts import Create, Finish, Recreated, Remove, Start, Verdict
 from stackctl.values import dataclass
@@ -66,7 +66,7 @@ def init_steps(
         if not (_is_fresh(verdict) and (hook.per_replica or shared)):
             continue
         step = up.draft.add(
-            RunInit(config=init_config(hook, config), beside=config.name),
+            RunInit(config=hook.beside(config), beside=config.name),
             f"pre_start of {config.name}: {cause}",
             after=waits | last,
             tolerates=tolerates - waits,
@@ -76,13 +76,6 @@ def init_steps(
         if not hook.per_replica:
             up.initiated[service.name] = step
     return last
-
-
-def init_config(hook: InitHook, beside: ContainerConfig) -> ContainerConfig:
-    """The hook's container for one replica."""
-    if not hook.per_replica:
-        return hook.config
-    return replace(hook.config, name=f"{hook.config.name}-{beside.number}")
 
 
 def _is_about(verdict: Verdict, name: str) -> bool:
