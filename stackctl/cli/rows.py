@@ -18,6 +18,11 @@ def rows(run: Invocation, verb: str, body: Message) -> list[dict[str, Any]]:
     return found
 
 
+def asks_for_labels(format: str) -> bool:
+    """Whether rows have to come with their labels for a template of --format."""
+    return ".Label " in format
+
+
 def warned(run: Invocation, message: Message) -> bool:
     """Print the message if it is a warning."""
     if message["type"] != "warning":

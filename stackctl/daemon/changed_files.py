@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from stackctl.daemon.apart import apart
 from stackctl.model.container import BindMount
 from stackctl.model.record import ContainerRecord
 
@@ -20,12 +20,9 @@ async def since_end(records: Iterable[ContainerRecord]) -> Mapping[str, str]:
 
     One that mounts too much to be looked through counts as changed.
     """
-    found = await asyncio.to_thread(_all, list(records))
-    return {container: what for container, what in found if what}
-
-
-def _all(records: list[ContainerRecord]) -> list[tuple[str, str]]:
-    return [(record.id, _changed(record)) for record in records]
+    known = list(records)
+    found = await apart(lambda: [_changed(record) for record in known])
+    return {record.id: what for record, what in zip(known, found, strict=True) if what}
 
 
 def _changed(record: ContainerRecord) -> str:

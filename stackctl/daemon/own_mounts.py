@@ -11,6 +11,7 @@ from stackctl.daemon.jobs import warn
 from stackctl.daemon.volumes import Volumes
 from stackctl.errors import ContainerError, MachineError, NotFound
 from stackctl.image.service import Images
+from stackctl.model import lending
 from stackctl.model.container import BindMount, ContainerConfig, ImageMount, Mount, VolumeMount
 from stackctl.model.network import VolumeConfig
 from stackctl.model.record import ContainerRecord
@@ -30,7 +31,7 @@ async def settled(
 
     Raises NotFound.
     """
-    found = config.mounts if former is None or renew else _inherited(config, former)
+    found = config.mounts if former is None or renew else lending.inherited(config, former.config)
     settled: list[Mount] = []
     for mount in found:
         if isinstance(mount, ImageMount) and not mount.image_id:
@@ -52,20 +53,6 @@ def _means(source: str, socket: Path) -> bool:
     if source in DOCKER_SOCKETS and not Path(source).exists():
         return True
     return Path(source).is_socket() and os.path.realpath(source) == os.path.realpath(socket)
-
-
-def _inherited(config: ContainerConfig, former: ContainerRecord) -> tuple[Mount, ...]:
-    volumes = {
-        mount.target: mount.volume
-        for mount in former.config.mounts
-        if isinstance(mount, VolumeMount) and mount.anonymous
-    }
-    return tuple(
-        replace(mount, volume=volumes[mount.target])
-        if isinstance(mount, VolumeMount) and mount.anonymous and mount.target in volumes
-        else mount
-        for mount in config.mounts
-    )
 
 
 async def make_volumes(

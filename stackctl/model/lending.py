@@ -1,4 +1,5 @@
-"""What containers lend to each other: the mounts that `volumes_from` is about."""
+"""What containers have of others' mounts: lent to them (`volumes_from`), or inherited from the
+one whose place they take."""
 
 from __future__ import annotations
 
@@ -6,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from posixpath import normpath
 
-from stackctl.model.container import ContainerConfig, Mount, TmpfsMount
+from stackctl.model.container import ContainerConfig, Mount, TmpfsMount, VolumeMount
 from stackctl.model.sockets import DOCKER_SOCKETS
 
-#: Where Docker's clients look for an engine.
+#: Where a service that asks for the engine's socket has it.
 SOCKET = DOCKER_SOCKETS[0]
 
 #: Mounts by normalised target.
@@ -22,6 +23,21 @@ def target(mount: Mount) -> str:
 
 def by_target(mounts: Iterable[Mount]) -> dict[str, Mount]:
     return {target(mount): mount for mount in mounts}
+
+
+def inherited(config: ContainerConfig, former: ContainerConfig) -> tuple[Mount, ...]:
+    """Its own mounts, with the anonymous volumes that the one before had at the same targets."""
+    volumes = {
+        mount.target: mount.volume
+        for mount in former.mounts
+        if isinstance(mount, VolumeMount) and mount.anonymous
+    }
+    return tuple(
+        replace(mount, volume=volumes[mount.target])
+        if isinstance(mount, VolumeMount) and mount.anonymous and mount.target in volumes
+        else mount
+        for mount in config.mounts
+    )
 
 
 def lenders(config: ContainerConfig) -> list[tuple[str, bool]]:

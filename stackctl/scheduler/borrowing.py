@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import replace
-from typing import TypeGuard
 
 from stackctl.model import lending
-from stackctl.model.container import ContainerConfig, Mount, VolumeMount
+from stackctl.model.container import ContainerConfig, Mount
 from stackctl.model.record import ContainerRecord
 
 
@@ -34,14 +32,12 @@ class Borrowing:
         """A container is made, maybe in place of `former`, whose anonymous volumes it gets."""
         if config.name not in self._lenders:
             return
-        old = former.config.mounts if former and not self._renew else ()
-        inherited = {lending.target(m): m.volume for m in old if _is_anonymous(m)}
-        mounts = lending.by_target(config.mounts)
-        for target, mount in mounts.items():
-            if _is_anonymous(mount) and target in inherited:
-                mounts[target] = replace(mount, volume=inherited[target])
+        own = config.mounts
+        if former is not None and not self._renew:
+            own = lending.inherited(config, former.config)
         with suppress(KeyError):
-            self._lent[config.name] = lending.lent(config, self._borrowed(config) | mounts)
+            mounts = self._borrowed(config) | lending.by_target(own)
+            self._lent[config.name] = lending.lent(config, mounts)
 
     def cause(self, record: ContainerRecord, config: ContainerConfig) -> str:
         """Why a container cannot stay, which is wanted as `config`; "" when it can.
@@ -64,7 +60,3 @@ class Borrowing:
     def _borrowed(self, config: ContainerConfig) -> dict[str, Mount]:
         """Raises KeyError for a lender of which nothing is known."""
         return lending.borrowed(config, self._lent.__getitem__)
-
-
-def _is_anonymous(mount: Mount) -> TypeGuard[VolumeMount]:
-    return isinstance(mount, VolumeMount) and mount.anonymous

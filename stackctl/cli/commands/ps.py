@@ -9,7 +9,7 @@ import typer
 from stackctl.cli import options
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.output.containers import container_table, full_id, json_row
-from stackctl.cli.rows import rows
+from stackctl.cli.rows import asks_for_labels, rows
 from stackctl.cli.values import one_of
 from stackctl.errors import UsageError
 from stackctl.json_text import json_line
@@ -51,7 +51,7 @@ def ps(
         "services": services or [],
         "all": all or bool(states),
         "size": ".Size" in format,
-        "labels": ".Label " in format,
+        "labels": asks_for_labels(format),
     }
     found = rows(run, "ps", run.body(**wish))
     if not orphans:

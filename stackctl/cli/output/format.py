@@ -71,11 +71,6 @@ def print_rows(
         console.out(line)
 
 
-def asks_for_labels(format: str) -> bool:
-    """Whether a template needs `labels`."""
-    return ".Label " in format
-
-
 def _label(labels: Mapping[str, str], name: str) -> str:
     return labels.get(name, "")
 

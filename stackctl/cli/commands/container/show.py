@@ -11,10 +11,10 @@ import typer
 from stackctl.cli import options
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.outcomes import filters, outcomes
-from stackctl.cli.output.format import asks_for_labels, print_inspected, print_rows, size_text
+from stackctl.cli.output.format import print_inspected, print_rows, size_text
 from stackctl.cli.output.table import Column, table
 from stackctl.cli.output.text import cut
-from stackctl.cli.rows import rows
+from stackctl.cli.rows import asks_for_labels, rows
 from stackctl.cli.values import moment, tail
 
 _COLUMNS = (
