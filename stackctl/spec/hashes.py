@@ -7,7 +7,7 @@ from typing import Any
 
 from stackctl.spec import usual
 from stackctl.spec.dump import service_data
-from stackctl.spec.model import Service, Stack
+from stackctl.spec.model import Service, Stack, files_of
 
 #: What may change without the containers having to be made anew (as compose has it).
 _NOT_HASHED = (
@@ -74,11 +74,9 @@ def _sources(stack: Stack, service: Service) -> dict[str, Any]:
         and not volume.external
     }
     files: dict[str, dict[str, Any]] = {"secrets": {}, "configs": {}}
-    for section, items in (("secrets", service.secrets), ("configs", service.configs)):
-        for item in items:
-            origin = getattr(stack, section).get(item.source)
-            if origin is not None and origin.file and not item.is_copy:
-                files[section][item.source] = {"file": origin.file}
+    for section, item, origin in files_of(stack, (service,)):
+        if origin.file and not item.is_copy:
+            files[section][item.source] = {"file": origin.file}
     return {key: found for key, found in {"volumes": volumes, **files}.items() if found}
 
 
