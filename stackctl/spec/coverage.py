@@ -65,19 +65,19 @@ def _uses(node: Node, shape: Shape, path: str) -> Iterator[tuple[Finding, Node]]
     """Attributes with a meaning of their own, each with its value."""
     match node:
         case Mapping() if shape.fields is not None:
-            for key, entry in node.entries.items():
+            for key, value in node.entries.items():
                 below = shape.fields.get(key)
-                if below is None or is_null(entry.node):
+                if below is None or is_null(value):
                     continue
                 where = f"{path}.{key}" if path else key
                 if _goes_deeper(below) and below.support is None:
-                    yield from _uses(entry.node, below, where)
+                    yield from _uses(value, below, where)
                 else:
                     state, reason = _state(below.support)
-                    yield Finding(where, state, Place(*entry.key_mark), reason), entry.node
+                    yield Finding(where, state, Place(*node.key_marks[key]), reason), value
         case Mapping() if shape.values is not None:
-            for key, entry in node.entries.items():
-                yield from _uses(entry.node, shape.values, f"{path}.{key}")
+            for key, value in node.entries.items():
+                yield from _uses(value, shape.values, f"{path}.{key}")
         case List() if shape.items is not None:
             for item in node.items:
                 yield from _uses(item, shape.items, f"{path}[]")

@@ -19,7 +19,6 @@ from stackctl.spec import included, merge, paths, project
 from stackctl.spec.interpolate import Interpolation
 from stackctl.spec.mistakes import Mistakes, did_you_mean
 from stackctl.spec.nodes import (
-    Entry,
     Mapping,
     Mark,
     Node,
@@ -60,7 +59,7 @@ class _Scope:
     file: str
     #: Where relative paths in it start.
     directory: str
-    services: dict[str, Entry]
+    services: dict[str, Node]
     #: Where a name is looked for that is not here: what comes before the document.
     before: Node | None = None
     done: dict[str, Node] = field(default_factory=dict)
@@ -144,10 +143,11 @@ class Documents:
 
     def _only(self, node: Mapping, known: Iterable[str], where: str) -> None:
         """Says which keys of a mapping have no meaning."""
-        for key, entry in node.entries.items():
+        for key in node.entries:
             if key not in known and not key.startswith("x-"):
                 hint = did_you_mean(key, known)
-                self._mistakes.add(f'unknown key "{key}" in {where}', entry.key_mark, hint=hint)
+                mark = node.key_marks[key]
+                self._mistakes.add(f'unknown key "{key}" in {where}', mark, hint=hint)
 
     # -- include
 
@@ -155,8 +155,7 @@ class Documents:
         self, tree: Mapping, directory: str, variables: Variables[str, str], trail: tuple[str, ...]
     ) -> tuple[Mapping, Node | None]:
         """The tree without `include`, and what that brings along."""
-        written = tree.entries["include"].node
-        entries = {key: entry for key, entry in tree.entries.items() if key != "include"}
+        written = tree.entries["include"]
         if not isinstance(written, Sequence):
             return tree, None
         root: Node | None = None
@@ -164,21 +163,21 @@ class Documents:
             found = self._included(item, directory, variables, trail)
             if isinstance(found, Mapping):
                 root = self._import(root, found)
-        return Mapping(entries, tree.mark, tag=tree.tag), root
+        return _without(tree, "include"), root
 
     def _import(self, root: Node | None, found: Mapping) -> Node:
         """Adds a project's resources; one that is there already in the same words stays one."""
-        sections: dict[str, Entry] = {}
+        sections: dict[str, Node] = {}
         for section in _IMPORTED:
-            entry = found.entries.get(section)
-            if entry is None or not isinstance(entry.node, Mapping):
+            node = found.get(section)
+            if not isinstance(node, Mapping):
                 continue
             known = root.get(section) if isinstance(root, Mapping) else None
-            items = entry.node.entries
             if isinstance(known, Mapping):
-                items = {k: v for k, v in items.items() if not _same(known.get(k), v.node)}
-            sections[section] = Entry(entry.key_mark, Mapping(items, entry.node.mark))
-        added = Mapping(sections, found.mark)
+                items = {k: v for k, v in node.entries.items() if not _same(known.get(k), v)}
+                node = Mapping(items, node.key_marks, node.mark)
+            sections[section] = node
+        added = Mapping(sections, found.key_marks, found.mark)
         return added if root is None else merge.merge(root, added, self._rules, self._mistakes)
 
     def _included(
@@ -252,20 +251,13 @@ class Documents:
     ) -> Mapping:
         services = tree.get("services")
         if not isinstance(services, Mapping) or not any(
-            isinstance(e.node, Mapping) and "extends" in e.node.entries
-            for e in services.entries.values()
+            isinstance(service, Mapping) and "extends" in service.entries
+            for service in services.entries.values()
         ):
             return tree
         scope = _Scope(file, directory, services.entries, before)
-        found = {
-            name: Entry(entry.key_mark, self._resolved(name, scope, variables, ()))
-            for name, entry in services.entries.items()
-        }
-        entries = dict(tree.entries)
-        entries["services"] = Entry(
-            entries["services"].key_mark, Mapping(found, services.mark, tag=services.tag)
-        )
-        return Mapping(entries, tree.mark, tag=tree.tag)
+        found = {name: self._resolved(name, scope, variables, ()) for name in services.entries}
+        return tree.with_entries({**tree.entries, "services": services.with_entries(found)})
 
     def _resolved(
         self,
@@ -280,15 +272,14 @@ class Documents:
         """
         if name in scope.done:
             return scope.done[name]
-        node = scope.services[name].node
+        node = scope.services[name]
         extends = node.get("extends") if isinstance(node, Mapping) else None
         base_name = _texts(extends.get("service")) if isinstance(extends, Mapping) else []
         base_name = [text for text in base_name if text]
         if not isinstance(node, Mapping) or not isinstance(extends, Mapping) or not base_name:
             scope.done[name] = node
             return node
-        entries = {key: entry for key, entry in node.entries.items() if key != "extends"}
-        own = Mapping(entries, node.mark, tag=node.tag)
+        own = _without(node, "extends")
         base = self._base(name, base_name[0], extends, scope, variables, trail)
         if base is not None:
             merged = merge.merge(merge.cleaned(base), own, self._service, self._mistakes)
@@ -346,7 +337,7 @@ class Documents:
         )
         if path == scope.file:
             return scope
-        services: dict[str, Entry] = {}
+        services: dict[str, Node] = {}
         documents = self._open(path, mark, "the file", variables)
         if not documents:
             return None
@@ -367,6 +358,10 @@ def _texts(node: Node | None) -> list[str]:
     """A text, or the texts of a list; nothing else."""
     items = node.items if isinstance(node, Sequence) else [node] if node is not None else []
     return [i.value for i in items if isinstance(i, Scalar) and isinstance(i.value, str)]
+
+
+def _without(node: Mapping, key: str) -> Mapping:
+    return node.with_entries({k: v for k, v in node.entries.items() if k != key})
 
 
 def _same(one: Node | None, other: Node) -> bool:

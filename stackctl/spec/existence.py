@@ -40,10 +40,10 @@ def tell_missing(path: str, mark: Mark, mistakes: Mistakes) -> None:
 
 def _required(root: Node, names: Collection[str] | None) -> Iterator[tuple[str, Mark]]:
     services = root.get("services") if isinstance(root, Mapping) else None
-    for name, entry in services.entries.items() if isinstance(services, Mapping) else ():
+    for name, service in services.entries.items() if isinstance(services, Mapping) else ():
         if names is not None and name not in names:
             continue
-        named = entry.node.get("env_file") if isinstance(entry.node, Mapping) else None
+        named = service.get("env_file") if isinstance(service, Mapping) else None
         # Another form is a mistake that is told; its path is not absolute.
         for item in named.items if isinstance(named, Sequence) else ():
             found: Node | None = item

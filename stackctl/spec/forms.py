@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from collections.abc import Mapping as Values
 from functools import partial
+from typing import Any
 
 from stackctl.spec import ports, volumes, words
 from stackctl.spec.mistakes import Mistakes
 from stackctl.spec.nodes import (
-    Entry,
     Mapping,
     Mark,
     Node,
@@ -63,6 +64,11 @@ class Form:
     key: Callable[[Node], str | None] = _no_key
     merges: Callable[[Mapping, Mapping], bool] = lambda base, over: True
 
+    @property
+    def acts(self) -> bool:
+        """Whether it changes how something is written, or makes items of a list one."""
+        return self.canonical is not unchanged or self.key is not _no_key
+
 
 PLAIN = Form("plain")
 
@@ -75,40 +81,31 @@ def _itself(node: Node) -> str | None:
     return text(node) if isinstance(node, Scalar) else None
 
 
-def _scalar(value: str | int | bool | None, mark: Mark) -> Scalar:
-    return Scalar(value, mark)
-
-
-def _mapping(values: dict[str, object], mark: Mark) -> Mapping:
+def _mapping(values: Values[str, Any], mark: Mark) -> Mapping:
     """Plain values as a tree in which everything stands at `mark`."""
-    entries = {}
-    for key, value in values.items():
-        inner: Node
-        if isinstance(value, dict):
-            inner = _mapping(value, mark)
-        else:
-            assert value is None or isinstance(value, str | int | bool)
-            inner = _scalar(value, mark)
-        entries[key] = Entry(mark, inner)
-    return Mapping(entries, mark)
+    entries: dict[str, Node] = {
+        key: _mapping(value, mark) if isinstance(value, dict) else Scalar(value, mark)
+        for key, value in values.items()
+    }
+    return Mapping(entries, dict.fromkeys(values, mark), mark)
 
 
 def _keyed(node: Node, mistakes: Mistakes) -> Node:
     """List of K=V, or a mapping -> a mapping of text; a key without value is null."""
     if isinstance(node, Mapping):
-        entries: dict[str, Entry] = {}
-        for key, entry in node.entries.items():
+        changed: dict[str, Node] = {}
+        for key, value in node.entries.items():
             if not key:
-                mistakes.add("a name is empty", entry.key_mark)
-                continue
-            value = entry.node
-            if isinstance(value, Scalar) and not isinstance(value.value, str | None):
-                value = Scalar(as_text(value.value), value.mark, tag=value.tag)
-            entries[key] = Entry(entry.key_mark, value)
-        return Mapping(entries, node.mark, tag=node.tag)
+                mistakes.add("a name is empty", node.key_marks[key])
+            elif isinstance(value, Scalar) and not isinstance(value.value, str | None):
+                changed[key] = Scalar(as_text(value.value), value.mark, tag=value.tag)
+        if not changed and "" not in node.entries:
+            return node
+        return node.with_entries({k: v for k, v in {**node.entries, **changed}.items() if k})
     if not isinstance(node, Sequence):
         return node
-    entries = {}
+    entries: dict[str, Node] = {}
+    marks: dict[str, Mark] = {}
     for item in node.items:
         if not isinstance(item, Scalar) or item.value is None:
             mistakes.add(
@@ -124,27 +121,28 @@ def _keyed(node: Node, mistakes: Mistakes) -> Node:
         # The last one wins, in the first one's position.
         value = Scalar(value_text if equals else None, item.mark)
         if key in entries:
-            _tell_replaced(key, entries[key].node, value, mistakes)
-        entries[key] = Entry(item.mark, value)
-    return Mapping(entries, node.mark, tag=node.tag)
+            _tell_replaced(key, entries[key], value, mistakes)
+        entries[key] = value
+        marks[key] = item.mark
+    return Mapping(entries, marks, node.mark, tag=node.tag)
 
 
-def _named(defaults: dict[str, object] | None) -> Canonical:
+def _named(defaults: dict[str, Any] | None) -> Canonical:
     """List of names -> a mapping from each name to `defaults` (None: to nothing)."""
 
     def canonical(node: Node, mistakes: Mistakes) -> Node:
         if not isinstance(node, Sequence):
             return node
-        entries: dict[str, Entry] = {}
+        entries: dict[str, Node] = {}
+        marks: dict[str, Mark] = {}
         for item in node.items:
             if not isinstance(item, Scalar) or item.value is None:
                 mistakes.add(f"an item is {kind(item)}, a name is expected", item.mark)
                 continue
-            inner: Node = Scalar(None, item.mark)
-            if defaults is not None:
-                inner = _mapping(defaults, item.mark)
-            entries[as_text(item.value)] = Entry(item.mark, inner)
-        return Mapping(entries, node.mark, tag=node.tag)
+            name, mark = as_text(item.value), item.mark
+            entries[name] = Scalar(None, mark) if defaults is None else _mapping(defaults, mark)
+            marks[name] = mark
+        return Mapping(entries, marks, node.mark, tag=node.tag)
 
     return canonical
 
@@ -218,7 +216,7 @@ def _ports(node: Node, mistakes: Mistakes) -> Node:
             mistakes.add(str(error), item.mark, hint='a port is written like "8080:80"')
             continue
         for port in found:
-            values: dict[str, object] = {"mode": "ingress", "target": port.target}
+            values: dict[str, Any] = {"mode": "ingress", "target": port.target}
             if port.published:
                 values["published"] = port.published
             if port.host_ip:
@@ -236,10 +234,8 @@ def _port_mapping(node: Mapping) -> Mapping:
     """`published` may be a number: it is text, as ranges are."""
     published = node.get("published")
     if isinstance(published, Scalar) and type(published.value) is int:
-        entries = dict(node.entries)
-        entry = entries["published"]
-        entries["published"] = Entry(entry.key_mark, Scalar(str(published.value), published.mark))
-        return Mapping(entries, node.mark, tag=node.tag)
+        text_of_it = Scalar(str(published.value), published.mark)
+        return node.with_entries({**node.entries, "published": text_of_it})
     return node
 
 
@@ -303,14 +299,14 @@ def _resource(node: Node, mistakes: Mistakes) -> Node:
     if not isinstance(node, Mapping) or not isinstance(external, Mapping):
         return node
     entries = dict(node.entries)
-    key_mark = entries["external"].key_mark
-    entries["external"] = Entry(key_mark, Scalar(True, key_mark))
-    for key, entry in external.entries.items():
+    marks = dict(node.key_marks)
+    entries["external"] = Scalar(True, marks["external"])
+    for key, value in external.entries.items():
         if key != "name":
-            mistakes.add(f'unknown key "{key}" in external', entry.key_mark)
+            mistakes.add(f'unknown key "{key}" in external', external.key_marks[key])
         elif "name" not in entries:
-            entries["name"] = entry
-    return Mapping(entries, node.mark, tag=node.tag)
+            entries["name"], marks["name"] = value, external.key_marks[key]
+    return Mapping(entries, marks, node.mark, tag=node.tag)
 
 
 def _subnet_key(node: Node) -> str | None:
@@ -334,7 +330,7 @@ def _in_mapping(key: str) -> Canonical:
     def canonical(node: Node, mistakes: Mistakes) -> Node:
         if not isinstance(node, Scalar) or not isinstance(node.value, str):
             return node
-        return Mapping({key: Entry(node.mark, Scalar(node.value, node.mark))}, node.mark)
+        return _mapping({key: node.value}, node.mark)
 
     return canonical
 
@@ -362,8 +358,8 @@ def _extra_hosts(node: Node, mistakes: Mistakes) -> Node:
     """A mapping of names to one address or several, or a list -> a list of NAME=ADDRESS."""
     items: list[Node] = []
     if isinstance(node, Mapping):
-        for name, entry in node.entries.items():
-            listed = entry.node.items if isinstance(entry.node, Sequence) else [entry.node]
+        for name, value in node.entries.items():
+            listed = value.items if isinstance(value, Sequence) else [value]
             items.extend(Scalar(f"{name}={text(address)}", address.mark) for address in listed)
     elif isinstance(node, Sequence):
         for item in node.items:
@@ -390,7 +386,7 @@ def _device(node: Node, mistakes: Mistakes) -> Node:
             f'"{node.value[:60]}" is not a device', node.mark, hint="write /dev/SOURCE:/dev/TARGET"
         )
         parts = parts[:1]
-    found: dict[str, object] = {"source": parts[0], "target": parts[0], "permissions": "rwm"}
+    found: dict[str, Any] = {"source": parts[0], "target": parts[0], "permissions": "rwm"}
     match parts[1:]:
         case [target, permissions]:
             found.update(target=target, permissions=permissions)
@@ -466,7 +462,7 @@ def unique(node: Node, form: Form, mistakes: Mistakes | None = None) -> Node:
     `mistakes` is warned of those that say something else: within one file
     nobody means that.
     """
-    if not isinstance(node, Sequence) or form.key is _no_key:
+    if not isinstance(node, Sequence) or form.key is _no_key or len(node.items) < 2:
         return node
     kept: list[Node] = []
     positions: dict[str, int] = {}

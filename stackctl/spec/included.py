@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as Variables
 
-from stackctl.spec.nodes import Entry, Mapping, Node, Scalar, is_null
+from stackctl.spec.nodes import Mapping, Node, Scalar, is_null
 
 #: (section, key) of a secret or config -> its text, which was a variable's.
 Given = dict[tuple[str, str], str]
@@ -27,16 +27,11 @@ def filled(
             origin = item.get("environment") if isinstance(item, Mapping) else None
             if isinstance(origin, Scalar) and origin.value in only:
                 given[section, key] = only[str(origin.value)]
-    services = tree.entries.get("services")
-    if services is None or not isinstance(services.node, Mapping):
+    services = tree.get("services")
+    if not isinstance(services, Mapping):
         return tree
-    found = {
-        name: Entry(entry.key_mark, _service(entry.node, only))
-        for name, entry in services.node.entries.items()
-    }
-    node = Mapping(found, services.node.mark, tag=services.node.tag)
-    entries = {**tree.entries, "services": Entry(services.key_mark, node)}
-    return Mapping(entries, tree.mark, tag=tree.tag)
+    found = {name: _service(service, only) for name, service in services.entries.items()}
+    return tree.with_entries({**tree.entries, "services": services.with_entries(found)})
 
 
 def _service(node: Node, only: Variables[str, str]) -> Node:
@@ -52,19 +47,16 @@ def _at(node: Node, key: str, only: Variables[str, str]) -> Node:
     names = node.get(key) if isinstance(node, Mapping) else None
     if not isinstance(node, Mapping) or not isinstance(names, Mapping):
         return node
-    bare = {n: e for n, e in names.entries.items() if n in only and is_null(e.node)}
+    bare = {n: v for n, v in names.entries.items() if n in only and is_null(v)}
     if not bare:
         return node
-    values = {n: Entry(e.key_mark, Scalar(only[n], e.node.mark)) for n, e in bare.items()}
-    return _with(node, key, Mapping({**names.entries, **values}, names.mark, tag=names.tag))
+    values = {name: Scalar(only[name], value.mark) for name, value in bare.items()}
+    return _with(node, key, names.with_entries({**names.entries, **values}))
 
 
 def _with(node: Mapping, key: str, inner: Node) -> Mapping:
-    entries = {**node.entries, key: Entry(node.entries[key].key_mark, inner)}
-    return Mapping(entries, node.mark, tag=node.tag)
+    return node.with_entries({**node.entries, key: inner})
 
 
 def _entries(node: Node | None) -> list[tuple[str, Node]]:
-    if not isinstance(node, Mapping):
-        return []
-    return [(key, entry.node) for key, entry in node.entries.items()]
+    return list(node.entries.items()) if isinstance(node, Mapping) else []

@@ -7,11 +7,12 @@ and a word that is not used is checked but not evaluated. `}` ends the innermost
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable
 
 from stackctl.spec.mistakes import Mistakes
-from stackctl.spec.nodes import Entry, Mapping, Mark, Node, Scalar, Sequence
+from stackctl.spec.nodes import Mark, Node, Scalar, Sequence
 
 #: The value of a variable, None when it is not set.
 Lookup = Callable[[str], str | None]
@@ -153,38 +154,27 @@ class Interpolation:
     def _node(self, node: Node, done: dict[int, Node]) -> Node:
         if isinstance(node, Scalar):
             value = node.value
-            if isinstance(value, str) and "$" in value:
-                return self._scalar(node, value)
-            return node
+            return self._scalar(node, value) if isinstance(value, str) and "$" in value else node
         if not node.live:
             return node
-        match node:
-            case Sequence():
-                # An anchored branch is worked on once, and stays shared.
-                if (known := done.get(id(node))) is not None:
-                    return known
-                items = [self._node(item, done) for item in node.items]
-                same = all(a is b for a, b in zip(items, node.items, strict=True))
-                done[id(node)] = (
-                    node if same else Sequence(items, node.mark, tag=node.tag, tagged=node.tagged)
-                )
-                return done[id(node)]
-            case Mapping():
-                if (known := done.get(id(node))) is not None:
-                    return known
-                entries = {}
-                for key, entry in node.entries.items():
-                    found = self._node(entry.node, done)
-                    if found is not entry.node:
-                        entries[key] = Entry(entry.key_mark, found)
-                done[id(node)] = (
-                    Mapping(
-                        {**node.entries, **entries}, node.mark, tag=node.tag, tagged=node.tagged
-                    )
-                    if entries
-                    else node
-                )
-                return done[id(node)]
+        # An anchored branch is worked on once, and stays shared.
+        if (known := done.get(id(node))) is not None:
+            return known
+        found: Node = node
+        if isinstance(node, Sequence):
+            items = [self._node(item, done) for item in node.items]
+            if any(map(operator.is_not, items, node.items)):
+                found = node.with_items(items)
+        else:
+            changed = {
+                key: new
+                for key, value in node.entries.items()
+                if (new := self._node(value, done)) is not value
+            }
+            if changed:
+                found = node.with_entries({**node.entries, **changed})
+        done[id(node)] = found
+        return found
 
     def _scalar(self, node: Scalar, template: str) -> Node:
         try:

@@ -8,12 +8,13 @@ canonical form first, so that a list and a mapping of the same attribute merge.
 
 from __future__ import annotations
 
+from functools import cache
+
 from stackctl.spec import forms
 from stackctl.spec.mistakes import Mistakes
 from stackctl.spec.nodes import (
     OVERRIDE,
     RESET,
-    Entry,
     Mapping,
     Node,
     Scalar,
@@ -23,7 +24,19 @@ from stackctl.spec.nodes import (
     place,
     walk,
 )
-from stackctl.spec.shape import LEAF, Shape
+from stackctl.spec.shape import Shape
+
+
+@cache
+def _has_forms(shape: Shape) -> bool:
+    """Whether anything at this place or below it has a form of its own."""
+    below = [*(shape.fields or {}).values(), shape.values, shape.items]
+    return shape.form.acts or any(_has_forms(inner) for inner in below if inner is not None)
+
+
+@cache
+def _fields_with_forms(shape: Shape) -> dict[str, Shape]:
+    return {key: below for key, below in (shape.fields or {}).items() if _has_forms(below)}
 
 
 def canonical(node: Node, shape: Shape, mistakes: Mistakes, *, lenient: bool = False) -> Node:
@@ -31,38 +44,34 @@ def canonical(node: Node, shape: Shape, mistakes: Mistakes, *, lenient: bool = F
 
     `lenient`: what cannot be read because a variable stands in it stays as it is.
     """
-    if shape is LEAF or node.tag == RESET:
+    if node.tag == RESET or not _has_forms(shape):
         return node
-    form = shape.form
-    if form is not forms.PLAIN and form.canonical is not forms.unchanged:
+    if shape.form.acts:
         node = _in_form(node, shape, mistakes, lenient)
-    match node:
-        case Mapping():
-            fields, values = shape.fields, shape.values
-            if fields is None and (values is None or values is LEAF):
-                return node
-            changed: dict[str, Entry] = {}
-            for key, (key_mark, inner) in node.entries.items():
-                below = fields.get(key, LEAF) if fields is not None else values or LEAF
-                if below is LEAF:
-                    continue
-                value = canonical(inner, below, mistakes, lenient=lenient)
-                if value is not inner:
-                    changed[key] = Entry(key_mark, value)
-            if not changed:
-                return node
-            # Forms add no tags of their own.
-            return Mapping({**node.entries, **changed}, node.mark, tag=node.tag, tagged=node.tagged)
-        case Sequence():
-            if shape.items is None:
-                return node
-            below = shape.items
-            if below is not LEAF:
-                items = [canonical(i, below, mistakes, lenient=lenient) for i in node.items]
-                node = Sequence(items, node.mark, tag=node.tag, tagged=node.tagged)
-            return forms.unique(node, shape.form, mistakes)
-        case Scalar():
+    if isinstance(node, Scalar):
+        return node
+    if isinstance(node, Sequence):
+        if shape.items is None:
             return node
+        if _has_forms(shape.items):
+            below = shape.items
+            items = [canonical(item, below, mistakes, lenient=lenient) for item in node.items]
+            node = node.with_items(items)
+        return forms.unique(node, shape.form, mistakes)
+    changed: dict[str, Node] = {}
+    if shape.fields is not None:
+        fields = _fields_with_forms(shape)
+        for key, value in node.entries.items():
+            if (inner := fields.get(key)) is not None:
+                found = canonical(value, inner, mistakes, lenient=lenient)
+                if found is not value:
+                    changed[key] = found
+    elif shape.values is not None and _has_forms(shape.values):
+        for key, value in node.entries.items():
+            found = canonical(value, shape.values, mistakes, lenient=lenient)
+            if found is not value:
+                changed[key] = found
+    return node.with_entries({**node.entries, **changed}) if changed else node
 
 
 def _in_form(node: Node, shape: Shape, mistakes: Mistakes, lenient: bool) -> Node:
@@ -107,18 +116,20 @@ def merge(base: Node, over: Node, shape: Shape, mistakes: Mistakes) -> Node:
 
 def _merge_mappings(base: Mapping, over: Mapping, shape: Shape, mistakes: Mistakes) -> Mapping:
     entries = dict(base.entries)
-    for key, entry in over.entries.items():
+    marks = dict(base.key_marks)
+    for key, value in over.entries.items():
         known = entries.get(key)
-        if entry.node.tag == RESET:
+        if value.tag == RESET:
             entries.pop(key, None)
-        elif known is None or key.startswith("x-"):
-            entries[key] = Entry(entry.key_mark, cleaned(entry.node))
+            continue
+        if known is None or key.startswith("x-"):
+            entries[key] = cleaned(value)
         else:
-            merged = merge(known.node, entry.node, shape.below(key), mistakes)
-            entries[key] = Entry(
-                entry.key_mark if merged is not known.node else known.key_mark, merged
-            )
-    return Mapping(entries, base.mark)
+            entries[key] = merge(known, value, shape.below(key), mistakes)
+            if entries[key] is known:
+                continue
+        marks[key] = over.key_marks[key]
+    return Mapping(entries, marks, base.mark)
 
 
 def cleaned(node: Node) -> Node:
@@ -127,20 +138,10 @@ def cleaned(node: Node) -> Node:
         return node
     match node:
         case Mapping():
-            entries: dict[str, Entry] = {}
-            same = not node.tag
-            for key, entry in node.entries.items():
-                inner = entry.node
-                if inner.tag == RESET:
-                    same = False
-                    continue
-                if not isinstance(inner, Scalar):
-                    value = cleaned(inner)
-                    if value is not inner:
-                        same = False
-                        entry = Entry(entry.key_mark, value)
-                entries[key] = entry
-            return node if same else Mapping(entries, node.mark)
+            entries = {k: cleaned(v) for k, v in node.entries.items() if v.tag != RESET}
+            same = not node.tag and len(entries) == len(node.entries)
+            same = same and all(v is node.entries[k] for k, v in entries.items())
+            return node if same else Mapping(entries, node.key_marks, node.mark)
         case Sequence():
             items = [cleaned(item) for item in node.items if item.tag != RESET]
             same = not node.tag and len(items) == len(node.items)

@@ -9,7 +9,7 @@ into the user's file.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from stackctl.errors import Place
 
@@ -28,7 +28,7 @@ class Scalar:
 
     __slots__ = ("mark", "plain", "tag", "value")
 
-    def __init__(self, value: Value, mark: Mark, *, tag: str = "", plain: bool = False) -> None:
+    def __init__(self, value: Value, mark: Mark, plain: bool = False, *, tag: str = "") -> None:
         self.value = value
         self.mark = mark
         self.tag = tag
@@ -56,22 +56,22 @@ class Sequence:
         self.live = live
         self.tagged = tagged
 
-
-class Entry(NamedTuple):
-    """A mapping's value, and where its key stands."""
-
-    key_mark: Mark
-    node: Node
+    def with_items(self, items: list[Node]) -> Sequence:
+        """With other items, that bring no tags of their own."""
+        return Sequence(items, self.mark, tag=self.tag, tagged=self.tagged)
 
 
 class Mapping:
-    """`live` and `tagged` as a Sequence has them."""
+    """`entries`: its values by key. `key_marks`: where the keys stand; it may know more keys than
+    there are, since steps that leave some out share it. `live` and `tagged` as a Sequence has
+    them."""
 
-    __slots__ = ("entries", "live", "mark", "tag", "tagged")
+    __slots__ = ("entries", "key_marks", "live", "mark", "tag", "tagged")
 
     def __init__(
         self,
-        entries: dict[str, Entry],
+        entries: dict[str, Node],
+        key_marks: dict[str, Mark],
         mark: Mark,
         *,
         tag: str = "",
@@ -79,14 +79,18 @@ class Mapping:
         tagged: bool = True,
     ) -> None:
         self.entries = entries
+        self.key_marks = key_marks
         self.mark = mark
         self.tag = tag
         self.live = live
         self.tagged = tagged
 
     def get(self, key: str) -> Node | None:
-        entry = self.entries.get(key)
-        return entry.node if entry else None
+        return self.entries.get(key)
+
+    def with_entries(self, entries: dict[str, Node]) -> Mapping:
+        """With other values of its keys, or of some of them, that bring no tags of their own."""
+        return Mapping(entries, self.key_marks, self.mark, tag=self.tag, tagged=self.tagged)
 
 
 Node = Scalar | Sequence | Mapping
@@ -122,9 +126,10 @@ def plain(node: Node) -> Any:
     """The tree as dicts, lists and scalars."""
     if isinstance(node, Scalar):
         return node.value
+    # Most of what lies in them are scalars, which need no call of their own.
     if isinstance(node, Sequence):
-        return [plain(item) for item in node.items]
-    return {key: plain(entry.node) for key, entry in node.entries.items()}
+        return [v.value if isinstance(v, Scalar) else plain(v) for v in node.items]
+    return {k: v.value if isinstance(v, Scalar) else plain(v) for k, v in node.entries.items()}
 
 
 def as_text(value: Value) -> str:
@@ -170,10 +175,11 @@ def mark_at(root: Node, path: Path, *, key: bool = False) -> Mark:
     mark = root.mark
     for step in path:
         if isinstance(node, Mapping) and isinstance(step, str) and step in node.entries:
-            entry = node.entries[step]
-            node = entry.node
+            mark = node.key_marks[step]
+            node = node.entries[step]
             # Nothing after the key: its place is all there is to point at.
-            mark = entry.key_mark if key or is_null(node) else node.mark
+            if not (key or is_null(node)):
+                mark = node.mark
         elif isinstance(node, Sequence) and isinstance(step, int) and step < len(node.items):
             node = node.items[step]
             mark = node.mark
@@ -196,6 +202,6 @@ def walk(node: Node) -> Iterator[Node]:
             case Sequence():
                 todo.extend(current.items)
             case Mapping():
-                todo.extend(entry.node for entry in current.entries.values())
+                todo.extend(current.entries.values())
             case Scalar():
                 pass

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Variables
+from functools import cache
 from posixpath import join, normpath
 
 from stackctl.spec import forms
-from stackctl.spec.nodes import Entry, Mapping, Node, Scalar, Sequence
-from stackctl.spec.shape import LEAF, Shape
+from stackctl.spec.nodes import Mapping, Node, Scalar, Sequence
+from stackctl.spec.shape import Shape
 from stackctl.spec.volumes import is_host_path
 
 
@@ -25,19 +26,18 @@ def is_remote(context: str) -> bool:
 
 
 _FORMS = (forms.HOST_PATH, forms.MOUNT_SOURCE, forms.CONTEXTS, forms.VOLUME_OPTIONS)
-#: By identity: the shapes of the models are made once and stay.
-_concerned: dict[int, tuple[Shape, bool]] = {}
 
 
+@cache
+def _fields_with_paths(shape: Shape) -> dict[str, Shape]:
+    """Attributes of a model that are host paths or have some below: the few that are looked at."""
+    return {key: below for key, below in (shape.fields or {}).items() if _has_paths(below)}
+
+
+@cache
 def _has_paths(shape: Shape) -> bool:
-    """Whether there can be a host path below, so that most of a tree need not be walked."""
-    known = _concerned.get(id(shape))
-    if known is not None:
-        return known[1]
     below = [*(shape.fields or {}).values(), shape.values, shape.items]
-    found = shape.form in _FORMS or any(_has_paths(inner) for inner in below if inner is not None)
-    _concerned[id(shape)] = (shape, found)
-    return found
+    return shape.form in _FORMS or any(_has_paths(inner) for inner in below if inner is not None)
 
 
 def rebase(node: Node, shape: Shape, directory: str, variables: Variables[str, str]) -> Node:
@@ -50,35 +50,38 @@ def rebase(node: Node, shape: Shape, directory: str, variables: Variables[str, s
                 return node
             path = absolute(node.value, directory, variables)
             return Scalar(path, node.mark, tag=node.tag)
-        case Mapping() if shape.fields is not None or shape.values is not None:
-            return _mapping(node, shape, directory, variables)
+        case Mapping() if shape.fields is not None:
+            changed: dict[str, Node] = {}
+            for key, below in _fields_with_paths(shape).items():
+                value = node.entries.get(key)
+                if value is not None:
+                    found = _attribute(node, value, below, directory, variables)
+                    if found is not value:
+                        changed[key] = found
+            return node.with_entries({**node.entries, **changed}) if changed else node
+        case Mapping() if shape.values is not None:
+            below = shape.values
+            entries = {
+                key: rebase(value, below, directory, variables)
+                for key, value in node.entries.items()
+            }
+            return node.with_entries(entries)
         case Sequence() if shape.items is not None:
             items = [rebase(item, shape.items, directory, variables) for item in node.items]
             same = all(a is b for a, b in zip(items, node.items, strict=True))
-            return node if same else Sequence(items, node.mark, tag=node.tag)
+            return node if same else node.with_items(items)
         case _:
             return node
 
 
-def _mapping(node: Mapping, shape: Shape, directory: str, variables: Variables[str, str]) -> Node:
-    entries: dict[str, Entry] = {}
-    for key, entry in node.entries.items():
-        below = shape.below(key)
-        if below is LEAF or not _has_paths(below):
-            continue
-        if below.form is forms.MOUNT_SOURCE and not _is_bind(node):
-            value = entry.node
-        elif below.form is forms.MOUNT_SOURCE:
-            value = _path(entry.node, directory, variables)
-        elif below.form in (forms.CONTEXTS, forms.VOLUME_OPTIONS) and isinstance(
-            entry.node, Mapping
-        ):
-            value = _named_paths(entry.node, directory, variables)
-        else:
-            value = rebase(entry.node, below, directory, variables)
-        if value is not entry.node:
-            entries[key] = Entry(entry.key_mark, value)
-    return Mapping({**node.entries, **entries}, node.mark, tag=node.tag) if entries else node
+def _attribute(
+    of: Mapping, value: Node, shape: Shape, directory: str, variables: Variables[str, str]
+) -> Node:
+    if shape.form is forms.MOUNT_SOURCE:
+        return _path(value, directory, variables) if _is_bind(of) else value
+    if shape.form in (forms.CONTEXTS, forms.VOLUME_OPTIONS) and isinstance(value, Mapping):
+        return _named_paths(value, directory, variables)
+    return rebase(value, shape, directory, variables)
 
 
 def _is_bind(mount: Mapping) -> bool:
@@ -94,10 +97,9 @@ def _path(node: Node, directory: str, variables: Variables[str, str]) -> Node:
 
 def _named_paths(node: Mapping, directory: str, variables: Variables[str, str]) -> Mapping:
     """Build contexts, options of volumes: only those that look like paths are."""
-    entries = {}
-    for key, entry in node.entries.items():
-        text = entry.node.value if isinstance(entry.node, Scalar) else None
+    entries: dict[str, Node] = {}
+    for key, value in node.entries.items():
+        text = value.value if isinstance(value, Scalar) else None
         is_path = isinstance(text, str) and is_host_path(text)
-        value = _path(entry.node, directory, variables) if is_path else entry.node
-        entries[key] = Entry(entry.key_mark, value)
-    return Mapping(entries, node.mark, tag=node.tag)
+        entries[key] = _path(value, directory, variables) if is_path else value
+    return node.with_entries(entries)

@@ -19,9 +19,12 @@ from stackctl.spec.model import StackFile
 from stackctl.values import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Shape:
-    """One place in a stack file: a leaf, a model, a mapping of names, or a list."""
+    """One place in a stack file: a leaf, a model, a mapping of names, or a list.
+
+    Made once and told apart by identity, so that what follows from one can be kept (`cache`).
+    """
 
     form: Form = PLAIN
     #: Of a model: its attributes by key.

@@ -16,14 +16,12 @@ from stackctl.spec.core import ValidationError
 from stackctl.spec.mistakes import Mistakes, did_you_mean
 from stackctl.spec.model import StackFile
 from stackctl.spec.nodes import (
-    Entry,
     Mapping,
     Mark,
     Node,
     Path,
     Scalar,
     Sequence,
-    is_null,
     kind,
     mark_at,
     plain,
@@ -106,11 +104,10 @@ def _without(node: Node, path: Path) -> Node:
         case Mapping() if isinstance(step, str) and step in node.entries:
             entries = dict(node.entries)
             if rest:
-                entry = entries[step]
-                entries[step] = Entry(entry.key_mark, _without(entry.node, tuple(rest)))
+                entries[step] = _without(entries[step], tuple(rest))
             else:
                 del entries[step]
-            return Mapping(entries, node.mark)
+            return node.with_entries(entries)
         case Sequence() if isinstance(step, int) and step < len(node.items):
             items = list(node.items)
             if rest:
@@ -127,40 +124,49 @@ def _known(node: Node, shape: Shape, path: str, mistakes: Mistakes) -> tuple[Nod
 
     What loses nothing stays the same node.
     """
-    match node:
-        case Mapping() if shape.fields is not None:
-            return _known_fields(node, shape.fields, path, mistakes)
-        case Mapping() if shape.values is not None and shape.values is not LEAF:
-            values: dict[str, Any] = {}
-            changed: dict[str, Entry] = {}
-            is_section = bool(path) and "." not in path
-            for key, (key_mark, inner) in node.entries.items():
-                if is_section:
-                    mistakes.holder = (path, key)
-                if shape.values.fields is not None:
-                    _check_name(key, key_mark, path, mistakes)
-                kept, values[key] = _known(inner, shape.values, _join(path, key), mistakes)
-                if kept is not inner:
-                    changed[key] = Entry(key_mark, kept)
-            if is_section:
-                mistakes.holder = ("", "")
-            return _with(node, changed), values
-        case Sequence() if shape.items is not None and shape.items is not LEAF:
-            found = [_known(item, shape.items, f"{path}[]", mistakes) for item in node.items]
-            if all(kept is item for (kept, _), item in zip(found, node.items, strict=True)):
-                return node, [value for _, value in found]
-            return Sequence([kept for kept, _ in found], node.mark), [value for _, value in found]
-        case _:
+    if shape is LEAF or isinstance(node, Scalar):
+        return node, plain(node)
+    if isinstance(node, Sequence):
+        if shape.items is None or shape.items is LEAF:
             return node, plain(node)
+        found = [_known(item, shape.items, f"{path}[]", mistakes) for item in node.items]
+        values = [value for _, value in found]
+        if all(kept is item for (kept, _), item in zip(found, node.items, strict=True)):
+            return node, values
+        return node.with_items([kept for kept, _ in found]), values
+    if shape.fields is not None:
+        return _known_fields(node, shape.fields, path, mistakes)
+    if shape.values is None or shape.values is LEAF:
+        return node, plain(node)
+    return _known_values(node, shape.values, path, mistakes)
+
+
+def _known_values(
+    node: Mapping, shape: Shape, path: str, mistakes: Mistakes
+) -> tuple[Node, dict[str, Any]]:
+    values: dict[str, Any] = {}
+    changed: dict[str, Node] = {}
+    is_section = bool(path) and "." not in path
+    for key, inner in node.entries.items():
+        if is_section:
+            mistakes.holder = (path, key)
+        if shape.fields is not None and not _NAME.match(key):
+            _not_a_name(key, node.key_marks[key], path, mistakes)
+        kept, values[key] = _known(inner, shape, f"{path}.{key}" if path else key, mistakes)
+        if kept is not inner:
+            changed[key] = kept
+    if is_section:
+        mistakes.holder = ("", "")
+    return node.with_entries({**node.entries, **changed}) if changed else node, values
 
 
 def _known_fields(
     node: Mapping, fields: dict[str, Shape], path: str, mistakes: Mistakes
 ) -> tuple[Node, dict[str, Any]]:
     values: dict[str, Any] = {}
-    changed: dict[str, Entry] = {}
+    changed: dict[str, Node] = {}
     dropped: set[str] = set()
-    for key, (key_mark, inner) in node.entries.items():
+    for key, inner in node.entries.items():
         shape = fields.get(key)
         if shape is None:
             if key.startswith("x-"):
@@ -169,43 +175,34 @@ def _known_fields(
                 dropped.add(key)
                 # Nobody means what is refused.
                 meant = (k for k, s in fields.items() if not isinstance(s.support, Refused))
-                _unknown_key(key, key_mark, meant, path, mistakes)
-        elif is_null(inner):
+                _unknown_key(key, node.key_marks[key], meant, path, mistakes)
+            continue
+        if isinstance(inner, Scalar) and inner.value is None:
             # `key:` with nothing after it leaves the attribute at its default.
             dropped.add(key)
+            continue
+        if shape.support is not None:
+            _tell(shape.support, key, path, node.key_marks[key], mistakes)
+        if isinstance(inner, Scalar):
+            values[key] = inner.value
         else:
-            if shape.support is not None:
-                _tell(shape.support, key, path, key_mark, mistakes)
-            if isinstance(inner, Scalar):
-                values[key] = inner.value
-            elif shape is LEAF:
-                values[key] = plain(inner)
-            else:
-                kept, values[key] = _known(inner, shape, _join(path, key), mistakes)
-                if kept is not inner:
-                    changed[key] = Entry(key_mark, kept)
-    if not dropped:
-        return _with(node, changed), values
-    entries = {**node.entries, **changed}
-    return Mapping({k: e for k, e in entries.items() if k not in dropped}, node.mark), values
+            below = f"{path}.{key}" if path else key
+            kept, values[key] = _known(inner, shape, below, mistakes)
+            if kept is not inner:
+                changed[key] = kept
+    if changed or dropped:
+        entries = {k: v for k, v in {**node.entries, **changed}.items() if k not in dropped}
+        return node.with_entries(entries), values
+    return node, values
 
 
-def _join(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key
-
-
-def _with(node: Mapping, changed: dict[str, Entry]) -> Mapping:
-    return Mapping({**node.entries, **changed}, node.mark) if changed else node
-
-
-def _check_name(key: str, mark: Mark, path: str, mistakes: Mistakes) -> None:
-    if not _NAME.match(key):
-        what = path.rpartition(".")[2].rstrip("s") or "key"
-        mistakes.add(
-            f'"{key[:60]}" is not a name for a {what}',
-            mark,
-            hint="letters, digits, dots, dashes and underscores make a name",
-        )
+def _not_a_name(key: str, mark: Mark, path: str, mistakes: Mistakes) -> None:
+    what = path.rpartition(".")[2].rstrip("s") or "key"
+    mistakes.add(
+        f'"{key[:60]}" is not a name for a {what}',
+        mark,
+        hint="letters, digits, dots, dashes and underscores make a name",
+    )
 
 
 def _tell(support: Support, key: str, path: str, mark: Mark, mistakes: Mistakes) -> None:

@@ -11,14 +11,13 @@ not scalars.
 from __future__ import annotations
 
 import re
-from dataclasses import field
 from typing import Any
 
 import yaml
 
 from stackctl.errors import Place, StackFileError
 from stackctl.spec.mistakes import Mistakes
-from stackctl.spec.nodes import OVERRIDE, RESET, Entry, Mapping, Mark, Node, Scalar, Sequence, Value
+from stackctl.spec.nodes import OVERRIDE, RESET, Mapping, Mark, Node, Scalar, Sequence, Value
 from stackctl.values import dataclass
 
 
@@ -38,6 +37,8 @@ BUDGET = Budget()
 
 _CORE = "tag:yaml.org,2002:"
 _MERGE = "<<"
+#: In the place of a key; told apart from a quoted "<<", which is an ordinary one.
+_MERGING = "\0<<"
 _NULL = frozenset(("", "~", "null", "Null", "NULL"))
 _WORDS: dict[str, Value] = {
     **dict.fromkeys(_NULL, None),
@@ -46,13 +47,14 @@ _WORDS: dict[str, Value] = {
 }
 #: What a number begins with.
 _FIRST = frozenset("0123456789+-.")
-_INT = re.compile(r"[-+]?[0-9]+\Z")
 # A leading 0 is octal as well: file modes are written 0440, and Go's reader takes them so.
-_OCTAL = re.compile(r"([-+]?)0[oO]?([0-7]+)\Z")
-_HEX = re.compile(r"([-+]?)0[xX]([0-9a-fA-F]+)\Z")
-_BINARY = re.compile(r"([-+]?)0[bB]([01]+)\Z")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
-_INFINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)\Z")
+_NUMBER = re.compile(
+    r"""(?: (?P<octal>[-+]?0[oO]?[0-7]+) | (?P<int>[-+]?[0-9]+) | (?P<hex>[-+]?0[xX][0-9a-fA-F]+)
+    | (?P<binary>[-+]?0[bB][01]+) | (?P<float>[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?)
+    | (?P<infinite>[-+]?\.(inf|Inf|INF)) )\Z""",
+    re.VERBOSE,
+)
+_BASES = {"octal": 8, "int": 10, "hex": 16, "binary": 2}
 _NAN = frozenset((".nan", ".NaN", ".NAN"))
 _LEAST, _MOST = -(1 << 63), (1 << 64) - 1
 # Python refuses to convert longer digit strings; nothing in a stack file needs them.
@@ -70,23 +72,15 @@ def resolve(text: str) -> Value:
     if len(text) > _MAX_DIGITS:
         return text
     digits = text.replace("_", "") if text[0] != "." else text
-    if found := _OCTAL.match(digits):
-        return _whole(found[1] + found[2], 8)
-    if _INT.match(digits):
-        return _whole(digits, 10)
-    if found := _HEX.match(digits):
-        return _whole(found[1] + found[2], 16)
-    if found := _BINARY.match(digits):
-        return _whole(found[1] + found[2], 2)
-    if _FLOAT.match(digits):
+    found = _NUMBER.match(digits)
+    if found is None:
+        return float("nan") if text in _NAN else text
+    kind = str(found.lastgroup)
+    if kind == "float":
         return float(digits)
-    if found := _INFINITE.match(text):
-        return float(f"{found[1]}inf")
-    return float("nan") if text in _NAN else text
-
-
-def _whole(digits: str, base: int) -> int | float:
-    value = int(digits, base)
+    if kind == "infinite":
+        return float(digits.replace(".", "")) if digits == text else text
+    value = int(digits, _BASES[kind])
     return value if _LEAST <= value <= _MOST else float(value)
 
 
@@ -171,24 +165,21 @@ class _Anchor:
     height: int
 
 
-@dataclass(slots=True)
-class _Frame:
-    """A collection that is still open."""
+class _Open:
+    """A collection whose end has not come yet. `node` has what came so far."""
 
-    mark: Mark
-    tag: str
-    anchor: str | None
-    is_mapping: bool
-    #: Expanded nodes counted when it was opened.
-    before: int
-    height: int = 0
-    live: bool = False
-    tagged: bool = False
-    items: list[Node] = field(default_factory=list)
-    entries: dict[str, Entry] = field(default_factory=dict)
-    key: str | None = None
-    key_mark: Mark = ("", 0, 0)
-    merges: list[Node] = field(default_factory=list)
+    __slots__ = ("anchor", "before", "height", "key", "merges", "node")
+
+    def __init__(self, node: Mapping | Sequence, anchor: str | None, before: int) -> None:
+        self.node = node
+        self.anchor = anchor
+        #: Expanded nodes counted when it was opened.
+        self.before = before
+        self.height = 0
+        #: Of a mapping: the key whose value comes next.
+        self.key: str | None = None
+        #: What its merge keys name.
+        self.merges: list[Node] | None = None
 
 
 class _Composer:
@@ -196,27 +187,36 @@ class _Composer:
         self._parser = parser
         self._file = file
         self._budget = budget
+        self._most_nodes = budget.nodes
+        self._most_wide = budget.width
         self._mistakes = Mistakes()
         self._anchors: dict[str, _Anchor] = {}
         self._open_anchors: set[str] = set()
         self._nodes = 0
-        self._frames: list[_Frame] = []
-        #: The innermost of them.
-        self._top: _Frame | None = None
+        self._outer: list[_Open] = []
+        #: The innermost one; the others are in `_outer`.
+        self._top: _Open | None = None
         self._root: Node | None = None
 
     def documents(self) -> list[Node]:
         found: list[Node] = []
         next_event = self._parser.get_event
+        scalar, begins_mapping, begins_sequence, ends_mapping, ends_sequence = (
+            yaml.ScalarEvent,
+            yaml.MappingStartEvent,
+            yaml.SequenceStartEvent,
+            yaml.MappingEndEvent,
+            yaml.SequenceEndEvent,
+        )
         try:
             while True:
                 event = next_event()
                 kind = type(event)
-                if kind is yaml.ScalarEvent:
+                if kind is scalar:
                     self._scalar(event)
-                elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
-                    self._open(event, kind is yaml.MappingStartEvent)
-                elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+                elif kind is begins_mapping or kind is begins_sequence:
+                    self._open(event, kind is begins_mapping)
+                elif kind is ends_mapping or kind is ends_sequence:
                     self._close()
                 elif kind is yaml.AliasEvent:
                     self._alias(event)
@@ -246,7 +246,7 @@ class _Composer:
 
     def _count(self, nodes: int, mark: Mark) -> None:
         self._nodes += nodes
-        if self._nodes > self._budget.nodes:
+        if self._nodes > self._most_nodes:
             raise self._too_many(mark)
 
     def _too_many(self, mark: Mark) -> StackFileError:
@@ -255,7 +255,8 @@ class _Composer:
         )
 
     def _check_depth(self, height: int, mark: Mark) -> None:
-        if len(self._frames) + height > self._budget.depth:
+        depth = len(self._outer) + (self._top is not None)
+        if depth + height > self._budget.depth:
             raise self._fail(f"nested deeper than {self._budget.depth} levels", mark)
 
     def _open(self, event: Any, is_mapping: bool) -> None:
@@ -263,34 +264,37 @@ class _Composer:
         self._check_depth(1, mark)
         self._count(1, mark)
         tag = self._collection_tag(event.tag, is_mapping, mark)
-        self._key_must_be_scalar(mark)
-        anchor = event.anchor
+        top, anchor = self._top, event.anchor
+        if top is not None:
+            self._key_must_be_scalar(top, mark)
+            self._outer.append(top)
         if anchor is not None:
             self._open_anchors.add(anchor)
-        self._top = _Frame(mark, tag, anchor, is_mapping, self._nodes - 1, tagged=bool(tag))
-        self._frames.append(self._top)
+        node: Mapping | Sequence
+        if is_mapping:
+            node = Mapping({}, {}, mark, tag=tag, live=False, tagged=bool(tag))
+        else:
+            node = Sequence([], mark, tag=tag, live=False, tagged=bool(tag))
+        self._top = _Open(node, anchor, self._nodes - 1)
 
-    def _key_must_be_scalar(self, mark: Mark) -> None:
-        if self._top is not None and self._top.is_mapping and self._top.key is None:
+    def _key_must_be_scalar(self, top: _Open, mark: Mark) -> None:
+        if top.key is None and isinstance(top.node, Mapping):
             raise self._fail(
                 "a key must be text", mark, "an unquoted { or [ starts a mapping or a list"
             )
 
     def _close(self) -> None:
-        frame = self._frames.pop()
-        self._top = self._frames[-1] if self._frames else None
-        live, tagged = frame.live, frame.tagged
-        node: Node
-        if frame.is_mapping:
-            entries = _merged(frame, self._mistakes) if frame.merges else frame.entries
-            node = Mapping(entries, frame.mark, tag=frame.tag, live=live, tagged=tagged)
-        else:
-            node = Sequence(frame.items, frame.mark, tag=frame.tag, live=live, tagged=tagged)
-        if frame.anchor is not None:
-            self._open_anchors.discard(frame.anchor)
-            counted = self._nodes - frame.before
-            self._anchors[frame.anchor] = _Anchor(node, counted, frame.height + 1)
-        self._add(node, frame.height + 1)
+        ended = self._top
+        assert ended is not None
+        node, height = ended.node, ended.height + 1
+        self._top = self._outer.pop() if self._outer else None
+        if ended.merges is not None:
+            assert isinstance(node, Mapping)
+            _apply_merges(node, ended.merges, self._mistakes)
+        if ended.anchor is not None:
+            self._open_anchors.discard(ended.anchor)
+            self._anchors[ended.anchor] = _Anchor(node, self._nodes - ended.before, height)
+        self._add(node, height)
 
     def _alias(self, event: Any) -> None:
         mark = self._mark(event)
@@ -304,50 +308,66 @@ class _Composer:
             )
         self._count(anchor.nodes, mark)
         self._check_depth(anchor.height, mark)
-        if not isinstance(anchor.node, Scalar):
-            self._key_must_be_scalar(mark)
+        if self._top is not None and not isinstance(anchor.node, Scalar):
+            self._key_must_be_scalar(self._top, mark)
         self._add(anchor.node, anchor.height, key_mark=mark)
 
     def _scalar(self, event: Any) -> None:
         start = event.start_mark
         mark = (self._file, start.line + 1, start.column + 1)
         self._nodes += 1
-        if self._nodes > self._budget.nodes:
+        if self._nodes > self._most_nodes:
             raise self._too_many(mark)
-        text = event.value
-        style = event.style
+        text, style, top = event.value, event.style, self._top
         if style == '"' and "\0" in text:
             # Only an escape can make one; neither a file's name nor an argument can hold it.
             raise self._fail("a text cannot have a NUL character", mark)
-        tag, anchor, frame = event.tag, event.anchor, self._top
-        if anchor is None and frame is not None and frame.is_mapping and frame.key is None:
-            # A key keeps its text, whatever it would resolve to.
-            if text == _MERGE or text in frame.entries:
-                is_merge = text == _MERGE and (event.implicit[0] or tag == _CORE + "merge")
-                self._begin_entry(frame, text, mark, is_merge=is_merge)
-            else:
-                frame.key, frame.key_mark = text, mark
+        if top is None or event.tag is not None or event.anchor is not None:
+            self._marked_scalar(event, mark)
             return
-        node: Scalar
-        if tag is None:
-            # Without quotes, and no block.
-            is_plain = not style
-            node = Scalar(resolve(text) if is_plain else text, mark, plain=is_plain)
-        else:
-            node = self._tagged(text, tag, mark, not style)
-        if anchor is not None:
-            self._anchors[anchor] = _Anchor(node, 1, 0)
-        self._add(node, 0, key_text=text)
+        into = top.node
+        if top.key is None and isinstance(into, Mapping):
+            # A key keeps its text, whatever it would resolve to.
+            if text == _MERGE and not style:
+                top.key = _MERGING
+            else:
+                self._begin_entry(top, into, text, mark)
+            return
+        if "$" in text:
+            into.live = True
+        # Without a style: without quotes, and no block.
+        value = Scalar(text, mark) if style else Scalar(resolve(text), mark, True)
+        self._put(value, top, into)
 
-    def _begin_entry(self, frame: _Frame, key: str, mark: Mark, *, is_merge: bool) -> None:
-        frame.key = _MERGE if is_merge else key
-        frame.key_mark = mark
-        if is_merge:
-            # Told apart from a quoted "<<", which is an ordinary key.
-            frame.key = "\0<<"
-        elif key in frame.entries:
-            first = Place(*frame.entries[key].key_mark)
+    def _marked_scalar(self, event: Any, mark: Mark) -> None:
+        """One with a tag or an anchor, or a document that is one scalar."""
+        text, tag, anchor, top = event.value, event.tag, event.anchor, self._top
+        if (
+            anchor is None
+            and top is not None
+            and top.key is None
+            and isinstance(into := top.node, Mapping)
+        ):
+            if text == _MERGE and (event.implicit[0] or tag == _CORE + "merge"):
+                top.key = _MERGING
+            else:
+                self._begin_entry(top, into, text, mark)
+            return
+        is_plain = not event.style
+        if tag is not None:
+            value = self._tagged(text, tag, mark, is_plain)
+        else:
+            value = Scalar(resolve(text) if is_plain else text, mark, plain=is_plain)
+        if anchor is not None:
+            self._anchors[anchor] = _Anchor(value, 1, 0)
+        self._add(value, 0, key_text=text)
+
+    def _begin_entry(self, top: _Open, node: Mapping, key: str, mark: Mark) -> None:
+        top.key = key
+        if key in node.entries:
+            first = Place(*node.key_marks[key])
             self._mistakes.add(f'the key "{key}" is given twice', mark, hint=f"first at {first}")
+        node.key_marks[key] = mark
 
     def _tagged(self, text: str, tag: str, mark: Mark, is_plain: bool) -> Scalar:
         if tag in (RESET, OVERRIDE):
@@ -384,53 +404,64 @@ class _Composer:
     def _add(
         self, node: Node, height: int, *, key_text: str = "", key_mark: Mark | None = None
     ) -> None:
-        if not self._frames:
+        """Puts a node where the innermost collection goes on. An anchored or aliased scalar may
+        be a key there."""
+        top = self._top
+        if top is None:
             self._root = node
             return
-        frame = self._top
-        assert frame is not None
-        if height > frame.height:
-            frame.height = height
+        into = top.node
+        if height > top.height:
+            top.height = height
         if isinstance(node, Scalar):
             if isinstance(node.value, str) and "$" in node.value:
-                frame.live = True
+                into.live = True
             if node.tag:
-                frame.tagged = True
+                into.tagged = True
+            if top.key is None and isinstance(into, Mapping):
+                text = key_text if node.plain and key_text else str(node.value)
+                self._begin_entry(top, into, text, key_mark or node.mark)
+                return
         else:
-            frame.live |= node.live
-            frame.tagged |= node.tagged
-        if not frame.is_mapping:
-            frame.items.append(node)
-            if len(frame.items) > self._budget.width:
-                raise self._too_wide("list", frame)
-        elif frame.key is None:
-            # An anchored or aliased key.
-            assert isinstance(node, Scalar)
-            text = key_text if node.plain and key_text else str(node.value)
-            self._begin_entry(frame, text, key_mark or node.mark, is_merge=False)
-        elif frame.key == "\0<<":
-            frame.key = None
-            frame.merges.append(node)
-        else:
-            frame.entries[frame.key] = Entry(frame.key_mark, node)
-            frame.key = None
-            if len(frame.entries) > self._budget.width:
-                raise self._too_wide("mapping", frame)
+            into.live |= node.live
+            into.tagged |= node.tagged
+        self._put(node, top, into)
 
-    def _too_wide(self, what: str, frame: _Frame) -> StackFileError:
-        return self._fail(f"this {what} has more than {self._budget.width} entries", frame.mark)
+    def _put(self, node: Node, top: _Open, into: Mapping | Sequence) -> None:
+        if isinstance(into, Sequence):
+            into.items.append(node)
+            if len(into.items) > self._most_wide:
+                raise self._too_wide("list", into)
+            return
+        key, top.key = top.key, None
+        assert key is not None
+        if key is _MERGING:
+            top.merges = top.merges or []
+            top.merges.append(node)
+            return
+        into.entries[key] = node
+        if len(into.entries) > self._most_wide:
+            raise self._too_wide("mapping", into)
+
+    def _too_wide(self, what: str, node: Node) -> StackFileError:
+        return self._fail(f"this {what} has more than {self._budget.width} entries", node.mark)
 
 
-def _merged(frame: _Frame, mistakes: Mistakes) -> dict[str, Entry]:
-    """A mapping's entries with its merge keys applied: its own win, then the first source."""
-    inherited: dict[str, Entry] = {}
-    for merge in frame.merges:
+def _apply_merges(node: Mapping, merges: list[Node], mistakes: Mistakes) -> None:
+    """Puts what merge keys name before a mapping's own entries, which win; then the first does."""
+    sources: list[Mapping] = []
+    for merge in merges:
         for source in merge.items if isinstance(merge, Sequence) else [merge]:
-            if not isinstance(source, Mapping):
+            if isinstance(source, Mapping):
+                sources.append(source)
+            else:
                 mistakes.add("<< merges a mapping, or a list of mappings", source.mark)
-                continue
-            inherited = {**source.entries, **inherited}
-    return {**inherited, **frame.entries}
+    entries: dict[str, Node] = {}
+    marks: dict[str, Mark] = {}
+    for source in (*reversed(sources), node):
+        entries.update(source.entries)
+        marks.update(source.key_marks)
+    node.entries, node.key_marks = entries, marks
 
 
 def _short(text: str) -> str:

@@ -147,7 +147,7 @@ def test_anchored_keys_and_scalars() -> None:
 def test_tags_for_merging_are_carried() -> None:
     root = yaml.compose("a: !reset null\nb: !override [1]\nc: !reset\n", "f.yaml")[0]
     assert isinstance(root, Mapping)
-    assert [entry.node.tag for entry in root.entries.values()] == ["!reset", "!override", "!reset"]
+    assert [value.tag for value in root.entries.values()] == ["!reset", "!override", "!reset"]
 
 
 def test_several_documents() -> None:
@@ -259,7 +259,7 @@ def test_both_event_sources_agree() -> None:
             case Sequence():
                 return [shape(item) for item in node.items]
             case Mapping():
-                return {k: (e.key_mark, shape(e.node)) for k, e in node.entries.items()}
+                return {k: (node.key_marks[k], shape(v)) for k, v in node.entries.items()}
 
     fast = [shape(d) for d in yaml.compose(text, "f")]
     slow = [shape(d) for d in yaml.compose(text, "f", pure=True)]
