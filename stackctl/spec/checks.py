@@ -15,7 +15,7 @@ from stackctl.spec.circles import circles
 from stackctl.spec.files import Files
 from stackctl.spec.mistakes import Mistakes
 from stackctl.spec.model import Config, Network, Secret, Service, StackFile, Volume
-from stackctl.spec.network_checks import NetworkChecks
+from stackctl.spec.network_checks import NetworkChecks, fixed_addresses
 from stackctl.spec.nodes import Mapping as MappingNode
 from stackctl.spec.nodes import Mark, Node
 from stackctl.spec.service_checks import ServiceChecks
@@ -61,9 +61,12 @@ class Checks:
                 f'the project is called "{project.normalized(name)}": {project.NAME_RULE}',
                 self._written.at("name"),
             )
+        fixed = fixed_addresses(self._services)
         for key, network in self._file.networks.items():
             self._external(("networks", key), network)
-            NetworkChecks(key, network, self._services, self._written, self._mistakes).run()
+            NetworkChecks(
+                key, network, self._services, fixed.get(key, ()), self._written, self._mistakes
+            ).run()
         for key, volume in self._file.volumes.items():
             self._external(("volumes", key), volume)
             if volume_forms.is_tmpfs(volume.driver_opts):

@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 
 from stackctl.model import addressing
 from stackctl.spec.mistakes import Mistakes
 from stackctl.spec.model import DRIVER_OPTIONS, Network, Service
 from stackctl.spec.written import Written
 
+#: The service, the attribute, and the address that it asks for.
+Fixed = tuple[str, str, str]
+
+
+def fixed_addresses(services: Mapping[str, Service]) -> dict[str, list[Fixed]]:
+    """By network, the addresses that containers of these services are to have in it."""
+    found: dict[str, list[Fixed]] = {}
+    for name, service in services.items():
+        for key, membership in service.networks.items():
+            for field in ("ipv4_address", "ipv6_address"):
+                address = getattr(membership, field)
+                if address and service.replicas:
+                    found.setdefault(key, []).append((name, field, address))
+    return found
+
 
 class NetworkChecks:
-    """All checks of one network of a file; `services` are those that may join it."""
+    """All checks of one network of a file; `services` are those that may join it, `fixed` what
+    they ask for."""
 
     def __init__(
         self,
         key: str,
         network: Network,
         services: Mapping[str, Service],
+        fixed: Sequence[Fixed],
         written: Written,
         mistakes: Mistakes,
     ) -> None:
         self._key = key
         self._network = network
         self._services = services
+        self._fixed = fixed
         self._written = written
         self._mistakes = mistakes
 
@@ -83,7 +101,7 @@ class NetworkChecks:
     def _addresses(self) -> None:
         """A fixed address is for one container."""
         holders: dict[str, str] = {}
-        for name, field, address in self._fixed():
+        for name, field, address in self._fixed:
             where = self._written.at("services", name, "networks", self._key, field)
             told = str(ipaddress.ip_address(address))
             other = holders.setdefault(told, name)
@@ -99,12 +117,3 @@ class NetworkChecks:
                     f" which cannot all have the address {told}",
                     where,
                 )
-
-    def _fixed(self) -> Iterator[tuple[str, str, str]]:
-        for name, service in self._services.items():
-            membership = service.networks.get(self._key)
-            if membership is None or not service.replicas:
-                continue
-            for field in ("ipv4_address", "ipv6_address"):
-                if address := getattr(membership, field):
-                    yield name, field, address

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from stackctl.model import addressing
 from stackctl.model.log_options import LOG_OPTIONS_WITHOUT_EFFECT
@@ -19,11 +19,31 @@ from stackctl.spec import volumes as volume_forms
 from stackctl.spec.mistakes import Mistakes, did_you_mean
 from stackctl.spec.model import MOST_CONTAINERS, Network, Service, StackFile
 from stackctl.spec.nodes import Mark
+from stackctl.spec.service import ServiceVolume
 from stackctl.spec.units import LEAST_MEMORY
 from stackctl.spec.written import Written
 
 #: Machines as the kernel calls them -> as images do.
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+
+
+#: What is wrong, and what to do.
+Problem = tuple[str, str]
+#: Attributes that name somebody whose namespace is shared.
+NAMESPACES = ("network_mode", "ipc", "pid", "uts")
+_Check = Callable[["ServiceChecks"], None]
+#: What attributes it takes for a check to have something to say, in the order of the checks.
+CHECKS: list[tuple[frozenset[str], _Check]] = []
+
+
+def _about(*attributes: str) -> Callable[[_Check], _Check]:
+    """A check of services that say something for one of these attributes."""
+
+    def add(check: _Check) -> _Check:
+        CHECKS.append((frozenset(attributes), check))
+        return check
+
+    return add
 
 
 class ServiceChecks:
@@ -49,28 +69,15 @@ class ServiceChecks:
                 self._at(key=True),
                 hint='give it one, e.g. image: "stackctl/host"',
             )
-        self._dependencies()
-        self._used_services()
-        self._build_bases()
-        self._build_file()
-        self._shared_network()
-        self._platform()
-        self._not_exactly()
-        self._networks()
-        self._mounts()
-        self._tmpfs()
-        self._used_files()
-        self._health()
-        self._hooks()
-        self._replicas()
-        self._same_limits()
-        self._least_memory()
-        self._rights()
-        self._watch()
+        said = self._service.model_fields_set
+        for attributes, check in CHECKS:
+            if not attributes.isdisjoint(said):
+                check(self)
 
     def _at(self, *path: str | int, key: bool = False) -> Mark:
         return self._written.at("services", self._name, *path, key=key)
 
+    @_about("depends_on")
     def _dependencies(self) -> None:
         others = self._written.names("services")
         for other, dependency in self._service.depends_on.items():
@@ -102,6 +109,7 @@ class ServiceChecks:
         has_own = check is not None and bool(check.test)
         return not has_own and service.build is None and service.image == HOST
 
+    @_about("links", "volumes_from", *NAMESPACES)
     def _used_services(self) -> None:
         others = self._written.names("services")
         for field, index, other in implied.uses(self._service):
@@ -113,6 +121,7 @@ class ServiceChecks:
                     hint=did_you_mean(other, [n for n in others if n != self._name]),
                 )
 
+    @_about("build")
     def _build_bases(self) -> None:
         """additional_contexts: {x: service:other} is the image that the other's build makes."""
         for key, other in implied.build_bases(self._service):
@@ -136,6 +145,7 @@ class ServiceChecks:
                     at,
                 )
 
+    @_about("build")
     def _build_file(self) -> None:
         build = self._service.build
         if build and build.dockerfile is not None and build.dockerfile_inline is not None:
@@ -145,6 +155,7 @@ class ServiceChecks:
                 hint="remove one of the two",
             )
 
+    @_about("networks", "network_mode")
     def _networks(self) -> None:
         networks = self._written.names("networks")
         if self._service.network_mode is not None and self._service.networks:
@@ -164,7 +175,7 @@ class ServiceChecks:
             interfaces.add(interface)
             self._endpoint_options(key, membership.driver_opts or {}, interface)
             network = self._file.networks.get(key)
-            if key not in (*networks, "default"):
+            if key not in networks and key != "default":
                 self._mistakes.add(
                     f'{self._who} joins network "{key}", which is not defined',
                     self._at("networks", key, key=True),
@@ -217,6 +228,7 @@ class ServiceChecks:
                 hint="give it one under networks: ipam: config:",
             )
 
+    @_about("network_mode")
     def _shared_network(self) -> None:
         """Ports are published by whose network it is."""
         mode = self._service.network_mode or ""
@@ -239,41 +251,47 @@ class ServiceChecks:
                 f"ports of {self._who} are not published with network_mode {mode}", where
             )
 
+    @_about("volumes")
     def _mounts(self) -> None:
         volumes = self._written.names("volumes")
         for i, mount in enumerate(self._service.volumes):
-            where = self._at("volumes", i)
-            for other in ("bind", "volume", "tmpfs", "image"):
-                if other != mount.type and getattr(mount, other) is not None:
-                    self._mistakes.add(f'"{other}" options on a mount of type {mount.type}', where)
-            if reason := volume_forms.forbidden(mount.target):
-                self._mistakes.add(reason, where, hint="mount it somewhere else")
-            within = mount.image if mount.type == "image" else mount.volume
-            subpath = (within.subpath if within else None) or ""
-            if volume_forms.leads_out(subpath):
-                self._mistakes.add(
-                    f'subpath "{subpath}" leads out of the {mount.type}',
-                    where,
-                    hint=f"it is relative to the {mount.type}, and stays within it",
-                )
+            for brief, hint in self._problems(mount, volumes):
+                self._mistakes.add(brief, self._at("volumes", i), hint=hint)
             if mount.type == "image" and mount.read_only is False:
-                self._mistakes.warn("an image that is mounted is always read-only", where)
-            match mount.type:
-                case "bind" if not mount.source:
-                    self._mistakes.add(f"the bind mount on {mount.target} has no source", where)
-                case "image" if not mount.source:
-                    self._mistakes.add(f"the image mount on {mount.target} has no source", where)
-                case "tmpfs" if mount.source:
-                    self._mistakes.add(f"the tmpfs on {mount.target} cannot have a source", where)
-                case "volume" if mount.source and mount.source not in volumes:
-                    self._mistakes.add(
-                        f'{self._who} uses volume "{mount.source}", which is not defined',
-                        where,
-                        hint=did_you_mean(mount.source, volumes)
-                        or "define it under the top-level volumes:, "
-                        f'or write "./{mount.source}" for a host path',
-                    )
+                brief = "an image that is mounted is always read-only"
+                self._mistakes.warn(brief, self._at("volumes", i))
 
+    def _problems(
+        self, mount: ServiceVolume, volumes: Collection[str]
+    ) -> Iterator[tuple[str, str]]:
+        for other in ("bind", "volume", "tmpfs", "image"):
+            if other != mount.type and getattr(mount, other) is not None:
+                yield f'"{other}" options on a mount of type {mount.type}', ""
+        if reason := volume_forms.forbidden(mount.target):
+            yield reason, "mount it somewhere else"
+        within = mount.image if mount.type == "image" else mount.volume
+        subpath = within.subpath if within else None
+        if subpath and volume_forms.leads_out(subpath):
+            yield (
+                f'subpath "{subpath}" leads out of the {mount.type}',
+                f"it is relative to the {mount.type}, and stays within it",
+            )
+        match mount.type:
+            case "bind" if not mount.source:
+                yield f"the bind mount on {mount.target} has no source", ""
+            case "image" if not mount.source:
+                yield f"the image mount on {mount.target} has no source", ""
+            case "tmpfs" if mount.source:
+                yield f"the tmpfs on {mount.target} cannot have a source", ""
+            case "volume" if mount.source and mount.source not in volumes:
+                yield (
+                    f'{self._who} uses volume "{mount.source}", which is not defined',
+                    did_you_mean(mount.source, volumes)
+                    or "define it under the top-level volumes:, "
+                    f'or write "./{mount.source}" for a host path',
+                )
+
+    @_about("tmpfs")
     def _tmpfs(self) -> None:
         taken = {posixpath.normpath(mount.target): "volumes" for mount in self._service.volumes}
         for i, spec in enumerate(self._service.tmpfs):
@@ -290,6 +308,7 @@ class ServiceChecks:
                 )
             taken[target] = "tmpfs"
 
+    @_about("secrets", "configs")
     def _used_files(self) -> None:
         for field, used in (("secrets", self._service.secrets), ("configs", self._service.configs)):
             defined = self._written.names(field)
@@ -302,16 +321,16 @@ class ServiceChecks:
                         or f"define it under the top-level {field}:",
                     )
 
+    @_about("healthcheck")
     def _health(self) -> None:
         check = self._service.healthcheck
         if check is None or check.test is None:
             return
+        match check.test:
+            case ["NONE"] | [] | ["CMD", _, *_] | ["CMD-SHELL", _]:
+                return
         where = self._at("healthcheck", "test")
         match check.test:
-            case ["NONE"] | []:
-                pass
-            case ["CMD", _, *_] | ["CMD-SHELL", _]:
-                pass
             case ["CMD-SHELL", _, *_]:
                 self._mistakes.warn(
                     f"the health check of {self._who} is its first text alone: the shell takes "
@@ -329,6 +348,7 @@ class ServiceChecks:
                     hint=f'["CMD", "{first}", ...], or one text for the shell',
                 )
 
+    @_about("develop")
     def _watch(self) -> None:
         """What a rule's action needs besides its path."""
         for i, rule in enumerate(self._service.develop.watch if self._service.develop else ()):
@@ -350,6 +370,7 @@ class ServiceChecks:
                     hint="give it a `build`, or use sync or restart",
                 )
 
+    @_about("pre_start", "post_start", "pre_stop")
     def _hooks(self) -> None:
         for kind in ("pre_start", "post_start", "pre_stop"):
             for i, hook in enumerate(getattr(self._service, kind)):
@@ -358,6 +379,7 @@ class ServiceChecks:
                         f"a {kind} hook of {self._who} has no command", self._at(kind, i, "command")
                     )
 
+    @_about("scale", "deploy")
     def _replicas(self) -> None:
         in_deploy = self._service.deploy.replicas if self._service.deploy else None
         if (
@@ -385,6 +407,7 @@ class ServiceChecks:
                 hint="remove container_name",
             )
 
+    @_about("deploy")
     def _same_limits(self) -> None:
         resources = self._service.deploy.resources if self._service.deploy else None
         if resources is None:
@@ -410,6 +433,7 @@ class ServiceChecks:
                     hint="remove one of the two",
                 )
 
+    @_about("mem_limit", "deploy")
     def _least_memory(self) -> None:
         """Docker's rule: with less no process starts, and nobody sees why."""
         upper = (
@@ -428,12 +452,16 @@ class ServiceChecks:
                     hint=f"{path[-1]}: 6m at least",
                 )
 
+    @_about(
+        "cap_add", "cap_drop", "memswap_limit", "secrets", "configs", "network_mode", "ipc", "pid"
+    )
     def _rights(self) -> None:
         for path, brief, hint in right_checks.mistakes(
             self._service, self._who, self._file.services
         ):
             self._mistakes.add(brief, self._at(*path), hint=hint)
 
+    @_about("platform")
     def _platform(self) -> None:
         if self._service.platform is None:
             return
@@ -446,6 +474,7 @@ class ServiceChecks:
                 self._at("platform"),
             )
 
+    @_about("deploy", "logging", "pull_policy", "pull_refresh_after")
     def _not_exactly(self) -> None:
         """Values, not attributes, that are carried out in another way."""
         update = self._service.deploy.update_config if self._service.deploy else None
