@@ -87,7 +87,7 @@ def _mapping(values: Values[str, Any], mark: Mark) -> Mapping:
         key: _mapping(value, mark) if isinstance(value, dict) else Scalar(value, mark)
         for key, value in values.items()
     }
-    return Mapping(entries, dict.fromkeys(values, mark), mark)
+    return Mapping(entries, dict.fromkeys(values, mark), mark, tagged=False)
 
 
 def _keyed(node: Node, mistakes: Mistakes) -> Node:
@@ -221,7 +221,8 @@ def _ports(node: Node, mistakes: Mistakes) -> Node:
                 values["published"] = port.published
             if port.host_ip:
                 values["host_ip"] = port.host_ip
-            items.append(_mapping({**values, "protocol": port.protocol}, item.mark))
+            values["protocol"] = port.protocol
+            items.append(_mapping(values, item.mark))
     return Sequence(items, node.mark, tag=node.tag)
 
 

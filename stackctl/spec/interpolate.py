@@ -153,8 +153,8 @@ class Interpolation:
 
     def _node(self, node: Node, done: dict[int, Node]) -> Node:
         if isinstance(node, Scalar):
-            value = node.value
-            return self._scalar(node, value) if isinstance(value, str) and "$" in value else node
+            text = node.value
+            return self._scalar(node, text) if isinstance(text, str) and "$" in text else node
         if not node.live:
             return node
         # An anchored branch is worked on once, and stays shared.
@@ -166,11 +166,12 @@ class Interpolation:
             if any(map(operator.is_not, items, node.items)):
                 found = node.with_items(items)
         else:
-            changed = {
-                key: new
-                for key, value in node.entries.items()
-                if (new := self._node(value, done)) is not value
-            }
+            changed: dict[str, Node] = {}
+            for key, value in node.entries.items():
+                if isinstance(value, Scalar) or value.live:
+                    new = self._node(value, done)
+                    if new is not value:
+                        changed[key] = new
             if changed:
                 found = node.with_entries({**node.entries, **changed})
         done[id(node)] = found

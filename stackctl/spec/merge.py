@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import cache
 
 from stackctl.spec import forms
+from stackctl.spec.forms import Form
 from stackctl.spec.mistakes import Mistakes
 from stackctl.spec.nodes import (
     OVERRIDE,
@@ -46,8 +47,12 @@ def canonical(node: Node, shape: Shape, mistakes: Mistakes, *, lenient: bool = F
     """
     if node.tag == RESET or not _has_forms(shape):
         return node
-    if shape.form.acts:
-        node = _in_form(node, shape, mistakes, lenient)
+    form = shape.form
+    if form.canonical is not forms.unchanged:
+        if lenient:
+            node = _in_form_if_known(node, form, mistakes)
+        else:
+            node = form.canonical(node, mistakes)
     if isinstance(node, Scalar):
         return node
     if isinstance(node, Sequence):
@@ -57,7 +62,7 @@ def canonical(node: Node, shape: Shape, mistakes: Mistakes, *, lenient: bool = F
             below = shape.items
             items = [canonical(item, below, mistakes, lenient=lenient) for item in node.items]
             node = node.with_items(items)
-        return forms.unique(node, shape.form, mistakes)
+        return forms.unique(node, form, mistakes)
     changed: dict[str, Node] = {}
     if shape.fields is not None:
         fields = _fields_with_forms(shape)
@@ -74,11 +79,10 @@ def canonical(node: Node, shape: Shape, mistakes: Mistakes, *, lenient: bool = F
     return node.with_entries({**node.entries, **changed}) if changed else node
 
 
-def _in_form(node: Node, shape: Shape, mistakes: Mistakes, lenient: bool) -> Node:
-    if not lenient:
-        return shape.form.canonical(node, mistakes)
+def _in_form_if_known(node: Node, form: Form, mistakes: Mistakes) -> Node:
+    """Its form, unless that is a matter of variables."""
     trial = Mistakes()
-    found = shape.form.canonical(node, trial)
+    found = form.canonical(node, trial)
     return node if trial.errors and _holds_variable(node) else found
 
 

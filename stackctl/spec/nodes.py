@@ -45,7 +45,6 @@ class Sequence:
         self,
         items: list[Node],
         mark: Mark,
-        *,
         tag: str = "",
         live: bool = True,
         tagged: bool = True,
@@ -73,7 +72,6 @@ class Mapping:
         entries: dict[str, Node],
         key_marks: dict[str, Mark],
         mark: Mark,
-        *,
         tag: str = "",
         live: bool = True,
         tagged: bool = True,
@@ -138,15 +136,13 @@ def as_text(value: Value) -> str:
     Whole floats lose their point and large ones get an exponent, as Go's %v
     prints them: 1.0 becomes "1" and 1000000.0 becomes "1e+06".
     """
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "true" if value else "false"
-        case float():
-            return _go_float(value)
-        case _:
-            return str(value)
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return _go_float(value) if isinstance(value, float) else str(value)
 
 
 def _go_float(value: float) -> str:

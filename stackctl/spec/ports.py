@@ -9,12 +9,14 @@ host ports for one container port mean "any free one of these".
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from stackctl.errors import UsageError
 
 PROTOCOLS = ("tcp", "udp", "sctp")
+_RANGE = re.compile("([0-9]{1,5})(?:-([0-9]{1,5}))?")
 _USUAL = "STACKCTL_PUBLISH_ADDR"
 
 
@@ -87,11 +89,11 @@ def usual_address(environment: Mapping[str, str]) -> str:
 
 def port_range(text: str, *, lowest: int = 1) -> tuple[int, int]:
     """ "80" or "80-90" -> first and last. Raises ValueError."""
-    first, dash, last = text.strip().partition("-")
-    numbers = [first, last] if dash else [first, first]
-    if not all(n.isascii() and n.isdigit() and len(n) <= 5 for n in numbers):
+    found = _RANGE.fullmatch(text.strip())
+    if found is None:
         raise ValueError(f'"{text}" is not a port or a range of ports')
-    low, high = (int(n) for n in numbers)
+    low = int(found[1])
+    high = int(found[2] or low)
     if not lowest <= low <= high <= 65535:
         raise ValueError(f'"{text}" is not within {lowest} to 65535, in order')
     return low, high

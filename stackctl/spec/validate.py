@@ -168,6 +168,9 @@ def _known_fields(
     dropped: set[str] = set()
     for key, inner in node.entries.items():
         shape = fields.get(key)
+        if shape is LEAF and isinstance(inner, Scalar) and inner.value is not None:
+            values[key] = inner.value  # most of them
+            continue
         if shape is None:
             if key.startswith("x-"):
                 values[key] = plain(inner)

@@ -193,8 +193,8 @@ class _Composer:
         self._anchors: dict[str, _Anchor] = {}
         self._open_anchors: set[str] = set()
         self._nodes = 0
-        self._outer: list[_Open] = []
-        #: The innermost one; the others are in `_outer`.
+        self._open: list[_Open] = []
+        #: The innermost of them.
         self._top: _Open | None = None
         self._root: Node | None = None
 
@@ -215,9 +215,9 @@ class _Composer:
                 if kind is scalar:
                     self._scalar(event)
                 elif kind is begins_mapping or kind is begins_sequence:
-                    self._open(event, kind is begins_mapping)
+                    self._begin(event, kind is begins_mapping)
                 elif kind is ends_mapping or kind is ends_sequence:
-                    self._close()
+                    self._end()
                 elif kind is yaml.AliasEvent:
                     self._alias(event)
                 elif kind is yaml.DocumentEndEvent:
@@ -255,39 +255,36 @@ class _Composer:
         )
 
     def _check_depth(self, height: int, mark: Mark) -> None:
-        depth = len(self._outer) + (self._top is not None)
-        if depth + height > self._budget.depth:
+        if len(self._open) + height > self._budget.depth:
             raise self._fail(f"nested deeper than {self._budget.depth} levels", mark)
 
-    def _open(self, event: Any, is_mapping: bool) -> None:
-        mark = self._mark(event)
+    def _begin(self, event: Any, is_mapping: bool) -> None:
+        start = event.start_mark
+        mark = (self._file, start.line + 1, start.column + 1)
         self._check_depth(1, mark)
         self._count(1, mark)
-        tag = self._collection_tag(event.tag, is_mapping, mark)
-        top, anchor = self._top, event.anchor
-        if top is not None:
-            self._key_must_be_scalar(top, mark)
-            self._outer.append(top)
+        top, tag, anchor = self._top, event.tag, event.anchor
+        if top is not None and top.key is None and isinstance(top.node, Mapping):
+            raise self._no_key(mark)
         if anchor is not None:
             self._open_anchors.add(anchor)
+        tag = "" if tag is None else self._collection_tag(tag, is_mapping, mark)
         node: Mapping | Sequence
         if is_mapping:
-            node = Mapping({}, {}, mark, tag=tag, live=False, tagged=bool(tag))
+            node = Mapping({}, {}, mark, tag, False, bool(tag))
         else:
-            node = Sequence([], mark, tag=tag, live=False, tagged=bool(tag))
+            node = Sequence([], mark, tag, False, bool(tag))
         self._top = _Open(node, anchor, self._nodes - 1)
+        self._open.append(self._top)
 
-    def _key_must_be_scalar(self, top: _Open, mark: Mark) -> None:
-        if top.key is None and isinstance(top.node, Mapping):
-            raise self._fail(
-                "a key must be text", mark, "an unquoted { or [ starts a mapping or a list"
-            )
+    def _no_key(self, mark: Mark) -> StackFileError:
+        hint = "an unquoted { or [ starts a mapping or a list"
+        return self._fail("a key must be text", mark, hint)
 
-    def _close(self) -> None:
-        ended = self._top
-        assert ended is not None
+    def _end(self) -> None:
+        ended = self._open.pop()
         node, height = ended.node, ended.height + 1
-        self._top = self._outer.pop() if self._outer else None
+        self._top = self._open[-1] if self._open else None
         if ended.merges is not None:
             assert isinstance(node, Mapping)
             _apply_merges(node, ended.merges, self._mistakes)
@@ -308,8 +305,9 @@ class _Composer:
             )
         self._count(anchor.nodes, mark)
         self._check_depth(anchor.height, mark)
-        if self._top is not None and not isinstance(anchor.node, Scalar):
-            self._key_must_be_scalar(self._top, mark)
+        top, is_scalar = self._top, isinstance(anchor.node, Scalar)
+        if top is not None and top.key is None and isinstance(top.node, Mapping) and not is_scalar:
+            raise self._no_key(mark)
         self._add(anchor.node, anchor.height, key_mark=mark)
 
     def _scalar(self, event: Any) -> None:
@@ -325,13 +323,16 @@ class _Composer:
         if top is None or event.tag is not None or event.anchor is not None:
             self._marked_scalar(event, mark)
             return
-        into = top.node
-        if top.key is None and isinstance(into, Mapping):
+        key, into = top.key, top.node
+        if key is None and isinstance(into, Mapping):
             # A key keeps its text, whatever it would resolve to.
             if text == _MERGE and not style:
                 top.key = _MERGING
-            else:
+            elif text in into.entries:
                 self._begin_entry(top, into, text, mark)
+            else:
+                top.key = text
+                into.key_marks[text] = mark
             return
         if "$" in text:
             into.live = True
@@ -388,8 +389,8 @@ class _Composer:
                 raise self._fail(f'"{_short(text)}" is not what its tag !!{wanted} says', mark)
         raise self._unknown_tag(tag, mark)
 
-    def _collection_tag(self, tag: str | None, is_mapping: bool, mark: Mark) -> str:
-        if tag is None or tag == "!" or tag == _CORE + ("map" if is_mapping else "seq"):
+    def _collection_tag(self, tag: str, is_mapping: bool, mark: Mark) -> str:
+        if tag == "!" or tag == _CORE + ("map" if is_mapping else "seq"):
             return ""
         if tag in (RESET, OVERRIDE):
             return tag
