@@ -64,13 +64,13 @@ class Form:
     key: Callable[[Node], str | None] = _no_key
     merges: Callable[[Mapping, Mapping], bool] = lambda base, over: True
 
-    @property
-    def acts(self) -> bool:
-        """Whether it changes how something is written, or makes items of a list one."""
-        return self.canonical is not unchanged or self.key is not _no_key
-
 
 PLAIN = Form("plain")
+
+
+def acts(form: Form) -> bool:
+    """Whether it changes how something is written, or makes items of a list one."""
+    return form.canonical is not unchanged or form.key is not _no_key
 
 
 def text(node: Node | None) -> str:

@@ -19,6 +19,8 @@ Lookup = Callable[[str], str | None]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATOR = re.compile(r":?[-?+]")
+#: Where a text within braces, and one that is in none, goes on in another way.
+_INSIDE, _OUTSIDE = re.compile("[$}]"), re.compile("[$]")
 _MAX_NESTING = 50
 # Variables whose values hold large texts, used again and again, must not grow without bound.
 _MAX_LENGTH = 1024 * 1024
@@ -55,9 +57,10 @@ class _Reader:
         text = self._text
         parts: list[str] = []
         length = 0
-        stops = "$}" if depth else "$"
+        stops = _INSIDE if depth else _OUTSIDE
         while at < len(text):
-            end = _find(text, stops, at)
+            found = stops.search(text, at)
+            end = found.start() if found else len(text)
             parts.append(text[at:end])
             if end == len(text) or text[end] == "}":
                 at = end
@@ -126,11 +129,6 @@ class _Reader:
             f'"{_excerpt(self._text, at)}" is not a variable',
             "a literal $ is written $$",
         )
-
-
-def _find(text: str, stops: str, at: int) -> int:
-    ends = [found for stop in stops if (found := text.find(stop, at)) >= 0]
-    return min(ends, default=len(text))
 
 
 def _excerpt(text: str, at: int) -> str:

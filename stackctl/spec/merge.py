@@ -8,8 +8,6 @@ canonical form first, so that a list and a mapping of the same attribute merge.
 
 from __future__ import annotations
 
-from functools import cache
-
 from stackctl.spec import forms
 from stackctl.spec.forms import Form
 from stackctl.spec.mistakes import Mistakes
@@ -25,19 +23,7 @@ from stackctl.spec.nodes import (
     place,
     walk,
 )
-from stackctl.spec.shape import Shape
-
-
-@cache
-def _has_forms(shape: Shape) -> bool:
-    """Whether anything at this place or below it has a form of its own."""
-    below = [*(shape.fields or {}).values(), shape.values, shape.items]
-    return shape.form.acts or any(_has_forms(inner) for inner in below if inner is not None)
-
-
-@cache
-def _fields_with_forms(shape: Shape) -> dict[str, Shape]:
-    return {key: below for key, below in (shape.fields or {}).items() if _has_forms(below)}
+from stackctl.spec.shape import Part, Shape, part
 
 
 def canonical(node: Node, shape: Shape, mistakes: Mistakes, *, lenient: bool = False) -> Node:
@@ -45,9 +31,14 @@ def canonical(node: Node, shape: Shape, mistakes: Mistakes, *, lenient: bool = F
 
     `lenient`: what cannot be read because a variable stands in it stays as it is.
     """
-    if node.tag == RESET or not _has_forms(shape):
+    concerned = part(shape, forms.acts)
+    return node if concerned is None else _canonical(node, concerned, mistakes, lenient)
+
+
+def _canonical(node: Node, rule: Part, mistakes: Mistakes, lenient: bool) -> Node:
+    if node.tag == RESET:
         return node
-    form = shape.form
+    form = rule.form
     if form.canonical is not forms.unchanged:
         if lenient:
             node = _in_form_if_known(node, form, mistakes)
@@ -56,24 +47,15 @@ def canonical(node: Node, shape: Shape, mistakes: Mistakes, *, lenient: bool = F
     if isinstance(node, Scalar):
         return node
     if isinstance(node, Sequence):
-        if shape.items is None:
-            return node
-        if _has_forms(shape.items):
-            below = shape.items
-            items = [canonical(item, below, mistakes, lenient=lenient) for item in node.items]
-            node = node.with_items(items)
+        if (below := rule.items) is not None:
+            node = node.with_items([_canonical(i, below, mistakes, lenient) for i in node.items])
         return forms.unique(node, form, mistakes)
     changed: dict[str, Node] = {}
-    if shape.fields is not None:
-        fields = _fields_with_forms(shape)
-        for key, value in node.entries.items():
-            if (inner := fields.get(key)) is not None:
-                found = canonical(value, inner, mistakes, lenient=lenient)
-                if found is not value:
-                    changed[key] = found
-    elif shape.values is not None and _has_forms(shape.values):
-        for key, value in node.entries.items():
-            found = canonical(value, shape.values, mistakes, lenient=lenient)
+    fields, others = rule.fields, rule.values
+    for key, value in node.entries.items():
+        inner = fields.get(key, others)
+        if inner is not None:
+            found = _canonical(value, inner, mistakes, lenient)
             if found is not value:
                 changed[key] = found
     return node.with_entries({**node.entries, **changed}) if changed else node

@@ -7,7 +7,7 @@ only. Merging, canonical form and the reference page walk along it.
 from __future__ import annotations
 
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -49,6 +49,28 @@ class Shape:
 
 
 LEAF = Shape()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """A shape as far as some forms are concerned: without what has none of them, here or below."""
+
+    form: Form
+    fields: dict[str, Part]
+    values: Part | None
+    items: Part | None
+
+
+@cache
+def part(shape: Shape | None, concerned: Callable[[Form], bool]) -> Part | None:
+    """The part that a walk along the shape has to look at; None when there is nothing for it."""
+    if shape is None:
+        return None
+    fields = {k: inner for k, s in (shape.fields or {}).items() if (inner := part(s, concerned))}
+    values, items = part(shape.values, concerned), part(shape.items, concerned)
+    if not (concerned(shape.form) or fields or values or items):
+        return None
+    return Part(shape.form, fields, values, items)
 
 
 @cache
