@@ -452,9 +452,7 @@ class ServiceChecks:
                     hint=f"{path[-1]}: 6m at least",
                 )
 
-    @_about(
-        "cap_add", "cap_drop", "memswap_limit", "secrets", "configs", "network_mode", "ipc", "pid"
-    )
+    @_about("cap_add", "cap_drop", "memswap_limit", "secrets", "configs", *NAMESPACES)
     def _rights(self) -> None:
         for path, brief, hint in right_checks.mistakes(
             self._service, self._who, self._file.services
