@@ -439,6 +439,8 @@ class _Composer:
         if key is _MERGING:
             top.merges = top.merges or []
             top.merges.append(node)
+            if len(top.merges) > self._most_wide:
+                raise self._too_wide("mapping", into)
             return
         into.entries[key] = node
         if len(into.entries) > self._most_wide:

@@ -225,6 +225,7 @@ HOSTILE = {
     ),
     "nul": "a: b\0",
     "long line": "a" * 11_000_000,
+    "merge keys": "b: &b {x: 1}\nc:\n" + "  <<: *b\n" * 40_000,
 }
 
 
