@@ -152,7 +152,10 @@ def _known_values(
             mistakes.holder = (path, key)
         if shape.fields is not None and not _NAME.match(key):
             _not_a_name(key, node.key_marks[key], path, mistakes)
-        kept, values[key] = _known(inner, shape, f"{path}.{key}" if path else key, mistakes)
+        if isinstance(inner, Scalar):
+            values[key] = inner.value
+            continue
+        kept, values[key] = _known(inner, shape, f"{path}.{key}", mistakes)
         if kept is not inner:
             changed[key] = kept
     if is_section:
