@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from stackctl.cli.connection import Message
-from stackctl.cli.invocation import Invocation
 from stackctl.cli.output.errors import place_text, print_warning
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from stackctl.cli.connection import Message
+    from stackctl.cli.invocation import Invocation
 
 
 def rows(run: Invocation, verb: str, body: Message) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from collections.abc import Mapping as Variables
 from dataclasses import field
-from pathlib import Path
+from posixpath import basename, dirname, join
 
 from stackctl.errors import StackFileError
 from stackctl.spec import included, merge, paths, project
@@ -197,9 +197,9 @@ class Documents:
         mark = item.mark
         files = [_local(name, directory, variables) for name in names]
         own = self._named(item, "project_directory")
-        base = paths.absolute(own[0], directory, variables) if own else str(Path(files[0]).parent)
+        base = paths.absolute(own[0], directory, variables) if own else dirname(files[0])
         if circle := [file for file in files if file in trail]:
-            way = " -> ".join(Path(file).name for file in (*trail, circle[0]))
+            way = " -> ".join(basename(file) for file in (*trail, circle[0]))
             self._mistakes.add(f"files include each other in a circle: {way}", mark)
             return None
         if len(trail) > _DEEPEST:
@@ -207,7 +207,7 @@ class Documents:
             return None
         env_files = self._named(item, "env_file") or ()
         named = [paths.absolute(name, directory, variables) for name in env_files]
-        default = str(Path(base, ".env"))
+        default = join(base, ".env")
         try:
             inner = self._read_variables(
                 named or ((default,) if self._is_readable(default) else ()), variables
@@ -307,7 +307,7 @@ class Documents:
             other = other_scope
         next_one = (wanted, other.file)
         if next_one in (*trail, here) or len(trail) > _DEEPEST:
-            way = " -> ".join(f"{n} ({Path(f).name})" for n, f in (*trail, here, next_one))
+            way = " -> ".join(f"{n} ({basename(f)})" for n, f in (*trail, here, next_one))
             self._mistakes.add(f"services extend each other in a circle: {way}", extends.mark)
             return None
         if wanted in other.services:
@@ -346,7 +346,7 @@ class Documents:
             found = tree.get("services") if isinstance(tree, Mapping) else None
             if isinstance(found, Mapping):
                 services.update(found.entries)
-        return _Scope(path, str(Path(path).parent), services)
+        return _Scope(path, dirname(path), services)
 
 
 def _local(file: str, directory: str, variables: Variables[str, str]) -> str:

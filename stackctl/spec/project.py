@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import field
-from pathlib import Path
+from posixpath import basename, dirname, join, normpath
 from typing import Any
 
 from stackctl.errors import NotFound, StackFileError
@@ -76,7 +76,8 @@ class LoadRequest:
     @property
     def base(self) -> str:
         """Where the search starts: the project directory, or the caller's."""
-        return str(Path(self.cwd, self.project_dir or "").absolute())
+        path = join(self.cwd, self.project_dir or "")
+        return _without_dots(path if path.startswith("/") else join(os.getcwd(), path))
 
 
 def setting(variables: Mapping[str, str], name: str) -> str:
@@ -106,7 +107,7 @@ def default_env_files(request: LoadRequest, directory: str) -> tuple[str, ...]:
     """`.env` of a directory, when it is there and not switched off."""
     if is_true(setting(request.environment, "DISABLE_ENV_FILE")):
         return ()
-    path = str(Path(directory, ".env"))
+    path = join(directory, ".env")
     return (path,) if request.source.is_readable(path) else ()
 
 
@@ -122,12 +123,11 @@ def stack_files(request: LoadRequest, variables: Mapping[str, str]) -> tuple[str
     separator = setting(variables, "PATH_SEPARATOR") or os.pathsep
     if files := request.files or tuple(filter(None, named.split(separator))):
         return tuple(name if name == STDIN else _absolute(request.cwd, name) for name in files)
-    start = Path(request.base)
-    for directory in (start, *start.parents):
+    for directory in _upwards(request.base):
         for name in FILE_NAMES:
-            path = directory / name
-            if request.source.is_file(str(path)):
-                return (str(path), *_override(path, request.source))
+            path = join(directory, name)
+            if request.source.is_file(path):
+                return (path, *_override(path, request.source))
     raise NotFound(
         f"no stack file in {request.base} or a directory above it",
         hint=f"it is called {FILE_NAMES[0]} or {FILE_NAMES[2]}; or name one with -f FILE",
@@ -138,18 +138,25 @@ def passed_by(request: LoadRequest, variables: Mapping[str, str], files: tuple[s
     """Other files beside the one that was found which have a stack file's name, too; or ""."""
     if request.files or setting(variables, "FILE"):
         return ""
-    found = Path(files[0])
-    names = FILE_NAMES[FILE_NAMES.index(found.name) + 1 :]
-    there = [name for name in names if request.source.is_file(str(found.with_name(name)))]
+    directory, found = dirname(files[0]), basename(files[0])
+    names = FILE_NAMES[FILE_NAMES.index(found) + 1 :]
+    there = [name for name in names if request.source.is_file(join(directory, name))]
     return ", ".join(there)
 
 
-def _override(path: Path, source: Files) -> tuple[str, ...]:
-    stem = path.name.partition(".")[0]
+def _upwards(directory: str) -> Iterator[str]:
+    """The directory and those above it."""
+    yield directory
+    while (above := dirname(directory)) != directory:
+        yield (directory := above)
+
+
+def _override(path: str, source: Files) -> tuple[str, ...]:
+    stem = basename(path).partition(".")[0]
     stems = (stem,) if stem == _STEMS[0] else _STEMS[1:]
     for candidate in stems:
         for suffix in ("yml", "yaml"):
-            found = str(path.with_name(f"{candidate}.override.{suffix}"))
+            found = join(dirname(path), f"{candidate}.override.{suffix}")
             if source.is_file(found):
                 return (found,)
     return ()
@@ -160,7 +167,7 @@ def project_dir(request: LoadRequest, files: tuple[str, ...]) -> str:
     on_disk = [name for name in files if name != STDIN]
     if request.project_dir or not on_disk:
         return request.base
-    return str(Path(_absolute(request.cwd, on_disk[0])).parent)
+    return dirname(_absolute(request.cwd, on_disk[0]))
 
 
 def active_profiles(request: LoadRequest, variables: Mapping[str, str]) -> tuple[str, ...]:
@@ -191,7 +198,7 @@ def normalized(text: str) -> str:
 
 def directory_name(directory: str) -> str:
     """A project name made of the directory's. Raises StackFileError when nothing is left of it."""
-    name = normalized(Path(directory).name)
+    name = normalized(basename(directory))
     if not name:
         raise StackFileError(
             f'the directory "{directory}" gives no project name',
@@ -201,4 +208,10 @@ def directory_name(directory: str) -> str:
 
 
 def _absolute(base: str, name: str) -> str:
-    return os.path.normpath(Path(base, name))
+    return normpath(join(base, name))
+
+
+def _without_dots(path: str) -> str:
+    """Without steps that lead nowhere. `..` stays: behind a link it leads elsewhere."""
+    root = "//" if path.startswith("//") and path[2:3] != "/" else "/"
+    return root + "/".join(step for step in path.split("/") if step not in ("", "."))

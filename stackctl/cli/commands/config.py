@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import gc
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Annotated, Any
 
 import typer
 
 from stackctl.cli import options
-from stackctl.cli.connection import Message
 from stackctl.cli.invocation import Invocation, invocation
+from stackctl.cli.later import Annotated
 from stackctl.cli.output.console import GREEN, RED, YELLOW
 from stackctl.cli.output.errors import errors_json, print_warning
-from stackctl.cli.output.files import write_text
 from stackctl.cli.rows import warned
 from stackctl.cli.values import one_of
 from stackctl.errors import EngineUnreachable, NotFound, NotPermitted, StackctlError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from stackctl.cli.connection import Message
 
 _LISTS = ("services", "volumes", "networks", "images", "profiles", "models")
 
@@ -128,6 +130,8 @@ def config(
         run.console.out(errors_json(error))
         return error.exit_code
     if output:
+        from stackctl.cli.output.files import write_text
+
         write_text(output, text)
     elif text:
         run.console.stdout.write(text if text.endswith("\n") else text + "\n")
@@ -156,9 +160,7 @@ def _text(run: Invocation, result: Message, wanted: str, hashes: str, format: st
             rows = result.get(wanted) or []
             if wanted == "variables":
                 return _variables(rows, format)
-            if format == "json":
-                return json.dumps(rows, indent=2) + "\n"
-            return _coverage(run, rows)
+            return _in_lines(rows) if format == "json" else _coverage(run, rows)
         case _:
             return "".join(f"{name}\n" for name in result.get(wanted) or ())
 
@@ -174,7 +176,7 @@ def _hashes(found: Mapping[str, str], wanted: str) -> str:
 def _variables(rows: Sequence[Mapping[str, Any]], format: str) -> str:
     """A table; in the other forms by name, as docker compose has it."""
     if format == "json":
-        return json.dumps({row["Name"]: row for row in rows}, indent=2) + "\n"
+        return _in_lines({row["Name"]: row for row in rows})
     if format == "yaml":
         from stackctl.spec.emit import emit
 
@@ -185,6 +187,13 @@ def _variables(rows: Sequence[Mapping[str, Any]], format: str) -> str:
         for r in rows
     ]
     return _columns([head, *cells])
+
+
+def _in_lines(value: object) -> str:
+    """JSON with a line for each part."""
+    import json  # of use here only
+
+    return json.dumps(value, indent=2) + "\n"
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:
@@ -227,18 +236,11 @@ def _resolved(run: Invocation, body: Message, *, start: bool) -> Message:
     return result
 
 
-@contextmanager
-def _short_lived() -> Iterator[None]:
-    """For a process that ends when it has printed: no memory is looked for that could be freed."""
+def _read_here(run: Invocation, body: Message) -> Message:
+    # The process ends when it has printed: no memory is looked for that could be freed, nor later
+    # among what is there by then.
     gc.disable()
     try:
-        yield
-    finally:
-        gc.enable()
-
-
-def _read_here(run: Invocation, body: Message) -> Message:
-    with _short_lived():
         from stackctl.cli.waits import telling
         from stackctl.spec.project import LoadRequest
         from stackctl.spec.shown import Wish, described
@@ -246,6 +248,9 @@ def _read_here(run: Invocation, body: Message) -> Message:
         request = LoadRequest.of(body["project"])
         with telling(run.console):
             facts, warnings = described(request, Wish.of(body))
+    finally:
+        gc.freeze()
+        gc.enable()
     for notice in warnings:
         print_warning(run.console, notice.text, str(notice.place or ""))
     return facts
