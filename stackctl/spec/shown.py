@@ -11,7 +11,6 @@ from stackctl.errors import ImageError, StackFileErrors
 from stackctl.model.reference import HOST, parse
 from stackctl.spec import loader, obstacles, profiles, project
 from stackctl.spec.dump import as_text, escaped, yaml_or_json
-from stackctl.spec.hashes import config_hash
 from stackctl.spec.loader import EVERY_STEP, LoadRequest, Notice, Steps
 from stackctl.spec.model import Service, Stack
 from stackctl.spec.nodes import Node, plain
@@ -34,6 +33,8 @@ class Wish:
     #: What stands in the way of containers is a mistake: files of variables that are not there,
     #: attributes that the engine cannot carry out.
     for_containers: bool = True
+    #: The whole of what the files come to, as text of this format.
+    text: bool = True
     #: Also which variables there are.
     variables: bool = False
     #: Also the services' configuration hashes.
@@ -59,6 +60,7 @@ class Wish:
             ),
             consistent=not body.get("no_consistency"),
             for_containers=not body.get("names_only"),
+            text=not (body.get("no_text") or body.get("lock_image_digests")),
             variables=bool(body.get("variables")),
             hashes=bool(body.get("hashes")),
             coverage=bool(body.get("coverage")),
@@ -142,7 +144,7 @@ def _as_written(root: Node, wish: Wish, name: str, separator: str) -> dict[str, 
     services = {k: v for k, v in every.items() if isinstance(v, dict)}
     prefix = name + separator
     return {
-        "text": yaml_or_json(data, wish.format),
+        "text": yaml_or_json(data, wish.format) if wish.text else "",
         "services": list(data.get("services", ())),
         **{kind: list(sections.get(kind, {})) for kind in ("volumes", "networks", "models")},
         "images": sorted({str(s.get("image") or f"{prefix}{n}") for n, s in services.items()}),
@@ -185,15 +187,21 @@ def shown(stack: Stack, wish: Wish) -> dict[str, Any]:
         stack = _needed(stack)
     return {
         "name": stack.name,
-        "text": as_text(stack, wish.format),
+        "text": as_text(stack, wish.format) if wish.text else "",
         "services": list(stack.services),
         "volumes": list(stack.volumes),
         "networks": sorted(stack.networks),
         "images": sorted({image_of(stack, name) for name in stack.services}),
         "models": list(stack.models),
         "profiles": sorted({p for s in every.values() for p in s.profiles}),
-        "hashes": {n: config_hash(stack, s) for n, s in stack.services.items() if wish.hashes},
+        "hashes": _hashes(stack) if wish.hashes else {},
     }
+
+
+def _hashes(stack: Stack) -> dict[str, str]:
+    from stackctl.spec.hashes import config_hash  # brings what is usual of every attribute
+
+    return {name: config_hash(stack, service) for name, service in stack.services.items()}
 
 
 def _needed(stack: Stack) -> Stack:

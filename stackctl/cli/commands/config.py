@@ -118,6 +118,7 @@ def config(
         no_consistency=no_consistency,
         # What a service's environment is has no part in these.
         names_only=bool(wanted) and wanted[0] not in ("environment", "coverage"),
+        no_text=quiet or bool(wanted),
         resolve_image_digests=resolve_image_digests,
         lock_image_digests=lock_image_digests,
     )

@@ -225,6 +225,7 @@ def test_config(cli: Any, engine: Any) -> None:
     assert cli("config", "--services").out == "db\nweb\n"
     assert cli("config", "--images").out == "redis\n"
     assert cli("config", "-q").out == ""
+    assert [body["no_text"] for body in engine.bodies("config")] == [False, True, True, True]
     assert cli("config", "--services", "--images").code == 2
     assert cli("config", "--hash", "*", "--no-interpolate").code == 2
     row = {"Name": "V", "Required": True, "DefaultValue": "d", "PresenceValue": ""}

@@ -17,7 +17,7 @@ from stackctl.spec.shape import Shape, stack_shape
 from stackctl.spec.shown import Wish, described, shown
 
 
-def facts(project: Any, text: str, environment: Any = None, **wish: Any) -> dict[str, Any]:
+def facts(project: Any, text: str, /, environment: Any = None, **wish: Any) -> dict[str, Any]:
     project.write("stack.yaml", text)
     request = project.request(name="p", environment=environment or {})
     return described(request, Wish(hashes=True, **wish))[0]
@@ -86,6 +86,15 @@ def test_names_and_hashes(project: Any) -> None:
         facts(project, text)
     with pytest.raises(NotFound):
         facts(project, text, services=("c",))
+
+
+def test_no_text_is_made_that_nobody_prints(project: Any) -> None:
+    text = "services: {web: {image: a, volumes: ['data:/d']}}\nvolumes: {data: }"
+    for interpolate in (True, False):
+        full = facts(project, text, interpolate=interpolate)
+        brief = facts(project, text, interpolate=interpolate, text=False)
+        assert "image: a" in full.pop("text") and brief.pop("text") == ""
+        assert brief == full
 
 
 def test_what_no_service_uses_is_shown_only_when_it_is_asked_for(project: Any) -> None:
