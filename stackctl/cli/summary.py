@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from stackctl.cli.invocation import Invocation
 from stackctl.cli.output.board import Board
 from stackctl.cli.output.console import BOLD, Console
 from stackctl.cli.output.containers import published
 from stackctl.cli.output.text import cut, pad, plural, seconds
 from stackctl.cli.rows import rows
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def print_summary(

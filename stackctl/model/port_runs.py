@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
-from typing import TypeVar
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable
+    from typing import TypeVar
 
-Where = TypeVar("Where", bound=Hashable)
+    Where = TypeVar("Where", bound=Hashable)
 
 
 def port_runs(ports: Iterable[tuple[Where, int, int]]) -> list[tuple[Where, str, str]]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import time
-from typing import Annotated
 
 import typer
 
 from stackctl.cli import options
 from stackctl.cli.invocation import Invocation, invocation
+from stackctl.cli.later import Annotated
 from stackctl.cli.output.errors import print_warning
 from stackctl.cli.output.text import seconds
 from stackctl.cli.rows import warned
 from stackctl.cli.steps import carry_out
 from stackctl.cli.values import one_of
 from stackctl.errors import NotFound, RemoteError
+from stackctl.json_text import loads
 
 
 def down(
@@ -71,7 +71,7 @@ def _images(run: Invocation, which: str) -> list[str]:
     found: set[str] = set()
     for message in run.client.stream("config", body):
         if not warned(run, message) and message["type"] == "result":
-            stack = json.loads(str(message["text"]).replace("$$", "$"))
+            stack = loads(str(message["text"]).replace("$$", "$"))
             own = {str(each["image"]) for each in stack["services"].values() if each.get("image")}
             found |= set(message["images"]) - (own if which == "local" else set())
     return sorted(found - {"stackctl/host"})

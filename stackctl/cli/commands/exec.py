@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from stackctl.cli import options, piped
 from stackctl.cli.invocation import invocation
+from stackctl.cli.later import Annotated
 from stackctl.cli.session import interact, standard_streams
 from stackctl.cli.steps import rehearse
 from stackctl.cli.values import variables

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
 
 import typer
 
@@ -11,6 +10,7 @@ from stackctl.cli import options
 from stackctl.cli.connection import Message
 from stackctl.cli.failures import Leave
 from stackctl.cli.invocation import Invocation, invocation
+from stackctl.cli.later import Annotated
 from stackctl.cli.output.containers import row_name
 from stackctl.cli.output.text import replica_name
 from stackctl.cli.rows import rows

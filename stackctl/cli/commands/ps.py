@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
 import typer
 
 from stackctl.cli import options
 from stackctl.cli.invocation import Invocation, invocation
+from stackctl.cli.later import Annotated
 from stackctl.cli.output.containers import container_table, full_id, json_row
 from stackctl.cli.rows import asks_for_labels, rows
 from stackctl.cli.values import one_of
 from stackctl.errors import UsageError
 from stackctl.json_text import json_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _STATES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
 
 import typer
 
 from stackctl.cli import options
 from stackctl.cli.invocation import Invocation, invocation
+from stackctl.cli.later import Annotated
 from stackctl.cli.values import pull_when, scales
 from stackctl.errors import UsageError
 

@@ -6,27 +6,32 @@ wait) share it. Displays ask for rows, or for the milestones to print as lines.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from enum import Enum
-from typing import Any, NamedTuple
-
 from stackctl.cli.output.text import one_line, replica_name, seconds
+from stackctl.tuples import NamedTuple
 
-Message = Mapping[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+    from typing import Any, ClassVar, TypeAlias
+
+Message: TypeAlias = "Mapping[str, Any]"
 
 
-class Phase(Enum):
-    """Where a row stands."""
+class Phase:
+    """Where a row stands: one of those here. (`enum` takes as long to import as all of this.)"""
 
-    PENDING = "pending"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    SKIPPED = "skipped"
+    PENDING: ClassVar[Phase]
+    RUNNING: ClassVar[Phase]
+    DONE: ClassVar[Phase]
+    FAILED: ClassVar[Phase]
+    SKIPPED: ClassVar[Phase]
 
-    @property
-    def is_final(self) -> bool:
-        return self in (Phase.DONE, Phase.FAILED, Phase.SKIPPED)
+    def __init__(self, *, is_final: bool) -> None:
+        self.is_final = is_final
+
+
+Phase.PENDING, Phase.RUNNING = Phase(is_final=False), Phase(is_final=False)
+Phase.DONE, Phase.FAILED, Phase.SKIPPED = (Phase(is_final=True) for _ in range(3))
 
 
 class Wording(NamedTuple):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from stackctl.cli.output.table import Column, table
 from stackctl.cli.output.text import cut, replica_name, short_id
 from stackctl.model.port_runs import port_runs
 
-Row = Mapping[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any, TypeAlias
+
+Row: TypeAlias = "Mapping[str, Any]"
 
 _COLUMNS = (
     Column("NAME"),

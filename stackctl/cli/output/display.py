@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, Protocol, TypeAlias
+else:
+    Protocol = object  # these are for those who check types
 
-Message = Mapping[str, Any]
+Message: TypeAlias = "Mapping[str, Any]"
 
 
 class Display(Protocol):

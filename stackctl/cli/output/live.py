@@ -7,11 +7,14 @@ made narrower has wrapped what we wrote.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from stackctl.cli.output.console import Console
 
-Clock = Callable[[], float]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+Clock: TypeAlias = "Callable[[], float]"
 #: A line with its escapes, and the columns that it takes.
 Line = tuple[str, int]
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from typing import Any
 
 from stackctl.cli.output.console import DIM, PALETTE, Console, paint
 from stackctl.cli.output.text import pad, replica_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
 
 
 class LogPrinter:

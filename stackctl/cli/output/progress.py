@@ -8,14 +8,19 @@ library for it would cost more than most of these commands take.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Protocol
 
 from stackctl.cli.output.board import Board, Milestone, Phase, Row
 from stackctl.cli.output.console import BOLD, DIM, GREEN, RED, YELLOW, Console, paint
 from stackctl.cli.output.display import Display, Message
 from stackctl.cli.output.live import FRAME, Clock, Live
 from stackctl.cli.output.text import cut, display_width, pad, seconds
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+else:
+    Protocol = object
 
 
 class Progress(Display, Protocol):

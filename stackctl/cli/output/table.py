@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 from stackctl.cli.output.text import cut, display_width, one_line, pad
+from stackctl.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 GAP = "   "
 #: Below this a cut cell says nothing any more, so its column goes instead.

@@ -62,13 +62,48 @@ LIGHT = {"re", "enum", "typing", "collections", "functools", "contextlib", "path
 LIGHT |= {"socket", "selectors", "signal", "importlib", "types", "operator", "urllib"}
 
 
-def test_a_build_begins_with_hardly_more_than_the_interpreter() -> None:
-    loaded = _modules_of("image", "build", "-t", "made", ".")
-    # What a machine's `site` imports for every Python program is no business of ours.
+def _beyond_the_interpreter(loaded: set[str]) -> set[str]:
+    """Without what a machine's `site` imports for every Python program: no business of ours."""
     bare = [sys.executable, "-c", "import sys; print(*sys.modules)"]
     known = subprocess.run(bare, capture_output=True, text=True, check=True).stdout.split()
-    assert not loaded & {*HEAVY, *LIGHT, "stackctl.cli.output.board", "unicodedata"} - {*known}
+    return loaded - {*known}
+
+
+def test_a_build_begins_with_hardly_more_than_the_interpreter() -> None:
+    loaded = _beyond_the_interpreter(_modules_of("image", "build", "-t", "made", "."))
+    assert not loaded & {*HEAVY, *LIGHT, "stackctl.cli.output.board", "unicodedata"}
     assert {"stackctl.api.client", "stackctl.cli.commands.image.build"} <= loaded
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("ps",), ("logs", "web"), ("up", "-d"), ("down",), ("stop",)],
+    ids=lambda arguments: arguments[0],
+)
+def test_so_do_the_commands_of_every_day(arguments: tuple[str, ...]) -> None:
+    assert not _beyond_the_interpreter(_modules_of(*arguments)) & {*HEAVY, *LIGHT}
+
+
+def test_config_beside_an_engine_reads_nothing_itself() -> None:
+    program = """if True:
+        import sys
+        from stackctl.cli.main import run
+
+        class Engine:
+            def stream(self, verb, body):
+                yield {"type": "result", "text": "name: of the engine"}
+
+        code = run(["config"], connect=lambda *_, **__: Engine())
+        print(*sys.modules)
+        sys.exit(code)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    text, modules = done.stdout.splitlines()
+    assert text == "name: of the engine"
+    loaded = _beyond_the_interpreter(set(modules.split()))
+    assert not loaded & {*HEAVY, *LIGHT, "stackctl.linux.plain", "stackctl.spec"}
 
 
 def test_a_stack_file_is_read_here_with_little_more_than_its_readers(tmp_path: Path) -> None:
