@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
 import typer
 
 from stackctl.cli import options
 from stackctl.cli.building import agents, carry_out_build, checked, pairs
 from stackctl.cli.invocation import invocation
+from stackctl.cli.later import Annotated
 from stackctl.cli.output.errors import print_warning
 from stackctl.cli.steps import rehearse
 from stackctl.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def build(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from stackctl.cli.invocation import invocation
+from stackctl.cli.later import Annotated
 from stackctl.cli.output.table import Column, table
 from stackctl.cli.rows import rows
 from stackctl.cli.values import one_of

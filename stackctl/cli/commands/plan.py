@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
-
 import typer
 
 from stackctl.cli import options
 from stackctl.cli.invocation import Invocation, invocation
+from stackctl.cli.later import Annotated
 from stackctl.cli.output.errors import errors_json
 from stackctl.cli.output.plan import plan_json, print_plan
 from stackctl.cli.rows import warned
 from stackctl.cli.values import one_of, pull_when, scales
 from stackctl.errors import StackctlError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CHANGES = 2
 

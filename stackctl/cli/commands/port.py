@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from stackctl.cli import options
 from stackctl.cli.invocation import invocation
+from stackctl.cli.later import Annotated
 from stackctl.cli.rows import rows
 from stackctl.cli.values import container_port
 from stackctl.errors import NotFound

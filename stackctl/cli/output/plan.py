@@ -10,16 +10,18 @@ shop: 1 to create, 1 to recreate, 2 to start
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
 from stackctl.cli.output.board import label
 from stackctl.cli.output.console import BOLD, CYAN, DIM, GREEN, RED, YELLOW, Console
 from stackctl.cli.output.text import one_line, pad, plural
+from stackctl.json_text import dumps
+from stackctl.values import dataclass, field
 
-Step = Mapping[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any, TypeAlias
+
+Step: TypeAlias = "Mapping[str, Any]"
 
 #: First word of each operation, as the reader of a plan would say it.
 _VERBS = {
@@ -228,4 +230,4 @@ def _colour(verb: str) -> tuple[str, ...]:
 
 def plan_json(plan: Mapping[str, Any]) -> str:
     """One JSON object: {"project", "steps": [...]}."""
-    return json.dumps({"project": plan.get("project", ""), "steps": plan.get("steps") or []})
+    return dumps({"project": plan.get("project", ""), "steps": plan.get("steps") or []})

@@ -77,7 +77,7 @@ def test_a_build_begins_with_hardly_more_than_the_interpreter() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("ps",), ("logs", "web"), ("up", "-d"), ("down",), ("stop",)],
+    [("ps",), ("logs", "web"), ("up", "-d"), ("down",), ("stop",), ("plan",)],
     ids=lambda arguments: arguments[0],
 )
 def test_so_do_the_commands_of_every_day(arguments: tuple[str, ...]) -> None:
