@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from typing import TypeAlias
 
 _BRIDGE = "com.docker.network.bridge"
 MTU = "com.docker.network.driver.mtu"
@@ -35,7 +36,7 @@ LEAST_MTU6 = 1280
 _INTERFACE = "IFNAME"
 _LINK_LOCAL = {4: 16, 6: 64}
 
-AnyNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+AnyNetwork: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 
 
 def interface_problem(name: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-_PART = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?", re.ASCII)
+_PART = r"([0-9]{1,10})(?:-([0-9]{1,10}))?"
 
 Ranges = tuple[tuple[int, int], ...]
 
@@ -16,7 +16,7 @@ def ranges(text: str) -> Ranges:
     """ "5,0-1,2" -> ((0, 2), (5, 5)): in order, neighbours as one. ValueError for what is none."""
     found: list[tuple[int, int]] = []
     for part in filter(None, text.strip().split(",")):
-        match = _PART.fullmatch(part)
+        match = re.fullmatch(_PART, part)
         if match is None:
             raise ValueError(f'"{part[:30]}" is neither a number nor a range such as 0-2')
         first = int(match[1])

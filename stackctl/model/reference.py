@@ -21,9 +21,10 @@ HOST = "stackctl/host"
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_PART}(?:/{_PART})*")
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
-_DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
+# Most images are of the default registry, and few are named by a digest: made when it is asked for.
+_DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
+_DIGEST = r"sha256:[a-f0-9]{64}"
 _TAG = re.compile(r"[\w][\w.-]{0,127}", re.ASCII)
-_DIGEST = re.compile(r"sha256:[a-f0-9]{64}")
 
 DEFAULT_DOMAIN = "docker.io"
 _OLD_DEFAULT_DOMAIN = f"index.{DEFAULT_DOMAIN}"
@@ -71,7 +72,7 @@ def parse(text: str) -> Reference:
     Raises ImageError.
     """
     rest, at, digest = text.partition("@")
-    if at and not _DIGEST.fullmatch(digest):
+    if at and not re.fullmatch(_DIGEST, digest):
         raise _wrong(text, "its digest is not sha256: and 64 lower-case hexadecimal digits")
     tag = ""
     # A colon after the last slash starts a tag; before it, it belongs to a port.
@@ -81,7 +82,7 @@ def parse(text: str) -> Reference:
         if not _TAG.fullmatch(tag):
             raise _wrong(text, f"{tag!r} is not a tag")
     domain, path = _split_domain(rest)
-    if not _DOMAIN.fullmatch(domain):
+    if domain != DEFAULT_DOMAIN and not re.fullmatch(_DOMAIN, domain):
         raise _wrong(text, f"{domain!r} is not a registry's name")
     if not _PATH.fullmatch(path):
         reason = "names are lower case" if path != path.lower() else f"{path!r} is not a name"

@@ -25,7 +25,7 @@ _SPACE = " \t\v\f\r\x85\xa0"
 _MAX_LENGTH = 4 * 1024 * 1024
 #: Nobody reads more mistakes than these.
 _MOST = 20
-_ESCAPE = re.compile(r"\\(?:[abfnrtv$\"\\]|0[0-7]{0,3})")
+_ESCAPE = r"\\(?:[abfnrtv$\"\\]|0[0-7]{0,3})"
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
@@ -163,7 +163,7 @@ class _Reader:
         value = self._quoted(quote)
         if quote == "'":
             return value
-        plain = _ESCAPE.sub(_escape, value)
+        plain = re.sub(_ESCAPE, _escape, value)
         if "\0" in plain:
             raise self._fail("a variable cannot have a NUL character", statement)
         return self._expand(plain, statement)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import signal as signals
+from functools import cache
 from typing import Annotated, Any
 
 from stackctl.model import addressing, hostnames
@@ -143,11 +144,11 @@ _PULLS = (
     "daily",
     "weekly",
 )
-_PULL_EVERY = re.compile(r"every_((?:[0-9]+[wdhms])+)")
+_PULL_EVERY = r"every_((?:[0-9]+[wdhms])+)"
 
 
 def _pull_policy(value: str) -> str:
-    if value not in _PULLS and not _PULL_EVERY.fullmatch(value):
+    if value not in _PULLS and not re.fullmatch(_PULL_EVERY, value):
         raise ValueError(
             f"must be one of {', '.join(_PULLS)}, or every_ and a duration (every_12h)"
         )
@@ -156,7 +157,7 @@ def _pull_policy(value: str) -> str:
 
 def pull_age(policy: str) -> float | None:
     """Seconds after which a policy wants the image pulled again; None: it does not go by age."""
-    if found := _PULL_EVERY.fullmatch(policy):
+    if found := re.fullmatch(_PULL_EVERY, policy):
         return units.duration(found[1])
     return {"daily": 86400.0, "weekly": 604800.0}.get(policy)
 
@@ -188,12 +189,12 @@ def _permissions(value: str) -> str:
 
 
 #: What belongs to a container's own namespaces (ipc, net, uts).
-_SYSCTLS = re.compile(r"(net|fs\.mqueue)\.[a-zA-Z0-9_./-]+|kernel\.(msg|shm)[a-z_]*|kernel\.sem")
+_SYSCTLS = r"(net|fs\.mqueue)\.[a-zA-Z0-9_./-]+|kernel\.(msg|shm)[a-z_]*|kernel\.sem"
 
 
 def is_own_setting(name: str) -> bool:
     """Whether a container has this kernel setting for itself."""
-    return bool(_SYSCTLS.fullmatch(name.replace("/", "."))) and ".." not in name
+    return bool(re.fullmatch(_SYSCTLS, name.replace("/", "."))) and ".." not in name
 
 
 def _device_count(value: Any) -> Any:
@@ -285,8 +286,12 @@ def _capability(value: str) -> str:
     return name
 
 
-_SIGNALS = {signal.name: signal.value for signal in signals.Signals}
-_REALTIME = re.compile(r"SIGRTM(IN\+|AX-)[0-9]{1,2}\Z")
+_REALTIME = r"SIGRTM(IN\+|AX-)[0-9]{1,2}\Z"
+
+
+@cache
+def _signals() -> dict[str, int]:
+    return {signal.name: signal.value for signal in signals.Signals}
 
 
 def _signal(value: Any) -> str:
@@ -295,9 +300,9 @@ def _signal(value: Any) -> str:
     if not isinstance(text, str):
         raise ValueError("must be a signal such as SIGTERM")
     if text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= 64:
-        return next((n for n, number in _SIGNALS.items() if number == int(text)), text)
+        return next((n for n, number in _signals().items() if number == int(text)), text)
     name = text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}"
-    if name not in _SIGNALS and not _REALTIME.match(name):
+    if name not in _signals() and not re.match(_REALTIME, name):
         raise ValueError(f'"{text[:40]}" is not a signal such as SIGTERM')
     return name
 

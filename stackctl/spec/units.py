@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-_SIZE = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?|-?\.[0-9]+) ?([kmgtp]?i?b?)\Z", re.IGNORECASE)
+_SIZE = r"(-?[0-9]+(?:\.[0-9]+)?|-?\.[0-9]+) ?([kmgtp]?i?b?)\Z"
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h|d|w)")
 _SECONDS = {
@@ -37,7 +37,7 @@ def size(value: int | float | str) -> int:
         if value != value or abs(value) > _MAX_SIZE:
             raise ValueError("the size is too large")
         return int(value)
-    found = _SIZE.match(value) if len(value) < 64 else None
+    found = re.match(_SIZE, value, re.IGNORECASE) if len(value) < 64 else None
     suffix = found[2].lower() if found else ""
     if found is None or suffix in ("i", "ib"):
         raise ValueError(f'"{value[:40]}" is not a size such as 64m, 512k or 1.5g')

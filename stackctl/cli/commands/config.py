@@ -8,7 +8,7 @@ import typer
 
 from stackctl.cli import options
 from stackctl.cli.invocation import Invocation, invocation
-from stackctl.cli.later import Annotated
+from stackctl.cli.later import Annotated, import_later
 from stackctl.cli.output.console import GREEN, RED, YELLOW
 from stackctl.cli.output.errors import errors_json, print_warning
 from stackctl.cli.rows import warned
@@ -241,6 +241,8 @@ def _read_here(run: Invocation, body: Message) -> Message:
     # The process ends when it has printed: no memory is looked for that could be freed, nor later
     # among what is there by then.
     gc.disable()
+    # For addresses, numbers of signals and --format json only.
+    import_later("ipaddress", "signal", "json")
     try:
         from stackctl.cli.waits import telling
         from stackctl.spec.project import LoadRequest
