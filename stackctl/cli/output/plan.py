@@ -14,7 +14,6 @@ from stackctl.cli.output.board import label
 from stackctl.cli.output.console import BOLD, CYAN, DIM, GREEN, RED, YELLOW, Console
 from stackctl.cli.output.text import one_line, pad, plural
 from stackctl.json_text import dumps
-from stackctl.values import dataclass, field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,12 +69,12 @@ _TOLD = 2
 _WAITS = ("WaitHealthy", "WaitCompleted", "Pause")
 
 
-@dataclass(slots=True)
 class _Target:
     """A container, network, volume or image with all that happens to it, in order."""
 
-    label: str
-    steps: list[Step] = field(default_factory=list)
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.steps: list[Step] = []
 
     @property
     def action(self) -> str:
