@@ -20,7 +20,7 @@ from stackctl.model.image import Image
 from stackctl.model.network import IpamPool, NetworkConfig, VolumeConfig
 from stackctl.scheduler.desired import Condition, Dependency, Desired, DesiredService
 from stackctl.scheduler.recorded import render
-from stackctl.spec import implied, obstacles, paths, ports, profiles, usual, volumes, words
+from stackctl.spec import implied, obstacles, paths, plain, ports, profiles, usual, volumes, words
 from stackctl.spec.hashes import digest_of_text, made_of, text_of
 from stackctl.spec.mistakes import did_you_mean
 from stackctl.spec.model import DRIVER_OPTIONS, MOST_CONTAINERS, Network, Service, Stack, Volume
@@ -280,7 +280,7 @@ def _used_volumes(stack: Stack) -> dict[str, Volume]:
 def _network(stack: Stack, key: str, network: Network) -> NetworkConfig:
     pools = (network.ipam.config or ()) if network.ipam else ()
     options = {k: v for k, v in network.driver_opts.items() if k in DRIVER_OPTIONS}
-    written = {**network.model_dump(exclude_none=True), "driver_opts": options}
+    written = {**plain.said(network), "driver_opts": options}
     parts = text_of(usual.resource(written))
     return NetworkConfig(
         name=network.name or key,
@@ -308,7 +308,7 @@ def _network(stack: Stack, key: str, network: Network) -> NetworkConfig:
 
 
 def _volume(stack: Stack, key: str, volume: Volume) -> VolumeConfig:
-    parts = text_of(usual.resource(volume.model_dump(exclude_none=True)))
+    parts = text_of(usual.resource(plain.said(volume)))
     return VolumeConfig(
         name=volume.name or key,
         driver=volume.driver or "local",

@@ -6,22 +6,25 @@ import json
 from typing import Any
 
 from stackctl.spec import usual
-from stackctl.spec.dump import service_data
+from stackctl.spec.dump import attributes
 from stackctl.spec.model import Service, Stack, files_of
 
 #: What may change without the containers having to be made anew (as compose has it).
-_NOT_HASHED = (
-    "build",
-    "pull_policy",
-    "pull_refresh_after",
-    "scale",
-    "depends_on",
-    "profiles",
-    # It is for `watch`, which reads the file.
-    "develop",
+_NOT_HASHED = frozenset(
+    (
+        "build",
+        "pull_policy",
+        "pull_refresh_after",
+        "scale",
+        "depends_on",
+        "profiles",
+        # It is for `watch`, which reads the file.
+        "develop",
+    )
 )
 
-_ENCODE = json.JSONEncoder(sort_keys=True, default=str).encode
+# What comes from a file has no circles in it: looking for them would take a fifth of the time.
+_ENCODE = json.JSONEncoder(sort_keys=True, default=str, check_circular=False).encode
 
 
 def config_hash(stack: Stack, service: Service) -> str:
@@ -86,12 +89,7 @@ def _digest_of_content(stack: Stack, section: str, key: str) -> str:
 
 
 def _attributes(service: Service) -> dict[str, Any]:
-    found = usual.service(service_data(service))
-    return {
-        key: value
-        for key, value in found.items()
-        if key not in _NOT_HASHED and not key.startswith("x-")
-    }
+    return usual.service(attributes(service, but=_NOT_HASHED | service.model_extra.keys()))
 
 
 def digest_of(value: Any) -> str:
