@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container
 from typing import Any
 
 from stackctl.spec import emit
@@ -33,7 +32,7 @@ def as_data(stack: Stack) -> dict[str, Any]:
     }
     if stack.networks:
         data["networks"] = {
-            key: _only_said(said(network)) for key, network in sorted(stack.networks.items())
+            key: only_said(said(network)) for key, network in sorted(stack.networks.items())
         }
     if stack.volumes:
         data["volumes"] = {key: said(volume) for key, volume in sorted(stack.volumes.items())}
@@ -74,20 +73,12 @@ def yaml_or_json(data: Any, format: str) -> str:
 
 def service_data(service: Service) -> dict[str, Any]:
     """One service; attributes in alphabetical order, without those that say nothing."""
-    data = attributes(service)
-    if "environment" in data:
-        data["environment"] = dict(sorted(data["environment"].items()))
-    return dict(sorted(data.items()))
-
-
-def attributes(service: Service, but: Container[str] = ()) -> dict[str, Any]:
-    """The same in any order, and without the attributes `but`."""
-    data = given(service, but)
+    data = given(service)
     if "networks" in data:
         data["networks"] = {key: value or None for key, value in data["networks"].items()}
     for key in _NESTED:
         if key in data:
-            data[key] = _only_said(data[key])
+            data[key] = only_said(data[key])
     # Empty is not absent: it clears what the image has.
     for key in _ALWAYS:
         if (value := getattr(service, key)) is not None:
@@ -95,7 +86,9 @@ def attributes(service: Service, but: Container[str] = ()) -> dict[str, Any]:
     for holder in (data, data.get("build", {})):
         if "ulimits" in holder:
             holder["ulimits"] = _limits(holder["ulimits"])
-    return data
+    if "environment" in data:
+        data["environment"] = dict(sorted(data["environment"].items()))
+    return dict(sorted(data.items()))
 
 
 def _limits(limits: dict[str, Any]) -> dict[str, Any]:
@@ -108,11 +101,11 @@ def _limits(limits: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _only_said(value: Any) -> Any:
+def only_said(value: Any) -> Any:
     """Without what says nothing, at any depth."""
     if isinstance(value, dict):
-        return {key: _only_said(item) for key, item in without_empty(value).items()}
-    return [_only_said(item) for item in value] if isinstance(value, list) else value
+        return {key: only_said(item) for key, item in without_empty(value).items()}
+    return [only_said(item) for item in value] if isinstance(value, list) else value
 
 
 def escaped(value: Any, shape: Shape = LEAF) -> Any:

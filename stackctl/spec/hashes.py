@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from stackctl.spec import usual
-from stackctl.spec.dump import attributes
+from stackctl.spec import dump, plain, usual
 from stackctl.spec.model import Service, Stack, files_of
 
 #: What may change without the containers having to be made anew (as compose has it).
@@ -89,7 +88,12 @@ def _digest_of_content(stack: Stack, section: str, key: str) -> str:
 
 
 def _attributes(service: Service) -> dict[str, Any]:
-    return usual.service(attributes(service, but=_NOT_HASHED | service.model_extra.keys()))
+    data = plain.given(service, _NOT_HASHED | service.model_extra.keys(), of_models=None)
+    if service.deploy:
+        data["deploy"] = dump.only_said(plain.plain(service.deploy))
+    # Empty is not absent.
+    data |= {key: value for key in usual.TELLING if (value := getattr(service, key)) is not None}
+    return usual.service(data)
 
 
 def digest_of(value: Any) -> str:

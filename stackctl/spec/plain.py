@@ -34,16 +34,18 @@ def said(model: Attributes, but: Container[str] = ()) -> dict[str, Any]:
     return without_empty(_written(model, values, but))
 
 
-def given(model: Attributes, but: Container[str] = ()) -> dict[str, Any]:
+def given(
+    model: Attributes, but: Container[str] = (), of_models: Write | None = plain
+) -> dict[str, Any]:
     """The same, in no order, of a model whose fields are empty when they are given nothing: of
-    the hundred of a service ten have something."""
+    the hundred of a service ten have something. `of_models` None: models in it stay models."""
     values = vars(model)
     found = {
         name: value
         for name in model.model_fields_set
         if (value := values.get(name)) is not None and name not in but
     }
-    return without_empty(_written(model, found, but))
+    return without_empty(_written(model, found, but, of_models))
 
 
 def without_empty(values: dict[str, Any]) -> dict[str, Any]:
@@ -62,9 +64,15 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
-def _written(model: Attributes, values: dict[str, Any], but: Container[str] = ()) -> dict[str, Any]:
+def _written(
+    model: Attributes,
+    values: dict[str, Any],
+    but: Container[str] = (),
+    of_models: Write | None = plain,
+) -> dict[str, Any]:
     """Values of its fields as they are written, and the `x-` keys; in place."""
-    for name, write in _writers(type(model)):  # type: ignore[arg-type]  # classes can be hashed
+    known = writers(type(model), of_models)  # type: ignore[arg-type]  # classes can be hashed
+    for name, write in known.items():
         if name in values:
             values[name] = write(values[name])
     if extra := model.__pydantic_extra__:
@@ -73,13 +81,13 @@ def _written(model: Attributes, values: dict[str, Any], but: Container[str] = ()
 
 
 @cache
-def _writers(model: type[Attributes]) -> tuple[tuple[str, Write], ...]:
-    """How the fields are written whose values are not plain."""
+def writers(model: type[Attributes], of_models: Write | None) -> dict[str, Write]:
+    """How the fields are written whose values are not plain; `of_models` None: models stay."""
     found = (
-        (name, _of_hung(info.metadata) or _of_type(info.annotation))
+        (name, _of_hung(info.metadata) or _of_type(info.annotation, of_models))
         for name, info in model.model_fields.items()
     )
-    return tuple((name, write) for name, write in found if write is not None)
+    return {name: write for name, write in found if write is not None}
 
 
 def _of_hung(metadata: tuple[Any, ...]) -> Write | None:
@@ -87,21 +95,21 @@ def _of_hung(metadata: tuple[Any, ...]) -> Write | None:
     return next((hung.func for hung in reversed(metadata) if type(hung) is PlainSerializer), None)
 
 
-def _of_type(annotation: Any) -> Write | None:
+def _of_type(annotation: Any, of_models: Write | None) -> Write | None:
     """How its values are written; None: they are plain."""
     if annotation is Any:
         return finite
     if isinstance(annotation, type) and issubclass(annotation, Attributes):
-        return plain
+        return of_models
     if metadata := getattr(annotation, "__metadata__", None):
-        return _of_hung(metadata) or _of_type(annotation.__origin__)
+        return _of_hung(metadata) or _of_type(annotation.__origin__, of_models)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is list:
-        return _of_items(_of_type(arguments[0]))
+        return _of_items(_of_type(arguments[0], of_models))
     if origin is dict:
-        return _of_values(_of_type(arguments[1]))
+        return _of_values(_of_type(arguments[1], of_models))
     if origin in (Union, UnionType):
-        return _of_some(_of_type(arguments[0]))
+        return _of_some(_of_type(arguments[0], of_models))
     return None
 
 
