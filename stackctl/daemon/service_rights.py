@@ -12,6 +12,7 @@ from stackctl.spec.service import Service
 T = TypeVar("T")
 
 _NO_BLKIO = Blkio.model_validate({})
+_USUAL_LOGGING = Logging()
 
 
 def limits(service: Service) -> Limits:
@@ -106,7 +107,7 @@ def devices(service: Service) -> tuple[Device, ...]:
 def logging(service: Service) -> Logging:
     written = service.logging
     if written is None:
-        return Logging()
+        return _USUAL_LOGGING
     size, count = written.options.get("max-size"), written.options.get("max-file")
     return Logging(
         driver=written.driver or "json-file",
