@@ -18,6 +18,8 @@ from stackctl.spec.model import Service, Stack
 
 ImageOf = Callable[[str], Image]
 
+_AT_ONCE = Rollout()
+
 
 def init_hooks(
     stack: Stack, name: str, service: Service, beside: ContainerConfig, image_of: ImageOf
@@ -86,7 +88,7 @@ def rollout(service: Service) -> Rollout:
     """deploy.update_config; without one all containers are replaced at once."""
     update = service.deploy.update_config if service.deploy else None
     if update is None:
-        return Rollout()
+        return _AT_ONCE
     return Rollout(
         start_first=update.order == "start-first",
         parallelism=1 if update.parallelism is None else update.parallelism,

@@ -20,7 +20,7 @@ from stackctl.model.image import Image
 from stackctl.model.network import IpamPool, NetworkConfig, VolumeConfig
 from stackctl.scheduler.desired import Condition, Dependency, Desired, DesiredService
 from stackctl.scheduler.recorded import render
-from stackctl.spec import implied, obstacles, paths, ports, profiles, usual, volumes, words
+from stackctl.spec import implied, obstacles, paths, plain, ports, profiles, usual, volumes, words
 from stackctl.spec.hashes import digest_of_text, made_of, text_of
 from stackctl.spec.mistakes import did_you_mean
 from stackctl.spec.model import DRIVER_OPTIONS, MOST_CONTAINERS, Network, Service, Stack, Volume
@@ -95,7 +95,7 @@ def completed(
     name_volume: NameVolume = random_volume_name,
 ) -> ContainerConfig:
     """The container of a replica, planned before its image was here, with the image's defaults."""
-    service = {**stack.disabled, **stack.services}[config.service]
+    service = stack.services.get(config.service) or stack.disabled[config.service]
     found = _desired_service(
         stack, config.service, service, lambda reference: image, config.number, name_volume
     )
@@ -104,7 +104,7 @@ def completed(
 
 def completed_init(stack: Stack, config: ContainerConfig, image_of: ImageOf) -> ContainerConfig:
     """The same for the container of a pre_start hook."""
-    service = {**stack.disabled, **stack.services}[config.service]
+    service = stack.services.get(config.service) or stack.disabled[config.service]
     found = _desired_service(stack, config.service, service, image_of, 1, random_volume_name)
     hooks = [hook.config for hook in found.pre_start]
     # With per_replica the replica's number follows.
@@ -128,7 +128,7 @@ def one_off(
     tty, stdin, labels (list of K=V). Without service_ports the service's own
     ports are not published. Raises NotFound, UsageError.
     """
-    written = {**stack.services, **stack.disabled}.get(service)
+    written = stack.disabled.get(service) or stack.services.get(service)
     if written is None:
         raise NotFound(
             f'no service is called "{service}"', hint=did_you_mean(service, stack.services)
@@ -144,7 +144,7 @@ def one_off(
         config_hash=digest,
         made_of=parts,
         labels={
-            **_labels(stack, service, changed, digest, oneoff=True),
+            **_labels(stack, service, dependencies(changed), digest, oneoff=True),
             "com.docker.compose.slug": name.removeprefix(stack.named(service, "run", "")),
         },
         answers=bool(options.get("use_aliases")),
@@ -162,16 +162,15 @@ def _desired_service(
     count: int,
     name_volume: NameVolume,
 ) -> DesiredService:
+    needs = dependencies(service)
     provider = companions.provider(stack, name, service)
     if provider is not None:
-        return DesiredService(
-            name=name, image="", depends_on=dependencies(service), provider=provider
-        )
+        return DesiredService(name=name, image="", depends_on=needs, provider=provider)
     reference = stack.reference(service)
     image = image_of(reference)
     parts = made_of(stack, service)
     digest = digest_of_text(parts)
-    labels = _labels(stack, name, service, digest, oneoff=False)
+    labels = _labels(stack, name, needs, digest, oneoff=False)
     replicas = []
     for number in range(1, count + 1):
         full_name = service.container_name or stack.named(name, number)
@@ -195,7 +194,7 @@ def _desired_service(
         pull_policy=service.pull_policy or "missing",
         refresh_after=service.refresh_after,
         replicas=tuple(replicas),
-        depends_on=dependencies(service),
+        depends_on=needs,
         external_links=tuple(text.partition(":")[0] for text in service.external_links),
         has_healthcheck=bool(replicas and replicas[0].health),
         pre_start=companions.init_hooks(stack, name, service, replicas[0], image_of)
@@ -221,7 +220,7 @@ def dependencies(service: Service) -> tuple[Dependency, ...]:
 
 
 def _labels(
-    stack: Stack, name: str, service: Service, digest: str, *, oneoff: bool
+    stack: Stack, name: str, needs: Sequence[Dependency], digest: str, *, oneoff: bool
 ) -> dict[str, str]:
     """The labels by which compose's users and tools find a project's containers."""
     prefix = "com.docker.compose"
@@ -230,7 +229,7 @@ def _labels(
         f"{prefix}.service": name,
         f"{prefix}.oneoff": "True" if oneoff else "False",
         f"{prefix}.config-hash": digest,
-        f"{prefix}.depends_on": render(dependencies(service)),
+        f"{prefix}.depends_on": render(needs),
         f"{prefix}.project.working_dir": stack.project_dir,
         f"{prefix}.project.config_files": ",".join(stack.files),
     }
@@ -280,7 +279,7 @@ def _used_volumes(stack: Stack) -> dict[str, Volume]:
 def _network(stack: Stack, key: str, network: Network) -> NetworkConfig:
     pools = (network.ipam.config or ()) if network.ipam else ()
     options = {k: v for k, v in network.driver_opts.items() if k in DRIVER_OPTIONS}
-    written = {**network.model_dump(exclude_none=True), "driver_opts": options}
+    written = {**plain.said(network), "driver_opts": options}
     parts = text_of(usual.resource(written))
     return NetworkConfig(
         name=network.name or key,
@@ -308,7 +307,7 @@ def _network(stack: Stack, key: str, network: Network) -> NetworkConfig:
 
 
 def _volume(stack: Stack, key: str, volume: Volume) -> VolumeConfig:
-    parts = text_of(usual.resource(volume.model_dump(exclude_none=True)))
+    parts = text_of(usual.resource(plain.said(volume)))
     return VolumeConfig(
         name=volume.name or key,
         driver=volume.driver or "local",

@@ -12,6 +12,8 @@ from stackctl.model.image import ImageConfig
 
 #: Labels with which engines find their containers: an image must not set them.
 RESERVED = ("com.docker.compose.", "stackctl.")
+#: How often is probed when nobody says.
+_USUAL = HealthCheck(test=())
 
 
 def argv(
@@ -69,7 +71,7 @@ def health(
         words = default.test
     else:
         return None
-    base = default or HealthCheck(test=words)
+    base = default or _USUAL
     # 0 stands for the default, as in Docker.
     return HealthCheck(
         test=words,

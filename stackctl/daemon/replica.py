@@ -87,7 +87,7 @@ def container_config(
         hostname=service.hostname or "",
         labels=image_defaults.labels(defaults.labels, service.labels, identity.labels),
         mounts=mounts(stack, service, defaults, name_volume),
-        ports=tuple(port_binding(port) for port in service.ports),
+        ports=tuple(map(port_binding, service.ports)),
         expose=image_defaults.exposed(defaults.exposed_ports, service.expose),
         networks=_attachments(stack, service, identity),
         network_mode=_network_mode(stack, service),
@@ -115,8 +115,8 @@ def container_config(
         dns=tuple(service.dns),
         dns_search=tuple(service.dns_search) or None,
         dns_options=tuple(service.dns_opt) or None,
-        extra_hosts=tuple(_host_line(text) for text in service.extra_hosts),
-        links=tuple(_link(text) for text in (*service.links, *service.external_links)),
+        extra_hosts=tuple(map(_host_line, service.extra_hosts)),
+        links=tuple(map(_link, (*service.links, *service.external_links))),
         ulimits=rights.ulimits(service),
         oom_score_adj=service.oom_score_adj,
         group_add=tuple(service.group_add),
@@ -129,8 +129,8 @@ def container_config(
         cgroup=service.cgroup or "private",
         logging=rights.logging(service),
         files=service_files.generated(stack, service),
-        post_start=tuple(_hook(hook) for hook in service.post_start),
-        pre_stop=tuple(_hook(hook) for hook in service.pre_stop),
+        post_start=tuple(map(_hook, service.post_start)),
+        pre_stop=tuple(map(_hook, service.pre_stop)),
         init_hooks=len(service.pre_start),
         domainname=service.domainname or "",
         api_socket=bool(service.use_api_socket),
@@ -216,7 +216,7 @@ def _mount(stack: Stack, mount: ServiceVolume, name_volume: NameVolume) -> Mount
 
 
 def port_binding(port: ServicePort) -> PortBinding:
-    first, last = ports.port_range(port.published or "0", lowest=0)
+    first, last = ports.port_range(port.published, lowest=0) if port.published else (0, 0)
     return PortBinding(
         container_port=port.target,
         protocol=port.protocol,
@@ -258,9 +258,9 @@ def _attachments(
     if sole := _sole_network(service):
         return (NetworkAttachment(network=sole, mac_address=own_mac),)
     by_priority = sorted(service.networks.items(), key=lambda item: -(item[1].priority or 0))
+    silent = identity.oneoff and not identity.answers
     found: list[NetworkAttachment] = []
     for key, membership in by_priority:
-        silent = identity.oneoff and not identity.answers
         aliases = () if silent else (identity.service, *(membership.aliases or ()))
         network = stack.networks.get(key)
         if network is not None and network_mode_of(network):
@@ -306,7 +306,7 @@ def _volumes_from(stack: Stack, service: Service) -> tuple[str, ...]:
     for text in service.volumes_from:
         is_container = text.startswith("container:")
         name, _, mode = text.removeprefix("container:").partition(":")
-        other = {**stack.services, **stack.disabled}.get(name)
+        other = stack.services.get(name) or stack.disabled.get(name)
         if not is_container and other is not None:
             name = other.container_name or stack.named(name, 1)
         found.append(f"{name}:ro" if mode == "ro" else name)

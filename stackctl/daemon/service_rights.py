@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TypeVar
 
 from stackctl.model.container import Device, DeviceLimit, Limits, Logging, Security, Ulimit
 from stackctl.spec import units
-from stackctl.spec.resources import BlkioLimit
+from stackctl.spec.resources import Blkio, BlkioLimit, BlkioWeight
 from stackctl.spec.service import Service
 
 T = TypeVar("T")
+
+_NO_BLKIO = Blkio.model_validate({})
+_USUAL_LOGGING = Logging()
 
 
 def limits(service: Service) -> Limits:
@@ -19,7 +21,7 @@ def limits(service: Service) -> Limits:
     upper = resources.limits if resources else None
     lower = resources.reservations if resources else None
     pids = _first(service.pids_limit, upper.pids if upper else None)
-    blkio = service.blkio_config
+    blkio = service.blkio_config or _NO_BLKIO
     return Limits(
         memory=_first(service.mem_limit, upper.memory if upper else None) or None,
         memory_reservation=_first(service.mem_reservation, lower.memory if lower else None) or None,
@@ -32,14 +34,12 @@ def limits(service: Service) -> Limits:
         pids=-1 if pids == 0 else pids,
         cpu_period=service.cpu_period or None,
         cpu_quota=service.cpu_quota or None,
-        blkio_weight=blkio.weight if blkio else None,
-        blkio_weight_device=tuple(
-            DeviceLimit(path=d.path, value=d.weight) for d in (blkio.weight_device if blkio else ())
-        ),
-        device_read_bps=_rates(blkio.device_read_bps if blkio else ()),
-        device_write_bps=_rates(blkio.device_write_bps if blkio else ()),
-        device_read_iops=_rates(blkio.device_read_iops if blkio else ()),
-        device_write_iops=_rates(blkio.device_write_iops if blkio else ()),
+        blkio_weight=blkio.weight,
+        blkio_weight_device=tuple(map(_weight, blkio.weight_device)),
+        device_read_bps=tuple(map(_rate, blkio.device_read_bps)),
+        device_write_bps=tuple(map(_rate, blkio.device_write_bps)),
+        device_read_iops=tuple(map(_rate, blkio.device_read_iops)),
+        device_write_iops=tuple(map(_rate, blkio.device_write_iops)),
         oom_kill_disable=bool(service.oom_kill_disable),
     )
 
@@ -48,8 +48,12 @@ def _first(one: T | None, other: T) -> T:
     return other if one is None else one
 
 
-def _rates(found: Sequence[BlkioLimit]) -> tuple[DeviceLimit, ...]:
-    return tuple(DeviceLimit(path=limit.path, value=limit.rate) for limit in found)
+def _weight(device: BlkioWeight) -> DeviceLimit:
+    return DeviceLimit(path=device.path, value=device.weight)
+
+
+def _rate(device: BlkioLimit) -> DeviceLimit:
+    return DeviceLimit(path=device.path, value=device.rate)
 
 
 def security(service: Service) -> Security:
@@ -103,7 +107,7 @@ def devices(service: Service) -> tuple[Device, ...]:
 def logging(service: Service) -> Logging:
     written = service.logging
     if written is None:
-        return Logging()
+        return _USUAL_LOGGING
     size, count = written.options.get("max-size"), written.options.get("max-file")
     return Logging(
         driver=written.driver or "json-file",

@@ -105,7 +105,7 @@ def interface_settings(text: str) -> tuple[tuple[str, str], ...]:
     Nothing but settings of the interface itself can be said. ValueError says what is wrong.
     """
     found = []
-    for item in filter(None, (part.strip() for part in text.split(","))):
+    for item in filter(None, map(str.strip, text.split(","))):
         name, equals, value = item.partition("=")
         parts = name.split(".")
         plain = all(p and p.replace("_", "").replace("-", "").isalnum() for p in parts)

@@ -34,18 +34,19 @@ class Draft:
         """Appends a step and gives its number. `tolerates` counts as `after` too."""
         number = len(self._steps) + 1
         tolerated = frozenset(tolerates)
+        waits = frozenset(after).union(tolerated)
+        assert max(waits, default=0) < number
         step = Step(
             number=number,
             op=op,
             cause=cause,
-            after=frozenset(after) | tolerated,
+            after=waits,
             service=service,
             tolerates=tolerated,
             optional=optional,
             loses=tuple(loses),
             changes=tuple(changes),
         )
-        assert all(before < number for before in step.after)
         self._steps.append(step)
         return number
 

@@ -11,7 +11,7 @@ from stackctl.scheduler.desired import Condition, Dependency, DesiredService
 from stackctl.scheduler.draft import Draft
 from stackctl.scheduler.ops import WaitCompleted, WaitHealthy
 from stackctl.scheduler.survey import Survey
-from stackctl.scheduler.verdicts import Create, Finish, Keep, Recreated, Remove, Verdict
+from stackctl.scheduler.verdicts import Idle, Keep, Remove, Verdict
 from stackctl.values import dataclass
 
 
@@ -30,24 +30,13 @@ class Need:
 Needs = dict[tuple[str, Condition], Need]
 
 
-def name_of(verdict: Verdict) -> str:
-    """The container's final name."""
-    if isinstance(verdict, Create | Recreated | Finish):
-        return verdict.config.name
-    return verdict.record.config.name
-
-
-def starts(verdict: Verdict) -> bool:
-    return not isinstance(verdict, Keep | Remove)
-
-
 def needs(found: Survey, judged: dict[str, list[Verdict]]) -> Needs:
     """Every condition that somebody waits for who is about to be started, or --wait."""
     result: Needs = {}
     if not found.policy.start:
         return result
     for service in found.services:
-        if any(starts(verdict) for verdict in judged.get(service.name, ())):
+        if any(not isinstance(verdict, Idle) for verdict in judged.get(service.name, ())):
             for need in relevant(service, found):
                 entry = result.setdefault((need.service, need.condition), Need())
                 entry.users.append(service.name)
@@ -81,7 +70,7 @@ def add_gates(
     added where the condition holds already.
     """
     result: dict[Condition, tuple[int, ...]] = {
-        Condition.STARTED: tuple(started[n] for v in judged if (n := name_of(v)) in started)
+        Condition.STARTED: tuple(started[n] for v in judged if (n := v.config.name) in started)
     }
     for condition in (Condition.HEALTHY, Condition.COMPLETED):
         need = wanted.get((service.name, condition))
@@ -93,7 +82,7 @@ def add_gates(
                 continue
             if isinstance(verdict, Keep) and _holds(verdict.record, condition, need):
                 continue
-            name = name_of(verdict)
+            name = verdict.config.name
             if condition is Condition.HEALTHY and name in healthy:
                 gates.append(healthy[name])  # its update waits for the same
                 continue

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from stackctl.model.container import ContainerConfig, Status
 from stackctl.scheduler.desired import DesiredService
 from stackctl.scheduler.ops import Pause, RenameContainer, RunInit, WaitHealthy
-from stackctl.scheduler.verdicts import Create, Finish, Recreated, Remove, Start, Verdict
+from stackctl.scheduler.verdicts import New, Recreated, Remove, Start, Verdict
 from stackctl.values import dataclass
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def init_steps(
     if not service.pre_start:
         return set()
     judged = up.judged[service.name]
-    verdict = next(v for v in judged if _is_about(v, config.name))
+    verdict = next(v for v in judged if v.config.name == config.name)
     waits = set(after)
     last: set[int] = set()
     if service.name in up.initiated:
@@ -78,17 +78,11 @@ def init_steps(
     return last
 
 
-def _is_about(verdict: Verdict, name: str) -> bool:
-    if isinstance(verdict, Create | Recreated | Finish):
-        return verdict.config.name == name
-    return verdict.record.config.name == name
-
-
 def _is_fresh(verdict: Verdict) -> bool:
     """Whether the container has never run."""
     if isinstance(verdict, Start):
         return verdict.record.status is Status.CREATED
-    return isinstance(verdict, Create | Recreated | Finish)
+    return isinstance(verdict, New)
 
 
 # --- parts

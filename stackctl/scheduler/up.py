@@ -25,7 +25,7 @@ from stackctl.model.record import ContainerRecord
 from stackctl.scheduler import losses, resources, rollout
 from stackctl.scheduler.desired import Condition, DesiredService
 from stackctl.scheduler.draft import Draft
-from stackctl.scheduler.gates import Needs, add_gates, name_of, needs, relevant, starts
+from stackctl.scheduler.gates import Needs, add_gates, needs, relevant
 from stackctl.scheduler.graph import dependents
 from stackctl.scheduler.ops import (
     CreateContainer,
@@ -41,6 +41,7 @@ from stackctl.scheduler.survey import Survey, used_networks, used_volumes
 from stackctl.scheduler.verdicts import (
     Create,
     Finish,
+    Idle,
     Keep,
     Recreated,
     Remove,
@@ -54,6 +55,9 @@ from stackctl.values import dataclass
 
 #: What only one container can have: (protocol, host port), (network, address).
 Sole = tuple[str, int | str]
+
+#: The verdicts with which a container is made.
+_MADE = (Create, Recreated)
 
 
 @dataclass(slots=True)
@@ -235,7 +239,7 @@ class Up:
             service.name: [
                 verdict
                 for verdict in self.judged.get(service.name, ())
-                if isinstance(verdict, Create | Recreated)
+                if isinstance(verdict, _MADE)
             ]
             for service in self.found.services
         }
@@ -253,8 +257,8 @@ class Up:
         volumes = resources.volumes(self.draft, configs, self.found)
         networks = resources.networks(self.draft, configs, in_changed, self.found)
         for service in self.found.services:
-            references = (service.image, *service.further_images)
-            images = {pulls[reference] for reference in references if reference in pulls}
+            references = (service.image, *service.further_images) if pulls else ()
+            images = [pulls[reference] for reference in references if reference in pulls]
             for verdict in new[service.name]:
                 self._create(service, verdict, images, volumes, networks)
 
@@ -273,27 +277,26 @@ class Up:
         self,
         service: DesiredService,
         verdict: Create | Recreated,
-        images: set[int],
+        images: list[int],
         volumes: dict[str, int],
         networks: dict[str, int],
     ) -> None:
         config = verdict.config
-        after = {networks[name] for name in used_networks([config]) if name in networks}
-        after |= {volumes[name] for name in used_volumes(config) if name in volumes}
-        after |= images
-        # What a provider sets in its environment is part of what it is.
-        after |= {
-            self.provided[need.service]
-            for need in service.depends_on
-            if need.service in self.provided
-        }
-        # Their mounts are looked up when this one is made.
-        others = (text.partition(":")[0] for text in config.volumes_from)
-        after |= {self.created[name] for name in others if name in self.created}
+        needs = [need.service for need in service.depends_on]
+        lenders = [text.partition(":")[0] for text in config.volumes_from]
+        after = [
+            *images,
+            *[networks[join.network] for join in config.networks if join.network in networks],
+            *[volumes[name] for name in used_volumes(config) if name in volumes],
+            # What a provider sets in its environment is part of what it is.
+            *[self.provided[name] for name in needs if name in self.provided],
+            # Their mounts are looked up when this one is made.
+            *[self.created[name] for name in lenders if name in self.created],
+        ]
         replaces = verdict.record.id if isinstance(verdict, Recreated) else ""
         if isinstance(verdict, Recreated):
             # What an interrupted update left would be taken for this one.
-            after |= self._rivals(verdict.record)
+            after += self._rivals(verdict.record)
         renew = bool(replaces) and self.found.policy.renew_anonymous_volumes
         self.created[config.name] = self.draft.add(
             CreateContainer(config=config, replaces=replaces, renew_volumes=renew),
@@ -320,7 +323,7 @@ class Up:
                 renewed = self._renewed_dependencies(service)
                 hands_over = any(x in taken for x in sole_holdings(verdict.record.config))
                 if renewed or hands_over or isinstance(verdict, Restart):
-                    names = [name_of(verdict), *renewed]
+                    names = [verdict.config.name, *renewed]
                     made = {self.created[name] for name in names if name in self.created}
                     self.stop(
                         verdict.record,
@@ -331,7 +334,7 @@ class Up:
     def _renewed_dependencies(self, service: DesiredService) -> list[str]:
         """Names of the containers whose renewal makes this service restart."""
         return [
-            name_of(verdict)
+            verdict.config.name
             for need in service.depends_on
             if need.restart
             for verdict in self.judged.get(need.service, ())
@@ -340,20 +343,17 @@ class Up:
 
     def _taken(self) -> set[Sole]:
         """What somebody gives up and another container is going to take."""
+        if not self.giving:
+            return set()
         return {
             sole
             for judged in self.judged.values()
             for verdict in judged
-            if starts(verdict)
-            for sole in sole_holdings(self._config(verdict))
+            if not isinstance(verdict, Idle)
+            for sole in sole_holdings(verdict.config)
             for holder in self.giving.get(sole, ())
-            if holder.config.name != name_of(verdict)
+            if holder.config.name != verdict.config.name
         }
-
-    def _config(self, verdict: Verdict) -> ContainerConfig:
-        if isinstance(verdict, Create | Recreated | Finish):
-            return verdict.config
-        return verdict.record.config
 
     # --- the containers themselves
 
@@ -424,23 +424,27 @@ class Up:
         if not self.found.policy.start:
             return
         strict, tolerated = self.gates_of(service)
-        given = {
+        strict.update(after)
+        tolerated.update(tolerates)
+        hooks = rollout.init_steps(self, service, config, cause, after=strict, tolerates=tolerated)
+        self.started[config.name] = self.draft.add(
+            StartContainer(name=config.name),
+            cause,
+            after=strict.union(hooks, self._stops_of_holders(config)),
+            tolerates=tolerated - strict,
+            service=service.name,
+        )
+
+    def _stops_of_holders(self, config: ContainerConfig) -> list[int]:
+        """Of those that have what only one can have, and this container is to have."""
+        if not self.giving:
+            return []
+        return [
             self.stopped[holder.id]
             for sole in sole_holdings(config)
             for holder in self.giving.get(sole, ())
             if holder.id in self.stopped
-        }
-        tolerated |= {*tolerates}
-        hooks = rollout.init_steps(
-            self, service, config, cause, after={*after, *strict}, tolerates=tolerated
-        )
-        self.started[config.name] = self.draft.add(
-            StartContainer(name=config.name),
-            cause,
-            after={*after, *strict, *given, *hooks},
-            tolerates=tolerated - {*after, *strict},
-            service=service.name,
-        )
+        ]
 
     def gates_of(self, service: DesiredService) -> tuple[set[int], set[int]]:
         """The steps to wait for: those that must succeed, and those that may fail."""

@@ -15,11 +15,18 @@ from stackctl.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keep:
-    """As wanted, or left alone."""
-
+class _AsItIs:
     record: ContainerRecord
     cause: str
+
+    @property
+    def config(self) -> ContainerConfig:
+        return self.record.config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep(_AsItIs):
+    """As wanted, or left alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,19 +36,13 @@ class Create:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class Start(_AsItIs):
     """Exists as wanted, but does not run."""
-
-    record: ContainerRecord
-    cause: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Restart:
+class Restart(_AsItIs):
     """Exists as wanted and runs, but what it depends on is made anew (`restart: true`)."""
-
-    record: ContainerRecord
-    cause: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,17 +64,21 @@ class Finish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Remove:
-    record: ContainerRecord
-    cause: str
+class Remove(_AsItIs):
+    """Not wanted any more."""
 
 
+#: Each has the configuration of the container that there will be, or goes, as `config`.
 Verdict = Keep | Create | Start | Restart | Recreated | Finish | Remove
 
 _DONE = "ended with 0 and is unchanged: not run again"
 
 #: The verdicts after which a container is no longer the one its dependents knew.
 Renewed = Recreated | Restart
+#: Those with which a container is made, or comes under its own name for the first time.
+New = Create | Recreated | Finish
+#: Those that start nothing.
+Idle = Keep | Remove
 
 
 def verdicts(found: Survey) -> dict[str, list[Verdict]]:
@@ -103,10 +108,11 @@ def verdicts(found: Survey) -> dict[str, list[Verdict]]:
                     borrowing.is_made(verdict.config, None)
                 case Recreated():
                     borrowing.is_made(verdict.config, verdict.record)
-        judged = [_once_more(verdict, service, result) for verdict in judged]
-        cause = _restart_cause(service, result, found) or _left_behind(service, result, found)
-        if cause:
-            judged = [_restarted(verdict, cause) for verdict in judged]
+        if records:
+            judged = [_once_more(verdict, service, result) for verdict in judged]
+            cause = _restart_cause(service, result, found) or _left_behind(service, result, found)
+            if cause:
+                judged = [_restarted(verdict, cause) for verdict in judged]
         if judged:
             result[service.name] = judged
     return result
@@ -221,7 +227,7 @@ def _once_more(
     record = verdict.record
     for need in service.depends_on:
         for other in result.get(need.service, ()):
-            if not isinstance(other, Keep | Remove):
+            if not isinstance(other, Idle):
                 return Start(record=record, cause=f"ended with 0, but {need.service} is started")
             if isinstance(other, Keep) and other.record.created_at > record.finished_at:
                 cause = f"ended with 0, but {need.service} was made since"

@@ -1,4 +1,4 @@
-"""Models -> validators and serializers of pydantic's core. What a declaration means is here.
+"""Models -> validators of pydantic's core. What a declaration means is here.
 
 A type becomes a schema, of which the core makes a program: `X | None`, `list[X]`, `dict[X, Y]`,
 `Literal[...]`, a model, a plain type, and what hangs on them in `Annotated`. Another one is a
@@ -14,16 +14,10 @@ from importlib.machinery import PathFinder
 from types import ModuleType, NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
-from stackctl.spec.fields import (
-    AfterValidator,
-    Attributes,
-    BeforeValidator,
-    FieldInfo,
-    PlainSerializer,
-)
+from stackctl.spec.fields import AfterValidator, Attributes, BeforeValidator, FieldInfo
 
 if TYPE_CHECKING:
-    from pydantic_core import SchemaSerializer, SchemaValidator, ValidationError
+    from pydantic_core import SchemaValidator, ValidationError
 else:
 
     def _compiled() -> ModuleType:
@@ -49,10 +43,9 @@ else:
                 del sys.modules[name]
 
     _core = _compiled()
-    SchemaSerializer, SchemaValidator = _core.SchemaSerializer, _core.SchemaValidator
-    ValidationError = _core.ValidationError
+    SchemaValidator, ValidationError = _core.SchemaValidator, _core.ValidationError
 
-__all__ = ["ValidationError", "serializer_of", "validator_of"]
+__all__ = ["ValidationError", "validator_of"]
 
 Schema = dict[str, Any]
 
@@ -61,10 +54,6 @@ _PLAIN: dict[Any, str] = {Any: "any", str: "str", bool: "bool", int: "int", floa
 
 def validator_of(model: type[Attributes]) -> SchemaValidator:
     return SchemaValidator(_of_model(model))  # type: ignore[arg-type]
-
-
-def serializer_of(model: type[Attributes]) -> SchemaSerializer:
-    return SchemaSerializer(_of_model(model))  # type: ignore[arg-type]
 
 
 @cache
@@ -121,8 +110,6 @@ def _hung(schema: Schema, metadata: tuple[Any, ...]) -> Schema:
                 schema = _with_function("function-before", func, schema)
             case AfterValidator(func=func):
                 schema = _with_function("function-after", func, schema)
-            case PlainSerializer(func=func):
-                schema = {**schema, "serialization": {"type": "function-plain", "function": func}}
             case FieldInfo(limits=limits):
                 schema = _limited(schema, limits)
     return schema

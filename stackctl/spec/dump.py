@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from math import isfinite
 from typing import Any
 
 from stackctl.spec import emit
-from stackctl.spec.model import Config, Network, Secret, Service, Stack, Volume
+from stackctl.spec.model import Service, Stack
+from stackctl.spec.plain import finite, given, said, without_empty
 from stackctl.spec.shape import LEAF, Shape, stack_shape
 
 # JSON may hold these as they are, YAML may not.
@@ -32,17 +32,18 @@ def as_data(stack: Stack) -> dict[str, Any]:
     }
     if stack.networks:
         data["networks"] = {
-            key: _said(_resource(network)) for key, network in sorted(stack.networks.items())
+            key: only_said(said(network)) for key, network in sorted(stack.networks.items())
         }
     if stack.volumes:
-        data["volumes"] = {key: _resource(volume) for key, volume in sorted(stack.volumes.items())}
+        data["volumes"] = {key: said(volume) for key, volume in sorted(stack.volumes.items())}
     if stack.secrets:
-        data["secrets"] = {key: _resource(secret) for key, secret in sorted(stack.secrets.items())}
+        data["secrets"] = {key: said(secret) for key, secret in sorted(stack.secrets.items())}
     if stack.configs:
-        data["configs"] = {key: _resource(config) for key, config in sorted(stack.configs.items())}
+        data["configs"] = {key: said(config) for key, config in sorted(stack.configs.items())}
     if stack.models:
         data["models"] = {
-            key: model.model_dump(exclude_defaults=True)
+            # Of `x-` keys also those that are empty.
+            key: {**said(model, but=model.model_extra), **finite(model.model_extra)}
             for key, model in sorted(stack.models.items())
         }
     data.update(stack.extensions)
@@ -65,37 +66,28 @@ def as_text(stack: Stack, format: str = "yaml") -> str:
 def yaml_or_json(data: Any, format: str) -> str:
     """Plain data as text of either kind."""
     if format == "json":
-        text = json.dumps(_for_json(data), indent=2, ensure_ascii=False)
+        text = json.dumps(finite(data), indent=2, ensure_ascii=False)
         return re.sub(_NOT_YAML, lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
     return emit.emit(data)
 
 
-def _for_json(value: Any) -> Any:
-    """JSON has no .nan and no .inf, which an `x-` key may hold."""
-    if isinstance(value, dict):
-        return {key: _for_json(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_for_json(item) for item in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
-
-
 def service_data(service: Service) -> dict[str, Any]:
     """One service; attributes in alphabetical order, without those that say nothing."""
-    written = service.model_dump(exclude_none=True)
-    data = {key: value for key, value in written.items() if value not in ([], {})}
-    if service.networks:
-        data["networks"] = {key: value or None for key, value in written["networks"].items()}
+    data = given(service)
+    if "networks" in data:
+        data["networks"] = {key: value or None for key, value in data["networks"].items()}
     for key in _NESTED:
         if key in data:
-            data[key] = _said(data[key])
+            data[key] = only_said(data[key])
     # Empty is not absent: it clears what the image has.
-    data |= {key: value for key in _ALWAYS if (value := getattr(service, key)) is not None}
-    if service.ulimits:
-        data["ulimits"] = _limits(written["ulimits"])
-    if service.build and service.build.ulimits:
-        data["build"]["ulimits"] = _limits(written["build"]["ulimits"])
-    if service.environment:
-        data["environment"] = dict(sorted(service.environment.items()))
+    for key in _ALWAYS:
+        if (value := getattr(service, key)) is not None:
+            data[key] = value
+    for holder in (data, data.get("build", {})):
+        if "ulimits" in holder:
+            holder["ulimits"] = _limits(holder["ulimits"])
+    if "environment" in data:
+        data["environment"] = dict(sorted(data["environment"].items()))
     return dict(sorted(data.items()))
 
 
@@ -109,16 +101,11 @@ def _limits(limits: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _said(value: Any) -> Any:
+def only_said(value: Any) -> Any:
     """Without what says nothing, at any depth."""
     if isinstance(value, dict):
-        return {key: _said(item) for key, item in value.items() if item not in ([], {})}
-    return [_said(item) for item in value] if isinstance(value, list) else value
-
-
-def _resource(resource: Network | Volume | Secret | Config) -> dict[str, Any]:
-    data = resource.model_dump(exclude_none=True)
-    return {key: value for key, value in data.items() if value not in ([], {})}
+        return {key: only_said(item) for key, item in without_empty(value).items()}
+    return [only_said(item) for item in value] if isinstance(value, list) else value
 
 
 def escaped(value: Any, shape: Shape = LEAF) -> Any:

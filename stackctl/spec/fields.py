@@ -1,8 +1,9 @@
 """What the models of a stack file are declared with: fields, checks of values, their base.
 
-The words are pydantic's and mean the same; what they say is carried out by pydantic's compiled
-core (see stackctl.spec.core). The package around that core works out the same from every
-class while it is imported, which took longer than most stack files take to read (ADR 0039).
+The words are pydantic's and mean the same; what they say of values is carried out by pydantic's
+compiled core (see stackctl.spec.core), how they are written by stackctl.spec.plain. The package
+around that core works out the same from every class while it is imported, which took longer than
+most stack files take to read (ADR 0039).
 
 Annotations are objects here, not text: the modules of the models have no
 `from __future__ import annotations`.
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
-    from pydantic_core import SchemaSerializer, SchemaValidator
+    from pydantic_core import SchemaValidator
 
 _ABSENT: Any = object()
 
@@ -103,11 +104,10 @@ class Attributes:
     #: The fields of the class and of its bases, in the order of their declaration.
     model_fields: ClassVar[dict[str, FieldInfo]] = {}
     _validator: ClassVar[SchemaValidator | None] = None
-    _serializer: ClassVar[SchemaSerializer | None] = None
 
     def __init_subclass__(cls) -> None:
         cls.model_fields = dict(cls.model_fields)
-        cls._validator = cls._serializer = None
+        cls._validator = None
         for name, annotation in cls.__annotations__.items():
             info = cls.__dict__.get(name)
             if not isinstance(info, FieldInfo):
@@ -126,18 +126,6 @@ class Attributes:
             validator = cls._validator = validator_of(cls)
         made: Self = validator.validate_python(values)
         return made
-
-    def model_dump(self, *, exclude_none: bool = False, exclude_defaults: bool = False) -> Any:
-        """Plain values as JSON knows them, as they are written."""
-        cls = type(self)
-        serializer = cls._serializer
-        if serializer is None:
-            from stackctl.spec.core import serializer_of
-
-            serializer = cls._serializer = serializer_of(cls)
-        return serializer.to_python(
-            self, mode="json", exclude_none=exclude_none, exclude_defaults=exclude_defaults
-        )
 
     def model_copy(self, *, update: dict[str, Any]) -> Self:
         """The same with other values, which are not validated, in some of its fields."""

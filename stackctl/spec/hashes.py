@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from stackctl.spec import usual
-from stackctl.spec.dump import service_data
-from stackctl.spec.model import Service, Stack, files_of
+from stackctl.spec import dump, plain, usual
+from stackctl.spec.model import Service, Stack, Volume, files_of
 
 #: What may change without the containers having to be made anew (as compose has it).
-_NOT_HASHED = (
-    "build",
-    "pull_policy",
-    "pull_refresh_after",
-    "scale",
-    "depends_on",
-    "profiles",
-    # It is for `watch`, which reads the file.
-    "develop",
+_NOT_HASHED = frozenset(
+    (
+        "build",
+        "pull_policy",
+        "pull_refresh_after",
+        "scale",
+        "depends_on",
+        "profiles",
+        # It is for `watch`, which reads the file.
+        "develop",
+    )
 )
 
-_ENCODE = json.JSONEncoder(sort_keys=True, default=str).encode
+# What comes from a file has no circles in it: looking for them would take a fifth of the time.
+_ENCODE = json.JSONEncoder(sort_keys=True, default=str, check_circular=False).encode
 
 
 def config_hash(stack: Stack, service: Service) -> str:
@@ -37,6 +40,11 @@ def made_of(stack: Stack, service: Service) -> str:
     Not the image that its reference resolves to: the planner compares that
     by itself, and says so.
     """
+    mounted = {
+        mount.source: stack.volumes[mount.source]
+        for mount in service.volumes
+        if mount.type == "volume" and mount.source and mount.source in stack.volumes
+    }
     used = {
         "service": _attributes(service),
         "networks": {
@@ -45,12 +53,8 @@ def made_of(stack: Stack, service: Service) -> str:
             for key in service.networks
             if key in stack.networks
         },
-        "volumes": {
-            mount.source: stack.volumes[mount.source].name
-            for mount in service.volumes
-            if mount.type == "volume" and mount.source and mount.source in stack.volumes
-        },
-        "sources": _sources(stack, service),
+        "volumes": {key: volume.name for key, volume in mounted.items()},
+        "sources": _sources(stack, service, mounted),
     }
     contents = {
         f"{section}.{item.source}": digest
@@ -62,22 +66,16 @@ def made_of(stack: Stack, service: Service) -> str:
     return _ENCODE({**used, "contents": contents} if contents else used)
 
 
-def _sources(stack: Stack, service: Service) -> dict[str, Any]:
+def _sources(stack: Stack, service: Service, mounted: Mapping[str, Volume]) -> dict[str, Any]:
     """What is mounted for a key of the file, by section and key: its options, or a file."""
-    volumes = {
-        mount.source: {"driver_opts": volume.driver_opts}
-        for mount in service.volumes
-        if mount.type == "volume"
-        and mount.source
-        and (volume := stack.volumes.get(mount.source)) is not None
-        and volume.driver_opts
-        and not volume.external
-    }
-    files: dict[str, dict[str, Any]] = {"secrets": {}, "configs": {}}
+    found: dict[str, dict[str, Any]] = {}
+    for key, volume in mounted.items():
+        if volume.driver_opts and not volume.external:
+            found.setdefault("volumes", {})[key] = {"driver_opts": volume.driver_opts}
     for section, item, origin in files_of(stack, (service,)):
         if origin.file and not item.is_copy:
-            files[section][item.source] = {"file": origin.file}
-    return {key: found for key, found in {"volumes": volumes, **files}.items() if found}
+            found.setdefault(section, {})[item.source] = {"file": origin.file}
+    return found
 
 
 def _digest_of_content(stack: Stack, section: str, key: str) -> str:
@@ -86,12 +84,12 @@ def _digest_of_content(stack: Stack, section: str, key: str) -> str:
 
 
 def _attributes(service: Service) -> dict[str, Any]:
-    found = usual.service(service_data(service))
-    return {
-        key: value
-        for key, value in found.items()
-        if key not in _NOT_HASHED and not key.startswith("x-")
-    }
+    data = plain.given(service, _NOT_HASHED | service.model_extra.keys(), of_models=None)
+    if service.deploy:
+        data["deploy"] = dump.only_said(plain.plain(service.deploy))
+    # Empty is not absent.
+    data |= {key: value for key in usual.TELLING if (value := getattr(service, key)) is not None}
+    return usual.service(data)
 
 
 def digest_of(value: Any) -> str:

@@ -1,7 +1,7 @@
 """What goes without saying, or changes nothing: left out of what is compared.
 
 Works on plain data, in the form in which `config` shows them: what an older stackctl kept is
-read so as well.
+read so as well. Models may stand in them, for the data that they would be.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Container, Mapping
 from functools import cache
+from types import NoneType
 from typing import Any
 
 from stackctl.model.log_options import LOG_OPTIONS_WITHOUT_EFFECT
+from stackctl.spec import plain
+from stackctl.spec.fields import Attributes
 
 
 class _Any:
@@ -24,6 +27,7 @@ class _Any:
 _ANY = _Any()
 _NO = (False,)
 _NOTHING = (0, "0")
+_SCALARS = frozenset((str, int, float, bool, NoneType))
 
 #: By path (`[]` is a list's item, `*` a name that the user has chosen): values that are no
 #: other than none.
@@ -92,7 +96,7 @@ _OF_RESOURCE: Mapping[str, Container[Any]] = {
     "ipam.options": _ANY,
 }
 #: Empty is not absent: it clears what the image has.
-_TELLING = ("command", "entrypoint")
+TELLING = ("command", "entrypoint")
 #: The order of their items is nobody's matter.
 _UNORDERED = ("cap_add", "cap_drop", "expose", "group_add", "ports", "security_opt")
 
@@ -105,7 +109,7 @@ def service(data: Mapping[str, Any]) -> dict[str, Any]:
         policy = {"condition": "any", **policy}
         data = {**data, "deploy": {**data["deploy"], "restart_policy": policy}}
     found = _telling(data, _service_rules())
-    for key in _TELLING:
+    for key in TELLING:
         if key in data:
             found[key] = data[key]
     # A membership is one without saying anything.
@@ -169,8 +173,8 @@ def _telling(data: Mapping[str, Any], rule: _Rule) -> dict[str, Any]:
     others = below.get("*", _NO_RULE)
     for key, value in data.items():
         inner = below.get(key, others)
-        if type(value) is dict or type(value) is list:
-            value = _said(value, inner)
+        if type(value) not in _SCALARS:
+            value = _inside(value, inner)
             if not value:
                 continue
         if value not in inner.usual:
@@ -178,10 +182,46 @@ def _telling(data: Mapping[str, Any], rule: _Rule) -> dict[str, Any]:
     return found
 
 
-def _said(value: Any, rule: _Rule) -> Any:
-    if type(value) is dict:
+def _inside(value: Any, rule: _Rule) -> dict[str, Any] | list[Any]:
+    """A mapping, a list or a model without what says nothing in it; a list keeps all its items."""
+    if isinstance(value, dict):
         return _telling(value, rule)
-    if type(value) is list:
+    if isinstance(value, list):
         inner = rule.below.get("[]", _NO_RULE)
-        return [_said(item, inner) for item in value]
-    return value
+        return [item if type(item) in _SCALARS else _inside(item, inner) for item in value]
+    return _of_model(value, rule)
+
+
+def _of_model(model: Attributes, rule: _Rule) -> dict[str, Any]:
+    """What `_telling` gives of its plain data, which need not be made for that."""
+    found = {}
+    values = vars(model)
+    fields = _fields(type(model), rule)  # type: ignore[arg-type]  # classes can be hashed
+    for name, write, inner in fields:
+        value = values[name]
+        if value is None:
+            continue
+        if write is not None:
+            value = write(value)
+        if type(value) not in _SCALARS:
+            value = _inside(value, inner)
+            if not value:
+                continue
+        if value not in inner.usual:
+            found[name] = value
+    if extra := model.model_extra:
+        said = {key: plain.finite(value) for key, value in extra.items() if value is not None}
+        found |= _telling(said, rule)
+    return found
+
+
+@cache
+def _fields(
+    model: type[Attributes], rule: _Rule
+) -> tuple[tuple[str, plain.Write | None, _Rule], ...]:
+    """The fields, how they are written, and the rules for them."""
+    writers = plain.writers(model, None)  # type: ignore[arg-type]  # classes can be hashed
+    others = rule.below.get("*", _NO_RULE)
+    return tuple(
+        (name, writers.get(name), rule.below.get(name, others)) for name in model.model_fields
+    )

@@ -13,6 +13,8 @@ from pydantic_core import PydanticUndefined, ValidationError
 from stackctl.spec import fields
 from stackctl.spec.core import validator_of
 from stackctl.spec.fields import Attributes, Field, FieldInfo
+from stackctl.spec.model import Service
+from stackctl.spec.plain import given, plain, said
 from stackctl.spec.shape import Shape, stack_shape
 
 #: What users write, right or wrong, in one place or another.
@@ -104,15 +106,19 @@ def _models(shape: Shape) -> dict[str, type[Attributes]]:
 MODELS = _models(stack_shape())
 
 
-def _outcome(model: Any, values: Any, **how: Any) -> str:
-    """What comes out, or every mistake with its path."""
+def _outcome(model: Any, values: Any) -> str:
+    """What comes out and how it is written, or every mistake with its path."""
     try:
         made = model.model_validate(values)
     except ValidationError as found:
         told = found.errors(include_url=False, include_input=False)
         return repr([(e["type"], e["loc"], e["msg"], repr(e.get("ctx"))) for e in told])
-    said = [made.model_dump(**how, **{left: True}) for left in ("exclude_none", "exclude_defaults")]
-    return f"{json.dumps(said)} {sorted(made.model_fields_set)} {made.model_extra}"
+    if isinstance(made, Attributes):
+        written, telling = plain(made), said(made)
+    else:
+        written = made.model_dump(mode="json", exclude_none=True)
+        telling = {key: value for key, value in written.items() if value not in ([], {})}
+    return f"{json.dumps([written, telling])} {sorted(made.model_fields_set)} {made.model_extra}"
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
@@ -121,12 +127,12 @@ def test_every_field_takes_refuses_and_writes_what_pydantic_does(model: type[Att
     needed = {k: WRITTEN[2] for k, info in model.model_fields.items() if info.is_required}
     outcomes = set()
     for values in ({}, None, [], "a", needed, {"x-own": {"a": [1]}, **needed}):
-        assert _outcome(model, values) == _outcome(twin, values, mode="json"), values
+        assert _outcome(model, values) == _outcome(twin, values), values
     for name in model.model_fields:
         for value in WRITTEN:
             values = {**needed, name: value}
             found = _outcome(model, values)
-            assert found == _outcome(twin, values, mode="json"), values
+            assert found == _outcome(twin, values), values
             outcomes.add(found)
     assert len(outcomes) > len(model.model_fields)
 
@@ -171,7 +177,17 @@ def test_a_copy_says_what_was_given() -> None:
     assert (copy.first, copy.rest, copy.model_extra) == (1, ["a"], {"x-own": 2})
     assert copy.model_fields_set == {"first", "x-own", "rest"}
     assert (one.rest, one.model_fields_set) == ([], {"first", "x-own"})
-    assert copy.model_dump() == {"first": 1, "rest": ["a"], "x-own": 2}
+    assert plain(copy) == {"first": 1, "rest": ["a"], "x-own": 2}
+
+
+def test_of_a_service_what_it_was_given_is_all_there_is() -> None:
+    """Which is what its plain data are made from."""
+    assert said(Service.model_validate({})) == {}
+    values = {"image": "a", "ports": [], "healthcheck": {}, "x-own": {"a": float("nan")}}
+    one = Service.model_validate(values)
+    for service in (one, one.model_copy(update={"ports": None, "expose": ["80"], "image": ""})):
+        assert given(service) == said(service)
+        assert given(service, but=("image", "expose")) == {"x-own": {"a": None}}
 
 
 def test_a_type_that_the_core_is_not_told_about_is_a_mistake() -> None:
