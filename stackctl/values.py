@@ -4,6 +4,9 @@ The standard library compiles up to six functions for every class when its modul
 For the few hundred classes of the engine that was a third of the time until it answered, and
 most of them are never compared, hashed or printed, many never made. Types, fields, `replace`
 and `match` are the standard library's own.
+
+A frozen one is hashed, and whoever assigns to it is told by the type checker, not at run time: that
+would take an object's constructor three times as long, of which a plan makes thousands.
 """
 
 from __future__ import annotations
@@ -32,10 +35,7 @@ else:
                 made.__hash__ = None
             for name in methods:
                 if name not in own:
-                    setattr(made, name, _Later(made, name, frozen))
-            if frozen:
-                made.__setattr__, made.__delattr__ = _refuse_to_set, _refuse_to_delete
-                made.__setstate__ = _restore
+                    setattr(made, name, _Later(made, name))
             return made
 
         return decorate
@@ -44,20 +44,19 @@ else:
 class _Later:
     """A method that is not written yet: it is when somebody looks at it."""
 
-    __slots__ = ("_cls", "_frozen", "_name")
+    __slots__ = ("_cls", "_name")
 
-    def __init__(self, cls: type, name: str, frozen: bool) -> None:
+    def __init__(self, cls: type, name: str) -> None:
         self._cls = cls
         self._name = name
-        self._frozen = frozen
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         if isinstance(vars(self._cls)[self._name], _Later):
-            _write(self._cls, self._name, self._frozen)
+            _write(self._cls, self._name)
         return vars(self._cls)[self._name].__get__(instance, owner)
 
 
-def _write(cls: Any, name: str, frozen: bool) -> None:
+def _write(cls: Any, name: str) -> None:
     """Has the standard library write the method, for a class of the same fields."""
     body: dict[str, Any] = {"__annotations__": {}, "__doc__": cls.__doc__}
     if hasattr(cls, "__post_init__"):
@@ -78,24 +77,7 @@ def _write(cls: Any, name: str, frozen: bool) -> None:
         repr=name == "__repr__",
         eq=name == "__eq__",
         unsafe_hash=name == "__hash__",
-        # Only what puts values in has to know; it brings two more methods, which cost as much.
-        frozen=frozen and name == "__init__",
     )(type(cls.__name__, (), body))
     method = vars(twin)[name]
     method.__qualname__ = f"{cls.__qualname__}.{name}"
     setattr(cls, name, method)
-
-
-def _refuse_to_set(self: object, name: str, value: object) -> None:
-    raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
-
-
-def _refuse_to_delete(self: object, name: str) -> None:
-    raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
-
-
-def _restore(self: object, state: Any) -> None:
-    """For `copy` and `pickle`, whose way would be to assign."""
-    for values in state if isinstance(state, tuple) else (state,):
-        for name, value in (values or {}).items():
-            object.__setattr__(self, name, value)

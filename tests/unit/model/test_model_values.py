@@ -99,13 +99,8 @@ def test_what_is_first_asked_of_a_class_may_be_anything() -> None:
         type(fresh())()
 
 
-def test_frozen_values_stay_as_they_are() -> None:
-    point: Any = Point(1)
-    for name in ("x", "z"):
-        with pytest.raises(dataclasses.FrozenInstanceError):
-            setattr(point, name, 2)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        del point.x
+def test_values_are_copied_and_kept() -> None:
+    point = Point(1)
     assert copy.copy(point) == copy.deepcopy(point) == pickle.loads(pickle.dumps(point)) == point
     assert not hasattr(point, "__dict__")
 
