@@ -111,8 +111,18 @@ def only_said(value: Any) -> Any:
 def escaped(value: Any, shape: Shape = LEAF) -> Any:
     """The data with every $ written so that it stays one; names that are the user's in order."""
     if isinstance(value, str):
-        return value.replace("$", "$$") if "$" in value else value
-    if isinstance(value, dict):
-        items = value.items() if shape.fields is not None else sorted(value.items())
-        return {key: escaped(item, shape.below(key)) for key, item in items}
-    return [escaped(item, shape.item) for item in value] if isinstance(value, list) else value
+        return value.replace("$", "$$")
+    if isinstance(value, list):
+        return [escaped(item, shape.item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    fields, others = shape.fields, shape.values or LEAF
+    found = {}
+    for key in value if fields is not None else sorted(value):
+        item = value[key]
+        if isinstance(item, str):
+            item = item.replace("$", "$$")
+        elif isinstance(item, dict | list):
+            item = escaped(item, others if fields is None else fields.get(key, LEAF))
+        found[key] = item
+    return found

@@ -32,12 +32,19 @@ class _Emitter:
 
     def block(self, value: Any, indent: str) -> None:
         """The block form of a collection that is not empty, or a scalar on a line of its own."""
+        known = self._known
         if isinstance(value, dict) and value:
             for key, item in value.items():
-                self._item(f"{indent}{self._line(str(key))}:", item, indent)
+                name = known.get(key) or self._line(str(key))
+                if isinstance(item, str) and (shown := known.get(item)):
+                    self._lines.append(f"{indent}{name}: {shown}")
+                else:
+                    self._item(f"{indent}{name}:", item, indent)
         elif isinstance(value, list | tuple) and value:
             for item in value:
-                if isinstance(item, dict) and item:
+                if isinstance(item, str) and (shown := known.get(item)):
+                    self._lines.append(f"{indent}- {shown}")
+                elif isinstance(item, dict) and item:
                     start = len(self._lines)
                     self.block(item, f"{indent}  ")
                     self._lines[start] = f"{indent}- {self._lines[start].lstrip()}"

@@ -72,9 +72,9 @@ def _written(
 ) -> dict[str, Any]:
     """Values of its fields as they are written, and the `x-` keys; in place."""
     known = writers(type(model), of_models)  # type: ignore[arg-type]  # classes can be hashed
-    for name, write in known.items():
-        if name in values:
-            values[name] = write(values[name])
+    for name, value in values.items():
+        if (write := known.get(name)) is not None:
+            values[name] = write(value)
     if extra := model.__pydantic_extra__:
         values |= {k: finite(v) for k, v in extra.items() if v is not None and k not in but}
     return values
