@@ -244,25 +244,22 @@ class _Composer:
     def _fail(self, brief: str, mark: Mark, hint: str = "") -> StackFileError:
         return StackFileError(brief, place=Place(*mark), hint=hint)
 
-    def _count(self, nodes: int, mark: Mark) -> None:
-        self._nodes += nodes
-        if self._nodes > self._most_nodes:
-            raise self._too_many(mark)
-
     def _too_many(self, mark: Mark) -> StackFileError:
         return self._fail(
             f"the file holds more than {self._budget.nodes} values, aliases expanded", mark
         )
 
-    def _check_depth(self, height: int, mark: Mark) -> None:
-        if len(self._open) + height > self._budget.depth:
-            raise self._fail(f"nested deeper than {self._budget.depth} levels", mark)
+    def _too_deep(self, mark: Mark) -> StackFileError:
+        return self._fail(f"nested deeper than {self._budget.depth} levels", mark)
 
     def _begin(self, event: Any, is_mapping: bool) -> None:
         start = event.start_mark
         mark = (self._file, start.line + 1, start.column + 1)
-        self._check_depth(1, mark)
-        self._count(1, mark)
+        self._nodes += 1
+        if self._nodes > self._most_nodes:
+            raise self._too_many(mark)
+        if len(self._open) >= self._budget.depth:
+            raise self._too_deep(mark)
         top, tag, anchor = self._top, event.tag, event.anchor
         if top is not None and top.key is None and isinstance(top.node, Mapping):
             raise self._no_key(mark)
@@ -303,8 +300,11 @@ class _Composer:
             raise self._fail(
                 f"*{name} refers to no anchor before it", mark, f"write &{name} where it is defined"
             )
-        self._count(anchor.nodes, mark)
-        self._check_depth(anchor.height, mark)
+        self._nodes += anchor.nodes
+        if self._nodes > self._most_nodes:
+            raise self._too_many(mark)
+        if len(self._open) + anchor.height > self._budget.depth:
+            raise self._too_deep(mark)
         top, is_scalar = self._top, isinstance(anchor.node, Scalar)
         if top is not None and top.key is None and isinstance(top.node, Mapping) and not is_scalar:
             raise self._no_key(mark)
