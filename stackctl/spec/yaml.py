@@ -100,7 +100,11 @@ def compose(text: str, file: str, budget: Budget = BUDGET, *, pure: bool = False
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, text, file) from None
     except yaml.reader.ReaderError as error:
-        where = Place(*_position(text, error.position, file))
+        offset = error.position
+        if yaml.__with_libyaml__ and not pure:
+            # libyaml counts bytes.
+            offset = len(text.encode()[:offset].decode(errors="ignore"))
+        where = Place(*_position(text, offset, file))
         raise StackFileError("not valid YAML: a special character", place=where) from None
     except UnicodeError:
         raise StackFileError("the file is not valid Unicode text", place=Place(file)) from None

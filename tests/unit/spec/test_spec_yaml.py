@@ -250,6 +250,13 @@ def test_many_uses_of_one_anchor_are_fine() -> None:
     assert len(read(text)) == 1001
 
 
+@pytest.mark.parametrize("pure", [False, True])
+def test_a_special_character_is_found_behind_others(pure: bool) -> None:
+    with pytest.raises(StackFileError) as caught:
+        yaml.compose("a: \u00e4\n\u00df: \u00f6\u00fc\x01c\n", "f", pure=pure)
+    assert str(caught.value) == "f:2:6: not valid YAML: a special character"
+
+
 def test_both_event_sources_agree() -> None:
     text = "a: &x [1, 'two', !reset null]\nb:\n  <<: {c: *x}\n  d: |\n    text\n"
 
