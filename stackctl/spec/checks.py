@@ -46,7 +46,7 @@ class Checks:
             if enabled is None or name in enabled
         }
         self._together = enabled is not None
-        self._written = Written(root, written)
+        self._written = Written(root, written, mistakes.unread)
         self._mistakes = mistakes
         self._source = source
 

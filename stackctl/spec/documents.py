@@ -131,6 +131,7 @@ class Documents:
         self.filled_with.setdefault(file, variables)
         if file.startswith(project.REMOTE):
             self._mistakes.add(f"{what} {file} {project.ELSEWHERE}", mark, hint=project.FETCH)
+            self._mistakes.unread = True
             return []
         self._files += 1
         if self._files > _MOST_FILES:
@@ -139,6 +140,7 @@ class Documents:
             return self._read(file)
         except StackFileError as error:
             self._mistakes.collect(error, mark)
+            self._mistakes.unread = True
             return []
 
     def _only(self, node: Mapping, known: Iterable[str], where: str) -> None:
@@ -214,6 +216,7 @@ class Documents:
             )
         except StackFileError as error:
             self._mistakes.collect(error, mark)
+            self._mistakes.unread = True
             return None
         documents = [
             Document(f, node) for f in files for node in self._open(f, mark, "the file", inner)

@@ -31,6 +31,8 @@ class Mistakes:
         #: What the engine cannot carry out, by whose it is: a mistake only where that is wanted
         #: (see obstacles), for the file is right.
         self.refusals: dict[tuple[str, str], list[StackFileError]] = {}
+        #: Whether a file that brings definitions along could not be read: any name may be of it.
+        self.unread = False
         self._values = 0
         self._text = 0
         self._unset: set[str] = set()

@@ -61,9 +61,8 @@ class ServiceChecks:
 
     def run(self) -> None:
         where_from = ("image", "build", "provider", "extends")
-        if self._service.image is None and not self._written.has(
-            ("services", self._name), *where_from
-        ):
+        is_bare = self._service.image is None and not self._written.unread
+        if is_bare and not self._written.has(("services", self._name), *where_from):
             self._mistakes.add(
                 f"{self._who} has no image",
                 self._at(key=True),
@@ -127,6 +126,8 @@ class ServiceChecks:
         for key, other in implied.build_bases(self._service):
             at = self._at("build", "additional_contexts", key)
             found = self._file.services.get(other)
+            if found is None and other in self._written.names("services"):
+                continue
             if found is None:
                 self._mistakes.add(
                     f'the build of {self._who} is based on "{other}", which no service is called',

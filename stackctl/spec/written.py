@@ -8,15 +8,23 @@ from typing import NamedTuple
 from stackctl.spec.nodes import Mapping, Mark, Node, is_null, mark_at
 
 
+class _Known(list[str]):
+    """Names, and every other one: it may be in a file that could not be read."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
 class Written(NamedTuple):
     """`root`: the tree that the models came from; `whole`: with what had a mistake, too.
 
     A name whose definition had a mistake counts as defined: one mistake does
-    not make others.
+    not make others. So does, when a file was `unread`, each that is not known.
     """
 
     root: Mapping
     whole: Node
+    unread: bool = False
 
     def at(self, *path: str | int, key: bool = False) -> Mark:
         """Where that stands, or the nearest that does; with `key`, the last key itself."""
@@ -29,7 +37,8 @@ class Written(NamedTuple):
     def names(self, section: str) -> Collection[str]:
         """Names that a top-level section defines, rightly or not."""
         node = _below(self.whole, (section,))
-        return node.entries.keys() if isinstance(node, Mapping) else ()
+        names = node.entries.keys() if isinstance(node, Mapping) else ()
+        return _Known(names) if self.unread else names
 
     def has(self, path: tuple[str, ...], *keys: str) -> bool:
         """Whether a definition says something for one of the keys, rightly or not."""

@@ -263,6 +263,38 @@ def test_includes_nest_and_the_including_file_wins(project: Any) -> None:
     assert [v.source for v in x.volumes] == [f"{project.directory}/b/h"]
 
 
+@pytest.mark.parametrize(
+    ("include", "brief"),
+    [
+        ("[broken.yaml, a.yaml]", "2:1: not valid YAML: "),
+        ("[missing.yaml, a.yaml]", "1:11: there is no file "),
+        ("[{path: a.yaml, env_file: no.env}]", "1:11: there is no file "),
+    ],
+)
+def test_a_file_that_cannot_be_read_makes_no_other_mistakes(
+    project: Any, include: str, brief: str
+) -> None:
+    """What is named may be in it; what is wrong elsewhere is told as well."""
+    project.write("broken.yaml", "services: [\n")
+    project.write("a.yaml", "services: {a: {image: x}}")
+    text = (
+        f"include: {include}\n"
+        + """services:
+      web:
+        user: me
+        depends_on: [db]
+        volumes: ["data:/data"]
+        networks: [back]
+        secrets: [key]
+        links: [db]
+        restart: perhaps
+    """
+    )
+    first, second = sorted(project.mistakes(text), key=lambda told: "restart" in told)
+    assert first.startswith(brief)
+    assert "services.web.restart cannot be" in second
+
+
 def test_a_service_may_extend_an_included_one(project: Any) -> None:
     project.write("a.yaml", "services: {base: {image: i, tty: true}}")
     found = services(project, "include: [a.yaml]\nservices: {web: {extends: base, user: u}}")
