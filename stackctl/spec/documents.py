@@ -126,13 +126,14 @@ class Documents:
             return merge.cleaned(over)
         return merge.merge(base, over, self._rules, self._mistakes)
 
-    def _open(self, file: str, mark: Mark, what: str, variables: Variables[str, str]) -> list[Node]:
-        """The documents of a file that another one names; none when that is a mistake."""
+    def _open(
+        self, file: str, mark: Mark, what: str, variables: Variables[str, str]
+    ) -> list[Node] | None:
+        """The documents of a file that another one names; None when that is a mistake."""
         self.filled_with.setdefault(file, variables)
         if file.startswith(project.REMOTE):
             self._mistakes.add(f"{what} {file} {project.ELSEWHERE}", mark, hint=project.FETCH)
-            self._mistakes.unread = True
-            return []
+            return None
         self._files += 1
         if self._files > _MOST_FILES:
             raise StackFileError(f"more than {_MOST_FILES} files are included", place=place(mark))
@@ -140,8 +141,7 @@ class Documents:
             return self._read(file)
         except StackFileError as error:
             self._mistakes.collect(error, mark)
-            self._mistakes.unread = True
-            return []
+            return None
 
     def _only(self, node: Mapping, known: Iterable[str], where: str) -> None:
         """Says which keys of a mapping have no meaning."""
@@ -218,9 +218,11 @@ class Documents:
             self._mistakes.collect(error, mark)
             self._mistakes.unread = True
             return None
-        documents = [
-            Document(f, node) for f in files for node in self._open(f, mark, "the file", inner)
-        ]
+        documents: list[Document] = []
+        for file in files:
+            opened = self._open(file, mark, "the file", inner)
+            self._mistakes.unread |= opened is None
+            documents += (Document(file, node) for node in opened or ())
         # The files of one include merge: none of them is inside another.
         found = self.tree(documents, base, inner, (*trail, *files[:-1]))
         if isinstance(found, Mapping):

@@ -8,6 +8,8 @@ from stackctl.spec.service import Service, ServiceDependency
 
 OF_SERVICE = "service:"
 OF_CONTAINER = "container:"
+#: Attributes that may name somebody whose namespace is shared.
+NAMESPACES = ("network_mode", "ipc", "pid", "uts")
 
 _FIRST = ServiceDependency.model_validate({})
 #: What it shares goes away when the other one is made anew.
@@ -29,7 +31,7 @@ def uses(service: Service) -> Iterator[tuple[str, int | None, str]]:
     for i, other in enumerate(service.volumes_from):
         if not other.startswith(OF_CONTAINER):
             yield "volumes_from", i, other.split(":")[0]
-    for field in ("network_mode", "ipc", "pid", "uts"):
+    for field in NAMESPACES:
         mode = getattr(service, field)
         if mode and mode.startswith(OF_SERVICE):
             yield field, None, mode.removeprefix(OF_SERVICE)

@@ -9,6 +9,11 @@ from stackctl.spec import volumes as volume_forms
 from stackctl.spec.mistakes import did_you_mean
 from stackctl.spec.model import Service
 
+#: The attributes that are looked at.
+ABOUT = (
+    *("cap_add", "cap_drop", "memswap_limit", "secrets", "configs"),
+    *("network_mode", "ipc", "pid"),
+)
 #: Where in the service, what is wrong, and what to do.
 Found = tuple[tuple[str | int, ...], str, str]
 

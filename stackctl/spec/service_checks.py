@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import posixpath
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from stackctl.model import addressing
 from stackctl.model.log_options import LOG_OPTIONS_WITHOUT_EFFECT
 from stackctl.model.reference import HOST
-from stackctl.spec import implied, right_checks
-from stackctl.spec import volumes as volume_forms
+from stackctl.spec import implied, mount_checks, right_checks
 from stackctl.spec.mistakes import Mistakes, did_you_mean
 from stackctl.spec.model import MOST_CONTAINERS, Network, Service, StackFile
 from stackctl.spec.nodes import Mark
-from stackctl.spec.service import ServiceVolume
 from stackctl.spec.units import LEAST_MEMORY
 from stackctl.spec.written import Written
 
@@ -27,23 +24,17 @@ from stackctl.spec.written import Written
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 
-#: What is wrong, and what to do.
-Problem = tuple[str, str]
-#: Attributes that name somebody whose namespace is shared.
-NAMESPACES = ("network_mode", "ipc", "pid", "uts")
 _Check = Callable[["ServiceChecks"], None]
-#: What attributes it takes for a check to have something to say, in the order of the checks.
-CHECKS: list[tuple[frozenset[str], _Check]] = []
 
 
 def _about(*attributes: str) -> Callable[[_Check], _Check]:
-    """A check of services that say something for one of these attributes."""
+    """A check that has something to say only of services that say something for one of these."""
 
-    def add(check: _Check) -> _Check:
-        CHECKS.append((frozenset(attributes), check))
+    def told(check: _Check) -> _Check:
+        check.__dict__["about"] = frozenset(attributes)
         return check
 
-    return add
+    return told
 
 
 class ServiceChecks:
@@ -59,7 +50,8 @@ class ServiceChecks:
         self._written = written
         self._mistakes = mistakes
 
-    def run(self) -> None:
+    def run(self, checks: Iterable[tuple[Collection[str], _Check]] = ()) -> None:
+        """All of CHECKS, or those given: each with the attributes that it is about."""
         where_from = ("image", "build", "provider", "extends")
         is_bare = self._service.image is None and not self._written.unread
         if is_bare and not self._written.has(("services", self._name), *where_from):
@@ -69,8 +61,8 @@ class ServiceChecks:
                 hint='give it one, e.g. image: "stackctl/host"',
             )
         said = self._service.model_fields_set
-        for attributes, check in CHECKS:
-            if not attributes.isdisjoint(said):
+        for attributes, check in checks or CHECKS:
+            if not said.isdisjoint(attributes):
                 check(self)
 
     def _at(self, *path: str | int, key: bool = False) -> Mark:
@@ -108,7 +100,7 @@ class ServiceChecks:
         has_own = check is not None and bool(check.test)
         return not has_own and service.build is None and service.image == HOST
 
-    @_about("links", "volumes_from", *NAMESPACES)
+    @_about("links", "volumes_from", *implied.NAMESPACES)
     def _used_services(self) -> None:
         others = self._written.names("services")
         for field, index, other in implied.uses(self._service):
@@ -156,7 +148,7 @@ class ServiceChecks:
                 hint="remove one of the two",
             )
 
-    @_about("networks", "network_mode")
+    @_about("networks")
     def _networks(self) -> None:
         networks = self._written.names("networks")
         if self._service.network_mode is not None and self._service.networks:
@@ -252,62 +244,18 @@ class ServiceChecks:
                 f"ports of {self._who} are not published with network_mode {mode}", where
             )
 
-    @_about("volumes")
+    @_about(*mount_checks.ABOUT)
     def _mounts(self) -> None:
         volumes = self._written.names("volumes")
+        for path, brief, hint in mount_checks.mistakes(self._service, self._who, volumes):
+            self._mistakes.add(brief, self._at(*path), hint=hint)
+
+    @_about("volumes")
+    def _images(self) -> None:
         for i, mount in enumerate(self._service.volumes):
-            for brief, hint in self._problems(mount, volumes):
-                self._mistakes.add(brief, self._at("volumes", i), hint=hint)
             if mount.type == "image" and mount.read_only is False:
                 brief = "an image that is mounted is always read-only"
                 self._mistakes.warn(brief, self._at("volumes", i))
-
-    def _problems(
-        self, mount: ServiceVolume, volumes: Collection[str]
-    ) -> Iterator[tuple[str, str]]:
-        for other in ("bind", "volume", "tmpfs", "image"):
-            if other != mount.type and getattr(mount, other) is not None:
-                yield f'"{other}" options on a mount of type {mount.type}', ""
-        if reason := volume_forms.forbidden(mount.target):
-            yield reason, "mount it somewhere else"
-        within = mount.image if mount.type == "image" else mount.volume
-        subpath = within.subpath if within else None
-        if subpath and volume_forms.leads_out(subpath):
-            yield (
-                f'subpath "{subpath}" leads out of the {mount.type}',
-                f"it is relative to the {mount.type}, and stays within it",
-            )
-        match mount.type:
-            case "bind" if not mount.source:
-                yield f"the bind mount on {mount.target} has no source", ""
-            case "image" if not mount.source:
-                yield f"the image mount on {mount.target} has no source", ""
-            case "tmpfs" if mount.source:
-                yield f"the tmpfs on {mount.target} cannot have a source", ""
-            case "volume" if mount.source and mount.source not in volumes:
-                yield (
-                    f'{self._who} uses volume "{mount.source}", which is not defined',
-                    did_you_mean(mount.source, volumes)
-                    or "define it under the top-level volumes:, "
-                    f'or write "./{mount.source}" for a host path',
-                )
-
-    @_about("tmpfs")
-    def _tmpfs(self) -> None:
-        taken = {posixpath.normpath(mount.target): "volumes" for mount in self._service.volumes}
-        for i, spec in enumerate(self._service.tmpfs):
-            where = self._at("tmpfs", i)
-            target = posixpath.normpath(volume_forms.parse_tmpfs(spec).target)
-            if reason := volume_forms.forbidden(target):
-                self._mistakes.add(reason, where, hint="mount it somewhere else")
-            if target in taken:
-                self._mistakes.add(
-                    f"{self._who} mounts two things at {target}: the other one is under "
-                    f"{taken[target]}",
-                    where,
-                    hint="remove one of the two",
-                )
-            taken[target] = "tmpfs"
 
     @_about("secrets", "configs")
     def _used_files(self) -> None:
@@ -453,7 +401,7 @@ class ServiceChecks:
                     hint=f"{path[-1]}: 6m at least",
                 )
 
-    @_about("cap_add", "cap_drop", "memswap_limit", "secrets", "configs", *NAMESPACES)
+    @_about(*right_checks.ABOUT)
     def _rights(self) -> None:
         for path, brief, hint in right_checks.mistakes(
             self._service, self._who, self._file.services
@@ -518,3 +466,9 @@ class ServiceChecks:
                 self._at("pull_policy"),
                 hint="pull_refresh_after: 12h",
             )
+
+
+#: The checks in their order, each with what it is about.
+CHECKS: tuple[tuple[frozenset[str], _Check], ...] = tuple(
+    (check.about, check) for check in vars(ServiceChecks).values() if hasattr(check, "about")
+)

@@ -139,13 +139,15 @@ def _as_written(root: Node, wish: Wish, name: str, separator: str) -> dict[str, 
     sections = {key: value for key, value in data.items() if isinstance(value, dict)}
     every = sections.get("services", {})
     profiles.check_names(wish.services, every)
+    wanted = every
     if wish.services:
-        data["services"] = {k: every[k] for k in every if k in _with_needed(every, wish.services)}
+        needed = _with_needed(every, wish.services)
+        wanted = data["services"] = {k: every[k] for k in every if k in needed}
     services = {k: v for k, v in every.items() if isinstance(v, dict)}
     prefix = name + separator
     return {
         "text": yaml_or_json(data, wish.format) if wish.text else "",
-        "services": list(data.get("services", ())),
+        "services": list(wanted),
         **{kind: list(sections.get(kind, {})) for kind in ("volumes", "networks", "models")},
         "images": sorted({str(s.get("image") or f"{prefix}{n}") for n, s in services.items()}),
         "profiles": sorted({p for s in services.values() for p in _texts(s.get("profiles"))}),

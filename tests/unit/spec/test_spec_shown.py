@@ -428,3 +428,11 @@ def test_names_of_the_users_own_are_in_order(project: Any) -> None:
         assert list(mapping) == ["b", "z"]
     assert service["command"] == service["x-any"]["b"] == ["z", "b"]
     assert text.index("condition:") < text.index("required:")
+
+
+@pytest.mark.parametrize("services", ["", " 1", " []"])
+def test_services_that_are_none_are_shown_as_they_are_written(project: Any, services: str) -> None:
+    project.write("stack.yaml", f"services:{services}\n")
+    facts, _ = described(project.request(name="p"), Wish(interpolate=False))
+    assert facts["services"] == []
+    assert facts["text"].startswith("name: p\nservices:")
