@@ -28,6 +28,7 @@ from stackctl.spec.nodes import (
     kind,
     place,
     plain,
+    size,
 )
 from stackctl.spec.shape import Shape
 from stackctl.values import dataclass
@@ -91,6 +92,8 @@ class Documents:
         #: What the files that others name were filled in with: an included project has its own.
         self.filled_with: dict[str, Variables[str, str]] = {}
         self._files = 0
+        #: By path and by what it is filled in with (one object in all of a project's files).
+        self._scopes: dict[tuple[str, int], _Scope | None] = {}
 
     def tree(
         self,
@@ -287,6 +290,7 @@ class Documents:
         own = _without(node, "extends")
         base = self._base(name, base_name[0], extends, scope, variables, trail)
         if base is not None:
+            self._mistakes.spend(extends.mark, copies=size(base))
             merged = merge.merge(merge.cleaned(base), own, self._service, self._mistakes)
         scope.done[name] = node if base is None else merged
         return scope.done[name]
@@ -335,17 +339,20 @@ class Documents:
     def _scope(
         self, file: str, scope: _Scope, variables: Variables[str, str], mark: Mark
     ) -> _Scope | None:
-        path = (
-            file
-            if file.startswith(project.REMOTE)
-            else paths.absolute(file, scope.directory, variables)
-        )
+        """The services of another file; None when it cannot be read, which is a mistake."""
+        path = _local(file, scope.directory, variables)
         if path == scope.file:
             return scope
-        services: dict[str, Node] = {}
+        key = (path, id(variables))
+        if key not in self._scopes:
+            self._scopes[key] = self._scope_of(path, variables, mark)
+        return self._scopes[key]
+
+    def _scope_of(self, path: str, variables: Variables[str, str], mark: Mark) -> _Scope | None:
         documents = self._open(path, mark, "the file", variables)
         if not documents:
             return None
+        services: dict[str, Node] = {}
         for document in documents:
             tree = self._canonical(document, variables)
             found = tree.get("services") if isinstance(tree, Mapping) else None

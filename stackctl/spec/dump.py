@@ -104,7 +104,7 @@ def _limits(limits: dict[str, Any]) -> dict[str, Any]:
 def only_said(value: Any) -> Any:
     """Without what says nothing, at any depth."""
     if isinstance(value, dict):
-        return {key: only_said(item) for key, item in without_empty(value).items()}
+        return without_empty({key: only_said(item) for key, item in value.items()})
     return [only_said(item) for item in value] if isinstance(value, list) else value
 
 

@@ -68,7 +68,10 @@ class _Emitter:
     def _line(self, text: str) -> str:
         shown = self._known.get(text)
         if shown is None:
-            shown = self._known[text] = _on_one_line(text)
+            shown = _on_one_line(text)
+            # As a value, a text of several lines is written as such.
+            if "\n" not in text:
+                self._known[text] = shown
         return shown
 
 

@@ -12,8 +12,10 @@ from stackctl.spec.nodes import Mark
 _MOST = 100
 _LONGEST = 400
 _LONGEST_WORD = 60
-#: How many values short forms (ranges of ports) and how much text variables may become.
+#: How many values short forms (ranges of ports) and how much text variables may become; and how
+#: many values services may take from others (`extends`) and from files, each a copy of its own.
 _MOST_VALUES = 100_000
+_MOST_COPIES = 200_000
 _MOST_TEXT = 20 * 1024 * 1024
 
 
@@ -35,6 +37,7 @@ class Mistakes:
         self.unread = False
         self._values = 0
         self._text = 0
+        self._copies = 0
         self._unset: set[str] = set()
 
     def add(self, brief: str, mark: Mark | None = None, *, hint: str = "") -> None:
@@ -59,13 +62,20 @@ class Mistakes:
             self._unset.add(name)
             self.warn(f'the variable "{name}" is not set: an empty string takes its place', mark)
 
-    def spend(self, mark: Mark, *, values: int = 0, text: int = 0) -> None:
-        """Raises StackFileError when short forms or variables make the stack too large."""
+    def spend(self, mark: Mark, *, values: int = 0, text: int = 0, copies: int = 0) -> None:
+        """Raises StackFileError when short forms, variables or copies make the stack too large."""
         self._values += values
         self._text += text
-        if self._values > _MOST_VALUES or self._text > _MOST_TEXT:
-            what = "its ranges are" if values else "what its variables hold is"
-            hint = "network_mode: host has all ports without publishing any" if values else ""
+        self._copies += copies
+        what = hint = ""
+        if self._values > _MOST_VALUES:
+            what = "its ranges are"
+            hint = "network_mode: host has all ports without publishing any"
+        elif self._text > _MOST_TEXT:
+            what = "what its variables hold is"
+        elif self._copies > _MOST_COPIES:
+            what = "what services take from others and from files of variables is, all together,"
+        if what:
             raise _error(f"the stack becomes too large: {what} too long", mark, hint)
 
     def collect(self, error: StackFileError, mark: Mark | None = None) -> None:

@@ -130,6 +130,14 @@ def plain(node: Node) -> Any:
     return {k: v.value if isinstance(v, Scalar) else plain(v) for k, v in node.entries.items()}
 
 
+def size(node: Node) -> int:
+    """How many values it is made of; what is shared counts as often as it is used."""
+    if isinstance(node, Scalar):
+        return 1
+    inner = node.items if isinstance(node, Sequence) else node.entries.values()
+    return 1 + sum(1 if isinstance(value, Scalar) else size(value) for value in inner)
+
+
 def as_text(value: Value) -> str:
     """A scalar as compose writes it where text is wanted (environment, labels).
 

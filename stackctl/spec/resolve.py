@@ -273,6 +273,7 @@ class _Resolver:
             return {}
         if found is None and env_file.required and name in self._around.wanted:
             tell_missing(path, where, self._mistakes)
+        self._mistakes.spend(where, copies=len(found or ()))
         return found or {}
 
 

@@ -265,11 +265,11 @@ class _Composer:
         if len(self._open) >= self._budget.depth:
             raise self._too_deep(mark)
         top, tag, anchor = self._top, event.tag, event.anchor
+        tag = "" if tag is None else self._collection_tag(tag, is_mapping, mark)
         if top is not None and top.key is None and isinstance(top.node, Mapping):
             raise self._no_key(mark)
         if anchor is not None:
             self._open_anchors.add(anchor)
-        tag = "" if tag is None else self._collection_tag(tag, is_mapping, mark)
         node: Mapping | Sequence
         if is_mapping:
             node = Mapping({}, {}, mark, tag, False, bool(tag))

@@ -263,6 +263,22 @@ def test_includes_nest_and_the_including_file_wins(project: Any) -> None:
     assert [v.source for v in x.volumes] == [f"{project.directory}/b/h"]
 
 
+def test_many_services_may_extend_those_of_one_file(project: Any) -> None:
+    project.write("base.yaml", "services: {base: {image: b, environment: {A: 1}}}")
+    extends = "extends: {file: base.yaml, service: base}"
+    text = "".join(f"  s{i}: {{{extends}, user: u{i}}}\n" for i in range(600))
+    found = services(project, f"services:\n{text}")
+    assert len(found) == 600
+    assert (found["s599"].image, found["s599"].user) == ("b", "u599")
+
+
+def test_variables_of_files_that_services_get_are_counted(project: Any) -> None:
+    project.write("many.env", "".join(f"K{i}=v\n" for i in range(5000)))
+    text = "".join(f"  s{i}: {{image: x, env_file: many.env}}\n" for i in range(100))
+    (told,) = project.mistakes(f"services:\n{text}")
+    assert "what services take from others and from files of variables" in told
+
+
 @pytest.mark.parametrize(
     ("include", "brief"),
     [

@@ -59,6 +59,12 @@ def merges() -> str:
     return "\n".join(["x-0: &a0 {k: v}", *levels, "services: {a: {<<: *a29, image: a}}"])
 
 
+def copies() -> str:
+    variables = ", ".join(f"K{i}: v" for i in range(3000))
+    others = "".join(f"  s{i}: {{extends: base}}\n" for i in range(1000))
+    return f"services:\n  base: {{image: a, environment: {{{variables}}}}}\n{others}"
+
+
 HOSTILE = {
     "billion laughs": laughs,
     "merge bomb": merges,
@@ -73,6 +79,7 @@ HOSTILE = {
     "a line of 100 MB": lambda: "services: {a: {image: " + "a" * 100_000_000 + "}}",
     "a comment of 100 MB": lambda: "#" + "a" * 100_000_000,
     "aliases": lambda: "x-a: &a a\nservices: {a: {image: a, dns: [" + "*a, " * 400_000 + "]}}",
+    "many copies": copies,
     "many documents": lambda: "---\n{}\n" * 200_000,
     "many keys": lambda: "services:\n" + "".join(f"  s{i}: {{}}\n" for i in range(200_000)),
 }
