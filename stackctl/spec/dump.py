@@ -11,15 +11,13 @@ from typing import Any
 
 from stackctl.spec import emit
 from stackctl.spec.model import Service, Stack
-from stackctl.spec.plain import finite, given, said, without_empty
+from stackctl.spec.plain import CLEARING, finite, given, said, without_empty
 from stackctl.spec.shape import LEAF, Shape, stack_shape
 
 # JSON may hold these as they are, YAML may not.
 _NOT_YAML = "[\x7f-\x9f\ufeff\ufffe\uffff]"
 
 _HOOKS = ("pre_start", "post_start", "pre_stop")
-#: Printed as JSON also when they say nothing, as compose prints them.
-_ALWAYS = ("command", "entrypoint")
 #: Parts with lists and mappings of their own, which say nothing when they are empty.
 _NESTED = ("build", "deploy", "develop", "logging", "blkio_config", *_HOOKS)
 
@@ -55,7 +53,7 @@ def as_text(stack: Stack, format: str = "yaml") -> str:
     data = escaped(as_data(stack), stack_shape())
     if format == "json":
         for service in data["services"].values():
-            service.update({key: service.get(key) for key in _ALWAYS})
+            service.update({key: service.get(key) for key in CLEARING})
         for network in data.get("networks", {}).values():
             if not network.get("external"):
                 network.setdefault("ipam", {})
@@ -79,8 +77,7 @@ def service_data(service: Service) -> dict[str, Any]:
     for key in _NESTED:
         if key in data:
             data[key] = only_said(data[key])
-    # Empty is not absent: it clears what the image has.
-    for key in _ALWAYS:
+    for key in CLEARING:
         if (value := getattr(service, key)) is not None:
             data[key] = value
     for holder in (data, data.get("build", {})):
@@ -116,13 +113,10 @@ def escaped(value: Any, shape: Shape = LEAF) -> Any:
         return [escaped(item, shape.item) for item in value]
     if not isinstance(value, dict):
         return value
-    fields, others = shape.fields, shape.values or LEAF
     found = {}
-    for key in value if fields is not None else sorted(value):
+    for key in value if shape.fields is not None else sorted(value):
         item = value[key]
-        if isinstance(item, str):
-            item = item.replace("$", "$$")
-        elif isinstance(item, dict | list):
-            item = escaped(item, others if fields is None else fields.get(key, LEAF))
-        found[key] = item
+        # Most of them are texts, which need no call of their own.
+        is_text = isinstance(item, str)
+        found[key] = item.replace("$", "$$") if is_text else escaped(item, shape.below(key))
     return found

@@ -86,9 +86,9 @@ def _digest_of_content(stack: Stack, section: str, key: str) -> str:
 def _attributes(service: Service) -> dict[str, Any]:
     data = plain.given(service, _NOT_HASHED | service.model_extra.keys(), of_models=None)
     if service.deploy:
+        # A policy in it counts if it says nothing (see usual), other parts do not.
         data["deploy"] = dump.only_said(plain.plain(service.deploy))
-    # Empty is not absent.
-    data |= {key: value for key in usual.TELLING if (value := getattr(service, key)) is not None}
+    data |= {key: value for key in plain.CLEARING if (value := getattr(service, key)) is not None}
     return usual.service(data)
 
 

@@ -9,14 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from functools import cache
 from math import isfinite
-from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 from stackctl.spec.fields import Attributes, PlainSerializer
+
+if TYPE_CHECKING:
+    from stackctl.spec.service import Service
 
 Write = Callable[[Any], Any]
 
 _CONTAINERS = (list, dict)
+#: Attributes of a service that are not absent when they are empty: they clear what the image has.
+CLEARING = ("command", "entrypoint")
 
 
 def plain(model: Attributes) -> dict[str, Any]:
@@ -25,8 +30,14 @@ def plain(model: Attributes) -> dict[str, Any]:
     return _written(model, values)
 
 
+def opened(model: Attributes) -> dict[str, Any]:
+    """As `plain` has it, but models in it are left as they are."""
+    values = {name: value for name, value in vars(model).items() if value is not None}
+    return _written(model, values, of_models=None)
+
+
 def said(model: Attributes, but: Container[str] = ()) -> dict[str, Any]:
-    """The same without lists and mappings that are empty, and without the keys `but`.
+    """As `plain` has it, without lists and mappings that are empty, and without the keys `but`.
 
     What is empty further inside stays.
     """
@@ -35,17 +46,17 @@ def said(model: Attributes, but: Container[str] = ()) -> dict[str, Any]:
 
 
 def given(
-    model: Attributes, but: Container[str] = (), of_models: Write | None = plain
+    service: Service, but: Container[str] = (), of_models: Write | None = plain
 ) -> dict[str, Any]:
-    """The same, in no order, of a model whose fields are empty when they are given nothing: of
-    the hundred of a service ten have something. `of_models` None: models in it stay models."""
-    values = vars(model)
+    """What `said` gives of a service, in no order: of its hundred fields, all of which are empty
+    when they are given nothing, ten have something. `of_models` None: models in it stay models."""
+    values = vars(service)
     found = {
         name: value
-        for name in model.model_fields_set
+        for name in service.model_fields_set
         if (value := values.get(name)) is not None and name not in but
     }
-    return without_empty(_written(model, found, but, of_models))
+    return without_empty(_written(service, found, but, of_models))
 
 
 def without_empty(values: dict[str, Any]) -> dict[str, Any]:
@@ -75,7 +86,7 @@ def _written(
     for name, value in values.items():
         if (write := known.get(name)) is not None:
             values[name] = write(value)
-    if extra := model.__pydantic_extra__:
+    if extra := model.model_extra:
         values |= {k: finite(v) for k, v in extra.items() if v is not None and k not in but}
     return values
 
@@ -109,6 +120,7 @@ def _of_type(annotation: Any, of_models: Write | None) -> Write | None:
     if origin is dict:
         return _of_values(_of_type(arguments[1], of_models))
     if origin in (Union, UnionType):
+        assert arguments[1:] == (NoneType,), annotation
         return _of_some(_of_type(arguments[0], of_models))
     return None
 

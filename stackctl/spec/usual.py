@@ -14,7 +14,6 @@ from typing import Any
 
 from stackctl.model.log_options import LOG_OPTIONS_WITHOUT_EFFECT
 from stackctl.spec import plain
-from stackctl.spec.fields import Attributes
 
 
 class _Any:
@@ -95,8 +94,6 @@ _OF_RESOURCE: Mapping[str, Container[Any]] = {
     "ipam.driver": ("default",),
     "ipam.options": _ANY,
 }
-#: Empty is not absent: it clears what the image has.
-TELLING = ("command", "entrypoint")
 #: The order of their items is nobody's matter.
 _UNORDERED = ("cap_add", "cap_drop", "expose", "group_add", "ports", "security_opt")
 
@@ -109,7 +106,7 @@ def service(data: Mapping[str, Any]) -> dict[str, Any]:
         policy = {"condition": "any", **policy}
         data = {**data, "deploy": {**data["deploy"], "restart_policy": policy}}
     found = _telling(data, _service_rules())
-    for key in TELLING:
+    for key in plain.CLEARING:
         if key in data:
             found[key] = data[key]
     # A membership is one without saying anything.
@@ -189,39 +186,4 @@ def _inside(value: Any, rule: _Rule) -> dict[str, Any] | list[Any]:
     if isinstance(value, list):
         inner = rule.below.get("[]", _NO_RULE)
         return [item if type(item) in _SCALARS else _inside(item, inner) for item in value]
-    return _of_model(value, rule)
-
-
-def _of_model(model: Attributes, rule: _Rule) -> dict[str, Any]:
-    """What `_telling` gives of its plain data, which need not be made for that."""
-    found = {}
-    values = vars(model)
-    fields = _fields(type(model), rule)  # type: ignore[arg-type]  # classes can be hashed
-    for name, write, inner in fields:
-        value = values[name]
-        if value is None:
-            continue
-        if write is not None:
-            value = write(value)
-        if type(value) not in _SCALARS:
-            value = _inside(value, inner)
-            if not value:
-                continue
-        if value not in inner.usual:
-            found[name] = value
-    if extra := model.model_extra:
-        said = {key: plain.finite(value) for key, value in extra.items() if value is not None}
-        found |= _telling(said, rule)
-    return found
-
-
-@cache
-def _fields(
-    model: type[Attributes], rule: _Rule
-) -> tuple[tuple[str, plain.Write | None, _Rule], ...]:
-    """The fields, how they are written, and the rules for them."""
-    writers = plain.writers(model, None)  # type: ignore[arg-type]  # classes can be hashed
-    others = rule.below.get("*", _NO_RULE)
-    return tuple(
-        (name, writers.get(name), rule.below.get(name, others)) for name in model.model_fields
-    )
+    return _telling(plain.opened(value), rule)

@@ -172,7 +172,7 @@ def _known_fields(
     for key, inner in node.entries.items():
         shape = fields.get(key)
         if shape is LEAF and isinstance(inner, Scalar) and inner.value is not None:
-            values[key] = inner.value  # most of them
+            values[key] = inner.value
             continue
         if shape is None:
             if key.startswith("x-"):
