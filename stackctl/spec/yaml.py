@@ -204,6 +204,7 @@ class _Composer:
 
     def documents(self) -> list[Node]:
         found: list[Node] = []
+        # Asked of each event; names of the function are found sooner.
         next_event = self._parser.get_event
         scalar, begins_mapping, begins_sequence, ends_mapping, ends_sequence = (
             yaml.ScalarEvent,

@@ -238,11 +238,10 @@ def _resolved(run: Invocation, body: Message, *, start: bool) -> Message:
 
 
 def _read_here(run: Invocation, body: Message) -> Message:
-    # The process ends when it has printed: no memory is looked for that could be freed, nor later
-    # among what is there by then.
-    gc.disable()
     # For addresses, numbers of signals and --format json only.
     import_later("ipaddress", "signal", "json")
+    # The process ends when it has printed: no memory is looked for that could be freed.
+    gc.disable()
     try:
         from stackctl.cli.waits import telling
         from stackctl.spec.project import LoadRequest
@@ -252,6 +251,7 @@ def _read_here(run: Invocation, body: Message) -> Message:
         with telling(run.console):
             facts, warnings = described(request, Wish.of(body))
     finally:
+        # Else all that is there by now would be looked through at the process's end.
         gc.freeze()
         gc.enable()
     for notice in warnings:

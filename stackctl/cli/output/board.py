@@ -26,12 +26,18 @@ class Phase:
     FAILED: ClassVar[Phase]
     SKIPPED: ClassVar[Phase]
 
-    def __init__(self, *, is_final: bool) -> None:
+    def __init__(self, name: str, *, is_final: bool = False) -> None:
+        self.name = name
         self.is_final = is_final
 
+    def __repr__(self) -> str:
+        return f"Phase.{self.name}"
 
-Phase.PENDING, Phase.RUNNING = Phase(is_final=False), Phase(is_final=False)
-Phase.DONE, Phase.FAILED, Phase.SKIPPED = (Phase(is_final=True) for _ in range(3))
+
+Phase.PENDING, Phase.RUNNING = Phase("PENDING"), Phase("RUNNING")
+Phase.DONE, Phase.FAILED, Phase.SKIPPED = (
+    Phase(name, is_final=True) for name in ("DONE", "FAILED", "SKIPPED")
+)
 
 
 class Wording(NamedTuple):

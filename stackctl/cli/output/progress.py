@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 else:
-    Protocol = object
+    Protocol = object  # as in display.py
 
 
 class Progress(Display, Protocol):

@@ -9,7 +9,7 @@ from pydantic_core import ValidationError
 
 from stackctl.spec import usual
 from stackctl.spec.dump import service_data
-from stackctl.spec.hashes import made_of, text_of
+from stackctl.spec.hashes import config_hash, made_of, text_of
 from stackctl.spec.model import Service, Stack
 
 _NOT_HASHED = {"build", "pull_policy", "pull_refresh_after", "scale", "depends_on", "profiles"}
@@ -71,3 +71,29 @@ def test_of_each_attribute_what_config_shows_makes_the_container(name: str) -> N
         hashed = {k: v for k, v in shown.items() if k not in _NOT_HASHED}
         expected = {"service": hashed, "networks": {}, "volumes": {}, "sources": {}}
         assert made_of(Stack(name="p", services={"a": service}), service) == text_of(expected)
+
+
+def test_a_hash_stays_what_it_is() -> None:
+    """Containers of an earlier stackctl bear it: who changes it has them all made anew, or says
+    why not."""
+    service = Service.model_validate(
+        {
+            "image": "web:1",
+            "command": ["serve", "--port", "80"],
+            "environment": {"B": "2", "A": None},
+            "ports": [{"target": 80, "published": "8080", "protocol": "tcp", "mode": "ingress"}],
+            "volumes": [{"type": "bind", "source": "/src", "target": "/app", "read_only": True}],
+            "networks": {"front": {"aliases": ["www"]}, "back": None},
+            "healthcheck": {"test": ["CMD", "true"], "interval": "90s", "retries": 3},
+            "deploy": {"resources": {"limits": {"cpus": "0.5"}}, "replicas": 2},
+            "restart": "always",
+            "cap_drop": ["NET_RAW", "CHOWN"],
+            "ulimits": {"nofile": 1024},
+            "labels": {"a": "b"},
+            "stop_grace_period": "1m",
+        }
+    )
+    stack = Stack(name="p", services={"web": service})
+    assert config_hash(stack, service) == (
+        "df0d1dc2d3b87cc9d897b86075989a70847d17b7bc3eec6e364f93ee5b2a50e8"
+    )
