@@ -167,6 +167,8 @@ class _Anchor:
     node: Node
     nodes: int
     height: int
+    #: Of a scalar, as it is written: what it is as a key.
+    text: str = ""
 
 
 class _Open:
@@ -310,10 +312,13 @@ class _Composer:
             raise self._too_many(mark)
         if len(self._open) + anchor.height > self._budget.depth:
             raise self._too_deep(mark)
-        top, is_scalar = self._top, isinstance(anchor.node, Scalar)
-        if top is not None and top.key is None and isinstance(top.node, Mapping) and not is_scalar:
+        top = self._top
+        if top is None or top.key is not None or isinstance(top.node, Sequence):
+            self._add(anchor.node, anchor.height)
+        elif isinstance(anchor.node, Scalar):
+            self._begin_entry(top, top.node, anchor.text, mark)
+        else:
             raise self._no_key(mark)
-        self._add(anchor.node, anchor.height, key_mark=mark)
 
     def _scalar(self, event: Any) -> None:
         start = event.start_mark
@@ -348,25 +353,24 @@ class _Composer:
     def _marked_scalar(self, event: Any, mark: Mark) -> None:
         """One with a tag or an anchor, or a document that is one scalar."""
         text, tag, anchor, top = event.value, event.tag, event.anchor, self._top
-        if (
-            anchor is None
-            and top is not None
-            and top.key is None
-            and isinstance(into := top.node, Mapping)
-        ):
-            if text == _MERGE and (event.implicit[0] or tag == _CORE + "merge"):
-                top.key = _MERGING
-            else:
-                self._begin_entry(top, into, text, mark)
-            return
-        is_plain = not event.style
-        if tag is not None:
-            value = self._tagged(text, tag, mark, is_plain)
+        key_of = top.node if top is not None and top.key is None else None
+        is_merge = text == _MERGE and (event.implicit[0] or tag == _CORE + "merge")
+        if tag is None or (is_merge and isinstance(key_of, Mapping)):
+            is_plain = not event.style
+            value = Scalar(resolve(text) if is_plain else text, mark, is_plain)
+        elif tag in (RESET, OVERRIDE) and isinstance(key_of, Mapping):
+            hint = f"it belongs behind the key: {_short(text)}: {tag} ..."
+            raise self._fail(f"{tag} stands before a key", mark, hint)
         else:
-            value = Scalar(resolve(text) if is_plain else text, mark, plain=is_plain)
+            value = self._tagged(text, tag, mark, not event.style)
         if anchor is not None:
-            self._anchors[anchor] = _Anchor(value, 1, 0)
-        self._add(value, 0, key_text=text)
+            self._anchors[anchor] = _Anchor(value, 1, 0, text)
+        if top is None or not isinstance(key_of, Mapping):
+            self._add(value, 0)
+        elif is_merge:
+            top.key = _MERGING
+        else:
+            self._begin_entry(top, key_of, text, mark)
 
     def _begin_entry(self, top: _Open, node: Mapping, key: str, mark: Mark) -> None:
         top.key = key
@@ -407,11 +411,8 @@ class _Composer:
             f"the tag {_short(shown)} has no meaning here", mark, "!reset and !override have one"
         )
 
-    def _add(
-        self, node: Node, height: int, *, key_text: str = "", key_mark: Mark | None = None
-    ) -> None:
-        """Puts a node where the innermost collection goes on. An anchored or aliased scalar may
-        be a key there."""
+    def _add(self, node: Node, height: int) -> None:
+        """Puts a node that is no key where the innermost collection goes on."""
         top = self._top
         if top is None:
             self._root = node
@@ -424,10 +425,6 @@ class _Composer:
                 into.live = True
             if node.tag:
                 into.tagged = True
-            if top.key is None and isinstance(into, Mapping):
-                text = key_text if node.plain and key_text else str(node.value)
-                self._begin_entry(top, into, text, key_mark or node.mark)
-                return
         else:
             into.live |= node.live
             into.tagged |= node.tagged

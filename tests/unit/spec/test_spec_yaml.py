@@ -325,3 +325,23 @@ def test_what_is_text_anyway_needs_no_quotes(text: str) -> None:
 def test_what_somebody_reads_as_something_else_is_quoted(text: str) -> None:
     assert emit.emit([text]) == f'- "{text}"\n'
     assert read(emit.emit({text: [text]})) == {text: [text]}
+
+
+def test_keys_keep_their_text_behind_anchors_and_aliases() -> None:
+    text = "a: &n ~\nb: &o 0o17\nc: {*n : 1, *o : 2}\n&k d: *k\n&m <<: {e: 3}\n"
+    assert read(text) == {"e": 3, "a": None, "b": 15, "c": {"~": 1, "0o17": 2}, "d": "d"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("!reset ports: [a]", "1:1: !reset stands before a key"),
+        ("a: {!override b: 1}", "1:5: !override stands before a key"),
+        ("!foo a: 1", "1:1: the tag !foo has no meaning here"),
+        ("{!foo {a: b}: 1}", "1:2: the tag !foo has no meaning here"),
+    ],
+)
+def test_a_tag_before_a_key_is_told(text: str, message: str) -> None:
+    with pytest.raises(StackFileError) as caught:
+        yaml.compose(text, "f")
+    assert str(caught.value).startswith(f"f:{message}")
