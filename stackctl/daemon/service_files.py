@@ -8,7 +8,6 @@ configuration's hash (Stack.copies): new content makes a new container.
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from stackctl.errors import StackFileError, StackFileErrors
 from stackctl.model.container import BindMount, GeneratedFile
 from stackctl.scheduler.ops import CreateContainer, Plan
 from stackctl.spec.model import Config, Secret, Stack, files_of
-from stackctl.spec.mounts import ServiceFile
+from stackctl.spec.mounts import ServiceFile, place_of
 from stackctl.spec.service import Service
 
 
@@ -75,5 +74,4 @@ def _used(
     stack: Stack, service: Service
 ) -> Iterator[tuple[str, ServiceFile, Secret | Config, str]]:
     for section, item, origin in files_of(stack, [service]):
-        home = "/run/secrets" if section == "secrets" else "/"
-        yield section, item, origin, posixpath.join(home, item.target or item.source)
+        yield section, item, origin, place_of(section, item)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from stackctl.spec import volumes as volume_forms
 from stackctl.spec.mistakes import did_you_mean
 from stackctl.spec.model import Service
+from stackctl.spec.mounts import place_of
 from stackctl.spec.nodes import Path
 from stackctl.spec.service import ServiceVolume
 
@@ -22,8 +23,34 @@ def mistakes(service: Service, who: str, volumes: Collection[str]) -> Iterator[F
     for i, mount in enumerate(service.volumes):
         for brief, hint in _of_mount(mount, who, volumes):
             yield ("volumes", i), brief, hint
-    if service.tmpfs:
-        yield from _of_memory(service, who)
+    taken = _targets(service) if service.tmpfs else {}
+    for i, spec in enumerate(service.tmpfs):
+        target = posixpath.normpath(volume_forms.parse_tmpfs(spec).target)
+        if reason := volume_forms.forbidden(target):
+            yield ("tmpfs", i), reason, "mount it somewhere else"
+        if target in taken:
+            brief = f"{who} mounts two things at {target}: the other one is under {taken[target]}"
+            yield ("tmpfs", i), brief, "remove one of the two"
+        taken[target] = "tmpfs"
+
+
+def covered(service: Service, who: str) -> Iterator[tuple[Path, str]]:
+    """Secrets and configs where something else is as well: where, and what is to be told."""
+    taken = _targets(service)
+    taken |= {
+        posixpath.normpath(volume_forms.parse_tmpfs(s).target): "tmpfs" for s in service.tmpfs
+    }
+    for field, files in (("secrets", service.secrets), ("configs", service.configs)):
+        for i, file in enumerate(files):
+            target = place_of(field, file)
+            if target in taken:
+                brief = f"{who} has two things at {target}, of which one is not seen: the other is"
+                yield (field, i), f"{brief} under {taken[target]}"
+            taken[target] = field
+
+
+def _targets(service: Service) -> dict[str, str]:
+    return {posixpath.normpath(mount.target): "volumes" for mount in service.volumes}
 
 
 def _of_mount(
@@ -55,18 +82,3 @@ def _of_mount(
                 or "define it under the top-level volumes:, "
                 f'or write "./{mount.source}" for a host path',
             )
-
-
-def _of_memory(service: Service, who: str) -> Iterator[Found]:
-    taken = {posixpath.normpath(mount.target): "volumes" for mount in service.volumes}
-    for i, spec in enumerate(service.tmpfs):
-        target = posixpath.normpath(volume_forms.parse_tmpfs(spec).target)
-        if reason := volume_forms.forbidden(target):
-            yield ("tmpfs", i), reason, "mount it somewhere else"
-        if target in taken:
-            yield (
-                ("tmpfs", i),
-                f"{who} mounts two things at {target}: the other one is under {taken[target]}",
-                "remove one of the two",
-            )
-        taken[target] = "tmpfs"

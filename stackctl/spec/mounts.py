@@ -1,5 +1,6 @@
 """Mounts of a service, and the files that secrets and configs become."""
 
+import posixpath
 from typing import Annotated, Literal
 
 from stackctl.spec import forms
@@ -100,3 +101,9 @@ class ServiceFile(Attributes):
     def is_copy(self) -> bool:
         """Whether a file of the host is copied for it: owner or mode are others than the file's."""
         return self.uid is not None or self.gid is not None or self.mode is not None
+
+
+def place_of(section: str, file: ServiceFile) -> str:
+    """Where in the container a file of `section` (secrets, configs) is."""
+    home = "/run/secrets" if section == "secrets" else "/"
+    return posixpath.normpath(posixpath.join(home, file.target or file.source))

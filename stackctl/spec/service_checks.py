@@ -250,6 +250,11 @@ class ServiceChecks:
         for path, brief, hint in mount_checks.mistakes(self._service, self._who, volumes):
             self._mistakes.add(brief, self._at(*path), hint=hint)
 
+    @_about("secrets", "configs")
+    def _covered(self) -> None:
+        for path, brief in mount_checks.covered(self._service, self._who):
+            self._mistakes.warn(brief, self._at(*path))
+
     @_about("volumes")
     def _images(self) -> None:
         for i, mount in enumerate(self._service.volumes):

@@ -30,6 +30,8 @@ FOUND_BY = {
     ("_shared_network", "network_mode"): "network_mode: host, ports: ['80']",
     ("_mounts", "volumes"): "volumes: ['nothing:/data']",
     ("_mounts", "tmpfs"): "tmpfs: /proc/self",
+    ("_covered", "secrets"): "secrets: [{source: s, target: /f}, {source: s, target: /./f}]",
+    ("_covered", "configs"): "configs: [{source: c, target: /f}, {source: c, target: /./f}]",
     ("_images", "volumes"): ("volumes: [{type: image, source: i, target: /i, read_only: false}]"),
     ("_used_files", "secrets"): "secrets: [nothing]",
     ("_used_files", "configs"): "configs: [nothing]",
