@@ -68,7 +68,10 @@ def implied_dependencies(service: Service) -> dict[str, ServiceDependency]:
     """As compose adds them: volumes that are shared stay, namespaces and links do not."""
     implied: dict[str, ServiceDependency] = {}
     for field, _, name in uses(service):
-        implied[name] = _FIRST if field == "volumes_from" else _TOGETHER
+        if field == "volumes_from":
+            implied.setdefault(name, _FIRST)
+        else:
+            implied[name] = _TOGETHER
     return implied
 
 

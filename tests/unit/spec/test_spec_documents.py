@@ -361,7 +361,7 @@ services:
   a: {image: x}
   b: {image: x}
   c: {image: x}
-  web: {image: x, links: ["a:alias"], volumes_from: ["b:ro"], network_mode: "service:c"}
+  web: {image: x, links: ["a:alias"], volumes_from: ["b:ro", a], network_mode: "service:c"}
 """,
     )["web"]
     assert {n: bool(d.restart) for n, d in web.depends_on.items()} == {
