@@ -158,13 +158,13 @@ class Containers:
                 id_base=id_base,
                 endpoints=tuple(endpoints),
             )
-            if replaces:
-                await self._check_start(record)
             # Before anything is made: whatever a kill leaves behind can be found by it.
             self._registry.put(record)
             undo.callback(self._registry.delete, container_id)
             undo.callback(shutil.rmtree, home, ignore_errors=True)
             await generated.write(home, config.files)
+            if replaces:
+                await self._check_start(record)
             snapshot = await self._parts.images.prepare(container_id, *record.config.images)
             undo.push_async_callback(self._parts.images.release, container_id)
             await own_mounts.make_volumes(self._parts.volumes, record, volumes or {})
