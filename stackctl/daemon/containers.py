@@ -118,7 +118,8 @@ class Containers:
     ) -> ContainerRecord:
         """Record, writable layer, leases, volumes; nothing runs yet.
 
-        `volumes`: what is asked, by name, of those that do not exist yet.
+        `volumes`: what is asked, by name, of those that do not exist yet. Raises StackctlError;
+        for the successor of a container also for what would keep it from starting.
         """
         container_id = container_id or secrets.token_hex(32)
         if not replaces and self._registry.find_name(config.name) is not None:
@@ -127,6 +128,7 @@ class Containers:
                 hint="remove or rename that container, or choose another name",
             )
         home = self._parts.paths.container(container_id)
+        self._parts.runtime.check_limits(config.limits)
         former = self._registry.find(replaces) if replaces else None
         socket = self._parts.paths.socket
         mounts = await own_mounts.settled(config, former, self._parts.images, socket, renew_volumes)
@@ -161,6 +163,8 @@ class Containers:
             undo.callback(self._registry.delete, container_id)
             undo.callback(shutil.rmtree, home, ignore_errors=True)
             await generated.write(home, config.files)
+            if replaces:
+                await self._check_start(record)
             snapshot = await self._parts.images.prepare(container_id, *record.config.images)
             undo.push_async_callback(self._parts.images.release, container_id)
             await own_mounts.make_volumes(self._parts.volumes, record, volumes or {})
@@ -168,6 +172,16 @@ class Containers:
         self._fresh[container_id] = snapshot
         self._publish_event(record, "create")
         return record
+
+    async def _check_start(self, successor: ContainerRecord) -> None:
+        """What it would fail with is told while the container that it replaces is still there.
+
+        Of the first container of its name nothing is lost then, and what starts before it may
+        make the devices and files that it has.
+        """
+        self._parts.runtime.check_start(successor)
+        mounted = self._parts.volumes.mounted(successor).config
+        await asyncio.to_thread(own_mounts.missing_bind_sources, mounted)
 
     async def rename(self, name: str) -> ContainerRecord:
         """Give a successor (see CreateContainer.replaces) its final name."""

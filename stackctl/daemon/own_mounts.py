@@ -75,13 +75,16 @@ async def remove_anonymous(volumes: Volumes, record: ContainerRecord) -> None:
             await volumes.remove_if_unused(mount.volume)
 
 
-def make_bind_sources(config: ContainerConfig) -> None:
-    """Make missing host directories where that is wanted. ContainerError, MachineError."""
+def missing_bind_sources(config: ContainerConfig) -> list[str]:
+    """The host directories that are to be made. ContainerError for what has to be there."""
+    missing: list[str] = []
     for mount in config.mounts:
         if not isinstance(mount, BindMount) or Path(mount.source).exists():
             continue
+        if mount.source in missing:
+            continue  # another mount's: by then it is there
         if not mount.create_host_path:
-            # Of a service, whoever starts it says which.
+            # Of a service, whoever makes or starts it says which.
             who = "" if config.service else f'container "{config.name}": '
             raise ContainerError(
                 f"{who}the bind source {mount.source} does not exist",
@@ -94,9 +97,14 @@ def make_bind_sources(config: ContainerConfig) -> None:
                 f'"{config.service or config.name}": there is no socket {mount.source} any more',
                 hint="made anew (up --force-recreate), the container gets this engine's",
             )
+        missing.append(mount.source)
+    return missing
+
+
+def make_bind_sources(config: ContainerConfig) -> None:
+    """Make missing host directories where that is wanted. ContainerError, MachineError."""
+    for source in missing_bind_sources(config):
         try:
-            Path(mount.source).mkdir(parents=True, exist_ok=True)
+            Path(source).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise MachineError(
-                f"cannot make the bind source {mount.source}: {error.strerror}"
-            ) from error
+            raise MachineError(f"cannot make the bind source {source}: {error.strerror}") from error

@@ -96,6 +96,12 @@ def limits(host: Wish, base: Limits | None = None) -> Limits:
     swap = int(host.get("MemorySwap") or 0) or base.memory_swap
     if swap is not None and swap > 0 and memory is not None and swap < memory:
         raise UsageError("--memory-swap is memory and swap together: less than --memory it is not")
+    if 0 < int(host.get("Memory") or 0) < int(host.get("MemoryReservation") or 0):
+        # Docker's words; what was set before is nothing that it compares with.
+        raise UsageError(
+            "Minimum memory limit can not be less than memory reservation limit, see usage",
+            hint="--memory-reservation is a part of --memory",
+        )
     swappiness = host.get("MemorySwappiness")
     return Limits(
         memory=memory,
@@ -162,7 +168,7 @@ def logging(raw: Wish) -> Logging:
 
 def _cpus(host: Wish) -> float | None:
     nano = int(host.get("NanoCpus") or 0)
-    if nano and (host.get("CpuQuota") or host.get("CpuPeriod")):
+    if nano and any(int(host.get(key) or 0) > 0 for key in ("CpuQuota", "CpuPeriod")):
         raise UsageError("--cpus says what --cpu-quota and --cpu-period say: give one of them")
     most = os.cpu_count() or 1
     if nano and not 0.01 <= nano / 1e9 <= most:

@@ -95,11 +95,7 @@ def bundle(
     Raises ContainerError for a configuration that cannot be started.
     """
     record, config = request.record, request.record.config
-    if not config.argv:
-        raise ContainerError(
-            f'"{config.name}" has no command to run',
-            hint="give the service a `command`, or use an image that has one",
-        )
+    check_command(config)
     host_ids = shares_host_ids(config)
     own = settings.namespaces(config)
     partner = _partner(request)
@@ -167,6 +163,15 @@ def bundle(
         "oom_score_adj": config.oom_score_adj,
         "apparmor": config.security.apparmor,
     }
+
+
+def check_command(config: ContainerConfig) -> None:
+    """Raises ContainerError when there is nothing that it could run."""
+    if not config.argv:
+        raise ContainerError(
+            f'"{config.name}" has no command to run',
+            hint="give the service a `command`, or use an image that has one",
+        )
 
 
 def _partner(request: StartRequest) -> Partner | None:

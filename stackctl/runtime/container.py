@@ -31,7 +31,7 @@ from stackctl.runtime.execs import ExecRequest
 from stackctl.runtime.exits import Alive, ExitInfo, Lost
 from stackctl.runtime.givenup import GivenUpStarts
 from stackctl.runtime.pool import ShimPool
-from stackctl.runtime.preparation import prepare, start_message
+from stackctl.runtime.preparation import check, prepare, start_message
 from stackctl.runtime.procfs import ProcessRow, has_default_action, is_runnable, rows
 from stackctl.runtime.session import STDOUT, Session
 from stackctl.runtime.shim import protocol
@@ -207,6 +207,17 @@ class Runtime:
         await self._pool.close_all()
 
     # -- start
+
+    def check_limits(self, limits: Limits) -> None:
+        """Raises UsageError, MachineError for what no container of this machine can have."""
+        self.cgroups.check(limits)
+
+    def check_start(self, record: ContainerRecord) -> None:
+        """Asks, and makes nothing, what `start` would refuse: limits, devices, labels, sysctls.
+
+        Raises StackctlError as `start` does.
+        """
+        check(record, self._paths, self.cgroups)
 
     async def start(self, request: StartRequest, attach: Attach) -> ProcessRef:
         """Start a container; returns once its program has been executed.

@@ -8,9 +8,10 @@ from typing import Any
 from stackctl.errors import MachineError
 from stackctl.model.record import ContainerRecord
 from stackctl.runtime import bundle as bundles
-from stackctl.runtime import capabilities, seccomp, settings
+from stackctl.runtime import capabilities, labels, seccomp, settings
 from stackctl.runtime.bundle import StartRequest
 from stackctl.runtime.cgroups.driver import CgroupDriver
+from stackctl.runtime.cgroups.plan import CgroupPlan
 from stackctl.runtime.shim import protocol
 from stackctl.state.paths import Paths
 
@@ -25,11 +26,10 @@ def prepare(request: StartRequest, paths: Paths, cgroups: CgroupDriver) -> tuple
     Returns what is to be said about what was asked for.
     """
     record = request.record
-    config, security = record.config, record.config.security
+    security = record.config.security
     names = capabilities.effective(security)
-    rules = settings.device_rules(config)
-    plan = cgroups.plan(paths.cgroup, record.id, config.limits, security, rules)
     program = seccomp.program(seccomp.profile_of(security), names)
+    plan = _group(record, paths, cgroups)
     lowered = bundles.bundle(
         request, paths, plan, capabilities.mask(names), program, processors=os.cpu_count() or 1
     )
@@ -47,6 +47,26 @@ def prepare(request: StartRequest, paths: Paths, cgroups: CgroupDriver) -> tuple
         place = error.filename or directory
         raise MachineError(f"cannot write {place}: {error.strerror}") from error
     return plan.notices
+
+
+def check(record: ContainerRecord, paths: Paths, cgroups: CgroupDriver) -> None:
+    """What a start would refuse on this machine as it is now, whatever else is there by then.
+
+    Makes nothing. Raises StackctlError.
+    """
+    config, security = record.config, record.config.security
+    bundles.check_command(config)
+    labels.checked(config)
+    seccomp.program(seccomp.profile_of(security), capabilities.effective(security))
+    settings.rlimits(config)
+    settings.sysctls(config)
+    _group(record, paths, cgroups)
+
+
+def _group(record: ContainerRecord, paths: Paths, cgroups: CgroupDriver) -> CgroupPlan:
+    config = record.config
+    rules = settings.device_rules(config)
+    return cgroups.plan(paths.cgroup, record.id, config.limits, config.security, rules)
 
 
 def start_message(record: ContainerRecord, paths: Paths) -> dict[str, Any]:

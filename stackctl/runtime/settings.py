@@ -125,10 +125,11 @@ def device_rules(config: ContainerConfig) -> tuple[str, ...]:
 
 def device_nodes(device: Device) -> Iterator[tuple[str, str]]:
     """(node on the host, target in the container); a directory stands for all nodes in it."""
+    hint = "correct it in devices (--device), or load the driver that makes it"
     try:
         status = os.stat(device.source)
     except OSError as error:
-        raise ContainerError(f"device {device.source}: {error.strerror}") from None
+        raise ContainerError(f"device {device.source}: {error.strerror}", hint=hint) from None
     target = device.target or device.source
     if stat.S_ISDIR(status.st_mode):
         for name in sorted(os.listdir(device.source)):
@@ -139,7 +140,7 @@ def device_nodes(device: Device) -> Iterator[tuple[str, str]]:
     elif stat.S_ISBLK(status.st_mode) or stat.S_ISCHR(status.st_mode):
         yield device.source, target
     else:
-        raise ContainerError(f"device {device.source} is no device")
+        raise ContainerError(f"device {device.source} is no device", hint=hint)
 
 
 def sharing(config: ContainerConfig, kind: str) -> str:

@@ -11,7 +11,7 @@ from stackctl.spec.model import Service
 
 #: The attributes that are looked at.
 ABOUT = (
-    *("cap_add", "cap_drop", "memswap_limit", "secrets", "configs"),
+    *("cap_add", "cap_drop", "secrets", "configs"),
     *("network_mode", "ipc", "pid"),
 )
 #: Where in the service, what is wrong, and what to do.
@@ -21,7 +21,6 @@ Found = tuple[tuple[str | int, ...], str, str]
 def mistakes(service: Service, who: str, services: Mapping[str, Service]) -> Iterator[Found]:
     """All of one service, which messages call `who`; `services` are all of the file."""
     yield from _capabilities(service, who)
-    yield from _swap(service, who)
     for field in ("secrets", "configs"):
         yield from _files(service, field)
     yield from _two_owners(service, who, services)
@@ -34,16 +33,6 @@ def _capabilities(service: Service, who: str) -> Iterator[Found]:
             if plain not in ("ALL", *NAMES):
                 brief = f'there is no capability called "{name}" ({field} of {who})'
                 yield (field, i), brief, did_you_mean(plain, NAMES)
-
-
-def _swap(service: Service, who: str) -> Iterator[Found]:
-    both, memory = service.memswap_limit, service.mem_limit
-    if both is not None and memory and 0 < both < memory:
-        yield (
-            ("memswap_limit",),
-            f"memswap_limit of {who} ({both} bytes) is less than its mem_limit",
-            "it counts memory and swap: the same value as mem_limit means no swap",
-        )
 
 
 def _files(service: Service, field: str) -> Iterator[Found]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from stackctl.model import addressing
 from stackctl.model.log_options import LOG_OPTIONS_WITHOUT_EFFECT
 from stackctl.model.reference import HOST
-from stackctl.spec import implied, mount_checks, right_checks
+from stackctl.spec import implied, limit_checks, mount_checks, right_checks
 from stackctl.spec.mistakes import Mistakes, did_you_mean
 from stackctl.spec.model import MOST_CONTAINERS, Network, Service, StackFile
 from stackctl.spec.nodes import Mark
@@ -405,6 +405,11 @@ class ServiceChecks:
                     self._at(*path),
                     hint=f"{path[-1]}: 6m at least",
                 )
+
+    @_about(*limit_checks.ABOUT)
+    def _limits(self) -> None:
+        for path, brief, hint in limit_checks.mistakes(self._service, self._who):
+            self._mistakes.add(brief, self._at(*path), hint=hint)
 
     @_about(*right_checks.ABOUT)
     def _rights(self) -> None:

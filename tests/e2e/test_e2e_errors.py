@@ -132,6 +132,63 @@ def test_a_command_that_does_not_exist_is_named(stack: Stack) -> None:
 
 
 @needs_engine
+def test_a_container_survives_the_update_that_could_not_start(stack: Stack) -> None:
+    def write(change: str = "") -> None:
+        stack.write(f"services:\n  web: {{{SLEEPER}, {change or 'labels: {}'}}}\n")
+
+    write()
+    stack.up()
+    before = stack.ids()
+    missing = stack.directory / "missing"
+    for change, said in (
+        ("cpus: 1, cpu_quota: 50000", r"stack\.yaml:2:\d+: .*both cpus and cpu_quota"),
+        ("cpuset: 0-9999", r"cpuset '0-9999' asks for cpus that are not there"),
+        ("devices: [/dev/nope]", "device /dev/nope: No such file"),
+        (
+            "blkio_config: {device_read_bps: [{path: /dev/null, rate: 1m}]}",
+            "a limit names /dev/null, which is no block device",
+        ),
+        (
+            "volumes: [{type: bind, source: ./missing, target: /m, bind: {create_host_path: "
+            "false}}]",
+            f"the bind source {missing} does not exist",
+        ),
+        (
+            "network_mode: host, sysctls: {net.core.somaxconn: 5}",
+            'sysctl "net.core.somaxconn" would change a namespace that is not',
+        ),
+    ):
+        write(change)
+        result = stack.run("up", "-d")
+        assert_readable(result)
+        assert result.code != 0 and re.search(said, result.err), result
+        assert "hint:" in result.err or "sysctl" in change, result
+        assert stack.ids() == before, change
+        assert stack.states() == {"app-web-1": "running"}, change
+    # Of the first container of its name nothing is lost: what starts before it may make them.
+    stack.directory.chmod(0o777)
+    stack.write(
+        """\
+        services:
+          maker:
+            image: stackctl/host
+            command: mkdir /all/missing
+            volumes: [".:/all"]
+          user:
+            image: stackctl/host
+            command: sleep infinity
+            init: true
+            volumes:
+              - {type: bind, source: ./missing, target: /m, bind: {create_host_path: false}}
+            depends_on: {maker: {condition: service_completed_successfully}}
+        """
+    )
+    stack.ok("up", "-d", "--remove-orphans")
+    assert stack.states()["app-user-1"] == "running"
+    stack.down()
+
+
+@needs_engine
 def test_an_unknown_image_is_told_before_anything_is_made(stack: Stack) -> None:
     stack.write("services:\n  web: {image: 'nobody.invalid/nothing:1'}\n")
     result = stack.run("up", "-d").expect(1)

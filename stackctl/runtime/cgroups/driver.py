@@ -30,6 +30,12 @@ class CgroupDriver(Protocol):
     def remove_engine_group(self, engine_group: str) -> bool:
         """When no container is left; False: something is still in it."""
 
+    def check(self, limits: Limits) -> None:
+        """Whether a container can be limited so: MachineError or UsageError if not.
+
+        The devices that limits name may come yet: `plan` asks for them.
+        """
+
     def plan(
         self,
         engine_group: str,

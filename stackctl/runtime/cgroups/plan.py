@@ -350,18 +350,22 @@ def _notices(tree: Tree, engine_group: str, limits: Limits) -> tuple[str, ...]:
 
 def device_numbers(path: str) -> str:
     """ "8:0" of a block device. Raises UsageError for what is none."""
+    hint = "correct it in blkio_config (--device-read-bps and the like); lsblk lists what is there"
     try:
         status = os.stat(path)
     except OSError as error:
-        raise UsageError(f"a limit names {path}: {error.strerror}") from None
+        raise UsageError(f"a limit names {path}: {error.strerror}", hint=hint) from None
     if not stat.S_ISBLK(status.st_mode):
-        raise UsageError(f"a limit names {path}, which is no block device")
+        raise UsageError(f"a limit names {path}, which is no block device", hint=hint)
     return f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
 
 
 def cpu_bandwidth(limits: Limits) -> tuple[int, int] | None:
-    """(quota, period) in microseconds; quota -1: all there is. None: nothing was asked."""
-    if limits.cpus is not None:
+    """(quota, period) in microseconds; quota -1: all there is. None: nothing was asked.
+
+    A quota of -1 lifts the limit that cpus is, as in Docker.
+    """
+    if limits.cpus is not None and (limits.cpu_quota or 0) >= 0:
         return quota(limits.cpus), PERIOD
     if limits.cpu_quota is None and limits.cpu_period is None:
         return None
@@ -417,10 +421,14 @@ def _check_swap(limits: Limits) -> None:
 
 
 def _check_cpu(limits: Limits) -> None:
-    if limits.cpus is not None and (limits.cpu_quota or limits.cpu_period):
-        raise UsageError(
-            "cpus and cpu_quota say the same in two ways", hint="keep one of them: cpus is simpler"
-        )
+    if limits.cpus is None:
+        return
+    for name, value in (("cpu_period", limits.cpu_period), ("cpu_quota", limits.cpu_quota)):
+        if value is not None and value > 0:
+            raise UsageError(
+                f"cpus and {name} say the same in two ways",
+                hint="keep one of them: cpus is simpler",
+            )
 
 
 def _check_missing(tree: Tree, limits: Limits) -> None:

@@ -44,6 +44,9 @@ class V1:
     def remove_engine_group(self, engine_group: str) -> bool:
         return groups.remove_empty(f"{top}/{engine_group}" for top in self._tops)
 
+    def check(self, limits: Limits) -> None:
+        plan.check(self._tree, limits)
+
     def plan(
         self,
         engine_group: str,

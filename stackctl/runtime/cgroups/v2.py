@@ -53,6 +53,9 @@ class V2:
         names = (f"{engine_group}/{_ENGINE}", engine_group)
         return groups.remove_empty(f"{self._tree.v2}/{name}" for name in names)
 
+    def check(self, limits: Limits) -> None:
+        plan.check(self._tree, limits)
+
     def plan(
         self,
         engine_group: str,

@@ -166,7 +166,7 @@ EXAMPLES = {
     "mem_limit": "64m",
     "mem_reservation": "32m",
     "mem_swappiness": "10",
-    "memswap_limit": "1g",
+    "memswap_limit": "-1",
     "models": "[m]",
     "network_mode": "none",
     "networks": "{default: {aliases: [x]}}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -23,6 +24,18 @@ def config(source: str) -> ContainerConfig:
 def test_a_missing_directory_is_made(tmp_path: Path) -> None:
     own_mounts.make_bind_sources(config(str(tmp_path / "a/b")))
     assert (tmp_path / "a/b").is_dir()
+
+
+def test_what_has_to_be_there_is_asked_without_making_anything(tmp_path: Path) -> None:
+    assert own_mounts.missing_bind_sources(config(str(tmp_path / "a"))) == [str(tmp_path / "a")]
+    needed = BindMount(source=str(tmp_path / "a"), target="/y", create_host_path=False)
+    # The mount before it makes it.
+    both = config(str(tmp_path / "a"))
+    both = replace(both, mounts=(*both.mounts, needed))
+    assert own_mounts.missing_bind_sources(both) == [str(tmp_path / "a")]
+    with pytest.raises(ContainerError, match=r"the bind source .*/a does not exist"):
+        own_mounts.missing_bind_sources(replace(both, mounts=(needed,)))
+    assert not (tmp_path / "a").exists()
 
 
 def test_the_engines_socket_takes_dockers_place(

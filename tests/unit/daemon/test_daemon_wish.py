@@ -387,6 +387,11 @@ def test_names_are_read_in_any_case() -> None:
         ({"HostConfig": {"CapDrop": ["x"]}}, 'invalid CapDrop: unknown capability: "x"'),
         ({"HostConfig": {"OomScoreAdj": 1001}}, "Invalid value 1001, range for oom score adj"),
         ({"HostConfig": {"Memory": 524287}}, "Minimum memory limit allowed is 6MB"),
+        (
+            {"HostConfig": {"Memory": 32 << 20, "MemoryReservation": 64 << 20}},
+            "Minimum memory limit can not be less than memory reservation limit",
+        ),
+        ({"HostConfig": {"NanoCpus": 10**9, "CpuQuota": 5000}}, "--cpus says what --cpu-quota"),
         ({"HostConfig": {"RestartPolicy": {"Name": "x"}}}, "invalid restart policy"),
         (
             {"HostConfig": {"RestartPolicy": {"Name": "always", "MaximumRetryCount": 2}}},

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from stackctl.errors import MachineError, UsageError
-from stackctl.model.container import Limits, Security
+from stackctl.model.container import DeviceLimit, Limits, Security
 from stackctl.runtime.cgroups.driver import driver
 from stackctl.runtime.cgroups.plan import CgroupPlan, limit_writes, plan, weight
 from stackctl.runtime.cgroups.tree import find
 
 MB = 1 << 20
+NO_DEVICE = DeviceLimit(path="/dev/nope", value=MB)
 V1 = ("blkio", "cpu,cpuacct", "cpuset", "devices", "freezer", "memory", "pids")
 
 
@@ -254,6 +255,26 @@ def test_swap_needs_memory_and_is_no_less(tmp_path: Path) -> None:
         planned(root, Limits(memory_swap=MB))
     with pytest.raises(UsageError, match="less than memory"):
         planned(root, Limits(memory=2 * MB, memory_swap=MB))
+
+
+def test_cpus_are_said_in_one_way(tmp_path: Path) -> None:
+    root = v1_tree(tmp_path)
+    for more in (Limits(cpus=1.0, cpu_quota=5000), Limits(cpus=1.0, cpu_period=5000)):
+        with pytest.raises(UsageError, match=r"cpus and cpu_(quota|period) say the same"):
+            planned(root, more)
+    lifted = written(root, Limits(cpus=1.0, cpu_quota=-1))
+    assert lifted["cpu,cpuacct/engine/c1/cpu.cfs_quota_us"] == "-1"
+
+
+def test_limits_are_checked_before_there_is_a_container(tmp_path: Path) -> None:
+    cgroups = driver(str(v1_tree(tmp_path)))
+    cgroups.check(Limits(cpuset_cpus="0-3", memory=MB, device_read_bps=(NO_DEVICE,)))
+    for limits in (Limits(cpuset_cpus="0-99"), Limits(memory_swap=MB)):
+        with pytest.raises(UsageError):
+            cgroups.check(limits)
+    with pytest.raises(UsageError, match=r"/dev/nope: No such file") as raised:
+        planned(tmp_path, Limits(device_read_bps=(NO_DEVICE,)))
+    assert "blkio_config" in raised.value.hint
 
 
 def test_nothing_mounted(tmp_path: Path) -> None:
