@@ -821,6 +821,75 @@ networks: {{m: , n: {{ipam: {{config: [{{subnet: 10.1.0.0/24}}]}}}}}}
     assert len(found) == 1 and message in found[0], found
 
 
+@pytest.mark.parametrize(
+    ("address", "network", "message"),
+    [
+        (
+            "ipv4_address: 10.1.0.1",
+            "ipam: {config: [{subnet: 10.1.0.0/24}]}",
+            'ipv4_address 10.1.0.1 is the gateway of network "n", which names no other one',
+        ),
+        (
+            "ipv4_address: 10.1.0.9",
+            "ipam: {config: [{subnet: 10.1.0.0/24, gateway: 10.1.0.9}]}",
+            'ipv4_address 10.1.0.9 is the gateway of network "n"',
+        ),
+        (
+            "ipv4_address: 10.1.0.3",  # the first address is spoken for, and so is the second
+            "ipam: {config: [{subnet: 10.1.0.0/24, aux_addresses: {a: 10.1.0.1, b: 10.1.0.2}}]}",
+            'ipv4_address 10.1.0.3 is the gateway of network "n", which names no other one',
+        ),
+        (
+            "ipv4_address: 10.1.0.2",
+            "ipam: {config: [{subnet: 10.1.0.0/24, aux_addresses: {a: 10.1.0.1, b: 10.1.0.2}}]}",
+            'ipv4_address 10.1.0.2 is the auxiliary address "b" of network "n"',
+        ),
+        (
+            "ipv4_address: 10.2.0.1",
+            "ipam: {config: [{subnet: 10.1.0.0/24}, {subnet: 10.2.0.0/24}]}",
+            'ipv4_address 10.2.0.1 is the gateway of network "n", which names no other one',
+        ),
+        (
+            "ipv4_address: 10.1.0.1",  # also where containers get theirs from another range
+            "internal: true, ipam: {config: [{subnet: 10.1.0.0/24, ip_range: 10.1.0.128/25}]}",
+            'ipv4_address 10.1.0.1 is the gateway of network "n", which names no other one',
+        ),
+        (
+            "ipv6_address: 'fd00:0::1'",
+            "enable_ipv6: true, ipam: {config: [{subnet: 'fd00::/64'}]}",
+            'ipv6_address fd00::1 is the gateway of network "n", which names no other one',
+        ),
+        ("ipv4_address: 10.1.0.2", "ipam: {config: [{subnet: 10.1.0.0/24}]}", ""),
+        (
+            "ipv4_address: 10.1.0.1",
+            "ipam: {config: [{subnet: 10.1.0.0/24, gateway: 10.1.0.2}]}",
+            "",
+        ),
+        (
+            "ipv4_address: 10.1.0.128",
+            "ipam: {config: [{subnet: 10.1.0.0/24, ip_range: 10.1.0.128/25}]}",
+            "",
+        ),
+        (
+            "ipv6_address: 'fd00::2'",
+            "enable_ipv6: true, ipam: {config: [{subnet: 'fd00::/64'}]}",
+            "",
+        ),
+        ("ipv4_address: 10.1.0.1", "external: true, ipam: {config: [{subnet: 10.1.0.0/24}]}", ""),
+    ],
+)
+def test_a_fixed_address_is_none_of_the_networks_own(
+    project: Any, address: str, network: str, message: str
+) -> None:
+    text = f"""services: {{a: {{image: x, networks: {{n: {{{address}}}}}}}}}
+networks: {{n: {{{network}}}}}
+"""
+    if not message:
+        project.load(text)
+        return
+    assert project.mistakes(text) == [f"1:55: {message} [choose another address]"]
+
+
 def test_a_fixed_address_is_for_one_replica(project: Any) -> None:
     text = """services:
   a: {image: x, networks: {n: {ipv4_address: 10.1.0.8}}, scale: 2}
