@@ -273,8 +273,7 @@ def _attachments(
                 ipv4_address=membership.ipv4_address or "",
                 ipv6_address=membership.ipv6_address or "",
                 mac_address=membership.mac_address or ("" if found else own_mac),
-                interface_name=membership.interface_name
-                or options.get(addressing.ENDPOINT_NAME, ""),
+                interface_name=membership.interface,
                 gw_priority=membership.gw_priority or 0,
                 link_local_ips=tuple(membership.link_local_ips or ()),
                 settings=addressing.interface_settings(

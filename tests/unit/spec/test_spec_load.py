@@ -789,6 +789,10 @@ def test_mistakes_elsewhere(project: Any, text: str, message: str) -> None:
         ("interface_name: a/b", '"a/b" cannot be an interface\'s name'),
         ("interface_name: sixteen_letters_", "cannot be an interface's name"),
         ("interface_name: one", 'service "a" calls two interfaces "one"'),
+        (
+            "driver_opts: {com.docker.network.endpoint.ifname: one}",
+            '2:108: service "a" calls two interfaces "one"',
+        ),
         ("mac_address: '03:00:00:00:00:01'", "is a group's address"),
         ("link_local_ips: [10.0.0.1]", '"10.0.0.1" is not a link-local address'),
         ("link_local_ips: [here]", "does not appear to be an IPv4 or IPv6 address"),
