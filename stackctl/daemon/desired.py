@@ -8,7 +8,7 @@ caller may choose.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -49,8 +49,8 @@ def desired(
 
     `scale` overrides replicas by service; naming `services` activates their
     profiles. Raises NotFound (no such service; what `image_of` raises), and
-    StackFileError when a needed service is disabled or replicas cannot share
-    what only one can have.
+    StackFileError when a needed service is disabled, or several containers
+    are to have what only one can have.
     """
     stack = profiles.enable(stack, [*services, *(scale or ())])
     obstacles.check(stack, services)
@@ -62,13 +62,15 @@ def desired(
     _check_size(stack, counts, scale or {})
     for name, service in stack.services.items():
         _check_sharing(stack, name, service, counts[name])
+    wanted = tuple(
+        _desired_service(stack, name, service, image_of, counts[name], name_volume)
+        for name, service in stack.services.items()
+    )
+    _check_names(stack, wanted)
     return Desired(
         project=stack.name,
         separator=stack.separator,
-        services=tuple(
-            _desired_service(stack, name, service, image_of, counts[name], name_volume)
-            for name, service in stack.services.items()
-        ),
+        services=wanted,
         networks=tuple(
             _network(stack, key, network)
             for key, network in _used_networks(stack).items()
@@ -360,6 +362,42 @@ def _check_sharing(stack: Stack, name: str, service: Service, count: int) -> Non
                     f'{count} replicas of service "{name}" cannot share one {field}',
                     place=stack.places("services", name, "networks", key, field),
                 )
+
+
+def _check_names(stack: Stack, services: Sequence[DesiredService]) -> None:
+    """Raises StackFileError when two containers would have one name.
+
+    Names that the engine gives follow from those of services: one of them may be
+    somebody's container_name.
+    """
+    holders: dict[str, tuple[str | int, ...]] = {}
+    for name, where in _names(stack, services):
+        if name not in holders:
+            holders[name] = where
+            continue
+        other = holders[name]
+        chosen = other if other[-1] == "container_name" else where
+        who = " and ".join(dict.fromkeys(f'service "{each[0]}"' for each in (other, where)))
+        is_written = chosen[-1] == "container_name"
+        raise StackFileError(
+            f'two containers would be called "{name}": of {who}',
+            place=stack.places("services", *chosen),
+            hint="choose another container_name" if is_written else "rename one of the services",
+        )
+
+
+def _names(
+    stack: Stack, services: Sequence[DesiredService]
+) -> Iterator[tuple[str, tuple[str | int, ...]]]:
+    """Of every container there will be: its name, and, below services, what that follows from."""
+    for service in services:
+        is_written = bool(stack.services[service.name].container_name)
+        where = (service.name, "container_name") if is_written else (service.name,)
+        for config in service.replicas:
+            yield config.name, where
+        for i, hook in enumerate(service.pre_start):
+            for config in service.replicas if hook.per_replica else service.replicas[:1]:
+                yield hook.beside(config).name, (service.name, "pre_start", i)
 
 
 def _changes(stack: Stack, service: Service, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -433,6 +433,53 @@ def test_what_replicas_cannot_share(stacks: Stacks, lines: str, message: str) ->
     assert caught.value.place is not None and caught.value.place.line == 4
 
 
+HOOK = "pre_start: [{command: a, image: img}"
+
+
+@pytest.mark.parametrize(
+    ("services", "message"),
+    [
+        (
+            "a: {image: img, container_name: p-b-1}, b: {image: img}",
+            '1:44: two containers would be called "p-b-1": of service "a" and service "b"',
+        ),
+        (
+            "b: {image: img, scale: 2}, c: {image: img, container_name: p-b-2}",
+            '1:71: two containers would be called "p-b-2": of service "b" and service "c"',
+        ),
+        (
+            f"a: {{image: img, container_name: p-b-pre_start-0}}, b: {{image: img, {HOOK}]}}",
+            '1:44: two containers would be called "p-b-pre_start-0"',
+        ),
+        (
+            f"a: {{image: img, {HOOK}], container_name: p-a-pre_start-0}}",
+            'two containers would be called "p-a-pre_start-0": of service "a"',
+        ),
+        (
+            f"a: {{image: img, {HOOK}, {{command: b, image: img}}]}}, a-pre_start: {{image: img}}",
+            '"p-a-pre_start-1": of service "a" and service "a-pre_start"',
+        ),
+        (
+            f"a: {{image: img, {HOOK[:-1]}, per_replica: true}}]}}, a-pre_start-0: {{image: img}}",
+            '"p-a-pre_start-0-1": of service "a" and service "a-pre_start-0"',
+        ),
+        ("a: {image: img, container_name: p-b-2}, b: {image: img}", ""),
+        ("a: {image: img, container_name: p-b-1}, b: {image: img, scale: 0}", ""),
+        ("a: {image: img, container_name: p-b-1}, b: {image: img, profiles: [x]}", ""),
+        ("a: {image: img, container_name: p-b-1}, b: {image: img, container_name: cc}", ""),
+        ("a: {image: img, container_name: p-a-1}", ""),
+    ],
+)
+def test_names_that_two_containers_would_have(stacks: Stacks, services: str, message: str) -> None:
+    stack = stacks.load(f"services: {{{services}}}")
+    if not message:
+        wanted(stack)
+        return
+    with pytest.raises(StackFileError) as caught:
+        wanted(stack)
+    assert message in str(caught.value) and caught.value.place is not None
+
+
 def test_disabled_services(stacks: Stacks) -> None:
     stack = stacks.load(
         "services: {a: {image: img}, b: {image: img, profiles: [x]}, "
