@@ -13,14 +13,25 @@ from dataclasses import replace
 from typing import Any
 
 from stackctl.daemon import companions
-from stackctl.daemon.replica import Identity, container_config, network_mode_of
+from stackctl.daemon.replica import Identity, container_config
 from stackctl.errors import NotFound, StackFileError, UsageError
 from stackctl.model.container import ContainerConfig
 from stackctl.model.image import Image
 from stackctl.model.network import IpamPool, NetworkConfig, VolumeConfig
 from stackctl.scheduler.desired import Condition, Dependency, Desired, DesiredService
 from stackctl.scheduler.recorded import render
-from stackctl.spec import implied, obstacles, paths, plain, ports, profiles, usual, volumes, words
+from stackctl.spec import (
+    implied,
+    joining,
+    obstacles,
+    paths,
+    plain,
+    ports,
+    profiles,
+    usual,
+    volumes,
+    words,
+)
 from stackctl.spec.hashes import digest_of_text, made_of, text_of
 from stackctl.spec.mistakes import did_you_mean
 from stackctl.spec.model import DRIVER_OPTIONS, MOST_CONTAINERS, Network, Service, Stack, Volume
@@ -252,7 +263,7 @@ def _used_networks(stack: Stack) -> dict[str, Network]:
     return {
         key: network
         for key, network in stack.networks.items()
-        if key in used and not network_mode_of(network)
+        if key in used and not joining.network_mode_of(network)
     }
 
 
@@ -356,12 +367,18 @@ def _check_sharing(stack: Stack, name: str, service: Service, count: int) -> Non
                 hint=f'publish any free port ("{port.target}") or a range of {count}',
             )
     for key, membership in service.networks.items():
-        for field in ("ipv4_address", "ipv6_address", "mac_address"):
+        for field in ("ipv4_address", "ipv6_address"):
             if getattr(membership, field):
                 raise StackFileError(
                     f'{count} replicas of service "{name}" cannot share one {field}',
                     place=stack.places("services", name, "networks", key, field),
                 )
+    for _, path, _ in joining.mac_addresses(service, stack.networks):
+        raise StackFileError(
+            f'{count} replicas of service "{name}" cannot share one mac_address',
+            place=stack.places("services", name, *path),
+            hint="remove mac_address: each container gets one of its own",
+        )
 
 
 def _check_names(stack: Stack, services: Sequence[DesiredService]) -> None:

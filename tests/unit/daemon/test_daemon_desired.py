@@ -423,6 +423,7 @@ def test_scale_of_the_caller(stacks: Stacks) -> None:
         ("ports: ['80:80']", "cannot share host port 80"),
         ("ports: ['80-81:80']", "cannot share host port 80-81"),
         ("networks: {default: {mac_address: 02-00-00-00-00-01}}", "cannot share one mac_address"),
+        ("mac_address: 02-00-00-00-00-01", "cannot share one mac_address"),
     ],
 )
 def test_what_replicas_cannot_share(stacks: Stacks, lines: str, message: str) -> None:

@@ -894,6 +894,42 @@ networks: {{n: {{{network}}}}}
     assert project.mistakes(text) == [f"1:55: {message} [choose another address]"]
 
 
+MAC = "mac_address: '02:00:00:00:00:01'"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        (MAC, MAC, 'both have the MAC address 02:00:00:00:00:01 in network "default"'),
+        (f"networks: {{n: {{{MAC}}}}}", f"{MAC}, networks: [n, m]", 'in network "n"'),
+        (f"{MAC}, networks: [m]", f"networks: {{m: {{{MAC}, priority: 5}}, n: }}", '"m"'),
+        (f"{MAC}, network_mode: bridge", f"{MAC}, network_mode: default", "network_mode bridge"),
+        (f"{MAC}, networks: [n]", f"{MAC}, networks: [m]", ""),
+        (f"{MAC}, networks: [n]", f"{MAC}, networks: {{n: , m: {{priority: 5}}}}", ""),
+        (f"{MAC}, networks: [n]", f"{MAC}, networks: [n], scale: 0", ""),
+        (f"{MAC}, networks: [n]", f"{MAC}, networks: [n], profiles: [x]", ""),
+        (f"{MAC}, network_mode: host", f"{MAC}, network_mode: host, scale: 2", ""),
+        (f"{MAC}, networks: [h]", f"{MAC}, networks: [h]", ""),
+        (f"{MAC}, network_mode: n", f"{MAC}, networks: [n]", ""),
+        ("", f"{MAC}, scale: 2", "has 2 replicas, which cannot all have the MAC address 02:00:"),
+        ("", f"networks: {{n: {{{MAC}}}}}, scale: 2", "has 2 replicas, which cannot all have"),
+    ],
+)
+def test_a_mac_address_is_for_one_container_of_a_network(
+    project: Any, a: str, b: str, message: str
+) -> None:
+    text = f"""services:
+  a: {{image: x, {a}}}
+  b: {{image: x, {b}}}
+networks: {{n: , m: , h: {{external: true, name: host}}}}
+"""
+    if not message:
+        project.load(text)
+        return
+    found = project.mistakes(text)
+    assert len(found) == 1 and message in found[0] and found[0].startswith("3:"), found
+
+
 def test_a_fixed_address_is_for_one_replica(project: Any) -> None:
     text = """services:
   a: {image: x, networks: {n: {ipv4_address: 10.1.0.8}}, scale: 2}
