@@ -43,9 +43,10 @@ def mac_addresses(
     """Each MAC address that the service's containers are to have: the network, as it is told,
     where in the service the address stands, and the address."""
     own = service.mac_address or ""
+    if not own and not any(joined.mac_address for joined in service.networks.values()):
+        return
     if sole := sole_network(service):
-        if own:
-            yield f"network_mode {sole}", ("mac_address",), own
+        yield f"network_mode {sole}", ("mac_address",), own
         return
     joined = service.networks or ({} if service.network_mode else _DEFAULT)
     for i, (key, membership) in enumerate(by_priority(joined, networks)):

@@ -497,6 +497,26 @@ def test_a_required_dependency_that_is_unhealthy_blocks():
     assert engine._named("p-x-1").status is Status.RUNNING
 
 
+def test_a_condition_that_nobody_can_meet_is_told_and_not_waited_for():
+    web = service("web", depends("db", "healthy"), depends("job", "completed_successfully"))
+    desired = stack(service("db", scale=0, health=HEALTHY), service("job", scale=0), web)
+    engine = MemoryEngine()
+    assert notices(desired, engine.observed("p"), UP) == (
+        "web depends on db: healthy, which is not waited for: "
+        "db is to have no containers (scale: 0)",
+        "web depends on job: completed successfully, which is not waited for: "
+        "job is to have no containers (scale: 0)",
+    )
+    assert not any("wait until" in line for line in shown(engine, desired))
+    for policy in (UpPolicy(start=False), UpPolicy(services=("web",), no_deps=True)):
+        assert notices(desired, engine.observed("p"), policy) == ()
+    settles(engine, desired)
+    assert notices(desired, engine.observed("p"), UP) == ()  # web runs
+    for need in (depends("db"), depends("db", "healthy", required=False)):
+        tolerant = stack(service("db", scale=0), service("web", need))
+        assert notices(tolerant, MemoryEngine().observed("p"), UP) == ()
+
+
 def test_wait_adds_a_gate_for_everything_and_is_empty_when_all_is_well():
     desired = stack(
         service("db", health=HEALTHY),
