@@ -14,7 +14,7 @@ from typing import Any
 
 from stackctl.daemon import companions
 from stackctl.daemon.replica import Identity, container_config
-from stackctl.errors import NotFound, StackFileError, UsageError
+from stackctl.errors import NotFound, Place, StackFileError, UsageError
 from stackctl.model.container import ContainerConfig
 from stackctl.model.image import Image
 from stackctl.model.network import IpamPool, NetworkConfig, VolumeConfig
@@ -93,9 +93,11 @@ def desired(
             if not volume.external
         ),
         external_networks=_foreign_networks(stack),
-        external_volumes=tuple(
-            volume.name or key for key, volume in _used_volumes(stack).items() if volume.external
-        ),
+        external_volumes={
+            volume.name or key: stack.places("volumes", key, key=True)
+            for key, volume in _used_volumes(stack).items()
+            if volume.external
+        },
         disabled=frozenset(stack.disabled),
         all_resources=stack.all_resources,
     )
@@ -267,11 +269,19 @@ def _used_networks(stack: Stack) -> dict[str, Network]:
     }
 
 
-def _foreign_networks(stack: Stack) -> tuple[str, ...]:
-    """Networks that must be there, because nobody says how they are made."""
-    declared = [n.name or key for key, n in _used_networks(stack).items() if n.external]
-    named = [implied.named_network(service) for service in stack.services.values()]
-    return tuple(dict.fromkeys(filter(None, (*declared, *named))))
+def _foreign_networks(stack: Stack) -> dict[str, Place | None]:
+    """Networks that must be there, because nobody says how they are made, and where they are
+    wanted."""
+    found = {
+        network.name or key: stack.places("networks", key, key=True)
+        for key, network in _used_networks(stack).items()
+        if network.external
+    }
+    for name, service in stack.services.items():
+        network = implied.named_network(service)
+        if network and network not in found:
+            found[network] = stack.places("services", name, "network_mode")
+    return found
 
 
 def _used_volumes(stack: Stack) -> dict[str, Volume]:

@@ -10,7 +10,7 @@ import pytest
 
 from stackctl.daemon.build_wishes import named, wish
 from stackctl.daemon.desired import desired, one_off
-from stackctl.errors import NotFound, StackFileError, UsageError
+from stackctl.errors import NotFound, Place, StackFileError, UsageError
 from stackctl.model.container import (
     BindMount,
     HealthCheck,
@@ -284,7 +284,7 @@ def test_mounts_replace_what_the_image_declares(stacks: Stacks) -> None:
     }
     plan = wanted(stack)
     assert [v.name for v in plan.volumes] == ["p_data"]
-    assert plan.external_volumes == ("shared",)
+    assert list(plan.external_volumes) == ["shared"]
 
 
 def test_what_no_service_uses_is_wanted_on_request(stacks: Stacks) -> None:
@@ -294,8 +294,11 @@ def test_what_no_service_uses_is_wanted_on_request(stacks: Stacks) -> None:
     )
     assert wanted(stacks.load(text)).networks == wanted(stacks.load(text)).volumes == ()
     plan = wanted(stacks.load(text, all_resources=True))
-    assert [n.name for n in plan.networks] == ["p_n"] and plan.external_networks == ("e",)
-    assert [v.name for v in plan.volumes] == ["p_v"] and plan.external_volumes == ("f",)
+    file = f"{stacks.directory}/stack.yaml"
+    assert [n.name for n in plan.networks] == ["p_n"]
+    assert plan.external_networks == {"e": Place(file, 1, 17)}
+    assert [v.name for v in plan.volumes] == ["p_v"]
+    assert plan.external_volumes == {"f": Place(file, 2, 16)}
     with pytest.raises(StackFileError, match="overlay"):
         wanted(stacks.load(text.replace("n: ,", "n: {driver: overlay},"), all_resources=True))
 
@@ -356,7 +359,8 @@ networks:
     )
     assert (alone.networks, alone.network_mode) == ((), "none")
     assert [n.name for n in plan.networks] == ["fixed", "p_back"]
-    assert plan.external_networks == ("out", "street")
+    lines = {name: place and place.line for name, place in plan.external_networks.items()}
+    assert lines == {"out": 18, "street": 10}
     back = plan.networks[1]
     assert back.internal and back.ipam[0].subnet == "10.9.0.0/24"
     assert back.labels == {

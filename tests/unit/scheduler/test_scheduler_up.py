@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from stackctl.errors import Conflict, NotFound, StackFileError
+from stackctl.errors import Conflict, NotFound, Place, StackFileError
 from stackctl.model.build import BuildRequest
 from stackctl.model.container import Health, ImageMount, Status
 from stackctl.model.network import NetworkConfig
@@ -553,14 +553,22 @@ def test_no_start_creates_only():
 
 
 def test_external_networks_and_volumes_must_exist():
-    desired = replace(stack(service("a", networks=["x"])), networks=(), external_networks=("p_x",))
+    desired = replace(
+        stack(service("a", networks=["x"])), networks=(), external_networks={"p_x": None}
+    )
     with pytest.raises(NotFound, match='network "p_x" is declared external'):
         shown(MemoryEngine(), desired)
     seen = replace(MemoryEngine().observed("p"), other_networks={"p_x": "x"})
     assert "create network" not in render(up_plan(desired, seen, UP))
-    volumes = replace(stack(service("a", volumes=["v"])), volumes=(), external_volumes=("p_v",))
+    volumes = replace(
+        stack(service("a", volumes=["v"])), volumes=(), external_volumes={"p_v": None}
+    )
     with pytest.raises(NotFound, match='volume "p_v" is declared external'):
         shown(MemoryEngine(), volumes)
+    placed = replace(desired, external_networks={"p_x": Place("stack.yaml", 3, 5)})
+    with pytest.raises(NotFound) as caught:
+        shown(MemoryEngine(), placed)
+    assert str(caught.value).startswith('stack.yaml:3:5: network "p_x" is declared external')
 
 
 def test_what_no_service_uses_is_made_on_request():
@@ -571,10 +579,10 @@ def test_what_no_service_uses_is_made_on_request():
         "[] -> #1 create volume p_v: not found",
         "[] -> #2 create network p_x: not found",
     ]
-    external = Desired(project="p", external_networks=("x",), all_resources=True)
+    external = Desired(project="p", external_networks={"x": None}, all_resources=True)
     with pytest.raises(NotFound, match='network "x" is declared external'):
         shown(MemoryEngine(), external)
-    external = Desired(project="p", external_volumes=("x",), all_resources=True)
+    external = Desired(project="p", external_volumes={"x": None}, all_resources=True)
     with pytest.raises(NotFound, match='volume "x" is declared external'):
         shown(MemoryEngine(), external)
 
@@ -663,7 +671,7 @@ def test_a_network_that_vanished_makes_its_containers_anew():
 
 def test_a_container_leaves_a_network_of_others_that_vanished_or_is_another_one():
     own = stack(service("a", networks=["x"]))
-    desired = replace(own, networks=(), external_networks=("p_x",))
+    desired = replace(own, networks=(), external_networks={"p_x": None})
     engine = MemoryEngine()
     for name in ("p_x", "hand"):
         asyncio.run(engine.perform(CreateNetwork(network=NetworkConfig(name=name))))
