@@ -100,7 +100,7 @@ class NetworkChecks:
 
     def _addresses(self) -> None:
         """A fixed address is for one container, and not the network's own."""
-        own = self._own_addresses()
+        own = self._own_addresses() if self._fixed else {}
         holders: dict[str, str] = {}
         for name, field, address in self._fixed:
             where = self._written.at("services", name, "networks", self._key, field)
