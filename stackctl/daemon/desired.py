@@ -8,19 +8,30 @@ caller may choose.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from stackctl.daemon import companions
-from stackctl.daemon.replica import Identity, container_config, network_mode_of
-from stackctl.errors import NotFound, StackFileError, UsageError
+from stackctl.daemon.replica import Identity, container_config
+from stackctl.errors import NotFound, Place, StackFileError, UsageError
 from stackctl.model.container import ContainerConfig
 from stackctl.model.image import Image
 from stackctl.model.network import IpamPool, NetworkConfig, VolumeConfig
 from stackctl.scheduler.desired import Condition, Dependency, Desired, DesiredService
 from stackctl.scheduler.recorded import render
-from stackctl.spec import implied, obstacles, paths, plain, ports, profiles, usual, volumes, words
+from stackctl.spec import (
+    implied,
+    joining,
+    obstacles,
+    paths,
+    plain,
+    ports,
+    profiles,
+    usual,
+    volumes,
+    words,
+)
 from stackctl.spec.hashes import digest_of_text, made_of, text_of
 from stackctl.spec.mistakes import did_you_mean
 from stackctl.spec.model import DRIVER_OPTIONS, MOST_CONTAINERS, Network, Service, Stack, Volume
@@ -49,8 +60,8 @@ def desired(
 
     `scale` overrides replicas by service; naming `services` activates their
     profiles. Raises NotFound (no such service; what `image_of` raises), and
-    StackFileError when a needed service is disabled or replicas cannot share
-    what only one can have.
+    StackFileError when a needed service is disabled, or several containers
+    are to have what only one can have.
     """
     stack = profiles.enable(stack, [*services, *(scale or ())])
     obstacles.check(stack, services)
@@ -62,13 +73,15 @@ def desired(
     _check_size(stack, counts, scale or {})
     for name, service in stack.services.items():
         _check_sharing(stack, name, service, counts[name])
+    wanted = tuple(
+        _desired_service(stack, name, service, image_of, counts[name], name_volume)
+        for name, service in stack.services.items()
+    )
+    _check_names(stack, wanted)
     return Desired(
         project=stack.name,
         separator=stack.separator,
-        services=tuple(
-            _desired_service(stack, name, service, image_of, counts[name], name_volume)
-            for name, service in stack.services.items()
-        ),
+        services=wanted,
         networks=tuple(
             _network(stack, key, network)
             for key, network in _used_networks(stack).items()
@@ -80,9 +93,11 @@ def desired(
             if not volume.external
         ),
         external_networks=_foreign_networks(stack),
-        external_volumes=tuple(
-            volume.name or key for key, volume in _used_volumes(stack).items() if volume.external
-        ),
+        external_volumes={
+            volume.name or key: stack.places("volumes", key, key=True)
+            for key, volume in _used_volumes(stack).items()
+            if volume.external
+        },
         disabled=frozenset(stack.disabled),
         all_resources=stack.all_resources,
     )
@@ -250,15 +265,23 @@ def _used_networks(stack: Stack) -> dict[str, Network]:
     return {
         key: network
         for key, network in stack.networks.items()
-        if key in used and not network_mode_of(network)
+        if key in used and not joining.network_mode_of(network)
     }
 
 
-def _foreign_networks(stack: Stack) -> tuple[str, ...]:
-    """Networks that must be there, because nobody says how they are made."""
-    declared = [n.name or key for key, n in _used_networks(stack).items() if n.external]
-    named = [implied.named_network(service) for service in stack.services.values()]
-    return tuple(dict.fromkeys(filter(None, (*declared, *named))))
+def _foreign_networks(stack: Stack) -> dict[str, Place | None]:
+    """Networks that must be there, because nobody says how they are made, and where they are
+    wanted."""
+    found = {
+        network.name or key: stack.places("networks", key, key=True)
+        for key, network in _used_networks(stack).items()
+        if network.external
+    }
+    for name, service in stack.services.items():
+        network = implied.named_network(service)
+        if network and network not in found:
+            found[network] = stack.places("services", name, "network_mode")
+    return found
 
 
 def _used_volumes(stack: Stack) -> dict[str, Volume]:
@@ -354,12 +377,54 @@ def _check_sharing(stack: Stack, name: str, service: Service, count: int) -> Non
                 hint=f'publish any free port ("{port.target}") or a range of {count}',
             )
     for key, membership in service.networks.items():
-        for field in ("ipv4_address", "ipv6_address", "mac_address"):
+        for field in ("ipv4_address", "ipv6_address"):
             if getattr(membership, field):
                 raise StackFileError(
                     f'{count} replicas of service "{name}" cannot share one {field}',
                     place=stack.places("services", name, "networks", key, field),
                 )
+    for _, path, _ in joining.mac_addresses(service, stack.networks):
+        raise StackFileError(
+            f'{count} replicas of service "{name}" cannot share one mac_address',
+            place=stack.places("services", name, *path),
+            hint="remove mac_address: each container gets one of its own",
+        )
+
+
+def _check_names(stack: Stack, services: Sequence[DesiredService]) -> None:
+    """Raises StackFileError when two containers would have one name.
+
+    Names that the engine gives follow from those of services: one of them may be
+    somebody's container_name.
+    """
+    holders: dict[str, tuple[str | int, ...]] = {}
+    for name, where in _names(stack, services):
+        if name not in holders:
+            holders[name] = where
+            continue
+        other = holders[name]
+        chosen = other if other[-1] == "container_name" else where
+        who = " and ".join(dict.fromkeys(f'service "{each[0]}"' for each in (other, where)))
+        is_written = chosen[-1] == "container_name"
+        raise StackFileError(
+            f'two containers would be called "{name}": of {who}',
+            place=stack.places("services", *chosen),
+            hint="choose another container_name" if is_written else "rename one of the services",
+        )
+
+
+def _names(
+    stack: Stack, services: Sequence[DesiredService]
+) -> Iterator[tuple[str, tuple[str | int, ...]]]:
+    """Of every container there will be: its name, and, below services, what that follows from."""
+    for service in services:
+        is_written = bool(stack.services[service.name].container_name)
+        where = (service.name, "container_name") if is_written else (service.name,)
+        for config in service.replicas:
+            yield config.name, where
+        for i, hook in enumerate(service.pre_start):
+            for config in service.replicas if hook.per_replica else service.replicas[:1]:
+                yield hook.beside(config).name, (service.name, "pre_start", i)
 
 
 def _changes(stack: Stack, service: Service, options: Mapping[str, Any]) -> dict[str, Any]:

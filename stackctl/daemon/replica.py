@@ -29,9 +29,8 @@ from stackctl.model.container import (
     VolumeMount,
 )
 from stackctl.model.image import Image, ImageConfig
-from stackctl.model.network import DEFAULT_NETWORK
-from stackctl.spec import implied, ports, volumes
-from stackctl.spec.model import Network, Service, Stack
+from stackctl.spec import joining, ports, volumes
+from stackctl.spec.model import Service, Stack
 from stackctl.spec.process import Hook as ServiceHook
 from stackctl.spec.service import ServicePort, ServiceVolume
 from stackctl.values import dataclass
@@ -225,29 +224,19 @@ def port_binding(port: ServicePort) -> PortBinding:
     )
 
 
-def network_mode_of(network: Network) -> str:
-    """ "host" or "none" for a network that is no network of ours: docker has two such."""
-    name = network.name if network.external else network.driver
-    return name if name in ("host", "none") else ""
-
-
 def _network_mode(stack: Stack, service: Service) -> str:
     """Raises StackctlError for "host" or "none" beside other networks."""
-    modes = [mode for key in service.networks if (mode := network_mode_of(stack.networks[key]))]
+    modes = [
+        mode for key in service.networks if (mode := joining.network_mode_of(stack.networks[key]))
+    ]
     if modes and len(service.networks) > 1:
         raise StackctlError(
             f'a network of driver "{modes[0]}" cannot be joined beside others',
             hint="leave the other networks out",
         )
-    if _sole_network(service):
+    if joining.sole_network(service):
         return ""
     return service.network_mode or (modes[0] if modes else "")
-
-
-def _sole_network(service: Service) -> str:
-    """The network that network_mode names; or ""."""
-    is_default = service.network_mode in ("bridge", "default")
-    return DEFAULT_NETWORK if is_default else implied.named_network(service)
 
 
 def _attachments(
@@ -255,16 +244,13 @@ def _attachments(
 ) -> tuple[NetworkAttachment, ...]:
     """Memberships, highest priority first. One-offs do not answer to the service's name."""
     own_mac = service.mac_address or ""
-    if sole := _sole_network(service):
+    if sole := joining.sole_network(service):
         return (NetworkAttachment(network=sole, mac_address=own_mac),)
-    by_priority = sorted(service.networks.items(), key=lambda item: -(item[1].priority or 0))
     silent = identity.oneoff and not identity.answers
     found: list[NetworkAttachment] = []
-    for key, membership in by_priority:
+    for key, membership in joining.by_priority(service.networks, stack.networks):
         aliases = () if silent else (identity.service, *(membership.aliases or ()))
         network = stack.networks.get(key)
-        if network is not None and network_mode_of(network):
-            continue
         options = membership.driver_opts or {}
         found.append(
             NetworkAttachment(
@@ -273,8 +259,7 @@ def _attachments(
                 ipv4_address=membership.ipv4_address or "",
                 ipv6_address=membership.ipv6_address or "",
                 mac_address=membership.mac_address or ("" if found else own_mac),
-                interface_name=membership.interface_name
-                or options.get(addressing.ENDPOINT_NAME, ""),
+                interface_name=membership.interface,
                 gw_priority=membership.gw_priority or 0,
                 link_local_ips=tuple(membership.link_local_ips or ()),
                 settings=addressing.interface_settings(

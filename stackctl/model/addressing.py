@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from typing import TypeAlias
 
 _BRIDGE = "com.docker.network.bridge"
@@ -88,6 +89,19 @@ def address_problem(address: str, subnet: AnyNetwork) -> str:
         return f"is the subnet {subnet} itself"
     if subnet.version == 4 and number == subnet.broadcast_address:
         return f"is the broadcast address of {subnet}"
+    return ""
+
+
+def usual_gateway(subnet: AnyNetwork, spoken_for: Iterable[str] = ()) -> str:
+    """The gateway of a subnet for which none is named: the first address that is not an auxiliary
+    one (`spoken_for`); "" when none is left."""
+    taken = {ipaddress.ip_address(address) for address in spoken_for if address}
+    if subnet.version == 4:
+        taken.add(subnet.broadcast_address)
+    # Among one more than the taken ones there is a free one, if there is any.
+    for number in range(1, min(subnet.num_addresses, len(taken) + 2)):
+        if subnet[number] not in taken:
+            return str(subnet[number])
     return ""
 
 

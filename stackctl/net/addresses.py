@@ -12,7 +12,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from stackctl.errors import Conflict, NotFound, StackctlError, UsageError
-from stackctl.model.addressing import AnyNetwork, interface_problem, link_local, mac_problem
+from stackctl.model.addressing import (
+    AnyNetwork,
+    interface_problem,
+    link_local,
+    mac_problem,
+    usual_gateway,
+)
 from stackctl.model.container import NetworkAttachment
 from stackctl.model.network import Endpoint, IpamPool, NetworkConfig
 from stackctl.model.record import NetworkRecord
@@ -56,7 +62,8 @@ class Addresses:
                 taken, far = ((), ()) if shares else in_use(version)
                 subnet = subnets.request(pool.subnet, taken) if pool.subnet else None
                 subnet = subnet or subnets.choose(taken, far)
-                found.append((str(subnet), pool.gateway or _usual_gateway(pool, subnet)))
+                gateway = pool.gateway or usual_gateway(subnet, pool.aux_addresses.values())
+                found.append((str(subnet), gateway))
         except StackctlError:
             self.give_back(found)
             raise
@@ -282,15 +289,6 @@ def _wanted_pools(config: NetworkConfig) -> Iterator[tuple[int, IpamPool]]:
         if enabled:
             for pool in pools_of(config, version) or (IpamPool(),):
                 yield version, pool
-
-
-def _usual_gateway(pool: IpamPool, subnet: AnyNetwork) -> str:
-    """The first address that is not spoken for otherwise."""
-    spoken_for = {ipaddress.ip_address(a) for a in pool.aux_addresses.values()}
-    number = 1
-    while subnet[number] in spoken_for:
-        number += 1
-    return str(subnet[number])
 
 
 def _take(leases: Sequence[Leases], wish: str, container_id: str) -> tuple[Leases, str]:

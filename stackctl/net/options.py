@@ -122,6 +122,10 @@ def _check_pool(name: str, pool: IpamPool) -> None:
             raise StackctlError(f"{name}: address {address} is not in subnet {subnet}")
     if pool.gateway and (problem := addressing.address_problem(pool.gateway, subnet)):
         raise StackctlError(f"{name}: gateway {pool.gateway} {problem}")
+    if not pool.gateway and not addressing.usual_gateway(subnet, pool.aux_addresses.values()):
+        raise StackctlError(
+            f"{name}: aux_addresses leave no address of subnet {subnet} for the gateway"
+        )
     if not _is_part(part, subnet):
         raise StackctlError(f"{name}: ip_range {part} is not in subnet {subnet}")
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import field, replace
 from enum import StrEnum
 
+from stackctl.errors import Place
 from stackctl.model.build import BuildRequest
 from stackctl.model.container import ContainerConfig, ImageMount
 from stackctl.model.network import NetworkConfig, VolumeConfig
@@ -103,8 +104,9 @@ class Desired:
     services: tuple[DesiredService, ...] = ()
     networks: tuple[NetworkConfig, ...] = ()
     volumes: tuple[VolumeConfig, ...] = ()
-    external_networks: tuple[str, ...] = ()
-    external_volumes: tuple[str, ...] = ()
+    #: Those by name, with the place where the stack file says so, if it is known.
+    external_networks: Mapping[str, Place | None] = field(default_factory=dict)
+    external_volumes: Mapping[str, Place | None] = field(default_factory=dict)
     #: Services of the file that no active profile wants: their containers are no orphans.
     disabled: frozenset[str] = frozenset()
     #: Networks and volumes are made, and external ones have to be there, even if no service that

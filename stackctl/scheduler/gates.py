@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 
 from stackctl.model.container import Health, Status
@@ -30,7 +30,7 @@ class Need:
 Needs = dict[tuple[str, Condition], Need]
 
 
-def needs(found: Survey, judged: dict[str, list[Verdict]]) -> Needs:
+def needs(found: Survey, judged: Mapping[str, Sequence[Verdict]]) -> Needs:
     """Every condition that somebody waits for who is about to be started, or --wait."""
     result: Needs = {}
     if not found.policy.start:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+
 from stackctl.model.record import ContainerRecord
 from stackctl.scheduler import differences
-from stackctl.scheduler.desired import Desired, DownPolicy, Observed, UpPolicy
-from stackctl.scheduler.survey import resource_changes, survey, used_networks
-from stackctl.scheduler.verdicts import Keep, verdicts
+from stackctl.scheduler.desired import Condition, Desired, DownPolicy, Observed, UpPolicy
+from stackctl.scheduler.gates import gate_cause, needs
+from stackctl.scheduler.survey import Survey, resource_changes, survey, used_networks
+from stackctl.scheduler.verdicts import Keep, Verdict, verdicts
 
 
 def orphans(desired: Desired, observed: Observed) -> tuple[ContainerRecord, ...]:
@@ -77,10 +80,24 @@ def notices(desired: Desired, observed: Observed, policy: UpPolicy) -> tuple[str
         for name in wanted
         if name in observed.other_volumes
     )
-    for judged in verdicts(survey(desired, observed, policy)).values():
-        texts.extend(
-            f"{verdict.record.name} {verdict.cause}"
-            for verdict in judged
-            if isinstance(verdict, Keep) and verdict.cause.startswith("ended with 0")
-        )
-    return tuple(texts)
+    found = survey(desired, observed, policy)
+    judged = verdicts(found)
+    texts.extend(
+        f"{verdict.record.name} {verdict.cause}"
+        for each in judged.values()
+        for verdict in each
+        if isinstance(verdict, Keep) and verdict.cause.startswith("ended with 0")
+    )
+    return (*texts, *_nobody_to_wait_for(found, judged))
+
+
+def _nobody_to_wait_for(found: Survey, judged: Mapping[str, Sequence[Verdict]]) -> Iterator[str]:
+    """Conditions that nobody can meet: the service has no containers (scale 0).
+
+    As with compose its dependents start: who asks for none has it run elsewhere.
+    """
+    empty = {s.name for s in found.services if not s.replicas and s.provider is None}
+    for (name, condition), need in needs(found, judged).items():
+        if name in empty and need.users and need.required and condition is not Condition.STARTED:
+            cause = gate_cause(need.users, name, condition)
+            yield f"{cause}, which is not waited for: {name} is to have no containers (scale: 0)"

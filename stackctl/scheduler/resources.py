@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from stackctl.errors import Conflict, NotFound
+from stackctl.errors import Conflict, NotFound, Place
 from stackctl.model.container import ContainerConfig
 from stackctl.model.network import DEFAULT_NETWORK, NetworkConfig, default_network
 from stackctl.model.reference import parse
@@ -165,9 +165,9 @@ def volumes(draft: Draft, configs: Iterable[ContainerConfig], found: Survey) -> 
         used |= {*found.desired.external_volumes}
     observed = found.observed
     here = {record.config.name for record in observed.volumes} | observed.other_volumes
-    for name in found.desired.external_volumes:
+    for name, place in found.desired.external_volumes.items():
         if name in used and name not in here:
-            raise missing_external("volume", name)
+            raise missing_external("volume", name, place)
     return {
         volume.name: draft.add(CreateVolume(volume=volume), "not found")
         for volume in found.desired.volumes
@@ -229,11 +229,11 @@ def check_links(found: Survey) -> None:
 
 def check_networks(desired: Desired, observed: Observed, used: frozenset[str]) -> None:
     ours = {record.config.name for record in observed.networks}
-    for name in desired.external_networks:
+    for name, place in desired.external_networks.items():
         if name == DEFAULT_NETWORK:
             continue  # made by whoever joins it first
         if name in used and name not in ours | observed.other_networks.keys():
-            raise missing_external("network", name)
+            raise missing_external("network", name, place)
     for network in desired.networks:
         name = network.name
         if name in used and name in observed.other_networks and name not in ours:
@@ -243,8 +243,9 @@ def check_networks(desired: Desired, observed: Observed, used: frozenset[str]) -
             )
 
 
-def missing_external(kind: str, name: str) -> NotFound:
+def missing_external(kind: str, name: str, place: Place | None) -> NotFound:
     return NotFound(
         f'{kind} "{name}" is declared external, but does not exist',
+        place=place,
         hint="create it first, or drop external: true so that the stack makes it",
     )

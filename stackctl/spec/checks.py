@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from stackctl.model.sockets import DOCKER_SOCKETS
-from stackctl.spec import engine_checks, implied, project
+from stackctl.spec import engine_checks, implied, joining, project
 from stackctl.spec import volumes as volume_forms
 from stackctl.spec.circles import circles
 from stackctl.spec.files import Files
@@ -83,6 +83,7 @@ class Checks:
             self._docker_socket(name, service)
         engine_checks.refuse(self._file, self._services, self._written, self._mistakes)
         self._container_names()
+        self._mac_addresses()
         self._circles()
 
     def _external(self, path: tuple[str, str], resource: Network | Volume) -> None:
@@ -137,6 +138,29 @@ class Checks:
                     self._written.at("services", name, "container_name"),
                 )
             holders[fixed] = name
+
+    def _mac_addresses(self) -> None:
+        """A MAC address is for one container of a network: what is sent to two reaches either."""
+        holders: dict[tuple[str, str], str] = {}
+        for name, service in self._services.items():
+            if not service.replicas or service.provider is not None:
+                continue
+            for network, path, mac in joining.mac_addresses(service, self._file.networks):
+                where = self._written.at("services", name, *path)
+                other = holders.setdefault((network, mac), name)
+                if service.replicas > 1:
+                    self._mistakes.add(
+                        f'service "{name}" has {service.replicas} replicas,'
+                        f" which cannot all have the MAC address {mac}",
+                        where,
+                        hint="remove mac_address: each container gets one of its own",
+                    )
+                elif other != name and (self._together or not self._variants(name, other)):
+                    self._mistakes.add(
+                        f'services "{other}" and "{name}" both have the MAC address {mac}'
+                        f" in {network}",
+                        where,
+                    )
 
     def _variants(self, one: str, other: str) -> bool:
         """Whether no profile brings both of them."""

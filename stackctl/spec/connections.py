@@ -85,3 +85,8 @@ class ServiceNetwork(Attributes):
     gw_priority: Integer | None = Field(
         None, description="The network with the highest number gives the default gateway."
     )
+
+    @property
+    def interface(self) -> str:
+        """The name that its interface is to have, whichever attribute says so; or ""."""
+        return self.interface_name or (self.driver_opts or {}).get(addressing.ENDPOINT_NAME, "")

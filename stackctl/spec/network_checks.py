@@ -99,13 +99,20 @@ class NetworkChecks:
                 self._mistakes.add(f'{option} "{value}" {problem}', self._written.at(*where))
 
     def _addresses(self) -> None:
-        """A fixed address is for one container."""
+        """A fixed address is for one container, and not the network's own."""
+        own = self._own_addresses() if self._fixed else {}
         holders: dict[str, str] = {}
         for name, field, address in self._fixed:
             where = self._written.at("services", name, "networks", self._key, field)
-            told = str(ipaddress.ip_address(address))
+            told = _plain(address)
             other = holders.setdefault(told, name)
-            if other != name:
+            if told in own:
+                self._mistakes.add(
+                    f"{field} {told} is {own[told]}",
+                    where,
+                    hint="choose another address",
+                )
+            elif other != name:
                 self._mistakes.add(
                     f'services "{other}" and "{name}" both have the address {told}'
                     f' in network "{self._key}"',
@@ -117,3 +124,30 @@ class NetworkChecks:
                     f" which cannot all have the address {told}",
                     where,
                 )
+
+    def _own_addresses(self) -> dict[str, str]:
+        """Addresses of the pools that no container can have -> what they are.
+
+        An internal network has gateways, too: they are its bridge's addresses.
+        """
+        network = self._network
+        found: dict[str, str] = {}
+        if network.external or network.driver in ("host", "none"):
+            return found
+        for pool in (network.ipam and network.ipam.config) or ():
+            if pool.subnet is None:
+                continue
+            others = pool.aux_addresses or {}
+            for name, address in others.items():
+                found[_plain(address)] = f'the auxiliary address "{name}" of network "{self._key}"'
+            if pool.gateway:
+                found[_plain(pool.gateway)] = f'the gateway of network "{self._key}"'
+            elif usual := addressing.usual_gateway(
+                ipaddress.ip_network(pool.subnet, strict=False), others.values()
+            ):
+                found[usual] = f'the gateway of network "{self._key}", which names no other one'
+        return found
+
+
+def _plain(address: str) -> str:
+    return str(ipaddress.ip_address(address))

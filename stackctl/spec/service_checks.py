@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 
 from stackctl.model import addressing
 from stackctl.model.log_options import LOG_OPTIONS_WITHOUT_EFFECT
 from stackctl.model.reference import HOST
 from stackctl.spec import implied, limit_checks, mount_checks, right_checks
+from stackctl.spec.connections import ServiceNetwork
 from stackctl.spec.mistakes import Mistakes, did_you_mean
 from stackctl.spec.model import MOST_CONTAINERS, Network, Service, StackFile
 from stackctl.spec.nodes import Mark
@@ -159,14 +160,19 @@ class ServiceChecks:
             )
         interfaces: set[str] = set()
         for key, membership in self._service.networks.items():
-            interface = membership.interface_name or ""
+            interface = membership.interface
             if interface and interface in interfaces:
+                option = ("driver_opts", addressing.ENDPOINT_NAME)
                 self._mistakes.add(
                     f'{self._who} calls two interfaces "{interface}"',
-                    self._at("networks", key, "interface_name"),
+                    self._at(
+                        "networks",
+                        key,
+                        *(("interface_name",) if membership.interface_name else option),
+                    ),
                 )
             interfaces.add(interface)
-            self._endpoint_options(key, membership.driver_opts or {}, interface)
+            self._endpoint_options(key, membership)
             network = self._file.networks.get(key)
             if key not in networks and key != "default":
                 self._mistakes.add(
@@ -181,9 +187,10 @@ class ServiceChecks:
                 if address and not (network and network.external):
                     self._address(key, network, field, address)
 
-    def _endpoint_options(self, key: str, options: Mapping[str, str], interface: str) -> None:
+    def _endpoint_options(self, key: str, membership: ServiceNetwork) -> None:
         """Of one interface: its name and the kernel's settings for it."""
-        for option, value in options.items():
+        interface = membership.interface_name
+        for option, value in (membership.driver_opts or {}).items():
             where = self._at("networks", key, "driver_opts", option)
             if option == addressing.ENDPOINT_NAME:
                 problem = addressing.interface_problem(value)

@@ -10,7 +10,7 @@ import pytest
 
 from stackctl.daemon.build_wishes import named, wish
 from stackctl.daemon.desired import desired, one_off
-from stackctl.errors import NotFound, StackFileError, UsageError
+from stackctl.errors import NotFound, Place, StackFileError, UsageError
 from stackctl.model.container import (
     BindMount,
     HealthCheck,
@@ -284,7 +284,7 @@ def test_mounts_replace_what_the_image_declares(stacks: Stacks) -> None:
     }
     plan = wanted(stack)
     assert [v.name for v in plan.volumes] == ["p_data"]
-    assert plan.external_volumes == ("shared",)
+    assert list(plan.external_volumes) == ["shared"]
 
 
 def test_what_no_service_uses_is_wanted_on_request(stacks: Stacks) -> None:
@@ -294,8 +294,11 @@ def test_what_no_service_uses_is_wanted_on_request(stacks: Stacks) -> None:
     )
     assert wanted(stacks.load(text)).networks == wanted(stacks.load(text)).volumes == ()
     plan = wanted(stacks.load(text, all_resources=True))
-    assert [n.name for n in plan.networks] == ["p_n"] and plan.external_networks == ("e",)
-    assert [v.name for v in plan.volumes] == ["p_v"] and plan.external_volumes == ("f",)
+    file = f"{stacks.directory}/stack.yaml"
+    assert [n.name for n in plan.networks] == ["p_n"]
+    assert plan.external_networks == {"e": Place(file, 1, 17)}
+    assert [v.name for v in plan.volumes] == ["p_v"]
+    assert plan.external_volumes == {"f": Place(file, 2, 16)}
     with pytest.raises(StackFileError, match="overlay"):
         wanted(stacks.load(text.replace("n: ,", "n: {driver: overlay},"), all_resources=True))
 
@@ -356,7 +359,8 @@ networks:
     )
     assert (alone.networks, alone.network_mode) == ((), "none")
     assert [n.name for n in plan.networks] == ["fixed", "p_back"]
-    assert plan.external_networks == ("out", "street")
+    lines = {name: place and place.line for name, place in plan.external_networks.items()}
+    assert lines == {"out": 18, "street": 10}
     back = plan.networks[1]
     assert back.internal and back.ipam[0].subnet == "10.9.0.0/24"
     assert back.labels == {
@@ -423,6 +427,7 @@ def test_scale_of_the_caller(stacks: Stacks) -> None:
         ("ports: ['80:80']", "cannot share host port 80"),
         ("ports: ['80-81:80']", "cannot share host port 80-81"),
         ("networks: {default: {mac_address: 02-00-00-00-00-01}}", "cannot share one mac_address"),
+        ("mac_address: 02-00-00-00-00-01", "cannot share one mac_address"),
     ],
 )
 def test_what_replicas_cannot_share(stacks: Stacks, lines: str, message: str) -> None:
@@ -431,6 +436,53 @@ def test_what_replicas_cannot_share(stacks: Stacks, lines: str, message: str) ->
     with pytest.raises(StackFileError, match=message) as caught:
         wanted(stack, scale={"web": 3})
     assert caught.value.place is not None and caught.value.place.line == 4
+
+
+HOOK = "pre_start: [{command: a, image: img}"
+
+
+@pytest.mark.parametrize(
+    ("services", "message"),
+    [
+        (
+            "a: {image: img, container_name: p-b-1}, b: {image: img}",
+            '1:44: two containers would be called "p-b-1": of service "a" and service "b"',
+        ),
+        (
+            "b: {image: img, scale: 2}, c: {image: img, container_name: p-b-2}",
+            '1:71: two containers would be called "p-b-2": of service "b" and service "c"',
+        ),
+        (
+            f"a: {{image: img, container_name: p-b-pre_start-0}}, b: {{image: img, {HOOK}]}}",
+            '1:44: two containers would be called "p-b-pre_start-0"',
+        ),
+        (
+            f"a: {{image: img, {HOOK}], container_name: p-a-pre_start-0}}",
+            'two containers would be called "p-a-pre_start-0": of service "a"',
+        ),
+        (
+            f"a: {{image: img, {HOOK}, {{command: b, image: img}}]}}, a-pre_start: {{image: img}}",
+            '"p-a-pre_start-1": of service "a" and service "a-pre_start"',
+        ),
+        (
+            f"a: {{image: img, {HOOK[:-1]}, per_replica: true}}]}}, a-pre_start-0: {{image: img}}",
+            '"p-a-pre_start-0-1": of service "a" and service "a-pre_start-0"',
+        ),
+        ("a: {image: img, container_name: p-b-2}, b: {image: img}", ""),
+        ("a: {image: img, container_name: p-b-1}, b: {image: img, scale: 0}", ""),
+        ("a: {image: img, container_name: p-b-1}, b: {image: img, profiles: [x]}", ""),
+        ("a: {image: img, container_name: p-b-1}, b: {image: img, container_name: cc}", ""),
+        ("a: {image: img, container_name: p-a-1}", ""),
+    ],
+)
+def test_names_that_two_containers_would_have(stacks: Stacks, services: str, message: str) -> None:
+    stack = stacks.load(f"services: {{{services}}}")
+    if not message:
+        wanted(stack)
+        return
+    with pytest.raises(StackFileError) as caught:
+        wanted(stack)
+    assert message in str(caught.value) and caught.value.place is not None
 
 
 def test_disabled_services(stacks: Stacks) -> None:

@@ -91,6 +91,17 @@ def test_a_wanted_name_address_and_mac_are_taken(net: Net) -> None:
             NetworkConfig(name="n", ipam=(IpamPool(subnet="10.0.0.0/24", gateway="10.0.1.1"),)),
             "not in subnet",
         ),
+        (
+            NetworkConfig(
+                name="n",
+                ipam=(
+                    IpamPool(
+                        subnet="10.0.0.0/30", aux_addresses={"a": "10.0.0.1", "b": "10.0.0.2"}
+                    ),
+                ),
+            ),
+            "leave no address of subnet 10.0.0.0/30 for the gateway",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused(config: NetworkConfig, text: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from stackctl.errors import Conflict, NotFound, StackFileError
+from stackctl.errors import Conflict, NotFound, Place, StackFileError
 from stackctl.model.build import BuildRequest
 from stackctl.model.container import Health, ImageMount, Status
 from stackctl.model.network import NetworkConfig
@@ -497,6 +497,26 @@ def test_a_required_dependency_that_is_unhealthy_blocks():
     assert engine._named("p-x-1").status is Status.RUNNING
 
 
+def test_a_condition_that_nobody_can_meet_is_told_and_not_waited_for():
+    web = service("web", depends("db", "healthy"), depends("job", "completed_successfully"))
+    desired = stack(service("db", scale=0, health=HEALTHY), service("job", scale=0), web)
+    engine = MemoryEngine()
+    assert notices(desired, engine.observed("p"), UP) == (
+        "web depends on db: healthy, which is not waited for: "
+        "db is to have no containers (scale: 0)",
+        "web depends on job: completed successfully, which is not waited for: "
+        "job is to have no containers (scale: 0)",
+    )
+    assert not any("wait until" in line for line in shown(engine, desired))
+    for policy in (UpPolicy(start=False), UpPolicy(services=("web",), no_deps=True)):
+        assert notices(desired, engine.observed("p"), policy) == ()
+    settles(engine, desired)
+    assert notices(desired, engine.observed("p"), UP) == ()  # web runs
+    for need in (depends("db"), depends("db", "healthy", required=False)):
+        tolerant = stack(service("db", scale=0), service("web", need))
+        assert notices(tolerant, MemoryEngine().observed("p"), UP) == ()
+
+
 def test_wait_adds_a_gate_for_everything_and_is_empty_when_all_is_well():
     desired = stack(
         service("db", health=HEALTHY),
@@ -533,14 +553,22 @@ def test_no_start_creates_only():
 
 
 def test_external_networks_and_volumes_must_exist():
-    desired = replace(stack(service("a", networks=["x"])), networks=(), external_networks=("p_x",))
+    desired = replace(
+        stack(service("a", networks=["x"])), networks=(), external_networks={"p_x": None}
+    )
     with pytest.raises(NotFound, match='network "p_x" is declared external'):
         shown(MemoryEngine(), desired)
     seen = replace(MemoryEngine().observed("p"), other_networks={"p_x": "x"})
     assert "create network" not in render(up_plan(desired, seen, UP))
-    volumes = replace(stack(service("a", volumes=["v"])), volumes=(), external_volumes=("p_v",))
+    volumes = replace(
+        stack(service("a", volumes=["v"])), volumes=(), external_volumes={"p_v": None}
+    )
     with pytest.raises(NotFound, match='volume "p_v" is declared external'):
         shown(MemoryEngine(), volumes)
+    placed = replace(desired, external_networks={"p_x": Place("stack.yaml", 3, 5)})
+    with pytest.raises(NotFound) as caught:
+        shown(MemoryEngine(), placed)
+    assert str(caught.value).startswith('stack.yaml:3:5: network "p_x" is declared external')
 
 
 def test_what_no_service_uses_is_made_on_request():
@@ -551,10 +579,10 @@ def test_what_no_service_uses_is_made_on_request():
         "[] -> #1 create volume p_v: not found",
         "[] -> #2 create network p_x: not found",
     ]
-    external = Desired(project="p", external_networks=("x",), all_resources=True)
+    external = Desired(project="p", external_networks={"x": None}, all_resources=True)
     with pytest.raises(NotFound, match='network "x" is declared external'):
         shown(MemoryEngine(), external)
-    external = Desired(project="p", external_volumes=("x",), all_resources=True)
+    external = Desired(project="p", external_volumes={"x": None}, all_resources=True)
     with pytest.raises(NotFound, match='volume "x" is declared external'):
         shown(MemoryEngine(), external)
 
@@ -643,7 +671,7 @@ def test_a_network_that_vanished_makes_its_containers_anew():
 
 def test_a_container_leaves_a_network_of_others_that_vanished_or_is_another_one():
     own = stack(service("a", networks=["x"]))
-    desired = replace(own, networks=(), external_networks=("p_x",))
+    desired = replace(own, networks=(), external_networks={"p_x": None})
     engine = MemoryEngine()
     for name in ("p_x", "hand"):
         asyncio.run(engine.perform(CreateNetwork(network=NetworkConfig(name=name))))
