@@ -174,11 +174,8 @@ class Containers:
         return record
 
     async def _check_start(self, successor: ContainerRecord) -> None:
-        """What it would fail with is told while the container that it replaces is still there.
-
-        Of the first container of its name nothing is lost then, and what starts before it may
-        make the devices and files that it has.
-        """
+        """What it would fail with is told while the container that it replaces is still there. Of
+        a first one nothing is lost then, and what starts before it may make what it mounts."""
         self._parts.runtime.check_start(successor)
         mounted = self._parts.volumes.mounted(successor).config
         await asyncio.to_thread(own_mounts.missing_bind_sources, mounted)

@@ -8,13 +8,13 @@ caller may choose.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from stackctl.daemon import companions
+from stackctl.daemon import companions, replica_checks
 from stackctl.daemon.replica import Identity, container_config
-from stackctl.errors import NotFound, Place, StackFileError, UsageError
+from stackctl.errors import NotFound, Place, UsageError
 from stackctl.model.container import ContainerConfig
 from stackctl.model.image import Image
 from stackctl.model.network import IpamPool, NetworkConfig, VolumeConfig
@@ -34,7 +34,7 @@ from stackctl.spec import (
 )
 from stackctl.spec.hashes import digest_of_text, made_of, text_of
 from stackctl.spec.mistakes import did_you_mean
-from stackctl.spec.model import DRIVER_OPTIONS, MOST_CONTAINERS, Network, Service, Stack, Volume
+from stackctl.spec.model import DRIVER_OPTIONS, Network, Service, Stack, Volume
 from stackctl.spec.service import ServicePort, ServiceVolume
 
 ImageOf = Callable[[str], Image]
@@ -70,14 +70,14 @@ def desired(
         if count < 0:
             raise UsageError(f'"{name}" cannot have {count} containers')
         counts[name] = count
-    _check_size(stack, counts, scale or {})
+    replica_checks.size(stack, counts, scale or {})
     for name, service in stack.services.items():
-        _check_sharing(stack, name, service, counts[name])
+        replica_checks.sharing(stack, name, service, counts[name])
     wanted = tuple(
         _desired_service(stack, name, service, image_of, counts[name], name_volume)
         for name, service in stack.services.items()
     )
-    _check_names(stack, wanted)
+    replica_checks.names(stack, wanted)
     return Desired(
         project=stack.name,
         separator=stack.separator,
@@ -344,87 +344,6 @@ def _volume(stack: Stack, key: str, volume: Volume) -> VolumeConfig:
 
 def _resource_labels(stack: Stack, kind: str, key: str) -> dict[str, str]:
     return {f"com.docker.compose.{kind}": key, "com.docker.compose.project": stack.name}
-
-
-def _check_size(stack: Stack, counts: Mapping[str, int], scale: Mapping[str, int]) -> None:
-    """Raises UsageError, StackFileError for more containers than a stack may have."""
-    total = sum(counts.values())
-    if total <= MOST_CONTAINERS:
-        return
-    name = max(counts, key=lambda each: counts[each])
-    brief = f"{total} containers are too many: a stack has at most {MOST_CONTAINERS}"
-    if name in scale:
-        raise UsageError(f"{brief}, and {name} was to have {counts[name]}")
-    raise StackFileError(brief, place=stack.places("services", name))
-
-
-def _check_sharing(stack: Stack, name: str, service: Service, count: int) -> None:
-    """Raises StackFileError when `count` replicas want what only one container can have."""
-    if count < 2:
-        return
-    if service.container_name:
-        raise StackFileError(
-            f'{count} replicas of service "{name}" cannot all be called "{service.container_name}"',
-            place=stack.places("services", name, "container_name"),
-            hint="remove container_name",
-        )
-    for i, port in enumerate(service.ports):
-        first, last = ports.port_range(port.published or "0", lowest=0)
-        if first and last - first + 1 < count:
-            raise StackFileError(
-                f'{count} replicas of service "{name}" cannot share host port {port.published}',
-                place=stack.places("services", name, "ports", i),
-                hint=f'publish any free port ("{port.target}") or a range of {count}',
-            )
-    for key, membership in service.networks.items():
-        for field in ("ipv4_address", "ipv6_address"):
-            if getattr(membership, field):
-                raise StackFileError(
-                    f'{count} replicas of service "{name}" cannot share one {field}',
-                    place=stack.places("services", name, "networks", key, field),
-                )
-    for _, path, _ in joining.mac_addresses(service, stack.networks):
-        raise StackFileError(
-            f'{count} replicas of service "{name}" cannot share one mac_address',
-            place=stack.places("services", name, *path),
-            hint="remove mac_address: each container gets one of its own",
-        )
-
-
-def _check_names(stack: Stack, services: Sequence[DesiredService]) -> None:
-    """Raises StackFileError when two containers would have one name.
-
-    Names that the engine gives follow from those of services: one of them may be
-    somebody's container_name.
-    """
-    holders: dict[str, tuple[str | int, ...]] = {}
-    for name, where in _names(stack, services):
-        if name not in holders:
-            holders[name] = where
-            continue
-        other = holders[name]
-        chosen = other if other[-1] == "container_name" else where
-        who = " and ".join(dict.fromkeys(f'service "{each[0]}"' for each in (other, where)))
-        is_written = chosen[-1] == "container_name"
-        raise StackFileError(
-            f'two containers would be called "{name}": of {who}',
-            place=stack.places("services", *chosen),
-            hint="choose another container_name" if is_written else "rename one of the services",
-        )
-
-
-def _names(
-    stack: Stack, services: Sequence[DesiredService]
-) -> Iterator[tuple[str, tuple[str | int, ...]]]:
-    """Of every container there will be: its name, and, below services, what that follows from."""
-    for service in services:
-        is_written = bool(stack.services[service.name].container_name)
-        where = (service.name, "container_name") if is_written else (service.name,)
-        for config in service.replicas:
-            yield config.name, where
-        for i, hook in enumerate(service.pre_start):
-            for config in service.replicas if hook.per_replica else service.replicas[:1]:
-                yield hook.beside(config).name, (service.name, "pre_start", i)
 
 
 def _changes(stack: Stack, service: Service, options: Mapping[str, Any]) -> dict[str, Any]:
