@@ -277,7 +277,8 @@ def test_attached_up_streams_logs_and_stops_on_interrupt(stack: Stack) -> None:
         for line in up.stdout:
             if "problem" in line:
                 break
-        assert stack.states()["app-web-1"] == "running"
+        # Neither waits for the other.
+        wait_until(lambda: stack.states()["app-web-1"] == "running", 20)
         up.send_signal(signal.SIGINT)
         up.stdout.read()
         assert up.wait(30) in (0, 130)

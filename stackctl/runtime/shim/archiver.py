@@ -275,10 +275,12 @@ def _pack_file(
     """Whether it is in the archive: something else may have its name by now."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     fd = os.open(name, flags, dir_fd=directory)
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        # Asked before it is taken for a file, which Python does of no directory.
+        os.close(fd)
+        return False
     with os.fdopen(fd, "rb", 0) as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            return False
         member.size = status.st_size
         archive.addfile(member, _Padded(file))  # type: ignore[arg-type]
     return True
