@@ -16,10 +16,12 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from stackctl.daemon import additions, generated, hooks, names, own_mounts, sharing
+from stackctl.daemon.apart import apart
 from stackctl.daemon.events import Events
 from stackctl.daemon.link_variables import told
 from stackctl.daemon.registry import Registry
@@ -27,11 +29,7 @@ from stackctl.daemon.signals import is_end, signal_number
 from stackctl.daemon.volumes import Volumes
 from stackctl.errors import Conflict, ContainerError, MachineError, NotFound
 from stackctl.image.service import Images
-from stackctl.model.container import (
-    ContainerConfig,
-    Health,
-    Status,
-)
+from stackctl.model.container import ContainerConfig, Health, Status
 from stackctl.model.image import Snapshot
 from stackctl.model.network import PublishedPort, VolumeConfig
 from stackctl.model.record import ContainerRecord, ProcessRef
@@ -178,7 +176,8 @@ class Containers:
         a first one nothing is lost then, and what starts before it may make what it mounts."""
         self._parts.runtime.check_start(successor)
         mounted = self._parts.volumes.mounted(successor).config
-        await asyncio.to_thread(own_mounts.missing_bind_sources, mounted)
+        # It may be on a mount whose server has gone.
+        await apart(partial(own_mounts.missing_bind_sources, mounted))
 
     async def rename(self, name: str) -> ContainerRecord:
         """Give a successor (see CreateContainer.replaces) its final name."""
