@@ -110,7 +110,7 @@ def completed(
     name_volume: NameVolume = random_volume_name,
 ) -> ContainerConfig:
     """The container of a replica, planned before its image was here, with the image's defaults."""
-    service = stack.services.get(config.service) or stack.disabled[config.service]
+    service = _planned(stack, config)
     found = _desired_service(
         stack, config.service, service, lambda reference: image, config.number, name_volume
     )
@@ -119,12 +119,19 @@ def completed(
 
 def completed_init(stack: Stack, config: ContainerConfig, image_of: ImageOf) -> ContainerConfig:
     """The same for the container of a pre_start hook."""
-    service = stack.services.get(config.service) or stack.disabled[config.service]
+    service = _planned(stack, config)
     found = _desired_service(stack, config.service, service, image_of, 1, random_volume_name)
     hooks = [hook.config for hook in found.pre_start]
     # With per_replica the replica's number follows.
     hook = next(h for h in hooks if config.name == h.name or config.name.startswith(f"{h.name}-"))
     return replace(hook, name=config.name)
+
+
+def _planned(stack: Stack, config: ContainerConfig) -> Service:
+    """The service whose container was planned."""
+    service = stack.service(config.service)
+    assert service is not None, config.service
+    return service
 
 
 def one_off(
@@ -143,7 +150,7 @@ def one_off(
     tty, stdin, labels (list of K=V). Without service_ports the service's own
     ports are not published. Raises NotFound, UsageError.
     """
-    written = stack.disabled.get(service) or stack.services.get(service)
+    written = stack.service(service)
     if written is None:
         raise NotFound(
             f'no service is called "{service}"', hint=did_you_mean(service, stack.services)

@@ -291,7 +291,7 @@ def _volumes_from(stack: Stack, service: Service) -> tuple[str, ...]:
     for text in service.volumes_from:
         is_container = text.startswith("container:")
         name, _, mode = text.removeprefix("container:").partition(":")
-        other = stack.services.get(name) or stack.disabled.get(name)
+        other = stack.service(name)
         if not is_container and other is not None:
             name = other.container_name or stack.named(name, 1)
         found.append(f"{name}:ro" if mode == "ro" else name)

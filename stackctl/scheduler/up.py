@@ -43,6 +43,7 @@ from stackctl.scheduler.verdicts import (
     Finish,
     Idle,
     Keep,
+    Made,
     Recreated,
     Remove,
     Renewed,
@@ -55,9 +56,6 @@ from stackctl.values import dataclass
 
 #: What only one container can have: (protocol, host port), (network, address).
 Sole = tuple[str, int | str]
-
-#: The verdicts with which a container is made.
-_MADE = (Create, Recreated)
 
 
 @dataclass(slots=True)
@@ -239,7 +237,7 @@ class Up:
             service.name: [
                 verdict
                 for verdict in self.judged.get(service.name, ())
-                if isinstance(verdict, _MADE)
+                if isinstance(verdict, Made)
             ]
             for service in self.found.services
         }
@@ -276,7 +274,7 @@ class Up:
     def _create(
         self,
         service: DesiredService,
-        verdict: Create | Recreated,
+        verdict: Made,
         images: list[int],
         volumes: dict[str, int],
         networks: dict[str, int],

@@ -75,8 +75,9 @@ _DONE = "ended with 0 and is unchanged: not run again"
 
 #: The verdicts after which a container is no longer the one its dependents knew.
 Renewed = Recreated | Restart
-#: Those with which a container is made, or comes under its own name for the first time.
-New = Create | Recreated | Finish
+#: Those with which a container is made, and with which it comes under its own name at last.
+Made = Create | Recreated
+New = Made | Finish
 #: Those that start nothing.
 Idle = Keep | Remove
 

@@ -265,7 +265,7 @@ class Documents:
             return tree
         scope = _Scope(file, directory, services.entries, before)
         found = {name: self._resolved(name, scope, variables, ()) for name in services.entries}
-        return tree.with_entries({**tree.entries, "services": services.with_entries(found)})
+        return tree.updated({"services": services.with_entries(found)})
 
     def _resolved(
         self,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from stackctl.model.log_options import LOG_OPTIONS_WITHOUT_EFFECT
 from stackctl.spec import scalars, units
 from stackctl.spec import volumes as volume_forms
-from stackctl.spec.mistakes import Mistakes, did_you_mean
+from stackctl.spec.mistakes import Found, Mistakes, did_you_mean
 from stackctl.spec.model import NETWORK_DRIVERS, Network, Service, StackFile, Volume
 from stackctl.spec.nodes import Path
 from stackctl.spec.written import Written
@@ -24,9 +24,6 @@ _FOREIGN_MOUNTS = {
     "npipe": "named pipes exist for Windows only",
     "cluster": "there is one machine, not a cluster that has volumes",
 }
-
-#: Where below its holder, what cannot be had, and what to do.
-Found = tuple[Path, str, str]
 
 
 def refuse(

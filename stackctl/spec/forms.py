@@ -236,7 +236,7 @@ def _port_mapping(node: Mapping) -> Mapping:
     published = node.get("published")
     if isinstance(published, Scalar) and type(published.value) is int:
         text_of_it = Scalar(str(published.value), published.mark)
-        return node.with_entries({**node.entries, "published": text_of_it})
+        return node.updated({"published": text_of_it})
     return node
 
 

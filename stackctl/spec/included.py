@@ -31,7 +31,7 @@ def filled(
     if not isinstance(services, Mapping):
         return tree
     found = {name: _service(service, only) for name, service in services.entries.items()}
-    return tree.with_entries({**tree.entries, "services": services.with_entries(found)})
+    return tree.updated({"services": services.with_entries(found)})
 
 
 def _service(node: Node, only: Variables[str, str]) -> Node:
@@ -39,7 +39,7 @@ def _service(node: Node, only: Variables[str, str]) -> Node:
     build = node.get("build") if isinstance(node, Mapping) else None
     if not isinstance(node, Mapping) or not isinstance(build, Mapping):
         return node
-    return _with(node, "build", _at(build, "args", only))
+    return node.updated({"build": _at(build, "args", only)})
 
 
 def _at(node: Node, key: str, only: Variables[str, str]) -> Node:
@@ -50,12 +50,8 @@ def _at(node: Node, key: str, only: Variables[str, str]) -> Node:
     bare = {n: v for n, v in names.entries.items() if n in only and is_null(v)}
     if not bare:
         return node
-    values = {name: Scalar(only[name], value.mark) for name, value in bare.items()}
-    return _with(node, key, names.with_entries({**names.entries, **values}))
-
-
-def _with(node: Mapping, key: str, inner: Node) -> Mapping:
-    return node.with_entries({**node.entries, key: inner})
+    values: dict[str, Node] = {n: Scalar(only[n], value.mark) for n, value in bare.items()}
+    return node.updated({key: names.updated(values)})
 
 
 def _entries(node: Node | None) -> list[tuple[str, Node]]:

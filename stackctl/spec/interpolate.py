@@ -170,8 +170,7 @@ class Interpolation:
                     new = self._node(value, done)
                     if new is not value:
                         changed[key] = new
-            if changed:
-                found = node.with_entries({**node.entries, **changed})
+            found = node.updated(changed)
         done[id(node)] = found
         return found
 

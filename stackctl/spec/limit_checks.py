@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stackctl.spec.deploy import Resources
+from stackctl.spec.mistakes import Found
 from stackctl.spec.model import Service
 from stackctl.spec.nodes import Path
 
 #: The attributes that are looked at: one of them is in each contradiction.
 ABOUT = ("cpu_period", "cpu_quota", "memswap_limit", "mem_reservation", "deploy")
-#: Where in the service, what is wrong, and what to do.
-Found = tuple[Path, str, str]
 
 _DEPLOYED_CPUS = "deploy.resources.limits.cpus"
 _DEPLOYED_MEMORY = "deploy.resources.limits.memory"

@@ -58,7 +58,7 @@ def _canonical(node: Node, rule: Part, mistakes: Mistakes, lenient: bool) -> Nod
             found = _canonical(value, inner, mistakes, lenient)
             if found is not value:
                 changed[key] = found
-    return node.with_entries({**node.entries, **changed}) if changed else node
+    return node.updated(changed)
 
 
 def _in_form_if_known(node: Node, form: Form, mistakes: Mistakes) -> Node:

@@ -6,7 +6,10 @@ import itertools
 from collections.abc import Iterable
 
 from stackctl.errors import Place, StackFileError, StackFileErrors
-from stackctl.spec.nodes import Mark
+from stackctl.spec.nodes import Mark, Path
+
+#: Where below what is looked at, what is wrong, and what to do.
+Found = tuple[Path, str, str]
 
 #: Nobody reads more, and looking for hints takes time.
 _MOST = 100

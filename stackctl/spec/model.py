@@ -317,6 +317,10 @@ class Stack:
         """The name of a container or image of the project: `shop-web-1`."""
         return self.separator.join(map(str, (self.name, *parts)))
 
+    def service(self, name: str) -> Service | None:
+        """Enabled or not."""
+        return self.services.get(name) or self.disabled.get(name)
+
     def reference(self, service: Service) -> str:
         """What a service's image is looked up and pulled by."""
         return self.pins.get(service.image or "", service.image or "")

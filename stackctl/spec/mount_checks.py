@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Collection, Iterator
 
 from stackctl.spec import volumes as volume_forms
-from stackctl.spec.mistakes import did_you_mean
+from stackctl.spec.mistakes import Found, did_you_mean
 from stackctl.spec.model import Service
 from stackctl.spec.mounts import place_of
 from stackctl.spec.nodes import Path
@@ -14,8 +14,6 @@ from stackctl.spec.service import ServiceVolume
 
 #: The attributes that are looked at.
 ABOUT = ("volumes", "tmpfs")
-#: Where in the service, what is wrong, and what to do.
-Found = tuple[Path, str, str]
 
 
 def mistakes(service: Service, who: str, volumes: Collection[str]) -> Iterator[Found]:

@@ -90,6 +90,10 @@ class Mapping:
         """With other values of its keys, or of some of them, that bring no tags of their own."""
         return Mapping(entries, self.key_marks, self.mark, tag=self.tag, tagged=self.tagged)
 
+    def updated(self, changed: dict[str, Node]) -> Mapping:
+        """With other values of these keys of its; itself when there are none."""
+        return self.with_entries({**self.entries, **changed}) if changed else self
+
 
 Node = Scalar | Sequence | Mapping
 

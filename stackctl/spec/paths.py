@@ -65,7 +65,7 @@ def _rebased(node: Node, shape: Part, whole: _Absolute) -> Node:
             found = _path(value, whole) if _is_bind(node) else value
         if found is not value:
             changed[key] = found
-    return node.with_entries({**node.entries, **changed}) if changed else node
+    return node.updated(changed)
 
 
 def _is_bind(mount: Mapping) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from stackctl.model.rights import ID_COUNT, NAMES
 from stackctl.spec import volumes as volume_forms
-from stackctl.spec.mistakes import did_you_mean
+from stackctl.spec.mistakes import Found, did_you_mean
 from stackctl.spec.model import Service
 
 #: The attributes that are looked at.
@@ -14,8 +14,6 @@ ABOUT = (
     *("cap_add", "cap_drop", "secrets", "configs"),
     *("network_mode", "ipc", "pid"),
 )
-#: Where in the service, what is wrong, and what to do.
-Found = tuple[tuple[str | int, ...], str, str]
 
 
 def mistakes(service: Service, who: str, services: Mapping[str, Service]) -> Iterator[Found]:

@@ -15,7 +15,7 @@ from stackctl.model.log_options import LOG_OPTIONS_WITHOUT_EFFECT
 from stackctl.model.reference import HOST
 from stackctl.spec import implied, limit_checks, mount_checks, right_checks
 from stackctl.spec.connections import ServiceNetwork
-from stackctl.spec.mistakes import Mistakes, did_you_mean
+from stackctl.spec.mistakes import Found, Mistakes, did_you_mean
 from stackctl.spec.model import MOST_CONTAINERS, Network, Service, StackFile
 from stackctl.spec.nodes import Mark
 from stackctl.spec.units import LEAST_MEMORY
@@ -68,6 +68,10 @@ class ServiceChecks:
 
     def _at(self, *path: str | int, key: bool = False) -> Mark:
         return self._written.at("services", self._name, *path, key=key)
+
+    def _add(self, found: Iterable[Found]) -> None:
+        for path, brief, hint in found:
+            self._mistakes.add(brief, self._at(*path), hint=hint)
 
     @_about("depends_on")
     def _dependencies(self) -> None:
@@ -254,8 +258,7 @@ class ServiceChecks:
     @_about(*mount_checks.ABOUT)
     def _mounts(self) -> None:
         volumes = self._written.names("volumes")
-        for path, brief, hint in mount_checks.mistakes(self._service, self._who, volumes):
-            self._mistakes.add(brief, self._at(*path), hint=hint)
+        self._add(mount_checks.mistakes(self._service, self._who, volumes))
 
     @_about("secrets", "configs")
     def _covered(self) -> None:
@@ -415,15 +418,11 @@ class ServiceChecks:
 
     @_about(*limit_checks.ABOUT)
     def _limits(self) -> None:
-        for path, brief, hint in limit_checks.mistakes(self._service, self._who):
-            self._mistakes.add(brief, self._at(*path), hint=hint)
+        self._add(limit_checks.mistakes(self._service, self._who))
 
     @_about(*right_checks.ABOUT)
     def _rights(self) -> None:
-        for path, brief, hint in right_checks.mistakes(
-            self._service, self._who, self._file.services
-        ):
-            self._mistakes.add(brief, self._at(*path), hint=hint)
+        self._add(right_checks.mistakes(self._service, self._who, self._file.services))
 
     @_about("platform")
     def _platform(self) -> None:

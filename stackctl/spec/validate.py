@@ -160,7 +160,7 @@ def _known_values(
             changed[key] = kept
     if is_section:
         mistakes.holder = ("", "")
-    return node.with_entries({**node.entries, **changed}) if changed else node, values
+    return node.updated(changed), values
 
 
 def _known_fields(
