@@ -267,19 +267,28 @@ def test_equal_steps_at_once_are_done_once(base: Engine, context: Path) -> None:
     back = f"RUN {other} {cache} echo back > /back\n"
     file = f"FROM base AS a\n{run}{back}FROM base AS b\n{run}FROM base AS c\n{back}{run}"
     file += "FROM scratch\nCOPY --from=a /seen /a\nCOPY --from=b /seen /b\nCOPY --from=c /seen /c\n"
+
+    def times(word: str) -> tuple[bool, int]:
+        """Whether a and b show the same moment, and how often the step was done in all.
+
+        The step of a and b is the same, that of c lies on another layer. Which of the two is
+        first is open.
+        """
+        a, b, c = ((text(base, name) or "").count(word) for name in "abc")
+        return a == b, max(a, c)
+
     shown = build(base, context, file, "--no-cache").err
-    assert (text(base, "a"), text(base, "b")) == ("x\n", "x\n"), shown
+    assert times("x") == (True, 2), shown
     # Of two builds at once as well.
-    (context.parent / "Dockerfile").write_text(file)
-    argv = ("image", "build", "-f", str(context.parent / "Dockerfile"), str(context))
     (context.parent / "Dockerfile").write_text(file.replace("echo x", "echo 'y'"))
+    argv = ("image", "build", "-f", str(context.parent / "Dockerfile"), str(context))
     threads = [threading.Thread(target=lambda: base.ok(*argv)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     base.ok(*argv[:2], "-t", "made", *argv[2:])
-    assert (text(base, "b") or "").count("y") == 1
+    assert times("y") == (True, 2)
 
 
 def test_links_do_not_depend_on_what_they_lie_on(base: Engine, context: Path) -> None:
