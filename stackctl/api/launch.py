@@ -31,6 +31,9 @@ from stackctl.state.paths import Paths
 #: containers are checked against the kernel first.
 _PATIENCE = 60.0
 
+#: No descriptor has a higher number: INT_MAX.
+_HIGHEST = (1 << 31) - 1
+
 #: What the daemon may see of the caller's environment: the rest is the caller's own.
 _PASSED = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _PASSED_PREFIXES = ("STACKCTL_", "LC_")
@@ -105,6 +108,7 @@ def _spawn(paths: Paths, ready: int, entry: str) -> int:
         if child == 0:
             try:
                 os.chdir("/")
+                _close_all_but(ready, log)
                 _spawn_detached(paths, ready, log, entry)
                 os._exit(0)
             except BaseException:
@@ -117,6 +121,16 @@ def _spawn(paths: Paths, ready: int, entry: str) -> int:
             "the engine could not be started", hint=f"is {sys.executable} still there?"
         )
     return size
+
+
+def _close_all_but(*kept: int) -> None:
+    """The daemon outlives whoever began it: it keeps no lock, no pipe and no directory that
+    the caller's own caller has open for its children."""
+    first = 3
+    for fd in sorted(kept):
+        os.closerange(first, fd)
+        first = fd + 1
+    os.closerange(first, _HIGHEST)
 
 
 def _spawn_detached(paths: Paths, ready: int, log: int, entry: str) -> None:

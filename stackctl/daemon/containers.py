@@ -16,12 +16,10 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from stackctl.daemon import additions, generated, hooks, names, own_mounts, sharing
-from stackctl.daemon.apart import apart
 from stackctl.daemon.events import Events
 from stackctl.daemon.link_variables import told
 from stackctl.daemon.registry import Registry
@@ -175,9 +173,7 @@ class Containers:
         """What it would fail with is told while the container that it replaces is still there. Of
         a first one nothing is lost then, and what starts before it may make what it mounts."""
         self._parts.runtime.check_start(successor)
-        mounted = self._parts.volumes.mounted(successor).config
-        # It may be on a mount whose server has gone.
-        await apart(partial(own_mounts.missing_bind_sources, mounted))
+        await own_mounts.check_bind_sources(self._parts.volumes.mounted(successor).config)
 
     async def rename(self, name: str) -> ContainerRecord:
         """Give a successor (see CreateContainer.replaces) its final name."""
@@ -290,7 +286,7 @@ class Containers:
         parts = self._parts
         sharing.check_networks(record, parts.net.has_network)
         async with AsyncExitStack() as undo:
-            own_mounts.make_bind_sources(parts.volumes.mounted(record).config)
+            await own_mounts.make_bind_sources(parts.volumes.mounted(record).config)
             ports = record.ports or await self.publish_ports(record)
             if ports and not record.ports:
                 undo.push_async_callback(parts.net.unpublish, ports)

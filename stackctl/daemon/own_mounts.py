@@ -1,12 +1,17 @@
-"""What one container mounts: volumes it inherits and has made, host paths it binds."""
+"""What one container mounts: volumes it inherits and has made, host paths it binds.
+
+A host path may be on a mount whose server has gone: paths are looked at apart.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from stackctl.daemon.apart import apart
 from stackctl.daemon.jobs import warn
 from stackctl.daemon.volumes import Volumes
 from stackctl.errors import ContainerError, MachineError, NotFound
@@ -32,16 +37,23 @@ async def settled(
     Raises NotFound.
     """
     found = config.mounts if former is None or renew else lending.inherited(config, former.config)
+    binds = [mount.source for mount in found if isinstance(mount, BindMount)]
+    sockets = await apart(partial(_sockets, binds, socket)) if binds else {}
     settled: list[Mount] = []
     for mount in found:
         if isinstance(mount, ImageMount) and not mount.image_id:
             mount = replace(mount, image_id=(await images.resolve(mount.image)).id)
-        elif isinstance(mount, BindMount) and _means(mount.source, socket):
-            if not config.service and not Path(mount.source).exists():  # the stack's has a place
+        elif isinstance(mount, BindMount) and mount.source in sockets:
+            if not config.service and not sockets[mount.source]:  # the stack's has a place
                 warn(f"no Docker is at {mount.source}: this engine's socket is mounted")
             mount = replace(mount, source=str(socket), create_host_path=False)
         settled.append(mount)
     return tuple(settled)
+
+
+def _sockets(sources: Iterable[str], socket: Path) -> dict[str, bool]:
+    """Of these paths those that mean the engine's socket, and whether anything is there."""
+    return {source: Path(source).exists() for source in sources if _means(source, socket)}
 
 
 def _means(source: str, socket: Path) -> bool:
@@ -75,7 +87,22 @@ async def remove_anonymous(volumes: Volumes, record: ContainerRecord) -> None:
             await volumes.remove_if_unused(mount.volume)
 
 
-def missing_bind_sources(config: ContainerConfig) -> list[str]:
+async def check_bind_sources(config: ContainerConfig) -> None:
+    """Whether a start would find all host paths, or may make them. ContainerError."""
+    await _binds_apart(_missing, config)
+
+
+async def make_bind_sources(config: ContainerConfig) -> None:
+    """Make missing host directories where that is wanted. ContainerError, MachineError."""
+    await _binds_apart(_make, config)
+
+
+async def _binds_apart(work: Callable[[ContainerConfig], object], config: ContainerConfig) -> None:
+    if any(isinstance(mount, BindMount) for mount in config.mounts):
+        await apart(partial(work, config))
+
+
+def _missing(config: ContainerConfig) -> list[str]:
     """The host directories that are to be made. ContainerError for what has to be there."""
     missing: list[str] = []
     for mount in config.mounts:
@@ -101,9 +128,8 @@ def missing_bind_sources(config: ContainerConfig) -> list[str]:
     return missing
 
 
-def make_bind_sources(config: ContainerConfig) -> None:
-    """Make missing host directories where that is wanted. ContainerError, MachineError."""
-    for source in missing_bind_sources(config):
+def _make(config: ContainerConfig) -> None:
+    for source in _missing(config):
         try:
             Path(source).mkdir(parents=True, exist_ok=True)
         except OSError as error:

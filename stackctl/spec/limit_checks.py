@@ -1,4 +1,5 @@
-"""What a service says of limits that contradict each other: what Docker refuses, and no more.
+"""What a service says of limits that contradict each other, or that nothing can run with: what
+Docker and compose refuse, and no more.
 
 moby, daemon/daemon_unix.go, verifyPlatformContainerResources; `deploy.resources` says the same
 in other words, and has the same meaning. What the machine cannot do is asked by the engine
@@ -13,9 +14,10 @@ from stackctl.spec.deploy import Resources
 from stackctl.spec.mistakes import Found
 from stackctl.spec.model import Service
 from stackctl.spec.nodes import Path
+from stackctl.spec.units import LEAST_MEMORY
 
 #: The attributes that are looked at: one of them is in each contradiction.
-ABOUT = ("cpu_period", "cpu_quota", "memswap_limit", "mem_reservation", "deploy")
+ABOUT = ("cpu_period", "cpu_quota", "mem_limit", "memswap_limit", "mem_reservation", "deploy")
 
 _DEPLOYED_CPUS = "deploy.resources.limits.cpus"
 _DEPLOYED_MEMORY = "deploy.resources.limits.memory"
@@ -26,6 +28,8 @@ def mistakes(service: Service, who: str) -> Iterator[Found]:
     resources = service.deploy.resources if service.deploy else None
     yield from _cpus(service, who, resources)
     field, memory = _memory(service, resources)
+    yield from _two_values(service, who, resources)
+    yield from _least(service, who, resources)
     yield from _swap(service, who, field, memory)
     yield from _reservation(service, who, resources, field, memory)
 
@@ -36,6 +40,45 @@ def _memory(service: Service, resources: Resources | None) -> tuple[str, int]:
         return "mem_limit", service.mem_limit
     upper = resources.limits if resources else None
     return _DEPLOYED_MEMORY, (upper.memory if upper else None) or 0
+
+
+def _two_values(service: Service, who: str, resources: Resources | None) -> Iterator[Found]:
+    limits = resources.limits if resources else None
+    reserved = resources.reservations if resources else None
+    for field, value, other, other_value in (
+        ("mem_limit", service.mem_limit, "limits.memory", limits and limits.memory),
+        ("cpus", service.cpus, "limits.cpus", limits and limits.cpus),
+        ("pids_limit", service.pids_limit, "limits.pids", limits and limits.pids),
+        (
+            "mem_reservation",
+            service.mem_reservation,
+            "reservations.memory",
+            reserved and reserved.memory,
+        ),
+    ):
+        if value is not None and other_value is not None and value != other_value:
+            yield (
+                (field,),
+                f"{who} has two values for {field}: the other one is deploy.resources.{other}",
+                "remove one of the two",
+            )
+
+
+def _least(service: Service, who: str, resources: Resources | None) -> Iterator[Found]:
+    """Docker's rule: with less no process starts, and nobody sees why."""
+    upper = resources.limits if resources else None
+    deployed: Path = ("deploy", "resources", "limits", "memory")
+    values: tuple[tuple[Path, int | None], ...] = (
+        (("mem_limit",), service.mem_limit),
+        (deployed, upper.memory if upper else None),
+    )
+    for path, value in values:
+        if value is not None and 0 < value < LEAST_MEMORY:
+            yield (
+                path,
+                f"{'.'.join(map(str, path))} of {who} is {value} bytes: a container needs 6 MB",
+                f"{path[-1]}: 6m at least",
+            )
 
 
 def _cpus(service: Service, who: str, resources: Resources | None) -> Iterator[Found]:

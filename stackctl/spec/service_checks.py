@@ -18,7 +18,6 @@ from stackctl.spec.connections import ServiceNetwork
 from stackctl.spec.mistakes import Found, Mistakes, did_you_mean
 from stackctl.spec.model import MOST_CONTAINERS, Network, Service, StackFile
 from stackctl.spec.nodes import Mark
-from stackctl.spec.units import LEAST_MEMORY
 from stackctl.spec.written import Written
 
 #: Machines as the kernel calls them -> as images do.
@@ -370,51 +369,6 @@ class ServiceChecks:
                 self._at("container_name"),
                 hint="remove container_name",
             )
-
-    @_about("deploy")
-    def _same_limits(self) -> None:
-        resources = self._service.deploy.resources if self._service.deploy else None
-        if resources is None:
-            return
-        limits, reservations = resources.limits, resources.reservations
-        pairs = (
-            ("mem_limit", self._service.mem_limit, "limits.memory", limits and limits.memory),
-            ("cpus", self._service.cpus, "limits.cpus", limits and limits.cpus),
-            ("pids_limit", self._service.pids_limit, "limits.pids", limits and limits.pids),
-            (
-                "mem_reservation",
-                self._service.mem_reservation,
-                "reservations.memory",
-                reservations and reservations.memory,
-            ),
-        )
-        for field, value, other, other_value in pairs:
-            if value is not None and other_value is not None and value != other_value:
-                self._mistakes.add(
-                    f"{self._who} has two values for {field}: the other one is "
-                    f"deploy.resources.{other}",
-                    self._at(field),
-                    hint="remove one of the two",
-                )
-
-    @_about("mem_limit", "deploy")
-    def _least_memory(self) -> None:
-        """Docker's rule: with less no process starts, and nobody sees why."""
-        upper = (
-            self._service.deploy.resources and self._service.deploy.resources.limits
-            if self._service.deploy
-            else None
-        )
-        for path, value in (
-            (("mem_limit",), self._service.mem_limit),
-            (("deploy", "resources", "limits", "memory"), upper.memory if upper else None),
-        ):
-            if value is not None and 0 < value < LEAST_MEMORY:
-                self._mistakes.add(
-                    f"{path[-1]} of {self._who} is {value} bytes: a container needs 6 MB",
-                    self._at(*path),
-                    hint=f"{path[-1]}: 6m at least",
-                )
 
     @_about(*limit_checks.ABOUT)
     def _limits(self) -> None:

@@ -97,13 +97,17 @@ def test_a_daemon_starts_answers_and_leaves_when_asked(paths: Paths) -> None:
 
 
 def test_a_daemon_is_nobodys_child_and_holds_nothing_of_its_callers(paths: Paths) -> None:
-    leak = os.open("/dev/null", os.O_RDONLY)
+    # A lock of a script, say, that its children inherit.
+    reader, leak = os.pipe()
     os.set_inheritable(leak, True)
     try:
         started(paths)
     finally:
         os.close(leak)
     pid = holder(paths)
+    with open(reader, "rb") as ended:
+        os.set_blocking(reader, False)
+        assert ended.read() == b"", "nobody else has its other end"
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     assert int(fields[1]) != os.getpid()
     assert int(fields[3]) == pid, "a session of its own"

@@ -38,6 +38,19 @@ def mistakes(project: Any, attributes: str) -> list[str]:
             f"mem_limit: 32m, {RESERVED}",
             r"2:77: deploy.resources.reservations.memory of service .* is more than its mem_limit",
         ),
+        (
+            "mem_limit: 1m",
+            '2:28: mem_limit of service "a" is 1048576 bytes: a container needs 6 MB',
+        ),
+        (
+            "deploy: {resources: {limits: {memory: 1m}}}",
+            '2:55: deploy.resources.limits.memory of service "a" is 1048576',
+        ),
+        ("mem_limit: 32m, deploy: {resources: {limits: {memory: 64m}}}", "2:28: .* two values for"),
+        (
+            "pids_limit: 5, deploy: {resources: {limits: {pids: 6}}}",
+            "2:29: .* two values for pids_limit",
+        ),
     ],
 )
 def test_a_contradiction_has_its_place(project: Any, attributes: str, expected: str) -> None:
