@@ -38,7 +38,7 @@ from stackctl.daemon.verbs.lifecycle import LifecycleVerbs
 from stackctl.daemon.verbs.lock import LockVerb
 from stackctl.daemon.verbs.logs import Logs
 from stackctl.daemon.verbs.network import NetworkVerbs
-from stackctl.daemon.verbs.planning import Planning
+from stackctl.daemon.verbs.plan import PlanVerb
 from stackctl.daemon.verbs.run import RunVerb
 from stackctl.daemon.verbs.show import ShowVerbs
 from stackctl.daemon.verbs.stack import StackVerbs
@@ -99,7 +99,7 @@ class Service:
         self._verbs: dict[str, Verb] = {
             "up": stack.up,
             "down": stack.down,
-            "plan": Planning(projects).plan,
+            "plan": PlanVerb(projects).plan,
             "run": run.run,
             "build": self._build,
             "start": lifecycle.start,

@@ -1,4 +1,4 @@
-"""plan: what `up` or `down` would do. Knows no engine, so that it cannot change anything."""
+"""What `up` or `down` would do. Knows no engine, so that it cannot change anything."""
 
 from __future__ import annotations
 
@@ -16,49 +16,38 @@ from stackctl.scheduler.ops import BuildImage, CreateContainer, Plan, PullImage
 
 
 class Planning:
-    """Looks and compares; also for `up --dry-run`."""
+    """Looks and compares."""
 
     def __init__(self, projects: Projects) -> None:
         self._projects = projects
 
-    async def plan(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        """The plan alone: exit code 0 when there is nothing to do, 2 when there is.
+    async def of_up(self, project: Project, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """The plan and what is to be said of it; the result's exit code is 0 when there is
+        nothing to do, 2 when there is."""
+        from stackctl.scheduler.orphans import notices
 
-        "for" names the command that it is of; "up" when it is absent.
-        """
-        from stackctl.scheduler.orphans import left_by_down, notices
-
-        verb = str(body.get("for") or "up")
-        if verb not in ("up", "down"):
-            from stackctl.daemon.verbs.rehearsal import Rehearsal
-
-            found, warnings = await Rehearsal(self._projects).plan(verb, body)
-            for warning in warnings:
-                yield warning
-            yield found
-            yield {"type": "result", "exit_code": 2 if found["steps"] else 0}
-            return
-        if body.get("for") == "down":
-            name, policy = await self.down(body)
-            seen = self._projects.observe(name)
-            plan = down_plan(seen, policy)
-            for text in left_by_down(seen, policy):
-                yield notice(text)
-        else:
-            project = await self._projects.load(body, activate=body.get("services") or ())
-            body = project.told(body)
-            for warning in warning_messages(project):
-                yield warning
-            plan, desired, observed = await self.up(project, body)
-            for text in notices(desired, observed, up_policy(body)):
-                yield notice(text)
-            if names := waiting_for_images(plan, desired, observed):
-                yield notice(
-                    f"`up` makes the containers of {', '.join(names)} anew if their image comes "
-                    "out as another one: they lose what they wrote"
-                )
+        plan, desired, observed = await self.up(project, body)
+        for text in notices(desired, observed, up_policy(body)):
+            yield notice(text)
+        if names := waiting_for_images(plan, desired, observed):
+            yield notice(
+                f"`up` makes the containers of {', '.join(names)} anew if their image comes "
+                "out as another one: they lose what they wrote"
+            )
         yield plan_message(plan)
-        yield {"type": "result", "exit_code": 2 if plan else 0}
+        yield planned(len(plan.steps))
+
+    async def of_down(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
+        """The same of `down`."""
+        from stackctl.scheduler.orphans import left_by_down
+
+        name, policy = await self.down(body)
+        seen = self._projects.observe(name)
+        plan = down_plan(seen, policy)
+        for text in left_by_down(seen, policy):
+            yield notice(text)
+        yield plan_message(plan)
+        yield planned(len(plan.steps))
 
     async def look(self, project: Project, body: Mapping[str, Any]) -> tuple[Desired, Observed]:
         """What is wanted, with the flags of the command, and what there is."""
@@ -195,6 +184,11 @@ def warning_messages(project: Project) -> list[Message]:
 def notice(text: str) -> Message:
     """A warning that no line of a file causes."""
     return {"type": "warning", "text": text, "place": ""}
+
+
+def planned(steps: int) -> Message:
+    """The end of a plan."""
+    return {"type": "result", "exit_code": 2 if steps else 0}
 
 
 def plan_message(plan: Plan) -> Message:

@@ -13,6 +13,7 @@ from typing import Any
 from stackctl.daemon.jobs import Message
 from stackctl.daemon.projects import Project, Projects
 from stackctl.daemon.signals import is_end, signal_number
+from stackctl.daemon.verbs.planning import Planning, warning_messages
 from stackctl.errors import UsageError
 from stackctl.model.container import Status
 from stackctl.model.record import ContainerRecord
@@ -91,8 +92,6 @@ class Rehearsal:
             pairs = [(record.name, record.config.service) for record in records]
             return _steps(name, _OPERATIONS[verb], pairs), []
         if verb in ("pull", "push", "build"):
-            from stackctl.daemon.verbs.planning import warning_messages
-
             project = await self._projects.load(
                 body, activate=body.get("services") or (), for_containers=False
             )
@@ -106,7 +105,6 @@ class Rehearsal:
 
     async def _run(self, body: Mapping[str, Any]) -> tuple[Message, list[Message]]:
         from stackctl.daemon.verbs import one_off
-        from stackctl.daemon.verbs.planning import Planning, warning_messages
 
         service = str(body.get("service") or "")
         project = await self._projects.load(body, activate=[service])

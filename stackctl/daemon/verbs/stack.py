@@ -71,7 +71,7 @@ class StackVerbs:
         for warning in warning_messages(project):
             yield warning
         if body.get("dry_run"):
-            async for message in self._planning.plan(body):
+            async for message in self._planning.of_up(project, body):
                 yield message
             return
 
