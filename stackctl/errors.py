@@ -191,6 +191,12 @@ class OperationFailed(StackctlError):
     kind = "operation"
 
 
+class HookFailed(OperationFailed):
+    """A command that a stack file has run at a moment of a container's life."""
+
+    kind = "hook"
+
+
 class CommandFailed(OperationFailed):
     """A command that a build ran ended with `code`."""
 

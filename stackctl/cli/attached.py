@@ -11,7 +11,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from stackctl.cli.connection import Message
 from stackctl.cli.failures import INTERRUPTED
@@ -19,6 +19,7 @@ from stackctl.cli.feed import Ended, Event, Feed, Interrupted, Said
 from stackctl.cli.invocation import Invocation
 from stackctl.cli.output.console import BOLD
 from stackctl.cli.output.containers import full_id, replicas
+from stackctl.cli.output.errors import print_error
 from stackctl.cli.output.logs import LogPrinter
 from stackctl.cli.output.progress import PlainProgress, Progress, choose
 from stackctl.cli.output.text import replica_name
@@ -26,6 +27,7 @@ from stackctl.cli.output.watching import WatchPrinter
 from stackctl.cli.rows import rows
 from stackctl.cli.steps import show
 from stackctl.cli.watching.actions import Watching
+from stackctl.errors import StackctlError
 
 _UP, _STOP, _KILL, _WATCH = "up", "stop", "kill", "watch"
 #: With `watch` the logs have no end of their own: after a stop, one comes when they are silent
@@ -54,6 +56,8 @@ class _State:
 
     interrupts: int = 0
     stopping: bool = False
+    #: A pre_stop hook did not do what it should have.
+    failed_hooks: bool = False
     attached: bool = False
     #: Nothing has been done yet: the engine waits for a file.
     unbegun: bool = False
@@ -117,9 +121,10 @@ class AttachedUp:
     def _exit_code(self) -> int:
         if self._state.interrupts:
             return INTERRUPTED
-        if self._state.decided is not None:
-            return self._state.decided
-        return self._state.result_code
+        code = self._state.decided
+        if code is None:
+            code = self._state.result_code
+        return code or int(self._state.failed_hooks)
 
     # -- events
 
@@ -135,6 +140,11 @@ class AttachedUp:
             case Ended(stream=name, error=error):
                 self._state.open.discard(name)
                 if name == _WATCH and error is None:
+                    return True
+                if name == _STOP and error is not None and _only_hooks(error):
+                    # All is stopped, and may have a last word.
+                    print_error(self._run.console, error)
+                    self._state.failed_hooks = True
                     return True
                 # `up` that was cancelled by our own `stop` fails by that: no news.
                 if error is not None and not (name == _UP and self._state.stopping):
@@ -269,3 +279,8 @@ class AttachedUp:
         if not self._services:
             return []
         return sorted({*self._services, *self._progress.board.services()})
+
+
+def _only_hooks(error: BaseException) -> TypeGuard[StackctlError]:
+    every = getattr(error, "errors", ()) or (error,)
+    return all(isinstance(each, StackctlError) and each.kind == "hook" for each in every)

@@ -403,7 +403,9 @@ class Containers:
         if record.status is Status.PAUSED:
             await self.unpause(container_id)
         if record.config.pre_stop:
-            await hooks.run_before_stop(self._parts.runtime, record)
+            await hooks.run_before_stop(
+                self._parts.runtime, record, lambda: not self._is_alive(container_id)
+            )
         signum = signal_number(signal_name or record.config.stop_signal)
         grace = record.config.stop_grace if timeout is None else timeout
         try:
@@ -432,6 +434,10 @@ class Containers:
     def coming_back(self, container_id: str) -> AbstractContextManager[None]:
         """Around a stop: one that goes when it ends stays."""
         return self._watcher.coming_back(container_id)
+
+    def _is_alive(self, container_id: str) -> bool:
+        record = self._registry.find(container_id)
+        return record is not None and record.status.is_alive
 
     async def _has_ended(self, container_id: str, limit: float) -> bool:
         try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from stackctl.daemon.jobs import warn
+from stackctl.daemon.jobs import fail_late
 from stackctl.daemon.said import Lines
-from stackctl.errors import OperationFailed, StackctlError
+from stackctl.errors import Conflict, HookFailed, StackctlError
 from stackctl.model.container import Hook
 from stackctl.model.record import ContainerRecord
 from stackctl.runtime.container import ExecRequest, Runtime
@@ -24,32 +24,45 @@ async def run(
 ) -> None:
     """One after the other; what they write is told to whoever is attached.
 
-    Raises OperationFailed for the first that does not end with 0.
+    Raises HookFailed for the first that does not end with 0, Conflict when the container has
+    ended or is paused.
     """
+    config = record.config
+    subject = f'service "{config.service}"' if config.service else config.name
     for hook in hooks:
-        code, output = await _run_one(runtime, record, hook)
+        try:
+            code, output = await _run_one(runtime, record, hook)
+        except Conflict:
+            raise
+        except StackctlError as error:
+            raise HookFailed(
+                f"{moment} hook of {subject}: {error.brief}", hint=error.hint
+            ) from error
         if code != 0:
-            config = record.config
-            subject = f'service "{config.service}"' if config.service else config.name
             lines = output.decode(errors="replace").splitlines()[-_SHOWN_LINES:]
-            raise OperationFailed(
+            raise HookFailed(
                 f"{moment} hook of {subject} ended with code {code}: {' '.join(hook.argv)}",
-                hint="its last output lines are below",
+                hint="its last output lines are below" if lines else "",
                 details=tuple(lines),
             )
 
 
-async def run_before_stop(runtime: Runtime, record: ContainerRecord) -> None:
+async def run_before_stop(
+    runtime: Runtime, record: ContainerRecord, has_ended: Callable[[], bool]
+) -> None:
     """The pre_stop hooks, to their end: the grace period begins after them, as in compose.
 
-    A failure is told, and the stop goes on.
+    A failure keeps nothing from being stopped, and fails the command that stops (with compose
+    what is to be stopped stays). The end of a container by itself is none of its hooks'.
     """
     try:
         await run(runtime, record, "pre_stop", record.config.pre_stop)
+    except Conflict as error:
+        log.info("%s: no pre_stop hook: %s", record.name, error.brief)
     except StackctlError as error:
-        said = f" ({error.details[-1]})" if error.details else ""
-        log.warning("%s: %s%s", record.name, error.brief, said)
-        warn(f"{error.brief}{said}")
+        log.warning("%s: %s", record.name, error.brief)
+        if not has_ended():
+            fail_late(error)
 
 
 async def _run_one(runtime: Runtime, record: ContainerRecord, hook: Hook) -> tuple[int, bytes]:

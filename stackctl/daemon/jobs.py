@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from stackctl.errors import Conflict
+from stackctl.errors import Conflict, StackctlError
 
 Message = dict[str, Any]
 Emit = Callable[[Message], None]
@@ -22,6 +22,8 @@ Emit = Callable[[Message], None]
 EMIT: ContextVar[Emit | None] = ContextVar("EMIT", default=None)
 #: Who hears what cannot wait for the first message of the verb: that it waits for somebody.
 ASIDE: ContextVar[Emit | None] = ContextVar("ASIDE", default=None)
+#: Failures that keep nothing else from being done; None: for this work they are warnings.
+LATE: ContextVar[list[StackctlError] | None] = ContextVar("LATE", default=None)
 Work = Callable[[Emit], Awaitable[Message]]
 #: Seconds that a job waits for the one before until it is told.
 _SILENCE = 1.0
@@ -32,6 +34,16 @@ def warn(text: str) -> None:
     emit = EMIT.get()
     if emit is not None:
         emit({"type": "warning", "text": text, "place": ""})
+
+
+def fail_late(error: StackctlError) -> None:
+    """Tells of a failure after which the work goes on, at its end or as a warning."""
+    late = LATE.get()
+    if late is not None:
+        late.append(error)
+        return
+    said = f" ({error.details[-1]})" if error.details else ""
+    warn(f"{error.brief}{said}")
 
 
 @contextmanager

@@ -390,7 +390,8 @@ class Service(Attributes):
     pre_stop: list[Hook] = Field(
         default_factory=list,
         description="Commands inside the container, before it is stopped: they run to their end, "
-        "then `stop_grace_period` begins. A failure is a warning.",
+        "then `stop_grace_period` begins. One that fails makes the command fail, when all is "
+        "stopped; of a container that `up` makes anew it is a warning.",
     )
     pre_start: list[PreStartHook] = Field(
         default_factory=list,

@@ -214,12 +214,37 @@ services:
     assert "no such luck" in failed.err
     with stack.start("stop", "-t", "0") as stopping:
         (stack.directory / "out/go").touch()
-        assert stopping.wait(20) == 0
-        warning = stopping.stdout.read()
-    assert "pre_stop hook" in warning and "ended with code 5" in warning
-    assert "nobody to tell" in warning
+        # All is stopped, and that it is not as it should be is told by the exit code.
+        assert stopping.wait(20) == 1
+        error = stopping.stdout.read()
+    assert "error: pre_stop hook" in error and "ended with code 5" in error
+    assert "nobody to tell" in error and "web-1" in error
     assert (stack.directory / "out/stopping").read_text() == "drained\n"
+    assert set(stack.states().values()) == {"exited"}
     stack.down()
+    stack.write(
+        """\
+services:
+  web:
+    image: stackctl/host
+    command: sleep ${FOR-infinity}
+    init: true
+    pre_stop: [{command: nowhere}]
+  brief: {image: stackctl/host, command: "true", depends_on: [web]}
+"""
+    )
+    reason = 'pre_stop hook of service "web": cannot execute nowhere'
+    stack.up()
+    # Of `up` the end of an old container is no task.
+    again = stack.run("up", "-d", env={"FOR": "1000"})
+    assert again.code == 0 and f"warning: {reason}" in again.err
+    attached = stack.run("up", "--abort-on-container-exit", env={"FOR": "1000"})
+    assert attached.code == 1 and f"error: {reason}" in attached.err
+    assert "web-1 exited with" in attached.err
+    stack.up()
+    ended = stack.run("down")
+    assert ended.code == 1 and f"error: {reason}" in ended.err
+    assert stack.states() == {} and "network default  removed" in ended.err
 
 
 def test_limits_names_and_rights_reach_the_process(stack: Stack) -> None:

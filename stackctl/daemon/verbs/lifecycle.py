@@ -56,7 +56,7 @@ class LifecycleVerbs:
             limit = float(body.get("wait_timeout") or 0)
             try:
                 async with asyncio.timeout(limit or None):
-                    await carry_out(plan, self._engine, emit, body)
+                    await carry_out(plan, self._engine, emit, body, hooks_count=True)
             except TimeoutError:
                 raise OperationFailed(
                     f"the services were not ready within {limit:g} s",

@@ -11,7 +11,7 @@ from typing import Any
 from stackctl.daemon import service_files
 from stackctl.daemon.containers import Parts
 from stackctl.daemon.engine import Engine
-from stackctl.daemon.jobs import EMIT, Emit, Jobs, Message
+from stackctl.daemon.jobs import EMIT, LATE, Emit, Jobs, Message
 from stackctl.daemon.projects import Project, Projects
 from stackctl.daemon.providers import ASKING
 from stackctl.daemon.verbs.asking import caller, environment
@@ -96,10 +96,12 @@ class StackVerbs:
             for text in left_by_down(observed, policy):
                 emit(notice(text))
             ASKING.set(environment(body))
-            await carry_out(plan, self._engine, emit, body)
-            if not self._parts.registry.of_project(name):
-                self._parts.registry.store.delete_stack(name)
-                await self._parts.runtime.close_stack(name)
+            try:
+                await carry_out(plan, self._engine, emit, body, hooks_count=True)
+            finally:
+                if not self._parts.registry.of_project(name):
+                    self._parts.registry.store.delete_stack(name)
+                    await self._parts.runtime.close_stack(name)
             return {"type": "result", "exit_code": 0, "changed": bool(plan)}
 
         async for message in self._jobs.begin(
@@ -332,21 +334,30 @@ def _is_down(record: ContainerRecord) -> bool:
 
 
 async def carry_out(
-    plan: Plan, engine: executor.Engine, emit: Emit, body: Mapping[str, Any] | None = None
+    plan: Plan,
+    engine: executor.Engine,
+    emit: Emit,
+    body: Mapping[str, Any] | None = None,
+    *,
+    hooks_count: bool = False,
 ) -> None:
     """Execute a plan, telling each step; raises its failures, the first one first.
 
-    `body`: the request, whose `parallel` limits how many steps run at once.
+    `body`: the request, whose `parallel` limits how many steps run at once. `hooks_count`: that
+    containers end as they should is what was asked for, so that a pre_stop hook that fails is
+    a failure as well.
     """
     emit(plan_message(plan))
     if not plan:
         return
     EMIT.set(emit)
+    late: list[StackctlError] = []
+    LATE.set(late if hooks_count else None)
     limit = int((body or {}).get("parallel") or 0)
     report = await executor.execute(
         plan, engine, lambda progress: emit(step_message(progress)), parallel=limit or None
     )
-    _raise_all(tuple(_of_service(failed) for failed in report.failures))
+    _raise_all((*(_of_service(failed) for failed in report.failures), *late))
 
 
 def _raise_all(errors: tuple[StackctlError, ...]) -> None:
