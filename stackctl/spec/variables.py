@@ -28,9 +28,9 @@ class Variable:
         """In docker compose's words."""
         return {
             "Name": self.name,
-            "Required": self.required,
             "DefaultValue": self.default,
             "PresenceValue": self.presence,
+            "Required": self.required,
         }
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from stackctl.cli.connection import Message
 
 _LISTS = ("services", "volumes", "networks", "images", "profiles", "models")
+_OF_THE_FILE = ("variables", "environment", "coverage")
 
 
 def config(
@@ -105,6 +106,9 @@ def config(
     with_digests = resolve_image_digests or lock_image_digests
     if with_digests and unresolved:
         raise UsageError("digests are those of a resolved stack file: --no-... does not go along")
+    if services and wanted and wanted[0] in _OF_THE_FILE:
+        text = f"--{wanted[0]} is of the whole file, whatever services are named"
+        print_warning(run.console, text)
     body = run.body(
         services=services or [],
         format=format or "yaml",

@@ -233,9 +233,11 @@ def test_config(cli: Any, engine: Any) -> None:
     shown = cli("config", "--variables", "--format", "json").out
     assert json.loads(shown) == {"V": row}
     assert cli("config", "--variables").out.split()[-3:] == ["V", "true", "d"]
+    whole = cli("config", "--variables", "web")
+    assert "warning: --variables is of the whole file, whatever services" in whole.err
     lower = "V:\n  name: V\n  required: true\n  defaultvalue: d\n"
     assert cli("config", "--variables", "--format", "yaml").out.startswith(lower)
-    assert engine.starts == [False] * 7
+    assert engine.starts == [False] * 8
 
 
 def test_config_needs_no_engine(cli: Any, engine: Any, tmp_path: Any) -> None:
