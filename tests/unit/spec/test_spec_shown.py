@@ -226,14 +226,14 @@ def test_variables(project: Any) -> None:
         variables=True,
     )["variables"]
     assert [tuple(row.values()) for row in found] == [
-        ("A", False, "x", ""),
-        ("B", True, "", ""),
-        ("C", False, "", ""),
-        ("D", False, "", "alt"),
-        ("E", False, "${F}", ""),
-        ("F", False, "", ""),
-        ("H", False, "x${I:-y}z", ""),
-        ("I", False, "y", ""),
+        ("A", "x", "", False),
+        ("B", "", "", True),
+        ("C", "", "", False),
+        ("D", "", "alt", False),
+        ("E", "${F}", "", False),
+        ("F", "", "", False),
+        ("H", "x${I:-y}z", "", False),
+        ("I", "y", "", False),
     ]
 
 
