@@ -8,13 +8,12 @@ pydantic's work, whose error paths are mapped back to marks.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from stackctl.spec.attributes import Approximated, Refused, Support
 from stackctl.spec.core import ValidationError
 from stackctl.spec.mistakes import Mistakes, did_you_mean
-from stackctl.spec.model import StackFile
+from stackctl.spec.model import Service, StackFile
 from stackctl.spec.nodes import (
     Mapping,
     Mark,
@@ -181,7 +180,11 @@ def _known_fields(
                 dropped.add(key)
                 # Nobody means what is refused.
                 meant = (k for k, s in fields.items() if not isinstance(s.support, Refused))
-                _unknown_key(key, node.key_marks[key], meant, path, mistakes)
+                hint = did_you_mean(key, sorted(meant))
+                if not path and _is_service(inner):
+                    hint = 'services stand below "services:"'
+                where = path or "the top level"
+                mistakes.add(f'unknown key "{key}" in {where}', node.key_marks[key], hint=hint)
             continue
         if isinstance(inner, Scalar) and inner.value is None:
             # `key:` with nothing after it leaves the attribute at its default.
@@ -221,9 +224,9 @@ def _tell(support: Support, key: str, path: str, mark: Mark, mistakes: Mistakes)
             mistakes.warn(f'"{key}" ({path or "the top level"}): {reason}', mark)
 
 
-def _unknown_key(key: str, mark: Mark, known: Iterable[str], path: str, mistakes: Mistakes) -> None:
-    hint = did_you_mean(key, sorted(known))
-    mistakes.add(f'unknown key "{key}" in {path or "the top level"}', mark, hint=hint)
+def _is_service(node: Node) -> bool:
+    """Whether it looks like one, as in files of the format's first version."""
+    return isinstance(node, Mapping) and not node.entries.keys().isdisjoint(("image", "build"))
 
 
 #: pydantic's error types in the words of the user.
@@ -263,7 +266,7 @@ def _explain(error: ErrorDetails, root: Node, mistakes: Mistakes) -> Path:
             brief, hint = f"{label} is empty", ""
         case wrong if wrong in _WANTED:
             brief = f"{label} must be {_WANTED[wrong]}, not {kind(node) if node else 'this'}"
-            hint = _quote_hint(node, _WANTED[wrong])
+            hint = _indent_hint(path, node) or _quote_hint(node, _WANTED[wrong])
         case _:
             message = error["msg"]
             brief, hint = f"{label}: {message[:1].lower()}{message[1:]}", ""
@@ -307,6 +310,17 @@ def _shown(node: Node | None) -> str:
 def _either(choices: list[str]) -> str:
     quoted = [f'"{choice}"' for choice in choices]
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+
+
+def _indent_hint(path: Path, node: Node | None) -> str:
+    """Of an attribute that stands where services do."""
+    match path:
+        case ("services", str() as key) if key in Service.model_fields:
+            if not (isinstance(node, Scalar) and node.value is None):
+                return f'"{key}" belongs to a service: indent it below the name of one'
+        case ("services", str() as name):
+            return f'what belongs to "{name}" is indented below it'
+    return ""
 
 
 def _quote_hint(node: Node | None, wanted: str) -> str:

@@ -700,6 +700,25 @@ def test_mistakes_in_a_service(project: Any, lines: str, message: str) -> None:
         ("services: {a: {}}", '1:12: service "a" has no image'),
         ("services: {'a b': {image: x}}", '1:12: "a b" is not a name for a service'),
         ("services: [a]", "1:11: services must be a mapping, not a list"),
+        # A level too far to the left.
+        (
+            "a: {image: x}",
+            '1:1: unknown key "a" in the top level [services stand below "services:"]',
+        ),
+        (
+            "a: {build: .}",
+            '1:1: unknown key "a" in the top level [services stand below "services:"]',
+        ),
+        ("servces: {a: {image: x}}", '"servces" in the top level [did you mean "services"?]'),
+        (
+            "services:\n  a:\n  image: x",
+            '2:3: services.a must be a mapping, not nothing [what belongs to "a" is indented below',
+        ),
+        (
+            "services:\n  a:\n  image: x",
+            '3:10: services.image must be a mapping, not text ["image" belongs to a service: indent',
+        ),
+        ("services: {a: {image: x}, volumes: [d]}", '["volumes" belongs to a service: indent it'),
         ("secrets: {a: {}}", '1:14: secret "a" needs exactly one of file, environment'),
         ("configs: {a: {content: x, file: y}}", 'config "a" needs exactly one of file,'),
         (
