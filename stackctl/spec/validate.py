@@ -266,7 +266,7 @@ def _explain(error: ErrorDetails, root: Node, mistakes: Mistakes) -> Path:
             brief, hint = f"{label} is empty", ""
         case wrong if wrong in _WANTED:
             brief = f"{label} must be {_WANTED[wrong]}, not {kind(node) if node else 'this'}"
-            hint = _indent_hint(path, node) or _quote_hint(node, _WANTED[wrong])
+            hint = _quote_hint(node, _WANTED[wrong]) or _indent_hint(path, node)
         case _:
             message = error["msg"]
             brief, hint = f"{label}: {message[:1].lower()}{message[1:]}", ""

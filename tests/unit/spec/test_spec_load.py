@@ -554,7 +554,8 @@ netwoks: {}
         '20:16: service "db" joins network "n", which is not defined '
         "[define it under the top-level networks:]",
         '20:34: services.db.networks.n.ipv4_address: "foo" is not an IPv4 address',
-        "21:10: services.cache must be a mapping, not a list",
+        "21:10: services.cache must be a mapping, not a list "
+        '[what belongs to "cache" is indented below it]',
         '22:1: unknown key "netwoks" in the top level [did you mean "networks"?]',
     ]
 
@@ -716,7 +717,7 @@ def test_mistakes_in_a_service(project: Any, lines: str, message: str) -> None:
         ),
         (
             "services:\n  a:\n  image: x",
-            '3:10: services.image must be a mapping, not text ["image" belongs to a service: indent',
+            '3:10: services.image must be a mapping, not text ["image" belongs to a service: ',
         ),
         ("services: {a: {image: x}, volumes: [d]}", '["volumes" belongs to a service: indent it'),
         ("secrets: {a: {}}", '1:14: secret "a" needs exactly one of file, environment'),
