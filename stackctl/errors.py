@@ -15,6 +15,8 @@
     |- ContainerError        the container's own process failed (step, exit code)
     |  `- NotExecutable      its program is missing, or none
     |- OperationFailed       an operation of a plan failed, with its cause
+    |  |- HookFailed         a command that is run at a moment of a container's life
+    |  |- CommandFailed      a command of a build
     |  `- OperationsFailed   several of one plan, the first one first
     |- EngineUnreachable     no daemon answers and none could be started
     `- InternalError         a bug of ours

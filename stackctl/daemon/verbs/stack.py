@@ -38,7 +38,14 @@ from stackctl.model.record import ContainerRecord, StackRecord
 from stackctl.scheduler import executor, show
 from stackctl.scheduler.desired import Desired, Observed, UpPolicy
 from stackctl.scheduler.graph import closure
-from stackctl.scheduler.ops import BuildImage, Plan, PullImage, RunProvider, StartContainer
+from stackctl.scheduler.ops import (
+    BuildImage,
+    CreateContainer,
+    Plan,
+    PullImage,
+    RunProvider,
+    StartContainer,
+)
 
 __all__ = ["StackVerbs", "carry_out", "plan_message", "step_message", "warning_messages"]
 
@@ -368,17 +375,18 @@ def _raise_all(errors: tuple[StackctlError, ...]) -> None:
 
 
 def _of_service(failed: executor.Outcome) -> StackctlError:
-    """The step's error; a container's own code (126, 127) is not the command's."""
+    """The step's error, and whose it is; a container's own code (126, 127) is not the command's."""
     error, service = failed.error, failed.step.service
     assert error is not None
+    brief = error.brief
+    if service and f'"{service}"' not in brief:
+        brief = f'service "{service}": {brief}'
     # What is found wrong only now is no wrong usage of the command either.
     if not isinstance(error, ContainerError | UsageError):
+        if error.place is None and isinstance(failed.step.op, CreateContainer | StartContainer):
+            error.brief = brief
         return error
-    told = OperationFailed(
-        f'service "{service}": {error.brief}' if service else error.brief,
-        hint=error.hint,
-        details=error.details,
-    )
+    told = OperationFailed(brief, hint=error.hint, details=error.details)
     told.__cause__ = error
     return told
 
