@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 from stackctl.daemon import carried
@@ -52,6 +52,8 @@ class Project:
     stack: Stack
     warnings: tuple[Notice, ...]
     publish_address: str = ""
+    #: The caller's, and below them those of .env or --env-file.
+    variables: Mapping[str, str] = field(default_factory=dict)
     #: COMPOSE_REMOVE_ORPHANS, COMPOSE_IGNORE_ORPHANS.
     remove_orphans: bool = False
     ignore_orphans: bool = False
@@ -68,6 +70,16 @@ class Project:
             raise UsageError("COMPOSE_IGNORE_ORPHANS and --remove-orphans do not go together")
         removed = body.get("remove_orphans") or (self.remove_orphans and not self.ignore_orphans)
         return {**body, "remove_orphans": removed, "ignore_orphans": self.ignore_orphans}
+
+    def given(self, environment: Iterable[str]) -> list[str]:
+        """KEY=VALUE as it is; a bare KEY takes the project's value, and is left out without."""
+        found = []
+        for entry in environment:
+            if "=" in entry:
+                found.append(entry)
+            elif entry in self.variables:
+                found.append(f"{entry}={self.variables[entry]}")
+        return found
 
     @property
     def has_providers(self) -> bool:
@@ -187,6 +199,7 @@ class Projects:
                 stack=stack,
                 warnings=loaded.warnings,
                 publish_address=address,
+                variables=loaded.variables,
                 remove_orphans=is_true(setting(loaded.variables, "REMOVE_ORPHANS")),
                 ignore_orphans=is_true(setting(loaded.variables, "IGNORE_ORPHANS")),
                 carried=is_carried,

@@ -132,6 +132,13 @@ def test_json_has_the_names_that_composes_has(two: Stack) -> None:
 def test_run_is_a_container_of_its_own(two: Stack) -> None:
     result = two.ok("run", "--rm", "-T", "-e", "A=b", "web", "sh", "-c", "echo $GREETING $A")
     assert result.out == "hello b\n"
+    # A bare name takes what the project knows: of the caller, or of .env.
+    (two.directory / ".env").write_text("MINE=file\nGREETING=hi\n")
+    asked = ("run", "--rm", "-T", "-e", "MINE", "-e", "GREETING", "-e", "NOBODY", "web", "env")
+    found = two.ok(*asked).out.splitlines()
+    assert {"MINE=file", "GREETING=hi"} <= set(found) and "NOBODY" not in str(found)
+    assert "MINE=caller" in two.ok(*asked, env={"MINE": "caller"}).out.splitlines()
+    (two.directory / ".env").unlink()
     assert two.run("run", "--rm", "-T", "web", "sh", "-c", "exit 9").code == 9
     data = str(two.directory)
     out = two.ok("run", "--rm", "-T", "-v", f"{data}:/here:ro", "web", "ls", "/here").out

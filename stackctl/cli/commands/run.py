@@ -14,7 +14,7 @@ from stackctl.cli.output.errors import print_warning
 from stackctl.cli.output.progress import choose
 from stackctl.cli.session import Standard, interact, standard_streams
 from stackctl.cli.steps import rehearse, watch
-from stackctl.cli.values import pull_when, variables
+from stackctl.cli.values import pull_when
 from stackctl.cli.waits import telling
 from stackctl.errors import NotFound, StackctlError
 
@@ -100,10 +100,8 @@ def run(
         command=command or None,
         detach=detach,
         rm=remove,
-        env=[
-            *_from_files(invoked, env_from_file or ()),
-            *variables(env or (), invoked.environment),
-        ],
+        # A bare KEY is the project's: the engine reads .env.
+        env=[*_from_files(invoked, env_from_file or ()), *(env or ())],
         cap_add=cap_add or [],
         cap_drop=cap_drop or [],
         use_aliases=use_aliases,

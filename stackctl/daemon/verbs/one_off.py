@@ -39,7 +39,11 @@ def config_of(
         service,
         image,
         name=str(body.get("name") or project.stack.named(service, "run", secrets.token_hex(4))),
-        options={**body, "publish_address": project.publish_address},
+        options={
+            **body,
+            "env": project.given(map(str, body.get("env") or ())),
+            "publish_address": project.publish_address,
+        },
     )
     return replace(config, auto_remove=bool(body.get("rm")))
 
