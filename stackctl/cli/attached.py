@@ -227,7 +227,7 @@ class AttachedUp:
         if self._decides(service, number) and self._state.decided is None:
             self._state.decided = number
         if self._aborts(number) and not self._state.stopping:
-            what = ", ".join(self._started()) or "all services"
+            what = ", ".join(sorted(self._services)) or "all services"
             console.say(f"stopping {what} because {self._logs.name(message)} ended")
             self._ask(_STOP)
 
@@ -264,7 +264,8 @@ class AttachedUp:
     def _ask(self, verb: str) -> None:
         """Stop or kill beside the stream of `up`, on a connection of its own."""
         self._state.stopping = True
-        services = self._started()
+        # What those that were named depend on goes on, as with compose.
+        services = sorted(self._services)
         fields = {"timeout": self._flags.timeout} if verb == _STOP else {"signal": "SIGKILL"}
         client = self._run.connect(start=False)
         self._state.open.add(verb)
@@ -273,12 +274,6 @@ class AttachedUp:
     def _body(self, **fields: Any) -> Message:
         """Of a request beside that of `up`, which has read the files."""
         return self._run.named(self._progress.board.project).body(**fields)
-
-    def _started(self) -> list[str]:
-        """The services that this `up` is about: all (an empty list), or those it named and made."""
-        if not self._services:
-            return []
-        return sorted({*self._services, *self._progress.board.services()})
 
 
 def _only_hooks(error: BaseException) -> TypeGuard[StackctlError]:

@@ -14,6 +14,7 @@ SERVICE = "service:"
 
 if TYPE_CHECKING:
     from stackctl.scheduler.desired import Desired
+    from stackctl.spec.build import Build
     from stackctl.spec.model import Stack
 
 
@@ -28,8 +29,8 @@ def wishes(stack: Stack, body: Mapping[str, Any]) -> dict[str, BuildRequest]:
             )
     if chosen and body.get("with_dependencies"):
         for name in chosen:
-            chosen += [n for n in stack.services[name].depends_on if n not in chosen]
-        chosen = [name for name in chosen if name in stack.services]
+            needs = stack.services[name].depends_on
+            chosen += [n for n in needs if n in stack.services and n not in chosen]
     return {
         name: wish(stack, name, body)
         for name, service in stack.services.items()
@@ -62,12 +63,19 @@ def with_builds(desired: Desired, stack: Stack, body: Mapping[str, Any]) -> Desi
 
 def image_name(stack: Stack, service: str) -> str:
     """What a service's built image is called: its `image`, or project-service."""
-    return stack.services[service].image or stack.named(service)
+    found = stack.service(service)
+    return (found.image if found else "") or stack.named(service)
+
+
+def _build_of(stack: Stack, name: str) -> Build:
+    """Of an enabled service, or of one that another build is based on."""
+    service = stack.service(name)
+    assert service is not None and service.build is not None, "checked with the file"
+    return service.build
 
 
 def wish(stack: Stack, name: str, body: Mapping[str, Any]) -> BuildRequest:
-    build = stack.services[name].build
-    assert build is not None
+    build = _build_of(stack, name)
     given = body.get("build_args") or {}
     environment = (body.get("project") or {}).get("environment") or {}
     arguments = {
@@ -114,8 +122,7 @@ def wish(stack: Stack, name: str, body: Mapping[str, Any]) -> BuildRequest:
 
 def _bases(stack: Stack, name: str, body: Mapping[str, Any]) -> dict[str, BuildRequest]:
     """Services that the build of `name` is based on (additional_contexts: {x: service:name})."""
-    build = stack.services[name].build
-    assert build is not None
+    build = _build_of(stack, name)
     values = [v for v in build.additional_contexts.values() if v.startswith(SERVICE)]
     others = [value.removeprefix(SERVICE) for value in values]
     return {other: wish(stack, other, body) for other in others}
@@ -163,8 +170,7 @@ def _hosts(entries: list[str]) -> tuple[tuple[str, str], ...]:
 
 
 def _secrets(stack: Stack, service: str, environment: Mapping[str, str]) -> dict[str, bytes]:
-    build = stack.services[service].build
-    assert build is not None
+    build = _build_of(stack, service)
     found = {}
     for each in build.secrets:
         source = each.source or ""

@@ -28,13 +28,13 @@ def argv(
 
 
 def environment(defaults: Iterable[str], own: Mapping[str, str | None]) -> tuple[str, ...]:
-    """NAME=value in order, the user's over the image's; names without value are left out.
+    """NAME=value in order, the user's over the image's; None takes the image's away.
 
     An image's entry without "=" is dropped: it must not read the host's environment.
     """
-    merged = dict(entry.split("=", 1) for entry in defaults if "=" in entry)
-    merged.update({name: value for name, value in own.items() if value is not None})
-    return tuple(f"{name}={value}" for name, value in merged.items() if name)
+    given = dict(entry.split("=", 1) for entry in defaults if "=" in entry)
+    merged: dict[str, str | None] = {**given, **own}
+    return tuple(f"{k}={value}" for k, value in merged.items() if k and value is not None)
 
 
 def labels(

@@ -247,6 +247,10 @@ class Projects:
         found = desired(stack, image_of, scale=scale, services=tuple(services))
         return found, frozenset(images)
 
+    def provided(self, project: Project) -> Project:
+        """The project with what providers have set for those that depend on them."""
+        return replace(project, stack=self._with_variables(project))
+
     def _with_variables(self, project: Project) -> Stack:
         """The stack with what providers have set for those that depend on them."""
         known = self._providers.of_project(project.name) if project.has_providers else {}

@@ -206,11 +206,8 @@ def _environment(defaults: tuple[str, ...], own: object) -> tuple[str, ...]:
     for name, equals, value in pairs:
         if not name:
             raise UsageError(f"invalid environment variable: {equals}{value}")
-    removed = {name for name, equals, _ in pairs if not equals}
-    merged = image_defaults.environment(
-        defaults, {name: value for name, equals, value in pairs if equals}
-    )
-    return tuple(e for e in merged if e.partition("=")[0] not in removed)
+    own_values = {name: value if equals else None for name, equals, value in pairs}
+    return image_defaults.environment(defaults, own_values)
 
 
 def _directory(path: str) -> str:

@@ -2,7 +2,8 @@
 
 Keys are never touched. The first operator after the name counts, words nest,
 and a word that is not used is checked but not evaluated. `}` ends the innermost
-`${`; a lone `{` does not open anything (as compose reads it).
+`${`; a lone `{` does not open anything, and a `$` before anything else stays one, as in
+`$(date)` and `^x$` (as compose reads it).
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class _Reader:
             return self._braced(at, depth, live)
         name = _NAME.match(text, at + 1)
         if name is None:
-            raise self._invalid(at)
+            return "$", at + 1
         return (self._value(name[0]) if live else ""), name.end()
 
     def _braced(self, at: int, depth: int, live: bool) -> tuple[str, int]:

@@ -32,7 +32,8 @@ in those above it for {_names(FILE_NAMES[:2])}, {_names(FILE_NAMES[2:4])},
 
 - **Variables** in values: `$NAME`, `${{NAME}}`, `${{NAME:-default}}`, `${{NAME-default}}`,
   `${{NAME:?message}}`, `${{NAME?message}}`, `${{NAME:+instead}}`, `${{NAME+instead}}`; they nest,
-  and a literal `$` is `$$`. They come from the environment, then from `.env` beside the file.
+  and a literal `$` is `$$` (one that begins no variable, as in `$(date)`, stays as it is). They
+  come from the environment, then from `.env` beside the file.
 - **Several files** (`-f a.yaml -f b.yaml`, or several documents in one file) merge: mappings
   merge, lists append, `command`, `entrypoint` and `healthcheck.test` are replaced; ports, mounts
   and variables with the same key are one, the last. `!reset` removes, `!override` replaces.

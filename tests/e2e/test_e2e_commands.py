@@ -140,6 +140,14 @@ def test_run_is_a_container_of_its_own(two: Stack) -> None:
     assert "MINE=caller" in two.ok(*asked, env={"MINE": "caller"}).out.splitlines()
     (two.directory / ".env").unlink()
     assert two.run("run", "--rm", "-T", "web", "sh", "-c", "exit 9").code == 9
+    # Nobody has closed what it reads.
+    two.ok("run", "-d", "--name", "reader", "web", "cat")
+    assert two.states()["reader"] == "running"
+    two.ok("container", "rm", "-f", "reader")
+    nameless = two.run("run", "--name", "a b", "web", "true").expect(2)
+    assert '"a b" is no name for a container' in nameless.err
+    empty = two.run("run", "--rm", "-T", "web", "").expect(127)
+    assert 'cannot execute "": the command begins with an empty word' in empty.err
     data = str(two.directory)
     out = two.ok("run", "--rm", "-T", "-v", f"{data}:/here:ro", "web", "ls", "/here").out
     assert "stack.yaml" in out

@@ -118,6 +118,15 @@ def test_a_stack_that_is_not_ready_in_time_says_so(stack: Stack) -> None:
     for command in (("up", "-d"), ("start",)):
         result = stack.run(*command, "--wait", "--wait-timeout", "0.5").expect(1)
         assert "error: the services were not ready within 0.5 s" in result.err
+    # Without --wait it is for what others wait for.
+    stack.write(
+        "services:\n  web: {image: stackctl/host, command: sleep 1000, init: true,"
+        " healthcheck: {test: 'false', interval: 10s, retries: 100}}\n"
+        "  user: {image: stackctl/host, depends_on: {web: {condition: service_healthy}}}\n"
+    )
+    result = stack.run("up", "--wait-timeout", "0.5", "user").expect(1)
+    assert "error: the services were not ready within 0.5 s" in result.err
+    assert stack.states() == {"app-web-1": "running", "app-user-1": "created"}
     # Nothing to build is nothing to fail.
     stack.ok("build")
     stack.down()

@@ -108,6 +108,9 @@ def test_a_provider_stands_in_for_containers(stack: Stack, tmp_path: Path) -> No
     asked = "compose --project-name=app up --size=256 --zone=a --zone=b --fast=true database"
     assert asked in log.read_text().splitlines()
     assert '"mycloud"' in Path(f"{log}.config").read_text()
+    # A one-off gets the same variables.
+    lines = stack.ok("run", "--rm", "-T", "web", "env").out.splitlines()
+    assert "DATABASE_URL=cloud://one" in lines
     before = stack.ids()
     stack.up()
     assert stack.ids() == before and list(before) == ["app-web-1"]

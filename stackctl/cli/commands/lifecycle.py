@@ -25,8 +25,6 @@ def start(
     wait_timeout: options.WaitTimeout = None,
 ) -> int:
     """Start containers that exist."""
-    if wait_timeout is not None and not wait:
-        raise UsageError("--wait-timeout without --wait has no effect")
     run = invocation(ctx)
     return _carry_out(run, "start", services, wait=wait, wait_timeout=wait_timeout)
 

@@ -93,7 +93,6 @@ def run(
     invoked = invocation(ctx)
     standard = standard_streams()
     tty = tty and standard.is_terminal and not no_tty and not detach
-    stdin = interactive and not detach
     body = invoked.body(
         service=service,
         # None keeps the service's command; an empty list would clear it.
@@ -115,7 +114,8 @@ def run(
         user=user,
         workdir=workdir,
         tty=tty,
-        stdin=stdin,
+        # Detached as well: a program that reads waits, as with compose, for who attaches.
+        stdin=interactive,
         labels=labels or [],
         build=build,
         pull=pull_when(pull),
@@ -129,7 +129,7 @@ def run(
     if detach:
         invoked.console.out(container)
         return 0
-    return _attach(invoked, container, standard, tty=tty, stdin=stdin)
+    return _attach(invoked, container, standard, tty=tty, stdin=interactive)
 
 
 def _from_files(run: Invocation, files: Iterable[str]) -> list[str]:

@@ -111,7 +111,6 @@ def up(
             ),
             (detached and watch, "-d, --wait or --no-start and --watch"),
             (watch and aborting, "--watch and --abort-on-... or --exit-code-from"),
-            (wait_timeout is not None and not wait, "--wait-timeout without --wait"),
             (build and no_build, "--build and --no-build"),
             (always_recreate_deps and no_recreate, "--always-recreate-deps and --no-recreate"),
             (bool(attach) and attach_dependencies, "--attach and --attach-dependencies"),

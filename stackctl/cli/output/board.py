@@ -164,9 +164,6 @@ class Board:
     def label_width(self) -> int:
         return max((len(row.label) for row in self.rows.values()), default=0)
 
-    def services(self) -> set[str]:
-        return {str(s["service"]) for s in self.steps.values() if s.get("service")}
-
     def apply(self, message: Message, now: float) -> Milestone | None:
         """Take in a plan, step or status message; others change nothing."""
         match message.get("type"):

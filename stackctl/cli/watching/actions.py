@@ -55,6 +55,8 @@ class Watching:
         with closing(self.tree):
             yield from self._guarded(self._copy_all(initial(self._rules)))
             yield _said("", self._enabled())
+            for path in self.tree.missing:
+                yield _said("", f"{path} does not exist yet: it is watched from when it does")
             for paths in self.tree.batches():
                 wanted = work(self._rules, paths)
                 if wanted:

@@ -14,7 +14,7 @@ import select
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from stackctl.errors import MachineError, NotFound
+from stackctl.errors import MachineError
 from stackctl.linux import inotify
 
 _EVENTS = (
@@ -30,22 +30,22 @@ _PAUSE, _OLDEST = 0.1, 2.0
 
 
 class Tree:
-    """Watches `roots` (absolute files or directories) with all below that `skip` does not name."""
+    """Watches `roots` (absolute files or directories) with all below that `skip` does not name.
+
+    `missing` are those that do not exist yet: they are watched from when they do.
+    """
 
     def __init__(self, roots: list[str], skip: Callable[[str], bool]) -> None:
-        """Raises NotFound for a root that does not exist, MachineError at the kernel's limit."""
+        """Raises MachineError at the kernel's limit."""
         self._roots = sorted(set(roots))
+        self.missing = [root for root in self._roots if not os.path.lexists(root)]
         self._skip = skip
         self._directories: dict[int, str] = {}
         self._watch = inotify.Watch()
         self._stop, self._stopped = os.pipe2(os.O_CLOEXEC)
         try:
             for root in self._roots:
-                if not os.path.lexists(root):
-                    raise NotFound(f"{root} is to be watched, but does not exist")
-                # What is above tells when the root itself is replaced.
-                self._add(str(Path(root).parent))
-                self._add_all(root)
+                self._add_root(root)
         except BaseException:
             self.close()
             raise
@@ -95,11 +95,16 @@ class Tree:
         return changed
 
     def _change(self, path: str, mask: int) -> set[str]:
-        if not self._concerns(path) or self._skip(path):
+        has_come = mask & (inotify.IN_CREATE | inotify.IN_MOVED_TO)
+        if not self._concerns(path):
+            # It may lead to a root that has not been there.
+            below = [root for root in self._roots if root.startswith(f"{path}/")]
+            return {p for root in below for p in self._add_root(root)} if has_come else set()
+        if self._skip(path):
             return set()
         changed = {path}
         if mask & inotify.IN_ISDIR:
-            if mask & (inotify.IN_CREATE | inotify.IN_MOVED_TO):
+            if has_come:
                 # What was put into it before we watched it has sent no notice.
                 changed.update(self._add_all(path))
             elif mask & inotify.IN_MOVED_FROM:
@@ -108,6 +113,17 @@ class Tree:
 
     def _concerns(self, path: str) -> bool:
         return any(path == root or path.startswith(f"{root}/") for root in self._roots)
+
+    def _add_root(self, root: str) -> list[str]:
+        """Watch a root with all below, or what it will appear in; the paths that are there."""
+        # What is above tells when the root itself is replaced, or made.
+        parents = [str(parent) for parent in Path(root).parents]
+        nearest = next((i for i, parent in enumerate(parents) if self._add(parent)), 0)
+        # What has been made meanwhile has sent no notice.
+        for parent in reversed(parents[:nearest]):
+            if not self._add(parent):
+                break
+        return self._add_all(root)
 
     def _add_all(self, path: str) -> list[str]:
         """Watch a directory with all below; the paths that are there."""

@@ -33,12 +33,16 @@ def config_of(
 ) -> ContainerConfig:
     """The container, made from `image`. Raises NotFound, UsageError."""
     from stackctl.daemon.desired import one_off
+    from stackctl.daemon.single import checked_name
 
+    name = str(body.get("name") or "")
     config = one_off(
         project.stack,
         service,
         image,
-        name=str(body.get("name") or project.stack.named(service, "run", secrets.token_hex(4))),
+        name=checked_name(name)
+        if name
+        else project.stack.named(service, "run", secrets.token_hex(4)),
         options={
             **body,
             "env": project.given(map(str, body.get("env") or ())),

@@ -14,7 +14,7 @@ from stackctl.daemon.projects import Project, Projects
 from stackctl.daemon.verbs import one_off
 from stackctl.daemon.verbs.asking import caller
 from stackctl.daemon.verbs.planning import Planning
-from stackctl.daemon.verbs.stack import carry_out, warning_messages
+from stackctl.daemon.verbs.stack import carry_out, provide, warning_messages
 from stackctl.image.service import CALLER
 from stackctl.scheduler.desired import UpPolicy
 from stackctl.scheduler.ops import RemoveContainer
@@ -48,7 +48,10 @@ class RunVerb:
             policy = await self._own_image(project, service, body, emit)
             stack = project.stack
             image = await self._parts.images.resolve(stack.reference(stack.services[service]))
-            config = one_off.config_of(project, service, body, image)
+            if project.has_providers:
+                named = {**body, "services": [service]}
+                policy = await provide(self._planning, self._engine, project, named, policy, emit)
+            config = one_off.config_of(self._projects.provided(project), service, body, image)
             plan = await one_off.plan_with(config, self._planning, project, body, policy)
             if not body.get("detach"):
                 plan = one_off.without_start(plan, config.name)

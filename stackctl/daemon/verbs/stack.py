@@ -127,7 +127,7 @@ class StackVerbs:
 
         policy = up_policy(body)
         if project.has_providers:
-            policy = await self._provide(project, body, policy, emit)
+            policy = await provide(self._planning, self._engine, project, body, policy, emit)
         for _ in range(2):
             desired, observed = await self._planning.look(project, body)
             if policy.pulled:
@@ -139,20 +139,6 @@ class StackVerbs:
         plan = up_plan(desired, observed, policy)
         await self._planning.check_bystanders(project, body, plan)
         return plan, desired, observed
-
-    async def _provide(
-        self, project: Project, body: Mapping[str, Any], policy: UpPolicy, emit: Emit
-    ) -> UpPolicy:
-        """What programs outside provide comes first: they may set variables for others."""
-        from stackctl.scheduler.plan import provider_plan
-
-        plan = provider_plan(*await self._planning.look(project, body), policy)
-        if not plan:
-            return policy
-        ASKING.set(environment(body))
-        await carry_out(plan, self._engine, emit)
-        done = {s.op.provider.service for s in plan.steps if isinstance(s.op, RunProvider)}
-        return replace(policy, provided=frozenset(done))
 
     async def _pull(
         self,
@@ -201,7 +187,7 @@ class StackVerbs:
                 warm.cancel()
         if not project.carried:
             service_files.check_replaced(project.stack, plan)
-        limit = float(body.get("wait_timeout") or 0) if body.get("wait") else 0.0
+        limit = float(body.get("wait_timeout") or 0)
         await self._execute(project, plan, limit, emit, body)
         if not body.get("no_start") and not body.get("attach"):
             # Attached, the exit is seen as it happens.
@@ -338,6 +324,26 @@ def _optional(desired: Desired) -> frozenset[str]:
 
 def _is_down(record: ContainerRecord) -> bool:
     return record.status.has_ended or record.status is Status.RESTARTING
+
+
+async def provide(
+    planning: Planning,
+    engine: executor.Engine,
+    project: Project,
+    body: Mapping[str, Any],
+    policy: UpPolicy,
+    emit: Emit,
+) -> UpPolicy:
+    """What programs outside provide comes first: they may set variables for others."""
+    from stackctl.scheduler.plan import provider_plan
+
+    plan = provider_plan(*await planning.look(project, body), policy)
+    if not plan:
+        return policy
+    ASKING.set(environment(body))
+    await carry_out(plan, engine, emit)
+    done = {s.op.provider.service for s in plan.steps if isinstance(s.op, RunProvider)}
+    return replace(policy, provided=frozenset(done))
 
 
 async def carry_out(

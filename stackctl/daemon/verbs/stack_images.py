@@ -64,7 +64,8 @@ def _of_services(project: Project, body: Mapping[str, Any]) -> list[tuple[str, s
             )
     if body.get("include_deps"):
         for name in wanted:  # grows while it is walked
-            wanted += [n for n in services[name].depends_on if n not in wanted]
+            needs = services[name].depends_on
+            wanted += [n for n in needs if n in services and n not in wanted]
     buildable = bool(body.get("ignore_buildable"))
     return [
         (name, project.stack.reference(services[name]))

@@ -133,6 +133,8 @@ def _drop_rights(bundle: Bundle, who: identity.Identity) -> None:
 def _exec(argv: list[str], env: dict[str, str]) -> NoReturn:
     """Execute argv as a shell's PATH search does; OSError names what was tried."""
     program = argv[0]
+    if not program:
+        raise OSError(errno.ENOENT, "the command begins with an empty word", '""')
     if "/" in program:
         os.execve(program, argv, env)
     refused: OSError | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -187,9 +188,20 @@ def test_a_tree_can_be_stopped_from_elsewhere(
     assert list(batches) == []
 
 
-def test_a_path_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="does not exist"):
-        Tree([str(tmp_path / "nothing")], lambda path: False)
+def test_a_root_that_does_not_exist_is_watched_from_when_it_does(tmp_path: Path) -> None:
+    root, file = tmp_path / "a" / "b" / "root", tmp_path / "conf"
+    with closing(Tree([str(root), str(file)], lambda path: False)) as tree:
+        assert tree.missing == [str(root), str(file)]
+        batches = tree.batches()
+        root.mkdir(parents=True)
+        (root / "first").write_text("1")
+        (tmp_path / "a" / "other").write_text("1")
+        found = until(batches, root / "first")
+        (root / "second").write_text("1")
+        found |= until(batches, root / "second")
+        file.write_text("1")
+        found |= until(batches, file)
+        assert found == {str(p) for p in (root, root / "first", root / "second", file)}
 
 
 def test_hidden_files_of_ignore_are_closed() -> None:

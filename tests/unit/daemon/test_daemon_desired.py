@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stackctl.daemon.build_wishes import named, wish
+from stackctl.daemon.build_wishes import named, wish, wishes
 from stackctl.daemon.desired import desired, one_off
 from stackctl.errors import NotFound, Place, StackFileError, UsageError
 from stackctl.model.container import (
@@ -76,6 +76,20 @@ def container(stack: Stack) -> Any:
     return service.replicas[0]
 
 
+def test_a_build_may_be_based_on_a_service_that_is_not_enabled(stacks: Stacks) -> None:
+    stack = stacks.load(
+        "services:\n"
+        "  base: {profiles: [off], build: .}\n"
+        "  other: {profiles: [off], image: x}\n"
+        "  app:\n"
+        "    build: {context: ., additional_contexts: {under: 'service:base'}}\n"
+        "    depends_on: {other: {required: false}}\n"
+    )
+    assert wish(stack, "app", {}).bases["base"].names == ("p-base",)
+    asked = {"services": ["app"], "with_dependencies": True}
+    assert list(wishes(stack, asked)) == ["app"]
+
+
 @pytest.mark.parametrize(
     ("lines", "entrypoint", "command"),
     [
@@ -101,6 +115,8 @@ def test_the_image_gives_defaults(stacks: Stacks) -> None:
     config = container(stacks.service(""))
     assert (config.working_dir, config.user, config.stop_signal) == ("/srv", "app", "SIGQUIT")
     assert config.env == ("PATH=/bin", "A=image")
+    # A name that nobody gives a value takes the image's away.
+    assert container(stacks.service("environment: [A]")).env == ("PATH=/bin",)
     assert config.expose == ("80/tcp",)
     assert config.health == PROBE
     assert config.stop_grace == 10.0

@@ -80,9 +80,6 @@ def test_substitution(template: str, text: str) -> None:
         ("${A B}", '"${A B}" is not a variable'),
         ("${A:x}", '"${A:x}" is not a variable'),
         ("${1}", '"${1}" is not a variable'),
-        ("costs $5", '"$5" is not a variable'),
-        ("$", '"$" is not a variable'),
-        ("a $ b", '"$ b" is not a variable'),
         ("${NO:-" * 60 + "}" * 60, "variables nested deeper than"),
     ],
 )
@@ -90,6 +87,18 @@ def test_what_is_no_template(template: str, message: str) -> None:
     with pytest.raises(TemplateError) as caught:
         substitute(template, VARIABLES.get)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "text", ["costs $5", "$", "a $ b", "echo $(date)", "^x.*$", "$}", "$%", "'$'", "$-A", "$Ä"]
+)
+def test_a_dollar_that_begins_no_variable_stays(text: str) -> None:
+    assert substitute(text, VARIABLES.get) == text
+    assert substitute(f"{text} $A", VARIABLES.get) == f"{text} one"
+
+
+def test_a_dollar_in_a_word_stays() -> None:
+    assert substitute("${NO:-$(x)} ${NO:-$} ${NO:-a$ b}", VARIABLES.get) == "$(x) $ a$ b"
 
 
 def test_a_word_that_is_not_used_is_not_evaluated() -> None:
@@ -116,9 +125,9 @@ def test_only_values_are_interpolated_and_an_unset_variable_warns_once() -> None
 
 def test_a_wrong_template_has_a_place_and_a_hint() -> None:
     mistakes = Mistakes()
-    Interpolation(VARIABLES.get, mistakes).tree(yaml.compose("a:\n  - x\n  - $%\n", "f")[0])
+    Interpolation(VARIABLES.get, mistakes).tree(yaml.compose("a:\n  - x\n  - ${%\n", "f")[0])
     (error,) = mistakes.errors
-    assert str(error) == 'f:3:5: "$%" is not a variable'
+    assert str(error) == 'f:3:5: "${%" is not a variable'
     assert error.hint == "a literal $ is written $$"
 
 
