@@ -14,7 +14,7 @@ _LONGEST = 16384
 
 
 def log_message(record: ContainerRecord, line: LogLine) -> Message:
-    return {
+    message: Message = {
         "type": "log",
         "container": record.name,
         "service": record.config.service,
@@ -23,6 +23,7 @@ def log_message(record: ContainerRecord, line: LogLine) -> Message:
         "time": line.time,
         "line": line.text,
     }
+    return {**message, "partial": True} if line.partial else message
 
 
 class Lines:

@@ -24,6 +24,8 @@ from stackctl.values import dataclass
 
 _BLOCK = 65536
 _MAX_FILES = 100
+#: Characters of a line that are kept until it ends.
+_LONGEST = 1 << 20
 #: How often the files are looked for while rotations come between.
 _TRIES = 20
 
@@ -37,6 +39,49 @@ class LogLine:
     stream: str
     text: str
     partial: bool = False
+
+
+class Whole:
+    """Puts the entries of one container together to whole lines, each stream's by itself.
+
+    A line longer than `_LONGEST` comes in parts that long.
+    """
+
+    def __init__(self) -> None:
+        self._begun: dict[str, list[LogLine]] = {}
+        self._length: dict[str, int] = {}
+
+    def take(self, entry: LogLine) -> LogLine | None:
+        """The line that this entry ends, if it does."""
+        stream = entry.stream
+        begun = self._begun.get(stream)
+        if entry.partial:
+            self._length[stream] = self._length.get(stream, 0) + len(entry.text)
+            self._begun.setdefault(stream, []).append(entry)
+            return self._ended(stream, partial=True) if self._length[stream] > _LONGEST else None
+        if begun is None:
+            return entry
+        begun.append(entry)
+        return self._ended(stream, partial=False)
+
+    def rest(self) -> list[LogLine]:
+        """What nobody has ended; `partial`."""
+        return [self._ended(stream, partial=True) for stream in list(self._begun)]
+
+    def _ended(self, stream: str, *, partial: bool) -> LogLine:
+        entries = self._begun.pop(stream)
+        del self._length[stream]
+        text = "".join(entry.text for entry in entries)
+        return LogLine(time=entries[0].time, stream=stream, text=text, partial=partial)
+
+
+def whole(entries: Iterator[LogLine]) -> Iterator[LogLine]:
+    """The entries of one container as whole lines."""
+    lines = Whole()
+    for entry in entries:
+        if (line := lines.take(entry)) is not None:
+            yield line
+    yield from lines.rest()
 
 
 def read(

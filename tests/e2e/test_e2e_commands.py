@@ -93,6 +93,11 @@ def test_a_service_may_reopen_its_own_output(two: Stack) -> None:
 def test_logs(two: Stack) -> None:
     assert re.findall(r"talker-1\W+line (\d)", two.ok("logs").out) == ["1", "2", "3"]
     assert "hello from webhost" in two.ok("logs", "web").out
+    long = two.ok("run", "-d", "talker", "sh", "-c", "head -c 40000 /dev/zero | tr '\\0' x; echo")
+    two.ok("container", "wait", long.out.strip())
+    said = two.ok("container", "logs", long.out.strip()).out
+    assert said == "x" * 40000 + "\n"
+    two.ok("container", "rm", long.out.strip())
     tail = two.ok("logs", "--no-log-prefix", "--tail", "2", "talker").out.splitlines()
     assert tail == ["line 3", "problem"]
     stamped = two.ok("logs", "--no-log-prefix", "--timestamps", "talker").out.splitlines()

@@ -10,7 +10,7 @@ from stackctl.daemon.containers import Parts
 from stackctl.daemon.jobs import Message
 from stackctl.daemon.said import log_message
 from stackctl.model.record import ContainerRecord
-from stackctl.runtime.logfile import follow
+from stackctl.runtime.logfile import Whole, follow
 
 #: Messages that may wait for a slow reader before those who write them pause.
 _BACKLOG = 1000
@@ -117,7 +117,11 @@ class Following:
             where["since"], where["tail"] = record.started_at, None
         try:
             if not self._is_silent(record):
-                async for line in follow(self._parts.paths, record.id, until_done=ended, **where):
+                lines = Whole()
+                async for entry in follow(self._parts.paths, record.id, until_done=ended, **where):
+                    if (line := lines.take(entry)) is not None:
+                        await self._queue.put(log_message(record, line))
+                for line in lines.rest():
                     await self._queue.put(log_message(record, line))
             await self._queue.put(exit_message(record, await ended))
         finally:

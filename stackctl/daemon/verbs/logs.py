@@ -25,7 +25,7 @@ from stackctl.daemon.said import log_message
 from stackctl.daemon.verbs.following import Following
 from stackctl.errors import StackctlError, UsageError
 from stackctl.model.record import ContainerRecord
-from stackctl.runtime.logfile import LogLine, read
+from stackctl.runtime.logfile import LogLine, read, whole
 
 #: What is told of a container in place of its log.
 NO_LOG = "keeps no log: its logging has the driver none"
@@ -117,7 +117,8 @@ class Logs:
 
         def of(record: ContainerRecord) -> Iterator[tuple[ContainerRecord, LogLine]]:
             paths = self._parts.paths
-            for line in read(paths, record.id, tail=tail, since=since, until=until):
+            entries = read(paths, record.id, tail=tail, since=since, until=until)
+            for line in whole(entries):
                 yield record, line
 
         return heapq.merge(*map(of, records), key=lambda entry: entry[1].time)

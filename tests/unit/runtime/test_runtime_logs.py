@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stackctl.runtime.logfile import LogLine, follow, last_lines, parse, read
+from stackctl.runtime.logfile import LogLine, follow, last_lines, parse, read, whole
 from stackctl.runtime.shim.logs import PARTIAL, LogWriter
 from stackctl.state.paths import Paths
 
@@ -44,6 +44,32 @@ def test_a_line_is_as_docker_writes_it(paths: Paths) -> None:
         "stream": "stdout",
         "time": "2023-11-14T22:13:20.123456789Z",
     }
+
+
+def test_long_lines_are_put_together_again(paths: Paths) -> None:
+    log = writer(paths)
+    log.feed("stdout", b"a" * (PARTIAL + 1), NOW)
+    log.feed("stderr", b"between\n", NOW + 1)
+    log.feed("stdout", b"b" * (2 * PARTIAL) + b"\nnext\nprompt: ", NOW + 2)
+    log.finish(NOW + 3)
+    entries = list(read(paths, ID))
+    assert len(entries) > 4
+    lines = list(whole(iter(entries)))
+    assert [(line.stream, line.text, line.partial) for line in lines] == [
+        ("stderr", "between", False),
+        ("stdout", "a" * (PARTIAL + 1) + "b" * (2 * PARTIAL), False),
+        ("stdout", "next", False),
+        ("stdout", "prompt: ", True),
+    ]
+    # The first piece's, as with Docker.
+    assert lines[1].time < lines[0].time
+
+
+def test_a_line_without_end_is_not_kept_for_ever() -> None:
+    piece = LogLine(time="t", stream="stdout", text="x" * (1 << 19), partial=True)
+    found = list(whole(iter([piece] * 5)))
+    assert [len(line.text) >> 19 for line in found] == [3, 2]
+    assert all(line.partial for line in found)
 
 
 def test_what_a_full_disk_swallowed_is_told_and_the_next_line_is_whole(
