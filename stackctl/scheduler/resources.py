@@ -245,7 +245,7 @@ def check_networks(desired: Desired, observed: Observed, used: frozenset[str]) -
 
 def missing_external(kind: str, name: str, place: Place | None) -> NotFound:
     return NotFound(
-        f'{kind} "{name}" is declared external, but does not exist',
+        f'{kind} "{name}" is not made by the stack, and does not exist',
         place=place,
-        hint="create it first, or drop external: true so that the stack makes it",
+        hint="is the name right? Create it first, or declare it without external: true",
     )

@@ -95,5 +95,6 @@ def port_range(text: str, *, lowest: int = 1) -> tuple[int, int]:
     low = int(found[1])
     high = int(found[2] or low)
     if not lowest <= low <= high <= 65535:
-        raise ValueError(f'"{text}" is not within {lowest} to 65535, in order')
+        what = "a port" if low == high else "a range of ports"
+        raise ValueError(f'"{text}" is not {what} from {lowest} to 65535')
     return low, high

@@ -136,6 +136,8 @@ class ServiceChecks:
                     at,
                     hint=f"name its image: docker-image://{found.image or 'IMAGE'}",
                 )
+            elif other == self._name:
+                self._mistakes.add(f"the build of {self._who} is based on itself", at)
             elif self._name in implied.all_build_bases(self._file.services, other):
                 self._mistakes.add(
                     f'the builds of services "{self._name}" and "{other}" are based on each other',
@@ -274,15 +276,23 @@ class ServiceChecks:
     @_about("secrets", "configs")
     def _used_files(self) -> None:
         for field, used in (("secrets", self._service.secrets), ("configs", self._service.configs)):
-            defined = self._written.names(field)
             for i, file in enumerate(used):
-                if file.source not in defined:
-                    self._mistakes.add(
-                        f'{self._who} uses {field[:-1]} "{file.source}", which is not defined',
-                        self._at(field, i),
-                        hint=did_you_mean(file.source, defined)
-                        or f"define it under the top-level {field}:",
-                    )
+                self._defined(field, file.source, self._who, self._at(field, i))
+
+    @_about("build")
+    def _build_secrets(self) -> None:
+        for i, secret in enumerate(self._service.build.secrets if self._service.build else ()):
+            at = self._at("build", "secrets", i)
+            self._defined("secrets", secret.source, f"the build of {self._who}", at)
+
+    def _defined(self, field: str, source: str, who: str, at: Mark) -> None:
+        defined = self._written.names(field)
+        if source not in defined:
+            self._mistakes.add(
+                f'{who} uses {field[:-1]} "{source}", which is not defined',
+                at,
+                hint=did_you_mean(source, defined) or f"define it under the top-level {field}:",
+            )
 
     @_about("healthcheck")
     def _health(self) -> None:
@@ -304,6 +314,8 @@ class ServiceChecks:
                 self._mistakes.add("CMD-SHELL is followed by a text", where)
             case ["CMD"]:
                 self._mistakes.add("CMD is followed by a program", where)
+            case ["NONE", *_]:
+                self._mistakes.add("nothing follows NONE: there is no health check then", where)
             case [first, *_]:
                 self._mistakes.add(
                     f'a health check starts with CMD, CMD-SHELL or NONE, not "{first}"',

@@ -28,6 +28,7 @@ from stackctl.model.container import (
 )
 from stackctl.model.port_runs import port_runs
 from stackctl.model.record import ContainerRecord
+from stackctl.scheduler.survey import check_names
 
 API_VERSION = "1.51"
 
@@ -107,7 +108,8 @@ class ShowVerbs:
     async def events(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """Container events of the project, from `since` on and then as they happen."""
         name = await self._projects.name(body)
-        services = set(body.get("services") or ())
+        services = frozenset(body.get("services") or ())
+        check_names(services, await self._projects.known(body, name, tuple(services)))
         since, until = float(body.get("since") or 0), float(body.get("until") or 0)
 
         def wanted(attributes: Mapping[str, str]) -> bool:

@@ -556,19 +556,19 @@ def test_external_networks_and_volumes_must_exist():
     desired = replace(
         stack(service("a", networks=["x"])), networks=(), external_networks={"p_x": None}
     )
-    with pytest.raises(NotFound, match='network "p_x" is declared external'):
+    with pytest.raises(NotFound, match='network "p_x" is not made by the stack'):
         shown(MemoryEngine(), desired)
     seen = replace(MemoryEngine().observed("p"), other_networks={"p_x": "x"})
     assert "create network" not in render(up_plan(desired, seen, UP))
     volumes = replace(
         stack(service("a", volumes=["v"])), volumes=(), external_volumes={"p_v": None}
     )
-    with pytest.raises(NotFound, match='volume "p_v" is declared external'):
+    with pytest.raises(NotFound, match='volume "p_v" is not made by the stack'):
         shown(MemoryEngine(), volumes)
     placed = replace(desired, external_networks={"p_x": Place("stack.yaml", 3, 5)})
     with pytest.raises(NotFound) as caught:
         shown(MemoryEngine(), placed)
-    assert str(caught.value).startswith('stack.yaml:3:5: network "p_x" is declared external')
+    assert str(caught.value).startswith('stack.yaml:3:5: network "p_x" is not made by the stack')
 
 
 def test_what_no_service_uses_is_made_on_request():
@@ -580,10 +580,10 @@ def test_what_no_service_uses_is_made_on_request():
         "[] -> #2 create network p_x: not found",
     ]
     external = Desired(project="p", external_networks={"x": None}, all_resources=True)
-    with pytest.raises(NotFound, match='network "x" is declared external'):
+    with pytest.raises(NotFound, match='network "x" is not made by the stack'):
         shown(MemoryEngine(), external)
     external = Desired(project="p", external_volumes={"x": None}, all_resources=True)
-    with pytest.raises(NotFound, match='volume "x" is declared external'):
+    with pytest.raises(NotFound, match='volume "x" is not made by the stack'):
         shown(MemoryEngine(), external)
 
 

@@ -719,6 +719,18 @@ def test_mistakes_in_a_service(project: Any, lines: str, message: str) -> None:
             "services:\n  a:\n  image: x",
             '3:10: services.image must be a mapping, not text ["image" belongs to a service: ',
         ),
+        (
+            "services: {a: {build: {context: ., secrets: [k]}}}",
+            '1:46: the build of service "a" uses secret "k", which is not defined',
+        ),
+        (
+            "services: {d: {build: {context: ., additional_contexts: {x: 'service:d'}}}}",
+            'the build of service "d" is based on itself',
+        ),
+        (
+            "services: {a: {image: x, healthcheck: {test: [NONE, x]}}}",
+            "1:46: nothing follows NONE: there is no health check then",
+        ),
         ("services: {a: {image: x}, volumes: [d]}", '["volumes" belongs to a service: indent it'),
         ("secrets: {a: {}}", '1:14: secret "a" needs exactly one of file, environment'),
         ("configs: {a: {content: x, file: y}}", 'config "a" needs exactly one of file,'),
@@ -1038,7 +1050,7 @@ def test_a_later_file_replaces_without_a_word(project: Any) -> None:
         ("expose: [x]", '3:14: services.web.expose[]: "x" is not a port or a range of ports'),
         (
             "expose: [70000]",
-            '3:14: services.web.expose[]: "70000" is not within 1 to 65535, in order',
+            '3:14: services.web.expose[]: "70000" is not a port from 1 to 65535',
         ),
         ("expose: [80/tpc]", "3:14: services.web.expose[] must be one of tcp, udp, sctp"),
         (

@@ -35,6 +35,7 @@ FOUND_BY = {
     ("_images", "volumes"): ("volumes: [{type: image, source: i, target: /i, read_only: false}]"),
     ("_used_files", "secrets"): "secrets: [nothing]",
     ("_used_files", "configs"): "configs: [nothing]",
+    ("_build_secrets", "build"): "build: {context: ., secrets: [nothing]}",
     ("_health", "healthcheck"): "healthcheck: {test: [CMD]}",
     ("_watch", "develop"): "develop: {watch: [{action: sync, path: .}]}",
     ("_hooks", "pre_start"): "pre_start: [{command: []}]",
