@@ -13,6 +13,7 @@ Loaded only when no engine answers.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -109,6 +110,7 @@ def _spawn(paths: Paths, ready: int, entry: str) -> int:
             try:
                 os.chdir("/")
                 _close_all_but(ready, log)
+                _be_as_init()
                 _spawn_detached(paths, ready, log, entry)
                 os._exit(0)
             except BaseException:
@@ -131,6 +133,29 @@ def _close_all_but(*kept: int) -> None:
         os.closerange(first, fd)
         first = fd + 1
     os.closerange(first, _HIGHEST)
+
+
+def _be_as_init() -> None:
+    """The caller's priority, processors and lower limits are not those of all containers: the
+    daemon has what a child of init would have."""
+    import resource
+
+    with contextlib.suppress(OSError):
+        os.sched_setaffinity(0, os.sched_getaffinity(1))
+        nice = os.getpriority(os.PRIO_PROCESS, 1)
+        os.setpriority(os.PRIO_PROCESS, 0, min(nice, os.getpriority(os.PRIO_PROCESS, 0)))
+    for name in (name for name in vars(resource) if name.startswith("RLIMIT_")):
+        limit = getattr(resource, name)
+        with contextlib.suppress(OSError, ValueError):
+            usual, own = resource.prlimit(1, limit), resource.getrlimit(limit)
+            soft = max(usual[0], own[0], key=_size)
+            resource.setrlimit(limit, (min(soft, own[1], key=_size), own[1]))
+            # Not everywhere may a hard limit be raised.
+            resource.setrlimit(limit, (soft, max(usual[1], own[1], key=_size)))
+
+
+def _size(limit: int) -> float:
+    return float("inf") if limit == -1 else limit  # RLIM_INFINITY
 
 
 def _spawn_detached(paths: Paths, ready: int, log: int, entry: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -85,9 +86,10 @@ def wish(stack: Stack, name: str, body: Mapping[str, Any]) -> BuildRequest:
     if "SOURCE_DATE_EPOCH" in environment:
         arguments.setdefault("SOURCE_DATE_EPOCH", environment["SOURCE_DATE_EPOCH"])
     base = stack.project_dir
+    context = _path(base, build.context or ".")
     return BuildRequest(
-        context=_path(base, build.context or "."),
-        dockerfile=build.dockerfile or "Dockerfile",
+        context=context,
+        dockerfile=_dockerfile(context, build.dockerfile or "Dockerfile"),
         text=build.dockerfile_inline.encode() if build.dockerfile_inline else None,
         names=(image_name(stack, name), *build.tags),
         arguments={k: str(v) for k, v in arguments.items() if v is not None},
@@ -140,6 +142,15 @@ def _path(base: str, path: str) -> str:
     if "://" in path or path.startswith(("git@", "github.com/")):
         return path
     return path if path.startswith("/") else f"{base}/{path}"
+
+
+def _dockerfile(context: str, path: str) -> str:
+    """Relative to the context, as in a stack file; absolute when it is outside of it, where
+    the builder does not look."""
+    found = posixpath.normpath(f"{context}/{path}")
+    inside = posixpath.normpath(context).rstrip("/") + "/"
+    is_here = context.startswith("/") and not path.startswith("/")
+    return found if is_here and not found.startswith(inside) else path
 
 
 def _context(base: str, value: str) -> str:

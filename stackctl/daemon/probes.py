@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from stackctl.daemon.inspection import timestamp
-from stackctl.errors import StackctlError
+from stackctl.errors import NotExecutable, StackctlError
 from stackctl.model.container import Health
 from stackctl.model.record import ContainerRecord
 from stackctl.runtime.container import ExecRequest, Runtime
@@ -33,6 +33,9 @@ from stackctl.scheduler.health import (
     advance,
     watch,
 )
+
+#: With what the output of a probe that took too long begins.
+_LATE = "took longer than"
 
 Report = Callable[[str, Health], None]
 
@@ -98,8 +101,10 @@ class HealthWatch:
         if not self._state.log:
             return "no probe has finished"
         last = self._state.log[-1]
-        how = "timed out" if last.exit_code is None else f"exited with {last.exit_code}"
         output = last.output.strip().splitlines()
+        how = f"exited with {last.exit_code}"
+        if last.exit_code is None:
+            how = "timed out" if last.output.startswith(_LATE) else "could not be run"
         return f"its probe {how}" + (f": {output[-1]}" if output else "")
 
     def _cancel(self) -> None:
@@ -144,6 +149,8 @@ class HealthWatch:
         output = b""
         try:
             session = await self._runtime.exec(self._record, request)
+        except NotExecutable as error:
+            return error.exit_code, str(error)
         except StackctlError as error:
             return None, str(error)
         try:
@@ -153,7 +160,7 @@ class HealthWatch:
                 return await session.wait(), output.decode(errors="replace")
         except TimeoutError:
             await session.kill()
-            return None, f"took longer than {timeout:g} s\n" + output.decode(errors="replace")
+            return None, f"{_LATE} {timeout:g} s\n" + output.decode(errors="replace")
         except StackctlError as error:
             return None, str(error)
         finally:

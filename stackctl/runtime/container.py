@@ -41,6 +41,8 @@ from stackctl.state.paths import Paths
 
 #: Seconds that a container has to stop when nobody says anything (ContainerConfig.stop_grace).
 _USUAL_GRACE = 10.0
+#: Seconds in which a shim tells why a container has ended that was not quite up.
+_LAST_WORD = 2.0
 
 __all__ = [
     "Alive",
@@ -249,6 +251,9 @@ class Runtime:
                 try:
                     await attach(ready.result())
                 except Exception as error:
+                    if isinstance(error, ContainerError):
+                        # It has ended by itself: the shim is about to say why.
+                        await asyncio.wait((reply,), timeout=_LAST_WORD)
                     await self._given_up.undo(shim, record.id, reply)
                     cause = reply.exception()
                     failed = isinstance(cause, ContainerError) and not isinstance(cause, GivenUp)

@@ -16,7 +16,7 @@ Removing what a profile no longer wants is not done by `up` (nor by compose's).
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import field
 
 from stackctl.errors import Conflict
@@ -290,6 +290,7 @@ class Up:
             *[self.provided[name] for name in needs if name in self.provided],
             # Their mounts are looked up when this one is made.
             *[self.created[name] for name in lenders if name in self.created],
+            *self._left_of(lenders),
         ]
         replaces = verdict.record.id if isinstance(verdict, Recreated) else ""
         if isinstance(verdict, Recreated):
@@ -401,6 +402,15 @@ class Up:
             for rival in rivals
             if rival.config.number == record.config.number and rival.id in self.removed
         }
+
+    def _left_of(self, names: Collection[str]) -> list[int]:
+        """Removals of what interrupted updates left of these: it would be taken for them."""
+        return [
+            self.removed[record.id]
+            for records in (self.found.records.values() if names else ())
+            for record in records
+            if record.config.name in names and record.id in self.removed
+        ]
 
     def _name_and_start(
         self, service: DesiredService, config: ContainerConfig, cause: str, after: set[int]

@@ -55,11 +55,10 @@ class ServiceChecks:
         where_from = ("image", "build", "provider", "extends")
         is_bare = self._service.image is None and not self._written.unread
         if is_bare and not self._written.has(("services", self._name), *where_from):
-            self._mistakes.add(
-                f"{self._who} has no image",
-                self._at(key=True),
-                hint='give it one, e.g. image: "stackctl/host"',
-            )
+            hint = 'give it one, e.g. image: "stackctl/host"'
+            if self._name in StackFile.model_fields:
+                hint = f'the stack\'s own "{self._name}" stands at the left margin'
+            self._mistakes.add(f"{self._who} has no image", self._at(key=True), hint=hint)
         said = self._service.model_fields_set
         for attributes, check in checks or CHECKS:
             if not said.isdisjoint(attributes):

@@ -337,7 +337,7 @@ def _quote_hint(node: Node | None, wanted: str) -> str:
 _PATTERN_HINTS = {
     "name": "lower case letters, digits, - and _, starting with a letter or digit",
     "restart": "no, always, unless-stopped, on-failure or on-failure:5",
-    "container_name": "letters, digits, - _ and ., starting with a letter or digit",
+    "container_name": "letters, digits, - _ and ., two at least, a letter or digit first",
     "hostname": "letters, digits, - and ., at most 64 characters",
     "network_mode": "none, host, bridge, service:NAME or the name of a network",
     "uid": 'a number in quotes, such as "1000"',

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import resource
 import signal
 import socket
 import stat
@@ -118,6 +119,24 @@ def test_a_daemon_is_nobodys_child_and_holds_nothing_of_its_callers(paths: Paths
         assert os.readlink(f"/proc/{pid}/fd/{number}") == str(paths.daemon_log)
     groups = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
     assert {line.split(":", 2)[2] for line in groups} == {"/"}
+
+
+def test_a_daemon_is_bound_by_nothing_that_binds_its_caller(paths: Paths) -> None:
+    """Else all containers, of all callers, would be."""
+    processors = os.sched_getaffinity(0)
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.sched_setaffinity(0, {min(processors)})
+    resource.setrlimit(resource.RLIMIT_NOFILE, (300, files[1]))
+    try:
+        started(paths)
+    finally:
+        os.sched_setaffinity(0, processors)
+        resource.setrlimit(resource.RLIMIT_NOFILE, files)
+    pid = holder(paths)
+    assert os.sched_getaffinity(pid) == os.sched_getaffinity(1)
+    usual = resource.prlimit(1, resource.RLIMIT_NOFILE)[0]
+    assert resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] >= min(usual, files[1])
+    assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 1)
 
 
 def test_the_log_and_the_lock_are_for_root_alone(paths: Paths) -> None:

@@ -331,9 +331,13 @@ class ImageVerbs:
             body, activate=body.get("services") or (), for_containers=False
         )
         wanted = stack_images.pushed(project, body)
+        nameless = stack_images.nameless(project, body)
 
         async def work(emit: Emit) -> Message:
             CALLER.set(asking.caller(body, emit))
+            for name in nameless:
+                text = f'service "{name}" is not pushed: it has no `image`, which says where to'
+                emit({"type": "warning", "text": text, "place": ""})
             for reference, name in wanted.items():
                 try:
                     digest, _ = await self._images.push(reference)

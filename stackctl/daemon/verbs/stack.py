@@ -389,7 +389,9 @@ def _of_service(failed: executor.Outcome) -> StackctlError:
         brief = f'service "{service}": {brief}'
     # What is found wrong only now is no wrong usage of the command either.
     if not isinstance(error, ContainerError | UsageError):
-        if error.place is None and isinstance(failed.step.op, CreateContainer | StartContainer):
+        op = failed.step.op
+        is_container = isinstance(op, CreateContainer | StartContainer) and error.place is None
+        if is_container or isinstance(op, BuildImage):
             error.brief = brief
         return error
     told = OperationFailed(brief, hint=error.hint, details=error.details)

@@ -45,12 +45,26 @@ def pulls(project: Project, body: Mapping[str, Any], exists: Callable[[str], boo
 
 def pushed(project: Project, body: Mapping[str, Any]) -> dict[str, str]:
     """Reference -> service, of the images that services build and name."""
-    services = project.stack.services
     return {
-        services[name].image or "": name
+        reference: name
+        for name, reference in _built(project, body)
+        if reference != project.stack.named(name)
+    }
+
+
+def nameless(project: Project, body: Mapping[str, Any]) -> list[str]:
+    """Services whose images have only the name that they get without one: nobody meant a
+    registry by it."""
+    return [n for n, reference in _built(project, body) if reference == project.stack.named(n)]
+
+
+def _built(project: Project, body: Mapping[str, Any]) -> list[tuple[str, str]]:
+    services = project.stack.services
+    return [
+        (name, services[name].image or "")
         for name, _ in _of_services(project, body)
         if services[name].build is not None
-    }
+    ]
 
 
 def _of_services(project: Project, body: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -298,9 +298,15 @@ def _overlay(number: int, item: Mount, trees: dict[str, int], target: str) -> No
 def _attach(root: int, tree: int, target: str) -> None:
     """Attach `tree` at `target`, making an empty file or directory to put it on."""
     if stat.S_ISDIR(os.fstat(tree).st_mode):
-        fd = files.make_directories(root, target)
+        try:
+            fd = files.make_directories(root, target)
+        except NotADirectoryError:
+            text = "a directory is to be mounted where a file is"
+            raise NotADirectoryError(errno.ENOTDIR, text) from None
     else:
         fd = files.make_file(root, target)
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise IsADirectoryError(errno.EISDIR, "a file is to be mounted where a directory is")
     mounts.move_mount(tree, fd, target)
     os.close(fd)
     os.close(tree)

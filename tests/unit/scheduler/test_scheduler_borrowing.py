@@ -12,6 +12,7 @@ from stackctl.model.container import GeneratedFile, TmpfsMount, VolumeMount
 from stackctl.model.lending import SOCKET, borrowed, by_target, lent
 from stackctl.scheduler.desired import Desired, Recreate, UpPolicy
 from stackctl.scheduler.executor import execute
+from stackctl.scheduler.ops import CreateContainer
 from stackctl.scheduler.plan import up_plan
 from stackctl.scheduler.show import render
 from stackctl.testing.engine import MemoryEngine
@@ -96,6 +97,28 @@ def test_new_anonymous_volumes_are_given_to_who_shares_them(services: tuple[str,
     policy = {"recreate": Recreate.FORCE, "renew_anonymous_volumes": True}
     forced = anew(engine, lending(), services=("owner", "user", "chain"), **policy)
     assert forced.keys() == {"p-owner-1", "p-user-1", "p-chain-1"}
+
+
+def test_what_an_interrupted_update_left_lends_nothing():
+    def sharing(version: str = "") -> Desired:
+        owner = service("owner", anonymous=["/cache"])
+        need = depends("owner", restart=True)
+        return stack(owner, service("user", need, volumes_from=["owner"], version=version))
+
+    engine = MemoryEngine()
+    up(engine, sharing())
+    renewed = UpPolicy(recreate=Recreate.FORCE, renew_anonymous_volumes=True)
+    engine.fail(CreateContainer, "p-user-1")
+    plan = up_plan(sharing(), engine.observed("p"), renewed)
+    assert not asyncio.run(execute(plan, engine)).ok
+    engine.mend()
+    # The owner's successor is there, and goes before anybody's mounts are looked up.
+    again = up_plan(sharing("2"), engine.observed("p"), UpPolicy())
+    (left,) = [step.number for step in again.steps if "left over" in step.cause]
+    (made,) = [step for step in again.steps if isinstance(step.op, CreateContainer)]
+    assert left in made.after
+    up(engine, sharing("2"))
+    assert mounts(engine, "p-user-1") == mounts(engine, "p-owner-1")
 
 
 def test_nothing_is_said_of_lenders_elsewhere():
