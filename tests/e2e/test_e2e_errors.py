@@ -219,6 +219,25 @@ def test_an_unknown_image_is_told_before_anything_is_made(stack: Stack) -> None:
 
 
 @needs_engine
+def test_what_cannot_be_mounted_or_probed_says_why(stack: Stack) -> None:
+    (stack.directory / "file").touch()
+    (stack.directory / "tree").mkdir()
+    stack.write(f"""\
+        services:
+          a: {{{SLEEPER}, volumes: ['./file:/opt']}}
+          b: {{{SLEEPER}, volumes: ['./tree:/etc/passwd']}}
+          c: {{{SLEEPER}, healthcheck: {{test: [CMD, nowhere], interval: 50ms, retries: 1}}}}
+        """)
+    failed = stack.run("up", "-d", "--wait").expect(1)
+    assert_readable(failed)
+    where = "is to be mounted where a"
+    assert f'service "a": cannot start the container: mount /opt: a file {where} dir' in failed.err
+    assert f"mount /etc/passwd: a directory {where} file is" in failed.err
+    assert "its probe exited with 127: cannot execute nowhere" in failed.err
+    stack.down()
+
+
+@needs_engine
 def test_a_busy_port_names_the_process_that_holds_it(stack: Stack) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]

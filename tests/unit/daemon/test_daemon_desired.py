@@ -10,6 +10,8 @@ import pytest
 
 from stackctl.daemon.build_wishes import named, wish, wishes
 from stackctl.daemon.desired import desired, one_off
+from stackctl.daemon.projects import Project
+from stackctl.daemon.verbs import stack_images
 from stackctl.errors import NotFound, Place, StackFileError, UsageError
 from stackctl.model.container import (
     BindMount,
@@ -667,6 +669,31 @@ def test_variables_of_a_build_come_from_files_as_well(stacks: Stacks) -> None:
     )
     request = wish(stack, "a", {})
     assert (request.secrets, request.arguments) == ({"s": b"t"}, {"WHO": "me"})
+
+
+@pytest.mark.parametrize(
+    ("lines", "dockerfile"),
+    [
+        ("context: sub, dockerfile: ../x.Dockerfile", "{}/x.Dockerfile"),
+        ("context: sub, dockerfile: d/../../y", "{}/y"),
+        ("context: sub, dockerfile: d/x", "d/x"),
+        ("context: ., dockerfile: ./sub/../x", "./sub/../x"),
+        ("context: sub", "Dockerfile"),
+        ("context: 'https://example.org/x.git', dockerfile: ../x", "../x"),
+    ],
+)
+def test_a_dockerfile_may_be_beside_the_context(
+    stacks: Stacks, lines: str, dockerfile: str
+) -> None:
+    stack = stacks.load(f"services: {{a: {{build: {{{lines}}}}}}}")
+    assert wish(stack, "a", {}).dockerfile == dockerfile.format(stacks.directory)
+
+
+def test_what_has_no_name_of_its_own_is_not_pushed(stacks: Stacks) -> None:
+    text = "services: {a: {build: .}, b: {build: ., image: r/b}, c: {image: r/c}}"
+    project = Project(stack=named(stacks.load(text)), warnings=())
+    assert stack_images.pushed(project, {}) == {"r/b": "b"}
+    assert stack_images.nameless(project, {}) == ["a"]
 
 
 def test_a_one_off(stacks: Stacks) -> None:
