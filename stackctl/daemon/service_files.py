@@ -8,7 +8,7 @@ configuration's hash (Stack.copies): new content makes a new container.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from stackctl.errors import StackFileError, StackFileErrors
@@ -44,21 +44,28 @@ def generated(stack: Stack, service: Service) -> tuple[GeneratedFile, ...]:
     )
 
 
-def check_replaced(stack: Stack, plan: Plan) -> None:
+def check(stack: Stack, plan: Plan) -> tuple[StackFileError, ...]:
     """Files of the services whose containers are made anew have to be there: told before the old
     container is gone. StackFileErrors.
 
-    A service's first container is another thing: what starts before it may make its files.
+    What is missing for a service's first container is given back: what starts before it may
+    make its files.
     """
-    ops = [step.op for step in plan.steps]
-    anew = {op.config.service for op in ops if isinstance(op, CreateContainer) and op.replaces}
-    services = [stack.services[name] for name in anew if name in stack.services]
+    made = [step.op for step in plan.steps if isinstance(step.op, CreateContainer)]
+    anew = {op.config.service for op in made if op.replaces}
+    if errors := _missing(stack, anew):
+        raise StackFileErrors(errors)
+    return _missing(stack, {op.config.service for op in made} - anew)
+
+
+def _missing(stack: Stack, names: Collection[str]) -> tuple[StackFileError, ...]:
+    services = [stack.services[name] for name in sorted(names) if name in stack.services]
     missing = {
         (section, item.source): origin.file
         for section, item, origin in files_of(stack, services)
         if origin.file and not Path(origin.file).exists()
     }
-    errors = tuple(
+    return tuple(
         StackFileError(
             f'the file {file} of {section[:-1]} "{name}" does not exist',
             place=stack.places(section, name, "file"),
@@ -66,8 +73,6 @@ def check_replaced(stack: Stack, plan: Plan) -> None:
         )
         for (section, name), file in sorted(missing.items())
     )
-    if errors:
-        raise StackFileErrors(errors)
 
 
 def _used(

@@ -227,6 +227,8 @@ def test_what_cannot_be_mounted_or_probed_says_why(stack: Stack) -> None:
           a: {{{SLEEPER}, volumes: ['./file:/opt']}}
           b: {{{SLEEPER}, volumes: ['./tree:/etc/passwd']}}
           c: {{{SLEEPER}, healthcheck: {{test: [CMD, nowhere], interval: 50ms, retries: 1}}}}
+          d: {{{SLEEPER}, secrets: [s]}}
+        secrets: {{s: {{file: ./gone}}}}
         """)
     failed = stack.run("up", "-d", "--wait").expect(1)
     assert_readable(failed)
@@ -234,6 +236,12 @@ def test_what_cannot_be_mounted_or_probed_says_why(stack: Stack) -> None:
     assert f'service "a": cannot start the container: mount /opt: a file {where} dir' in failed.err
     assert f"mount /etc/passwd: a directory {where} file is" in failed.err
     assert "its probe exited with 127: cannot execute nowhere" in failed.err
+    # What starts before it might have made it.
+    first = failed.err.splitlines()[0]
+    assert re.match(
+        r"warning: .*stack.yaml:6:\d+: the file .*/gone of secret \"s\" does not", first
+    )
+    assert 'service "d": the bind source' in failed.err
     stack.down()
 
 

@@ -40,9 +40,12 @@ class ShowVerbs:
         self._projects = projects
 
     async def ps(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        """One row a container, in docker compose's field names; `size` counts what it wrote."""
+        """One row a container, in docker compose's field names; `size` counts what it wrote.
+
+        Of one-offs with `all` only, as with compose.
+        """
         everything = bool(body.get("all"))
-        for record in await self._projects.chosen(body, oneoff=True):
+        for record in await self._projects.chosen(body, oneoff=everything):
             if everything or record.status.is_alive or record.status is Status.RESTARTING:
                 row = container_row(record, labels=bool(body.get("labels")))
                 if body.get("size"):

@@ -186,7 +186,8 @@ class StackVerbs:
             if not warm.done():
                 warm.cancel()
         if not project.carried:
-            service_files.check_replaced(project.stack, plan)
+            for missing in service_files.check(project.stack, plan):
+                emit({**notice(f"{missing.brief} yet"), "place": str(missing.place or "")})
         limit = float(body.get("wait_timeout") or 0)
         await self._execute(project, plan, limit, emit, body)
         if not body.get("no_start") and not body.get("attach"):
