@@ -6,9 +6,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from stackctl.daemon import service_files
+from stackctl.daemon.apart import apart
 from stackctl.daemon.containers import Parts
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.jobs import EMIT, LATE, Emit, Jobs, Message
@@ -186,7 +188,7 @@ class StackVerbs:
             if not warm.done():
                 warm.cancel()
         if not project.carried:
-            for missing in service_files.check(project.stack, plan):
+            for missing in await apart(partial(service_files.check, project.stack, plan)):
                 emit({**notice(f"{missing.brief} yet"), "place": str(missing.place or "")})
         limit = float(body.get("wait_timeout") or 0)
         await self._execute(project, plan, limit, emit, body)
