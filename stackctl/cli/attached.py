@@ -56,6 +56,8 @@ class _State:
 
     interrupts: int = 0
     stopping: bool = False
+    #: The exit code of the first container that ended.
+    first: int | None = None
     #: A pre_stop hook did not do what it should have.
     failed_hooks: bool = False
     attached: bool = False
@@ -124,6 +126,9 @@ class AttachedUp:
         code = self._state.decided
         if code is None:
             code = self._state.result_code
+            if self._flags.exit_code_from and self._state.first is not None:
+                # The one that was to decide never ran: no success, whoever ended before.
+                code = code or self._state.first or 1
         return code or int(self._state.failed_hooks)
 
     # -- events
@@ -224,6 +229,8 @@ class AttachedUp:
         console.say(f"{self._logs.name(message)} exited with {shown}")
         number = 255 if code is None else int(code)
         service = str(message.get("service", ""))
+        if self._state.first is None:
+            self._state.first = number
         if self._decides(service, number) and self._state.decided is None:
             self._state.decided = number
         if self._aborts(number) and not self._state.stopping:

@@ -219,6 +219,33 @@ def test_an_unknown_image_is_told_before_anything_is_made(stack: Stack) -> None:
 
 
 @needs_engine
+def test_what_an_attached_up_waits_for_and_ends_with(stack: Stack) -> None:
+    stack.write("""\
+        services:
+          web: {image: stackctl/host, command: echo hello, depends_on: [db]}
+          db: {image: stackctl/host, command: sh -c 'echo stored; exec sleep 1000', init: true}
+        """)
+    # What it depends on is heard, and goes on.
+    attached = stack.ok("up", "--attach-dependencies", "web")
+    assert "web-1  | hello" in attached.out and "db-1   | stored" in attached.out
+    assert stack.states() == {"app-web-1": "exited", "app-db-1": "running"}
+    aborted = stack.ok("up", "--abort-on-container-exit", "--attach-dependencies", "web")
+    assert "stopping web because web-1 ended" in aborted.err
+    stack.down()
+    stack.write("""\
+        services:
+          broken: {image: stackctl/host, command: sh -c "exit 3"}
+          slow: {image: stackctl/host, command: sleep 100, init: true,
+                 healthcheck: {test: sleep 4, interval: 10s, timeout: 20s}}
+          tests: {image: stackctl/host, command: "true",
+                  depends_on: {slow: {condition: service_healthy}}}
+        """)
+    # The one that was to decide never ran.
+    assert stack.run("up", "--exit-code-from", "tests").code == 3
+    stack.down()
+
+
+@needs_engine
 def test_what_cannot_be_mounted_or_probed_says_why(stack: Stack) -> None:
     (stack.directory / "file").touch()
     (stack.directory / "tree").mkdir()

@@ -42,12 +42,19 @@ class Following:
         self._queue: asyncio.Queue[Message | None] = asyncio.Queue(_BACKLOG)
         self._pumps: dict[str, asyncio.Task[None]] = {}
         self._starts: dict[str, float] = {}
+        #: Heard, but not waited for.
+        self._beside: set[str] = set()
 
-    def add(self, record: ContainerRecord, *, since_start: bool = False) -> None:
+    def add(
+        self, record: ContainerRecord, *, since_start: bool = False, beside: bool = False
+    ) -> None:
         """Listen to it from now on; nothing happens when that is so already.
 
-        Of what was started after the others the whole run is told.
+        Of what was started after the others the whole run is told. `beside`: nobody waits for
+        its end.
         """
+        if beside:
+            self._beside.add(record.id)
         pump = self._pumps.get(record.id)
         # One that has ended is listened to again only when it was started again.
         if pump is None or (pump.done() and record.started_at != self._starts[record.id]):
@@ -60,7 +67,8 @@ class Following:
         await self._queue.put(message)
 
     async def ended(self, look_again: Callable[[], Awaitable[None]] = _nothing) -> None:
-        """Until all that were added have ended for good and have been told.
+        """Until all that were added have ended for good and have been told, but for those that
+        are only heard beside others.
 
         `look_again` may add more when none is left.
         """
@@ -71,10 +79,15 @@ class Following:
                 break
             await asyncio.wait(pending)
         for pump in self._pumps.values():
-            pump.result()
+            if pump.done():
+                pump.result()
 
     def _pending(self) -> list[asyncio.Task[None]]:
-        return [pump for pump in self._pumps.values() if not pump.done()]
+        return [
+            pump
+            for container_id, pump in self._pumps.items()
+            if not pump.done() and container_id not in self._beside
+        ]
 
     async def dead_ones_told(self) -> None:
         """The same for those that have ended by now."""

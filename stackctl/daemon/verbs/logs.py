@@ -160,7 +160,8 @@ class Logs:
                     heard = [record.id for record in told if record.config.logging.keeps]
                     await following.put({"type": "attached", "containers": heard})
                     for record in records:
-                        following.add(record)
+                        # What the services named depend on goes on without them.
+                        following.add(record, beside=not is_ours(record))
                     if body.get("watch"):
                         await listening
                     await following.ended(self._later(following, project, is_ours))
