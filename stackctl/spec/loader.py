@@ -15,7 +15,7 @@ from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from stackctl.errors import Place, StackFileError, StackFileErrors
+from stackctl.errors import Place, StackctlError, StackFileError, StackFileErrors
 from stackctl.spec import dotenv, project, yaml
 from stackctl.spec.files import Files
 from stackctl.spec.interpolate import TemplateError, substitute
@@ -236,7 +236,13 @@ def project_name(request: LoadRequest) -> str:
     if request.name and not request.files:
         return project.given_name(request, {})
     mistakes = Mistakes()
-    found = _find(request, mistakes)
+    try:
+        found = _find(request, mistakes)
+    except StackctlError:
+        name = "" if request.files else project.given_name(request, request.environment)
+        if not name:
+            raise
+        return name  # of the environment, where no file is
     # A file that was named has to be there, whatever the project is called.
     texts = [(path, _text(path, request)) for path in found.files] if request.files else []
     if name := project.given_name(request, found.variables):

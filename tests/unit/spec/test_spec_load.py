@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,15 @@ def test_the_projects_name(tmp_path: Path, options: Any, text: str, name: str) -
 def test_the_name_is_the_same_when_all_is_loaded(project: Any) -> None:
     project.write("stack.yaml", "name: file\n" + ONE % "x")
     assert load(project.request()).stack.name == project_name(project.request()) == "file"
+
+
+def test_the_environment_names_a_project_where_no_file_is(tmp_path: Path) -> None:
+    request = LoadRequest(cwd=str(tmp_path), environment={"COMPOSE_PROJECT_NAME": "env"})
+    assert project_name(request) == "env"
+    with pytest.raises(StackctlError):
+        project_name(replace(request, files=("gone.yaml",)))
+    with pytest.raises(StackctlError):
+        project_name(replace(request, environment={}))
 
 
 @pytest.mark.parametrize(
