@@ -245,7 +245,8 @@ class Projects:
             return images.get(reference) or _no_image(reference)
 
         found = desired(stack, image_of, scale=scale, services=tuple(services))
-        return found, frozenset(images)
+        mounted = {r: images[r].id for s in found.services for r in s.mounted if r in images}
+        return replace(found, mounted_images=mounted), frozenset(images)
 
     def provided(self, project: Project) -> Project:
         """The project with what providers have set for those that depend on them."""

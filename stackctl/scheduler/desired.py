@@ -89,9 +89,14 @@ class DesiredService:
     @property
     def further_images(self) -> tuple[str, ...]:
         """References besides its own: of its pre_start hooks, and of what it mounts."""
+        hooks = (hook.reference for hook in self.pre_start)
+        return tuple(filter(None, (*hooks, *self.mounted)))
+
+    @property
+    def mounted(self) -> tuple[str, ...]:
+        """References of the images that its containers mount."""
         mounts = self.replicas[0].mounts if self.replicas else ()
-        mounted = (mount.image for mount in mounts if isinstance(mount, ImageMount))
-        return tuple(filter(None, (*(hook.reference for hook in self.pre_start), *mounted)))
+        return tuple(mount.image for mount in mounts if isinstance(mount, ImageMount))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +111,8 @@ class Desired:
     volumes: tuple[VolumeConfig, ...] = ()
     #: Those by name, with the place where the stack file says so, if it is known.
     external_networks: Mapping[str, Place | None] = field(default_factory=dict)
+    #: Reference -> id of the images that are mounted, as far as they are here.
+    mounted_images: Mapping[str, str] = field(default_factory=dict)
     external_volumes: Mapping[str, Place | None] = field(default_factory=dict)
     #: Services of the file that no active profile wants: their containers are no orphans.
     disabled: frozenset[str] = frozenset()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from stackctl.model.container import ContainerConfig, Health, Status
+from stackctl.model.container import ContainerConfig, Health, ImageMount, Status
 from stackctl.model.record import ContainerRecord
 from stackctl.scheduler import differences
 from stackctl.scheduler.borrowing import Borrowing
@@ -263,6 +263,11 @@ def _stale(
         return why
     if config.image_id and old.image_id != config.image_id:
         return "image changed"
+    for mount in old.mounts:
+        if isinstance(mount, ImageMount) and mount.image_id:
+            now = found.desired.mounted_images.get(mount.image, mount.image_id)
+            if now != mount.image_id:
+                return f"image {mount.image}, which is mounted at {mount.target}, changed"
     # Renaming a network or a volume leaves the service's own hash as it is.
     if used_networks([old]) != used_networks([config]):
         return "networks changed"

@@ -488,3 +488,27 @@ def test_volumes_by_options_and_the_engines_own_network(stack: Stack) -> None:
     assert "bridge" in made
     assert "app_default" not in made
     stack.ok("down", "-v")
+
+
+def test_a_mounted_image_that_is_built_anew_makes_its_user_anew(stack: Stack) -> None:
+    stack.write("""\
+        services:
+          source:
+            build: {dockerfile_inline: "FROM stackctl/host\\nCOPY content /app/content"}
+            image: files:1
+            command: "true"
+          user:
+            image: stackctl/host
+            command: sleep infinity
+            init: true
+            depends_on: [source]
+            volumes: [{type: image, source: "files:1", target: /data, image: {subpath: app}}]
+        """)
+    for content in ("one", "two"):
+        (stack.directory / "content").write_text(content)
+        stack.ok("up", "-d", "--build")
+        assert inside(stack, "user", "cat /data/content") == content
+    before = stack.ids()["app-user-1"]
+    stack.ok("up", "-d", "--build")
+    assert stack.ids()["app-user-1"] == before
+    stack.down()

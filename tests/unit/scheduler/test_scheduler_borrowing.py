@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stackctl.model.container import GeneratedFile, TmpfsMount, VolumeMount
+from stackctl.model.container import GeneratedFile, ImageMount, TmpfsMount, VolumeMount
 from stackctl.model.lending import SOCKET, borrowed, by_target, lent
 from stackctl.scheduler.desired import Desired, Recreate, UpPolicy
 from stackctl.scheduler.executor import execute
@@ -148,3 +148,20 @@ def test_what_is_private_is_not_lent():
     assert borrowed(user, {"owner": given}.__getitem__) == given
     hides = replace(user, mounts=(VolumeMount(volume="own", target="/v"),))
     assert borrowed(hides, {"owner": given}.__getitem__) == {}
+
+
+def test_another_image_that_is_mounted_makes_the_container_anew():
+    mount = ImageMount(image="files", target="/files", image_id="sha256:1")
+    user = service("user")
+    (replica,) = user.replicas
+    user = replace(user, replicas=(replace(replica, mounts=(mount,)),))
+    engine = MemoryEngine()
+    up(engine, stack(user))
+    desired = replace(stack(user), mounted_images={"files": "sha256:1"})
+    assert anew(engine, desired) == {}
+    desired = replace(desired, mounted_images={"files": "sha256:2"})
+    assert anew(engine, desired) == {
+        "p-user-1": "image files, which is mounted at /files, changed"
+    }
+    # One that is not here any more is no other one.
+    assert anew(engine, replace(desired, mounted_images={})) == {}
