@@ -111,9 +111,9 @@ class Desired:
     volumes: tuple[VolumeConfig, ...] = ()
     #: Those by name, with the place where the stack file says so, if it is known.
     external_networks: Mapping[str, Place | None] = field(default_factory=dict)
+    external_volumes: Mapping[str, Place | None] = field(default_factory=dict)
     #: Reference -> id of the images that are mounted, as far as they are here.
     mounted_images: Mapping[str, str] = field(default_factory=dict)
-    external_volumes: Mapping[str, Place | None] = field(default_factory=dict)
     #: Services of the file that no active profile wants: their containers are no orphans.
     disabled: frozenset[str] = frozenset()
     #: Networks and volumes are made, and external ones have to be there, even if no service that

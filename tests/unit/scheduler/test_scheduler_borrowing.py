@@ -160,8 +160,6 @@ def test_another_image_that_is_mounted_makes_the_container_anew():
     desired = replace(stack(user), mounted_images={"files": "sha256:1"})
     assert anew(engine, desired) == {}
     desired = replace(desired, mounted_images={"files": "sha256:2"})
-    assert anew(engine, desired) == {
-        "p-user-1": "image files, which is mounted at /files, changed"
-    }
+    assert anew(engine, desired) == {"p-user-1": "image files, which is mounted at /files, changed"}
     # One that is not here any more is no other one.
     assert anew(engine, replace(desired, mounted_images={})) == {}
