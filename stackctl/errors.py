@@ -6,7 +6,8 @@
     |  `- DockerfileError    the same for a Dockerfile; DockerfileErrors for several
     |- UsageError            the command line is wrong (exit code 2)
     |- NotFound              no such service, container, network, volume, image
-    |  `- ImageAbsent        an image that could be pulled
+    |  |- ImageAbsent        an image that could be pulled
+    |  `- Unmet              several things at once that a plan relies on
     |- Conflict              a name, port or address that somebody else holds
     |- MachineError          the kernel, the disk, a missing right or feature
     |  |- NotPermitted       not root, or root without a capability
@@ -150,6 +151,16 @@ class ImageAbsent(NotFound):
     """The image is not on this machine, or not for the platform that was asked for."""
 
     kind = "image-absent"
+
+
+class Unmet(_Several, NotFound):
+    """Several things at once that a plan relies on and cannot have."""
+
+    kind = "unmet"
+
+    def __init__(self, errors: tuple[StackctlError, ...]) -> None:
+        super().__init__(f"{len(errors)} things are missing or another's")
+        self.errors = errors
 
 
 class Conflict(StackctlError):

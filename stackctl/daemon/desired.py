@@ -77,7 +77,8 @@ def desired(
         _desired_service(stack, name, service, image_of, counts[name], name_volume)
         for name, service in stack.services.items()
     )
-    replica_checks.names(stack, wanted)
+    meant = implied.needed(stack.services, services) if services else stack.services.keys()
+    replica_checks.names(stack, (service for service in wanted if service.name in meant))
     return Desired(
         project=stack.name,
         separator=stack.separator,

@@ -52,19 +52,20 @@ async def settled(
 
 
 def _sockets(sources: Iterable[str], socket: Path) -> dict[str, bool]:
-    """Of these paths those that mean the engine's socket, and whether anything is there."""
-    return {source: Path(source).exists() for source in sources if _means(source, socket)}
+    """Of these paths those that mean the engine's socket, and whether anything is there.
 
-
-def _means(source: str, socket: Path) -> bool:
-    """Whether a bind is of the engine's socket: by its own or another name (a link, as
-    `--docker-socket` makes it), or by Docker's, when no Docker is there.
-
-    By which name it is admitted (Service.admits) is the record's.
+    By its own or another name (a link, as `--docker-socket` makes it), or by Docker's, when no
+    Docker is there. By which name it is admitted (Service.admits) is the record's.
     """
-    if source in DOCKER_SOCKETS and not Path(source).exists():
-        return True
-    return Path(source).is_socket() and os.path.realpath(source) == os.path.realpath(socket)
+    own = os.path.realpath(socket)
+    found = {}
+    for source in sources:
+        is_there = Path(source).exists()
+        if is_there and Path(source).is_socket() and os.path.realpath(source) == own:
+            found[source] = True
+        elif not is_there and source in DOCKER_SOCKETS:
+            found[source] = False
+    return found
 
 
 async def make_volumes(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from stackctl.errors import StackFileError, UsageError
 from stackctl.scheduler.desired import DesiredService
@@ -55,8 +55,8 @@ def sharing(stack: Stack, name: str, service: Service, count: int) -> None:
         )
 
 
-def names(stack: Stack, services: Sequence[DesiredService]) -> None:
-    """Raises StackFileError when two containers would have one name.
+def names(stack: Stack, services: Iterable[DesiredService]) -> None:
+    """Raises StackFileError when two containers of these services would have one name.
 
     Names that the engine gives follow from those of services: one of them may be
     somebody's container_name.
@@ -78,7 +78,7 @@ def names(stack: Stack, services: Sequence[DesiredService]) -> None:
 
 
 def _names(
-    stack: Stack, services: Sequence[DesiredService]
+    stack: Stack, services: Iterable[DesiredService]
 ) -> Iterator[tuple[str, tuple[str | int, ...]]]:
     """Of every container there will be: its name, and, below services, what that follows from."""
     for service in services:

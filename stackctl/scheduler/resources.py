@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from stackctl.errors import Conflict, NotFound, Place
+from stackctl.errors import NotFound
 from stackctl.model.container import ContainerConfig
 from stackctl.model.network import DEFAULT_NETWORK, NetworkConfig, default_network
 from stackctl.model.reference import parse
 from stackctl.scheduler import differences
-from stackctl.scheduler.desired import Desired, DesiredService, Observed
+from stackctl.scheduler.desired import DesiredService
 from stackctl.scheduler.differences import Change
 from stackctl.scheduler.draft import Draft
 from stackctl.scheduler.ops import (
@@ -156,18 +156,14 @@ def image_plan(found: Survey, names: Collection[str], *, oneoff: bool = False) -
 def volumes(draft: Draft, configs: Iterable[ContainerConfig], found: Survey) -> dict[str, int]:
     """Missing volumes that the containers mount. Gives name -> step.
 
-    Raises NotFound for a missing external one. An existing volume is never made
-    anew, whatever its configuration says: it holds data (see notices).
+    An existing volume is never made anew, whatever its configuration says: it holds data (see
+    notices).
     """
     used = frozenset[str]().union(*map(used_volumes, configs))
     if found.desired.all_resources:
         used |= {volume.name for volume in found.desired.volumes}
-        used |= {*found.desired.external_volumes}
     observed = found.observed
     here = {record.config.name for record in observed.volumes} | observed.other_volumes
-    for name, place in found.desired.external_volumes.items():
-        if name in used and name not in here:
-            raise missing_external("volume", name, place)
     return {
         volume.name: draft.add(CreateVolume(volume=volume), "not found")
         for volume in found.desired.volumes
@@ -180,15 +176,11 @@ def networks(
 ) -> dict[str, int]:
     """Missing and changed networks of the containers. Gives name -> CreateNetwork's step.
 
-    `stops`: by changed network, the steps that stop what is in it. Raises
-    NotFound for a missing external network, Conflict for one of somebody else's.
+    `stops`: by changed network, the steps that stop what is in it.
     """
     used = used_networks(configs)
     if found.desired.all_resources:
         used |= {network.name for network in found.desired.networks}
-        used |= {*found.desired.external_networks}
-    check_networks(found.desired, found.observed, used)
-    check_links(found)
     steps: dict[str, int] = {}
     if DEFAULT_NETWORK in used - found.observed.other_networks.keys():
         steps[DEFAULT_NETWORK] = draft.add(CreateNetwork(network=default_network()), "not found")
@@ -211,41 +203,3 @@ def _recreate(
     removed = draft.add(RemoveNetwork(name=network.name), cause, after=stops)
     op = CreateNetwork(network=network)
     return draft.add(op, cause, after=[removed], changes=changes or ())
-
-
-def check_links(found: Survey) -> None:
-    """Raises NotFound for a container that is linked to and is nobody's."""
-    own = {config.name for service in found.desired.services for config in service.replicas}
-    own |= {record.name for record in found.observed.containers}
-    for service in found.services:
-        for name in service.external_links if service.name in found.wanted else ():
-            if name not in own and name not in found.observed.other_containers:
-                raise NotFound(
-                    f'service "{service.name}" links to container "{name}", which does not exist',
-                    hint="external_links are containers outside the stack: make it first; "
-                    "those of the stack are `links`",
-                )
-
-
-def check_networks(desired: Desired, observed: Observed, used: frozenset[str]) -> None:
-    ours = {record.config.name for record in observed.networks}
-    for name, place in desired.external_networks.items():
-        if name == DEFAULT_NETWORK:
-            continue  # made by whoever joins it first
-        if name in used and name not in ours | observed.other_networks.keys():
-            raise missing_external("network", name, place)
-    for network in desired.networks:
-        name = network.name
-        if name in used and name in observed.other_networks and name not in ours:
-            raise Conflict(
-                f'network "{name}" exists and does not belong to project "{desired.project}"',
-                hint="use it with external: true, or give this one another name:",
-            )
-
-
-def missing_external(kind: str, name: str, place: Place | None) -> NotFound:
-    return NotFound(
-        f'{kind} "{name}" is not made by the stack, and does not exist',
-        place=place,
-        hint="is the name right? Create it first, or declare it without external: true",
-    )

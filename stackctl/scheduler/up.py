@@ -22,7 +22,7 @@ from dataclasses import field
 from stackctl.errors import Conflict
 from stackctl.model.container import ContainerConfig
 from stackctl.model.record import ContainerRecord
-from stackctl.scheduler import losses, resources, rollout
+from stackctl.scheduler import losses, premises, resources, rollout
 from stackctl.scheduler.desired import Condition, DesiredService
 from stackctl.scheduler.draft import Draft
 from stackctl.scheduler.gates import Needs, add_gates, needs, relevant
@@ -242,6 +242,7 @@ class Up:
             for service in self.found.services
         }
         configs = self._configs()
+        premises.check(self.found, configs)
         self.provided = resources.providers(self.draft, self.found)
         pulls = resources.pulls(
             self.draft,

@@ -45,7 +45,6 @@ class Checks:
             for name, service in file.services.items()
             if enabled is None or name in enabled
         }
-        self._together = enabled is not None
         self._written = Written(root, written, mistakes.unread)
         self._mistakes = mistakes
         self._source = source
@@ -82,7 +81,6 @@ class Checks:
             ServiceChecks(name, service, self._file, self._written, self._mistakes).run()
             self._docker_socket(name, service)
         engine_checks.refuse(self._file, self._services, self._written, self._mistakes)
-        self._container_names()
         self._mac_addresses()
         self._circles()
 
@@ -126,46 +124,18 @@ class Checks:
                     self._written.at("services", name, "volumes", i, "source"),
                 )
 
-    def _container_names(self) -> None:
-        holders: dict[str, str] = {}
-        for name, service in self._services.items():
-            fixed = service.container_name
-            if fixed is None:
-                continue
-            if fixed in holders and (self._together or not self._variants(name, holders[fixed])):
-                self._mistakes.add(
-                    f'services "{holders[fixed]}" and "{name}" are both called "{fixed}"',
-                    self._written.at("services", name, "container_name"),
-                )
-            holders[fixed] = name
-
     def _mac_addresses(self) -> None:
-        """A MAC address is for one container of a network: what is sent to two reaches either."""
-        holders: dict[tuple[str, str], str] = {}
+        """A MAC address is for one container. (That two services have it: obstacles.)"""
         for name, service in self._services.items():
-            if not service.replicas or service.provider is not None:
+            if service.replicas < 2 or service.provider is not None:
                 continue
-            for network, path, mac in joining.mac_addresses(service, self._file.networks):
-                where = self._written.at("services", name, *path)
-                other = holders.setdefault((network, mac), name)
-                if service.replicas > 1:
-                    self._mistakes.add(
-                        f'service "{name}" has {service.replicas} replicas,'
-                        f" which cannot all have the MAC address {mac}",
-                        where,
-                        hint="remove mac_address: each container gets one of its own",
-                    )
-                elif other != name and (self._together or not self._variants(name, other)):
-                    self._mistakes.add(
-                        f'services "{other}" and "{name}" both have the MAC address {mac}'
-                        f" in {network}",
-                        where,
-                    )
-
-    def _variants(self, one: str, other: str) -> bool:
-        """Whether no profile brings both of them."""
-        profiles, others = self._services[one].profiles, self._services[other].profiles
-        return bool(profiles and others) and set(profiles).isdisjoint(others)
+            for _, path, mac in joining.mac_addresses(service, self._file.networks):
+                self._mistakes.add(
+                    f'service "{name}" has {service.replicas} replicas,'
+                    f" which cannot all have the MAC address {mac}",
+                    self._written.at("services", name, *path),
+                    hint="remove mac_address: each container gets one of its own",
+                )
 
     def _edge(self, name: str, other: str) -> Mark:
         """Where one service says that it needs another."""

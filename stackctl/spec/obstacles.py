@@ -1,9 +1,9 @@
 """What stands in the way of containers, though the file is right.
 
-A dependency that is required and disabled, a host port that two services publish, a secret
-in a variable that nobody has set, what the engine cannot carry out. Only where containers are
-wanted: such a file can be shown, built and taken down, and the services that are not in each
-other's way brought up.
+A dependency that is required and disabled, a name, a host port or a MAC address that two
+services have, a secret in a variable that nobody has set, what the engine cannot carry out.
+Only where containers are wanted: such a file can be shown, built and taken down, and the
+services that are not in each other's way brought up.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from stackctl.errors import Place, StackFileError, StackFileErrors
-from stackctl.spec import implied, ports
+from stackctl.spec import implied, joining, ports
 from stackctl.spec.model import Service, Stack, files_of
 
 
@@ -22,7 +22,7 @@ def check(stack: Stack, services: Collection[str] = ()) -> None:
     wanted = _wanted(stack, services)
     if errors := [
         *disabled(stack, services),
-        *_port_clashes(stack, wanted),
+        *_clashes(stack, wanted),
         *_unset(stack, wanted),
         *_refused(stack, wanted),
     ]:
@@ -32,7 +32,7 @@ def check(stack: Stack, services: Collection[str] = ()) -> None:
 def foreseen(stack: Stack) -> list[StackFileError]:
     """What `check` would say but for `disabled`: such a file can be shown, and taken down."""
     every = stack.services
-    return [*_port_clashes(stack, every), *_unset(stack, every), *_refused(stack, every)]
+    return [*_clashes(stack, every), *_unset(stack, every), *_refused(stack, every)]
 
 
 def _wanted(stack: Stack, services: Collection[str]) -> Mapping[str, Service]:
@@ -54,6 +54,55 @@ def disabled(stack: Stack, services: Collection[str] = ()) -> list[StackFileErro
                         f'service "{name}" depends on "{other}", which is disabled',
                         place=stack.places("services", name, "depends_on", other, key=True),
                         hint=f"activate a profile of it ({profiles}) with --profile",
+                    )
+                )
+    return errors
+
+
+def _clashes(stack: Stack, wanted: Mapping[str, Service]) -> list[StackFileError]:
+    """An error for all that only one of the services can have."""
+    return [
+        *_name_clashes(stack, wanted),
+        *_port_clashes(stack, wanted),
+        *_mac_clashes(stack, wanted),
+    ]
+
+
+def _name_clashes(stack: Stack, wanted: Mapping[str, Service]) -> list[StackFileError]:
+    """An error for each container_name that another service has."""
+    holders: dict[str, str] = {}
+    errors = []
+    for name, service in wanted.items():
+        fixed = service.container_name
+        if fixed is None:
+            continue
+        other = holders.setdefault(fixed, name)
+        if other != name:
+            errors.append(
+                StackFileError(
+                    f'services "{other}" and "{name}" are both called "{fixed}"',
+                    place=stack.places("services", name, "container_name"),
+                )
+            )
+    return errors
+
+
+def _mac_clashes(stack: Stack, wanted: Mapping[str, Service]) -> list[StackFileError]:
+    """An error for each MAC address that another service has in the same network: what is sent
+    to two reaches either."""
+    holders: dict[tuple[str, str], str] = {}
+    errors = []
+    for name, service in wanted.items():
+        if not service.replicas or service.provider is not None:
+            continue
+        for network, path, mac in joining.mac_addresses(service, stack.networks):
+            other = holders.setdefault((network, mac), name)
+            if other != name:
+                errors.append(
+                    StackFileError(
+                        f'services "{other}" and "{name}" both have the MAC address {mac}'
+                        f" in {network}",
+                        place=stack.places("services", name, *path),
                     )
                 )
     return errors

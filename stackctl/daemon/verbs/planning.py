@@ -8,7 +8,7 @@ from typing import Any
 
 from stackctl.daemon.jobs import Message
 from stackctl.daemon.projects import Project, Projects
-from stackctl.errors import Conflict, StackctlError
+from stackctl.errors import Conflict, Place, StackctlError
 from stackctl.scheduler import show
 from stackctl.scheduler.desired import Desired, DownPolicy, Observed, Recreate, UpPolicy
 from stackctl.scheduler.fingerprint import fingerprint
@@ -175,15 +175,12 @@ def _with_policy(desired: Desired, policy: str) -> Desired:
 
 
 def warning_messages(project: Project) -> list[Message]:
-    return [
-        {"type": "warning", "text": notice.text, "place": str(notice.place or "")}
-        for notice in project.warnings
-    ]
+    return [notice(warning.text, warning.place) for warning in project.warnings]
 
 
-def notice(text: str) -> Message:
-    """A warning that no line of a file causes."""
-    return {"type": "warning", "text": text, "place": ""}
+def notice(text: str, place: Place | None = None) -> Message:
+    """A warning, with the place in a file that causes it, if one does."""
+    return {"type": "warning", "text": text, "place": str(place or "")}
 
 
 def planned(steps: int) -> Message:

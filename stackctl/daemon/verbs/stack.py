@@ -187,9 +187,10 @@ class StackVerbs:
         finally:
             if not warm.done():
                 warm.cancel()
-        if not project.carried:
-            for missing in await apart(partial(service_files.check, project.stack, plan)):
-                emit({**notice(f"{missing.brief} yet"), "place": str(missing.place or "")})
+        stack = project.stack
+        if (stack.secrets or stack.configs) and not project.carried:
+            for missing in await apart(partial(service_files.check, stack, plan)):
+                emit(notice(f"{missing.brief} yet", missing.place))
         limit = float(body.get("wait_timeout") or 0)
         await self._execute(project, plan, limit, emit, body)
         if not body.get("no_start") and not body.get("attach"):

@@ -503,6 +503,16 @@ def test_names_that_two_containers_would_have(stacks: Stacks, services: str, mes
     assert message in str(caught.value) and caught.value.place is not None
 
 
+def test_names_count_of_the_services_that_are_meant(stacks: Stacks) -> None:
+    stack = stacks.load(
+        "services: {a: {image: img, container_name: p-b-1}, b: {image: img}, c: {image: img}}"
+    )
+    wanted(stack, services=("a", "c"))
+    wanted(stack, services=("b", "c"))
+    with pytest.raises(StackFileError, match="two containers would be called"):
+        wanted(stack, services=("a", "b"))
+
+
 def test_disabled_services(stacks: Stacks) -> None:
     stack = stacks.load(
         "services: {a: {image: img}, b: {image: img, profiles: [x]}, "

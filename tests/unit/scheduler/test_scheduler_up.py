@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from stackctl.errors import Conflict, NotFound, Place, StackFileError
+from stackctl.errors import Conflict, NotFound, Place, StackFileError, Unmet
 from stackctl.model.build import BuildRequest
 from stackctl.model.container import Health, ImageMount, Status
 from stackctl.model.network import NetworkConfig
@@ -569,6 +570,50 @@ def test_external_networks_and_volumes_must_exist():
     with pytest.raises(NotFound) as caught:
         shown(MemoryEngine(), placed)
     assert str(caught.value).startswith('stack.yaml:3:5: network "p_x" is not made by the stack')
+
+
+def test_all_that_is_missing_is_told_at_once():
+    one = service("a", networks=["x", "y"], volumes=["v"])
+    desired = replace(
+        stack(replace(one, external_links=("gone",))),
+        networks=(),
+        volumes=(),
+        external_networks={"p_x": None, "p_y": None},
+        external_volumes={"p_v": None},
+    )
+    with pytest.raises(Unmet) as caught:
+        shown(MemoryEngine(), desired)
+    assert [error.brief for error in caught.value.errors] == [
+        'volume "p_v" is not made by the stack, and does not exist',
+        'network "p_x" is not made by the stack, and does not exist',
+        'network "p_y" is not made by the stack, and does not exist',
+        'service "a" links to container "gone", which does not exist',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shares", "what"),
+    [({"network_mode": "service:db"}, "namespaces"), ({"volumes_from": ("p-db-1",)}, "volumes")],
+)
+def test_without_dependencies_those_that_are_shared_with_have_to_be_there(
+    shares: dict[str, Any], what: str
+) -> None:
+    app = service("app", depends("db"), networks=[])
+    app = replace(app, replicas=tuple(replace(c, **shares) for c in app.replicas))
+    desired = stack(service("db"), app)
+    alone = UpPolicy(services=("app",), no_deps=True)
+    brief = f'service "app" shares the {what} of "db", which has no container'
+    engine = MemoryEngine()
+    with pytest.raises(NotFound, match=brief):
+        shown(engine, desired, alone)
+    assert up(engine, desired, UP).ok
+    assert shown(engine, desired, alone) == []
+    for record in [*engine.containers.values()]:
+        if record.config.service == "db":
+            del engine.containers[record.id]
+    for policy in (alone, replace(alone, recreate=Recreate.FORCE)):
+        with pytest.raises(NotFound, match=brief):
+            shown(engine, desired, policy)
 
 
 def test_what_no_service_uses_is_made_on_request():

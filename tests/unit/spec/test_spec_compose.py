@@ -159,8 +159,9 @@ def test_services_that_are_not_enabled_may_be_templates_and_variants(project: An
     )
     assert resolved(project, text)["services"].keys() == {"web"}
     assert resolved(project, text, profiles=("gpu",))["services"].keys() == {"web", "gpu"}
-    (both,) = project.mistakes(text, profiles=("cpu", "gpu"))
-    assert 'services "cpu" and "gpu" are both called "ml"' in both
+    name, port = project.mistakes(text, profiles=("cpu", "gpu"))
+    assert 'services "cpu" and "gpu" are both called "ml"' in name
+    assert 'host port 80/tcp is published by "cpu" and "gpu"' in port
     wrong = project.mistakes(text, services=("base",))
     assert any('depends on "gone", which no service is called' in m for m in wrong)
     assert any('service "base" has no image' in m for m in wrong)

@@ -811,10 +811,6 @@ def test_mistakes_in_a_service(project: Any, lines: str, message: str) -> None:
             'host_binding_ipv4 "::1" is not an IPv4 address',
         ),
         ("services: {a: {image: x, cpuset: '1-0'}}", '1:34: services.a.cpuset: the range "1-0"'),
-        (
-            "services: {a: {image: x, container_name: cc}, b: {image: x, container_name: cc}}",
-            'services "a" and "b" are both called "cc"',
-        ),
     ],
 )
 def test_mistakes_elsewhere(project: Any, text: str, message: str) -> None:

@@ -57,6 +57,18 @@ services:
     assert told(stack, "a") == told(stack, "b") == told(stack, "c") == []
 
 
+def test_two_services_have_one_name(project: Any) -> None:
+    text = """\
+services:
+  a: {image: x, container_name: cc}
+  b: {image: x, container_name: cc}
+  c: {image: x, depends_on: [b]}
+"""
+    stack = project.load(text).stack
+    assert told(stack) == told(stack, "a", "c") == ['services "a" and "b" are both called "cc"']
+    assert told(stack, "a") == told(stack, "b") == told(stack, "c") == []
+
+
 def test_one_service_publishes_a_port_twice(project: Any) -> None:
     text = "services: {a: {image: x, ports: ['80:80', '127.0.0.1:80:81']}}"
     assert told(project.load(text).stack) == ['host port 80/tcp is published by "a" and "a"']
