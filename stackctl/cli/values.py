@@ -90,8 +90,11 @@ def pull_when(text: str) -> str:
     return text
 
 
-def variables(values: Iterable[str], environment: Mapping[str, str]) -> list[str]:
-    """KEY=VAL as it is; a bare KEY takes the caller's value, and is left out when it has none."""
+def variables(
+    values: Iterable[str], environment: Mapping[str, str], *, keep: bool = False
+) -> list[str]:
+    """KEY=VAL as it is; a bare KEY takes the caller's value, and is left out when it has none
+    (with `keep` it stays as it is)."""
     result = []
     for value in values:
         key, equals, _ = value.partition("=")
@@ -101,6 +104,8 @@ def variables(values: Iterable[str], environment: Mapping[str, str]) -> list[str
             result.append(value)
         elif key in environment:
             result.append(f"{key}={environment[key]}")
+        elif keep:
+            result.append(key)
     return result
 
 

@@ -375,14 +375,16 @@ class Projects:
     def one(self, name: str, service: str, index: int = 0) -> ContainerRecord:
         """The container of a service that commands such as exec speak to.
 
-        The lowest running number, or number `index`. Raises NotFound.
+        The lowest running number, or number `index`; a one-off where nothing else runs, as
+        compose has it. Raises NotFound.
         """
-        records = self.select(name, [service])
+        records = self.select(name, [service], oneoff=True)
         if index:
             records = [r for r in records if r.config.number == index]
             if not records:
                 raise NotFound(f'service "{service}" has no container number {index}')
         alive = [r for r in records if r.status.is_alive]
+        alive.sort(key=lambda record: record.config.oneoff)
         if not alive:
             raise NotFound(
                 f'service "{service}" is not running',

@@ -143,12 +143,21 @@ def test_run_is_a_container_of_its_own(two: Stack) -> None:
     found = two.ok(*asked).out.splitlines()
     assert {"MINE=file", "GREETING=hi"} <= set(found) and "NOBODY" not in str(found)
     assert "MINE=caller" in two.ok(*asked, env={"MINE": "caller"}).out.splitlines()
+    asked = ("exec", "-T", "-e", "MINE", "-e", "NOBODY", "web", "env")
+    found = two.ok(*asked).out.splitlines()
+    assert "MINE=file" in found and "NOBODY" not in str(found)
+    assert "MINE=caller" in two.ok(*asked, env={"MINE": "caller"}).out.splitlines()
     (two.directory / ".env").unlink()
+    assert "MINE" not in two.ok(*asked).out
     assert two.run("run", "--rm", "-T", "web", "sh", "-c", "exit 9").code == 9
     # Nobody has closed what it reads.
     two.ok("run", "-d", "--name", "reader", "web", "cat")
     assert two.states()["reader"] == "running"
-    two.ok("container", "rm", "-f", "reader")
+    # Where a service has no other container, exec means the one-off.
+    two.ok("run", "-d", "--name", "lone", "job", "sleep", "infinity")
+    assert two.ok("exec", "-T", "job", "hostname").out != two.ok("exec", "web", "hostname").out
+    two.run("exec", "-T", "--index", "1", "job", "true").expect(1)
+    two.ok("container", "rm", "-f", "reader", "lone")
     nameless = two.run("run", "--name", "a b", "web", "true").expect(2)
     assert '"a b" is no name for a container' in nameless.err
     empty = two.run("run", "--rm", "-T", "web", "").expect(127)
@@ -459,6 +468,25 @@ def test_attached_up_of_a_service_listens_to_that_service_alone(stack: Stack) ->
     assert "attached to work-1" in result.err.splitlines()
     assert "app-mute-1 keeps no log" in result.err
     assert stack.states()["app-other-1"] == "running"
+    stack.down()
+
+
+def test_an_attached_up_waits_for_what_it_shows(stack: Stack) -> None:
+    stack.write("""\
+        services:
+          quiet: {image: stackctl/host, command: sleep infinity, init: true}
+          mute: {image: stackctl/host, command: sleep infinity, init: true, attach: false}
+          work: {image: stackctl/host, command: echo done}
+        """)
+    assert "done" in stack.ok("up", "--no-attach", "quiet").out
+    assert stack.states() == {
+        "app-quiet-1": "running",
+        "app-mute-1": "running",
+        "app-work-1": "exited",
+    }
+    # Who decides about the end is waited for in any case.
+    stack.ok("up", "--no-attach", "work", "--exit-code-from", "work")
+    assert set(stack.states().values()) == {"exited"}
     stack.down()
 
 

@@ -45,7 +45,8 @@ def execute(
         service=service,
         index=index,
         command=command,
-        env=variables(env or (), run.environment),
+        # A bare KEY is the project's where the caller has none: the engine reads .env.
+        env=variables(env or (), run.environment, keep=True),
         user=user,
         workdir=workdir,
         tty=tty,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
 from stackctl.daemon.containers import Containers, Parts
@@ -10,7 +10,7 @@ from stackctl.daemon.jobs import Message, heard_warnings
 from stackctl.daemon.projects import Projects
 from stackctl.daemon.sessions import Detached, OpenSession, Sessions, Streams, terminal_size
 from stackctl.daemon.signals import signal_number
-from stackctl.errors import Conflict, UsageError
+from stackctl.errors import Conflict, StackctlError, UsageError
 from stackctl.model.record import ContainerRecord
 from stackctl.runtime.container import ExecRequest
 
@@ -33,11 +33,12 @@ class InteractiveVerbs:
         if not command:
             raise UsageError("exec needs a command")
         tty = bool(body.get("tty"))
+        extra = await self._given([str(entry) for entry in body.get("env") or ()], body)
         session = await self._parts.runtime.exec(
             record,
             ExecRequest(
                 argv=command,
-                env=_exec_env(record, body.get("env") or (), tty=tty),
+                env=_exec_env(record, extra, tty=tty),
                 working_dir=str(body.get("workdir") or record.config.working_dir),
                 user=str(body.get("user") or record.config.user),
                 tty=tty,
@@ -80,6 +81,16 @@ class InteractiveVerbs:
         name = await self._projects.name(body)
         return self._projects.one(name, str(body.get("service")), int(body.get("index") or 0))
 
+    async def _given(self, entries: list[str], body: Mapping[str, Any]) -> list[str]:
+        """KEY=VALUE as it is; a bare KEY takes the value of the project's .env, if it has one."""
+        if all("=" in entry for entry in entries):
+            return entries
+        try:
+            project = await self._projects.load(body, for_containers=False)
+        except StackctlError:  # what runs needs no file
+            return [entry for entry in entries if "=" in entry]
+        return project.given(entries)
+
     async def remove(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         """Remove one container with its anonymous volumes (the --rm of run)."""
         container_id = str(body.get("container"))
@@ -111,13 +122,12 @@ class InteractiveVerbs:
         yield {"type": "result", "exit_code": 0}
 
 
-def _exec_env(record: ContainerRecord, extra: object, *, tty: bool) -> tuple[str, ...]:
+def _exec_env(record: ContainerRecord, extra: Iterable[str], *, tty: bool) -> tuple[str, ...]:
     """The container's environment, with what the caller adds; a name occurs once."""
     merged = dict(entry.partition("=")[::2] for entry in record.config.env)
     if tty:
         merged.setdefault("TERM", "xterm")
-    for entry in extra if isinstance(extra, list | tuple) else ():
-        name, equals, value = str(entry).partition("=")
-        if equals:
-            merged[name] = value
+    for entry in extra:
+        name, _, value = entry.partition("=")
+        merged[name] = value
     return tuple(f"{name}={value}" for name, value in merged.items())

@@ -159,9 +159,13 @@ class Logs:
                             await following.put(_no_log(record))
                     heard = [record.id for record in told if record.config.logging.keeps]
                     await following.put({"type": "attached", "containers": heard})
+                    decides = str(body.get("exit_code_from") or "")
                     for record in records:
-                        # What the services named depend on goes on without them.
-                        following.add(record, beside=not is_ours(record))
+                        # What the services named depend on goes on without them, and so does
+                        # what nobody wants to hear.
+                        aside = bool(told) and is_silent(record)
+                        aside = aside and record.config.service != decides
+                        following.add(record, beside=aside or not is_ours(record))
                     if body.get("watch"):
                         await listening
                     await following.ended(self._later(following, project, is_ours))
