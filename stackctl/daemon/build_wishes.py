@@ -52,8 +52,9 @@ def named(stack: Stack) -> Stack:
 
 
 def with_builds(desired: Desired, stack: Stack, body: Mapping[str, Any]) -> Desired:
-    """The same with each service's build."""
+    """The same with each service's build, which is for a container: for this machine alone."""
     found = {n: wish(stack, n, body) for n, s in stack.services.items() if s.build is not None}
+    found = {n: replace(w, platforms=_one_of(w.platforms)) for n, w in found.items()}
     if not found:
         return desired
     services = tuple(
@@ -101,7 +102,7 @@ def wish(stack: Stack, name: str, body: Mapping[str, Any]) -> BuildRequest:
         no_cache_stages=tuple(build.no_cache_filter),
         # `up --pull WHEN` is about the images of services, but for "always".
         pull=bool(build.pull) or body.get("pull") in (True, "always"),
-        platforms=tuple(build.platforms),
+        platforms=_platforms(stack, name, build, environment),
         network=build.network or "default",
         privileged=bool(build.privileged),
         extra_hosts=_hosts(build.extra_hosts),
@@ -120,6 +121,27 @@ def wish(stack: Stack, name: str, body: Mapping[str, Any]) -> BuildRequest:
         cache_from=tuple(_cache(base, c) for c in build.cache_from),
         cache_to=tuple(_cache(base, c) for c in build.cache_to),
     )
+
+
+def _platforms(
+    stack: Stack, name: str, build: Build, environment: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Raises StackFileError when they lack the one that is usual for the caller."""
+    service, usual = stack.service(name), environment.get("DOCKER_DEFAULT_PLATFORM")
+    platforms = tuple(build.platforms)
+    if usual and platforms and usual not in platforms and not (service and service.platform):
+        raise StackFileError(
+            f"platforms of service \"{name}\"'s build lack {usual[:60]}, which "
+            "DOCKER_DEFAULT_PLATFORM asks for",
+            place=stack.places("services", name, "build", "platforms"),
+            hint="add it there, or unset the variable",
+        )
+    return platforms
+
+
+def _one_of(platforms: tuple[str, ...]) -> tuple[str, ...]:
+    """Of several it is for the machine's own, as with compose, which leaves it to the builder."""
+    return platforms if len(platforms) == 1 else ()
 
 
 def _bases(stack: Stack, name: str, body: Mapping[str, Any]) -> dict[str, BuildRequest]:

@@ -71,6 +71,10 @@ def _service(name: str, service: Service, file: StackFile) -> Iterator[Found]:
             if problem := _log_option(option, value):
                 brief = f"services.{name}.logging.options: {problem}"
                 yield ("logging", "options", option), brief, ""
+    check = service.healthcheck
+    if check and check.start_interval is not None and check.start_period is None:
+        brief = f"services.{name}.healthcheck: start_interval means nothing without start_period"
+        yield ("healthcheck", "start_interval"), brief, "say how long its start may take"
     for setting in service.sysctls:
         if not scalars.is_own_setting(setting):
             brief = (

@@ -153,6 +153,16 @@ class ServiceChecks:
                 hint="remove one of the two",
             )
 
+    @_about("build")
+    def _build_platforms(self) -> None:
+        build, platform = self._service.build, self._service.platform
+        if build and build.platforms and platform and platform not in build.platforms:
+            self._mistakes.add(
+                f"platform {platform[:60]} of {self._who} is not among the platforms of its build",
+                self._at("platform"),
+                hint=f"there are {', '.join(build.platforms)[:200]}",
+            )
+
     @_about("networks")
     def _networks(self) -> None:
         networks = self._written.names("networks")

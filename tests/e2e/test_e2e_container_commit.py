@@ -166,7 +166,7 @@ def test_of_a_service(stack: Stack, tmp_path: Path) -> None:
             init: true
             command: ["sh", "-c", "hostname >/etc/me; sleep 600"]
             scale: 2
-            healthcheck: {test: "test -s /etc/me", interval: 1s, start_interval: 100ms}
+            healthcheck: {test: "test -s /etc/me", interval: 1s}
         """
     )
     stack.up()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stackctl.daemon.build_wishes import named, wish, wishes
+from stackctl.daemon.build_wishes import named, wish, wishes, with_builds
 from stackctl.daemon.desired import desired, one_off
 from stackctl.daemon.projects import Project
 from stackctl.daemon.verbs import stack_images
@@ -90,6 +90,35 @@ def test_a_build_may_be_based_on_a_service_that_is_not_enabled(stacks: Stacks) -
     assert wish(stack, "app", {}).bases["base"].names == ("p-base",)
     asked = {"services": ["app"], "with_dependencies": True}
     assert list(wishes(stack, asked)) == ["app"]
+
+
+def test_a_build_for_several_platforms_is_for_a_container_of_this_machine_alone(
+    stacks: Stacks,
+) -> None:
+    both, one = ("linux/amd64", "linux/arm64"), ("linux/arm64",)
+    stack = stacks.load(
+        "services:\n"
+        "  both: {build: {platforms: [linux/amd64, linux/arm64]}}\n"
+        "  one: {build: {platforms: [linux/arm64]}, platform: linux/arm64}\n"
+        "  none: {build: .}\n"
+    )
+    asked = wishes(stack, {})
+    assert {name: each.platforms for name, each in asked.items()} == {
+        "both": both,
+        "one": one,
+        "none": (),
+    }
+    made = with_builds(wanted(stack), stack, {}).services
+    assert {s.name: s.build and s.build.platforms for s in made} == {
+        "both": (),
+        "one": one,
+        "none": (),
+    }
+    usual = {"project": {"environment": {"DOCKER_DEFAULT_PLATFORM": "linux/s390x"}}}
+    with pytest.raises(StackFileError, match='build lack linux/s390x') as caught:
+        wishes(stack, usual)
+    assert caught.value.place is not None and caught.value.place.line == 2
+    assert wishes(stack, {**usual, "services": ["one", "none"]})
 
 
 @pytest.mark.parametrize(
@@ -249,13 +278,14 @@ def test_limits_by_either_name(stacks: Stacks) -> None:
             HealthCheck(test=("/probe",), interval=1.0, start_period=2.0),
         ),
         (
-            "healthcheck: {test: 'a b', retries: 1, timeout: 2s, start_interval: 100ms}",
+            "healthcheck: {test: 'a b', retries: 1, timeout: 2s, start_period: 3s, "
+            "start_interval: 100ms}",
             HealthCheck(
                 test=("/bin/sh", "-c", "a b"),
                 interval=7.0,
                 retries=1,
                 timeout=2.0,
-                start_period=2.0,
+                start_period=3.0,
                 start_interval=0.1,
             ),
         ),

@@ -779,6 +779,11 @@ def test_mistakes_in_a_service(project: Any, lines: str, message: str) -> None:
         ),
         ("secrets: {a: {external: true, file: x}}", '1:31: "file" says what secret "a" is, but'),
         ("services: {a: {build: {dockerfile: x, dockerfile_inline: y}}}", "has both dockerfile"),
+        (
+            "services: {a: {platform: linux/amd64, build: {platforms: [linux/arm64, linux/386]}}}",
+            'platform linux/amd64 of service "a" is not among the platforms of its build '
+            "[there are linux/arm64, linux/386]",
+        ),
         ("include: [x]", "1:11: there is no file"),
         ("networks: {n: {enable_ipv6: 5}}", "enable_ipv6 must be"),
         (

@@ -104,6 +104,7 @@ HINDRANCES = [
     ("logging: {options: {max-sise: 5m}}", '"max-sise" is not an option of this driver'),
     ("logging: {options: {max-size: often}}", "services.bad.logging.options: "),
     ("logging: {driver: local, options: {max-file: '0'}}", 'max-file: "0" is not a number of'),
+    ("healthcheck: {test: a, start_interval: 1s}", "start_interval means nothing without start_"),
     ("env_file: nope.env", "does not exist"),
     ("label_file: nope.labels", "does not exist"),
     ("security_opt: ['seccomp:nope.json']", "there is no file"),

@@ -26,6 +26,7 @@ FOUND_BY = {
     ("_used_services", "uts"): "uts: service:nobody",
     ("_build_bases", "build"): "build: {context: ., additional_contexts: {x: 'service:nobody'}}",
     ("_build_file", "build"): "build: {context: ., dockerfile: D, dockerfile_inline: FROM x}",
+    ("_build_platforms", "build"): "build: {platforms: [linux/386]}, platform: linux/arm",
     ("_networks", "networks"): "networks: [nowhere]",
     ("_shared_network", "network_mode"): "network_mode: host, ports: ['80']",
     ("_mounts", "volumes"): "volumes: ['nothing:/data']",
