@@ -131,7 +131,7 @@ def _platforms(
     platforms = tuple(build.platforms)
     if usual and platforms and usual not in platforms and not (service and service.platform):
         raise StackFileError(
-            f"platforms of service \"{name}\"'s build lack {usual[:60]}, which "
+            f'the build of service "{name}" lacks the platform {usual[:60]}, which '
             "DOCKER_DEFAULT_PLATFORM asks for",
             place=stack.places("services", name, "build", "platforms"),
             hint="add it there, or unset the variable",

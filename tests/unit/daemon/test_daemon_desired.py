@@ -115,7 +115,7 @@ def test_a_build_for_several_platforms_is_for_a_container_of_this_machine_alone(
         "none": (),
     }
     usual = {"project": {"environment": {"DOCKER_DEFAULT_PLATFORM": "linux/s390x"}}}
-    with pytest.raises(StackFileError, match='build lack linux/s390x') as caught:
+    with pytest.raises(StackFileError, match="lacks the platform linux/s390x") as caught:
         wishes(stack, usual)
     assert caught.value.place is not None and caught.value.place.line == 2
     assert wishes(stack, {**usual, "services": ["one", "none"]})
