@@ -258,6 +258,7 @@ class Containers:
                 self._watcher.ending(container_id)
             elif record.status is not Status.RESTARTING:
                 return record  # somebody has ended it while this start waited for its turn
+            before = record
             record = self._registry.put(
                 replace(
                     record,
@@ -273,6 +274,9 @@ class Containers:
             )
             try:
                 record = await self._run(record, size)
+            except asyncio.CancelledError:
+                self._given_up(before)
+                raise
             except BaseException as error:
                 self._failed(record, error)
                 raise
@@ -323,6 +327,22 @@ class Containers:
             undo.pop_all()
         return self._registry.put(
             replace(record, status=Status.RUNNING, process=process, started_at=began)
+        )
+
+    def _given_up(self, before: ContainerRecord) -> None:
+        """Nobody wants the start any more: it is again what it was before."""
+        never_ran = before.status is Status.CREATED
+        self._registry.update(
+            before.id,
+            status=Status.CREATED if never_ran else Status.EXITED,
+            ports=(),
+            process=None,
+            exit_code=before.exit_code,
+            oom_killed=before.oom_killed,
+            error=before.error,
+            restart_count=before.restart_count,
+            stopped_by_user=before.stopped_by_user,
+            health=Health.NONE,
         )
 
     def _failed(self, record: ContainerRecord, error: BaseException) -> None:
