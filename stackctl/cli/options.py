@@ -54,6 +54,13 @@ WaitTimeout = Annotated[
     float | None,
     typer.Option("--wait-timeout", metavar="SECONDS", help="Give up waiting after this time."),
 ]
+#: What compose asks about, one volume after the other: without this they are kept.
+RenewVolumes = Annotated[
+    bool,
+    typer.Option(
+        "-y", "--yes", help="Recreate volumes whose configuration has changed: their data goes."
+    ),
+]
 #: Nothing is ever asked where compose would.
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Nothing is asked.", hidden=True)]
 #: `up` and `run` show of a build that it goes on, and its end.

@@ -27,6 +27,7 @@ _FLAGS: dict[str, type | UnionType] = {
     "remove_orphans": bool,
     "always_recreate_deps": bool,
     "renew_anon_volumes": bool,
+    "renew_volumes": bool,
     "wait": bool,
     "build": bool,
     "no_build": bool,

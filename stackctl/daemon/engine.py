@@ -79,7 +79,7 @@ class Engine:
                 await self._parts.volumes.create(op.volume)
                 self._parts.events.publish("volume", "create", op.volume.name, {})
             case RemoveVolume():
-                await self._parts.volumes.remove(op.name)
+                await self._parts.volumes.remove(op.name, alive_only=op.renews)
                 self._parts.events.publish("volume", "destroy", op.name, {})
             case CreateContainer():
                 await self._containers.create(

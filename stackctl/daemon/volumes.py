@@ -140,11 +140,11 @@ class Volumes:
             if isinstance(mount, VolumeMount)
         }
 
-    async def remove(self, name: str) -> None:
-        """Raises Conflict while a container uses it."""
+    async def remove(self, name: str, *, alive_only: bool = False) -> None:
+        """Raises Conflict while a container uses it; with `alive_only`, one that is alive."""
         if not self.exists(name):
             return
-        users = self.users(name)
+        users = self.users(name, alive_only=alive_only)
         if users:
             raise Conflict(
                 f'volume "{name}" is in use by {", ".join(users)}',
@@ -161,12 +161,13 @@ class Volumes:
         if not self.users(name):
             await self.remove(name)
 
-    def users(self, name: str) -> list[str]:
+    def users(self, name: str, *, alive_only: bool = False) -> list[str]:
         """Names of the containers that mount it."""
         return [
             record.name
             for record in self._registry.all()
-            if any(isinstance(m, VolumeMount) and m.volume == name for m in record.config.mounts)
+            if (record.status.needs_stop or not alive_only)
+            and any(isinstance(m, VolumeMount) and m.volume == name for m in record.config.mounts)
         ]
 
     async def sweep(self) -> None:

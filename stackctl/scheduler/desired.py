@@ -168,6 +168,8 @@ class UpPolicy:
     wait: bool = False
     timeout: float | None = None
     renew_anonymous_volumes: bool = False
+    #: Make volumes anew whose configuration has changed: what is in them is lost (`-y`).
+    renew_volumes: bool = False
     #: Build all images that can be built (`--build`).
     build: bool = False
     #: References that this command has pulled or built already: `pull_policy: always` is done.

@@ -51,7 +51,11 @@ class CreateVolume:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveVolume:
+    """Containers that mount it are an error. With `renews` only those that are alive are: the
+    others are about to be replaced, or get what is made in its place."""
+
     name: str
+    renews: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,21 +66,21 @@ def notices(desired: Desired, observed: Observed, policy: UpPolicy) -> tuple[str
             "(--remove-orphans removes them)"
         )
     wanted = {volume.name: volume for volume in desired.volumes}
+    found = survey(desired, observed, policy)
     for record in observed.volumes:
         volume = wanted.get(record.config.name)
         changes = resource_changes(record.config, volume) if volume is not None else ()
-        if volume is not None and changes != ():
+        if volume is not None and changes != () and volume.name not in found.changed_volumes:
             what = f" ({differences.sentence(changes)})" if changes else ""
             texts.append(
                 f'volume "{volume.name}" exists with another configuration{what} and keeps it, '
-                "because it holds data: remove it to have it made anew"
+                "because it holds data: -y makes it anew, empty"
             )
     texts.extend(
         f'volume "{name}" was not made by this project: say external: true if that is meant'
         for name in wanted
         if name in observed.other_volumes
     )
-    found = survey(desired, observed, policy)
     judged = verdicts(found)
     texts.extend(
         f"{verdict.record.name} {verdict.cause}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from stackctl.errors import NotFound
 from stackctl.model.container import ContainerConfig
 from stackctl.model.network import DEFAULT_NETWORK, NetworkConfig, default_network
 from stackctl.model.reference import parse
-from stackctl.scheduler import differences
+from stackctl.scheduler import differences, losses
 from stackctl.scheduler.desired import DesiredService
 from stackctl.scheduler.differences import Change
 from stackctl.scheduler.draft import Draft
@@ -19,9 +19,13 @@ from stackctl.scheduler.ops import (
     Plan,
     PullImage,
     RemoveNetwork,
+    RemoveVolume,
     RunProvider,
 )
 from stackctl.scheduler.survey import Survey, used_networks, used_volumes
+
+#: ("network" or "volume", name) of what is made anew -> the steps that stop what uses it.
+Stops = Mapping[tuple[str, str], Collection[int]]
 
 
 def pull_cause(service: DesiredService, found: Survey, *, creates: bool) -> str:
@@ -153,31 +157,39 @@ def image_plan(found: Survey, names: Collection[str], *, oneoff: bool = False) -
     return draft.plan()
 
 
-def volumes(draft: Draft, configs: Iterable[ContainerConfig], found: Survey) -> dict[str, int]:
-    """Missing volumes that the containers mount. Gives name -> step.
+def volumes(
+    draft: Draft, configs: Iterable[ContainerConfig], stops: Stops, found: Survey
+) -> dict[str, int]:
+    """Missing volumes that the containers mount. Gives name -> CreateVolume's step.
 
-    An existing volume is never made anew, whatever its configuration says: it holds data (see
-    notices).
+    `stops`: by changed resource, the steps that stop what uses it. An existing volume is made
+    anew on request alone, whatever its configuration says: it holds data (see notices).
     """
     used = frozenset[str]().union(*map(used_volumes, configs))
     if found.desired.all_resources:
         used |= {volume.name for volume in found.desired.volumes}
     observed = found.observed
     here = {record.config.name for record in observed.volumes} | observed.other_volumes
-    return {
-        volume.name: draft.add(CreateVolume(volume=volume), "not found")
-        for volume in found.desired.volumes
-        if volume.name in used and volume.name not in here
-    }
+    steps: dict[str, int] = {}
+    for volume in found.desired.volumes:
+        name = volume.name
+        if name in found.changed_volumes:
+            changes = found.changed_volumes[name]
+            cause = differences.cause(changes)
+            removal = RemoveVolume(name=name, renews=True)
+            after, loses = stops.get(("volume", name), set()), losses.of_volume(name)
+            removed = draft.add(removal, cause, after=after, loses=loses)
+            creation = CreateVolume(volume=volume)
+            steps[name] = draft.add(creation, cause, after=[removed], changes=changes or ())
+        elif name in used and name not in here:
+            steps[name] = draft.add(CreateVolume(volume=volume), "not found")
+    return steps
 
 
 def networks(
-    draft: Draft, configs: Iterable[ContainerConfig], stops: dict[str, set[int]], found: Survey
+    draft: Draft, configs: Iterable[ContainerConfig], stops: Stops, found: Survey
 ) -> dict[str, int]:
-    """Missing and changed networks of the containers. Gives name -> CreateNetwork's step.
-
-    `stops`: by changed network, the steps that stop what is in it.
-    """
+    """Missing and changed networks of the containers. Gives name -> CreateNetwork's step."""
     used = used_networks(configs)
     if found.desired.all_resources:
         used |= {network.name for network in found.desired.networks}
@@ -189,7 +201,7 @@ def networks(
             continue
         if network.name in found.changed_networks:
             changes = found.changed_networks[network.name]
-            after = stops.get(network.name, set())
+            after = stops.get(("network", network.name), set())
             steps[network.name] = _recreate(draft, network, changes, after)
         elif network.name not in found.networks:
             steps[network.name] = draft.add(CreateNetwork(network=network), "not found")
@@ -197,7 +209,7 @@ def networks(
 
 
 def _recreate(
-    draft: Draft, network: NetworkConfig, changes: tuple[Change, ...] | None, stops: set[int]
+    draft: Draft, network: NetworkConfig, changes: tuple[Change, ...] | None, stops: Iterable[int]
 ) -> int:
     cause = differences.cause(changes)
     removed = draft.add(RemoveNetwork(name=network.name), cause, after=stops)

@@ -7,7 +7,8 @@ container.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import TypeVar
 
 from stackctl.errors import NotFound
 from stackctl.model.container import ContainerConfig, VolumeMount
@@ -46,6 +47,8 @@ class Survey:
     #: Networks that exist with another configuration than wanted: name -> what has changed,
     #: None where that is not known.
     changed_networks: dict[str, tuple[Change, ...] | None]
+    #: The same of volumes that are to be made anew for it (UpPolicy.renew_volumes).
+    changed_volumes: dict[str, tuple[Change, ...] | None]
 
     def forces(self, service: str) -> bool:
         """--force-recreate is for the named services; dependencies are left alone."""
@@ -75,9 +78,8 @@ def survey(desired: Desired, observed: Observed, policy: UpPolicy) -> Survey:
     named = policy.services or tuple(by_name)
     wanted = frozenset(named) if policy.no_deps else closure(edges, named)
     networks = {record.config.name: record for record in observed.networks}
-    used = used_networks(
-        config for name in wanted for config in by_name[name].replicas if config.networks
-    )
+    configs = [config for name in wanted for config in by_name[name].replicas]
+    never = policy.recreate is Recreate.NEVER
     return Survey(
         desired=desired,
         observed=observed,
@@ -88,15 +90,34 @@ def survey(desired: Desired, observed: Observed, policy: UpPolicy) -> Survey:
         records=replicas(observed),
         networks=networks,
         changed_networks={}
-        if policy.recreate is Recreate.NEVER
-        else {
-            config.name: changes
-            for config in desired.networks
-            if config.name in used
-            and config.name in networks
-            and (changes := resource_changes(networks[config.name].config, config)) != ()
-        },
+        if never
+        else _changed(
+            desired.networks, {n: r.config for n, r in networks.items()}, used_networks(configs)
+        ),
+        changed_volumes=_changed(
+            desired.volumes,
+            {record.config.name: record.config for record in observed.volumes},
+            frozenset[str]().union(*map(used_volumes, configs)),
+        )
+        if policy.renew_volumes and not never
+        else {},
     )
+
+
+_Resource = TypeVar("_Resource", NetworkConfig, VolumeConfig)
+
+
+def _changed(
+    wanted: Iterable[_Resource], there: Mapping[str, _Resource], used: frozenset[str]
+) -> dict[str, tuple[Change, ...] | None]:
+    """By name of those that are used and there, and wanted as others: what has changed."""
+    return {
+        config.name: changes
+        for config in wanted
+        if config.name in used
+        and config.name in there
+        and (changes := resource_changes(there[config.name], config)) != ()
+    }
 
 
 def one_shots(desired: Desired) -> frozenset[str]:

@@ -1,7 +1,7 @@
 """The plan of `up`: verdicts put in order.
 
     removals of what is too much        orphans, replicas beyond the scale
-    stops for networks made anew        everything in them, dependents first
+    stops for networks and volumes      everything that uses what is made anew, dependents first
     pulls, volumes, networks
     creates                             all at once: nothing runs because of them
     early stops                         dependents first; see _early
@@ -103,8 +103,7 @@ class Up:
         for record in self._leaving():
             for sole in sole_holdings(record.config):
                 self.giving.setdefault(sole, []).append(record)
-        in_changed = self._network_stops()
-        self._foundations(in_changed)
+        self._foundations(self._resource_stops())
         self._early_stops()
         for service in self.found.services:
             judged = self.judged.get(service.name)
@@ -161,16 +160,20 @@ class Up:
             ),
         )
 
-    # --- networks that are made anew
+    # --- networks and volumes that are made anew
 
-    def _network_stops(self) -> dict[str, set[int]]:
-        """Stops everything in a changed network; gives network -> those steps."""
-        changed = self.found.changed_networks.keys()
-        stops: dict[str, set[int]] = {name: set() for name in changed}
-        if not changed:
+    def _uses_of_changed(self, config: ContainerConfig) -> set[tuple[str, str]]:
+        networks = used_networks([config]) & self.found.changed_networks.keys()
+        volumes = used_volumes(config) & self.found.changed_volumes.keys()
+        return {*(("network", name) for name in networks), *(("volume", name) for name in volumes)}
+
+    def _resource_stops(self) -> resources.Stops:
+        """Stops everything that uses a changed network or volume."""
+        stops: dict[tuple[str, str], set[int]] = {}
+        if not self.found.changed_networks and not self.found.changed_volumes:
             return stops
         self._refuse_strangers()
-        touched = self._in_changed_networks()
+        touched = self._users_of_changed()
         for service in reversed(self.found.services):
             if service.name in touched:
                 for verdict in self.judged[service.name]:
@@ -179,35 +182,35 @@ class Up:
                         self.stop(verdict.record, verdict.cause, after=users)
         for record in self.found.observed.containers:
             if record.id in self.stopped:
-                for name in used_networks([record.config]) & changed:
-                    stops[name].add(self.stopped[record.id])
+                for resource in self._uses_of_changed(record.config):
+                    stops.setdefault(resource, set()).add(self.stopped[record.id])
         return stops
 
-    def _in_changed_networks(self) -> frozenset[str]:
-        """Services in a changed network, and those that restart because of them.
+    def _users_of_changed(self) -> frozenset[str]:
+        """Services that use a changed network or volume, and those that restart because of them.
 
         The latter cannot wait for the creation of what they depend on, as other
         restarts do: that needs the network, and the network needs this stop.
         """
         touched: set[str] = set()
-        changed = self.found.changed_networks.keys()
         for service in self.found.services:
             renewed = [v for v in self.judged.get(service.name, ()) if isinstance(v, Renewed)]
-            inside = any(used_networks([v.record.config]) & changed for v in renewed)
+            inside = any(self._uses_of_changed(v.record.config) for v in renewed)
             linked = any(need.restart and need.service in touched for need in service.depends_on)
             if renewed and (inside or linked):
                 touched.add(service.name)
         return frozenset(touched)
 
     def _refuse_strangers(self) -> None:
-        """Somebody in a changed network whom this plan neither recreates nor removes."""
+        """Somebody who uses what is made anew, whom this plan neither recreates nor removes."""
         leaving = {record.id for record in self._leaving()}
         for record in self.found.observed.containers:
-            inside = used_networks([record.config]) & self.found.changed_networks.keys()
-            if inside and record.status.needs_stop and record.id not in leaving:
+            used = self._uses_of_changed(record.config)
+            if used and record.status.needs_stop and record.id not in leaving:
+                what, name = min(used)
                 raise Conflict(
-                    f'network "{min(inside)}" has to be recreated, because its configuration '
-                    f'changed, but "{record.name}" is in it and is not part of this',
+                    f'{what} "{name}" has to be recreated, because its configuration '
+                    f'changed, but "{record.name}" uses it and is not part of this',
                     hint="stop that container first, or use --remove-orphans",
                 )
 
@@ -232,7 +235,7 @@ class Up:
 
     # --- images, volumes, networks, new containers
 
-    def _foundations(self, in_changed: dict[str, set[int]]) -> None:
+    def _foundations(self, stops: resources.Stops) -> None:
         new = {
             service.name: [
                 verdict
@@ -253,8 +256,8 @@ class Up:
             ],
             self.found,
         )
-        volumes = resources.volumes(self.draft, configs, self.found)
-        networks = resources.networks(self.draft, configs, in_changed, self.found)
+        volumes = resources.volumes(self.draft, configs, stops, self.found)
+        networks = resources.networks(self.draft, configs, stops, self.found)
         for service in self.found.services:
             references = (service.image, *service.further_images) if pulls else ()
             images = [pulls[reference] for reference in references if reference in pulls]

@@ -274,7 +274,13 @@ def _stale(
     # The old one may have more: those of the containers that volumes_from names.
     if not used_volumes(config) <= used_volumes(old):
         return "volumes changed"
-    return _network_cause(record, found)
+    return _network_cause(record, found) or _volume_cause(record, found)
+
+
+def _volume_cause(record: ContainerRecord, found: Survey) -> str:
+    """Whether a volume that it mounts is made anew."""
+    names = sorted(used_volumes(record.config) & found.changed_volumes.keys())
+    return f"volume {names[0]} is made anew" if names else ""
 
 
 def _network_cause(record: ContainerRecord, found: Survey) -> str:
@@ -306,14 +312,16 @@ def _network_cause(record: ContainerRecord, found: Survey) -> str:
 def _judge_bystander(
     service: DesiredService, records: Sequence[ContainerRecord], found: Survey
 ) -> list[Verdict]:
-    """Of a service that nobody asked for: only what a recreated network makes necessary."""
+    """Of a service that nobody asked for: only what a network or volume makes necessary that is
+    made anew."""
     configs = {config.number: config for config in service.replicas}
     result: list[Verdict] = []
     for record in records:
-        changed = used_networks([record.config]) & found.changed_networks.keys()
         config = configs.get(record.config.number)
-        if changed and record.status.needs_stop and config is not None:
+        cause = _volume_cause(record, found)
+        if used_networks([record.config]) & found.changed_networks.keys():
             cause = _network_cause(record, found) or "network is recreated"
+        if cause and record.status.needs_stop and config is not None:
             result.append(Recreated(record=record, config=config, cause=cause))
         else:
             result.append(Keep(record=record, cause="not asked for"))

@@ -132,8 +132,8 @@ class MemoryEngine:
                 self._remove_network(name)
             case CreateVolume(volume=volume):
                 self._create_volume(volume)
-            case RemoveVolume(name=name):
-                self._remove_volume(name)
+            case RemoveVolume(name=name, renews=renews):
+                self._remove_volume(name, renews)
             case CreateContainer():
                 self._create(op)
             case RenameContainer(name=name):
@@ -182,11 +182,12 @@ class MemoryEngine:
             raise Conflict(f'volume "{volume.name}" exists')
         self.volumes[volume.name] = VolumeRecord(config=volume, created_at=float(self._count))
 
-    def _remove_volume(self, name: str) -> None:
+    def _remove_volume(self, name: str, renews: bool = False) -> None:
         if name not in self.volumes:
             raise NotFound(f'no volume "{name}"')
         for record in self.containers.values():
-            if any(mount.volume == name for mount in _volume_mounts(record.config)):
+            inside = any(mount.volume == name for mount in _volume_mounts(record.config))
+            if inside and (record.status.needs_stop or not renews):
                 raise Conflict(f'volume "{name}" is in use by {record.name}')
         del self.volumes[name]
 

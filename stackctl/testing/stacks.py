@@ -121,6 +121,7 @@ def stack(
     *services: DesiredService,
     project: str = "p",
     network_version: str = "",
+    volume_version: str = "",
     disabled: frozenset[str] = frozenset(),
 ) -> Desired:
     """A stack of these services, with the networks and volumes that they mention."""
@@ -137,7 +138,10 @@ def stack(
     }
     volumes = {
         mount.volume: VolumeConfig(
-            name=mount.volume, key=mount.volume.removeprefix(f"{project}_"), project=project
+            name=mount.volume,
+            key=mount.volume.removeprefix(f"{project}_"),
+            project=project,
+            config_hash=volume_version,
         )
         for one in services
         for config in one.replicas

@@ -490,6 +490,30 @@ def test_volumes_by_options_and_the_engines_own_network(stack: Stack) -> None:
     stack.ok("down", "-v")
 
 
+def test_a_changed_volume_is_kept_or_made_anew(stack: Stack) -> None:
+    def written(label: str) -> None:
+        stack.write(f"""\
+            services:
+              db: {{image: stackctl/host, command: sleep infinity, init: true, volumes: ["d:/d"]}}
+            volumes: {{d: {{labels: {{kind: {label}}}}}}}
+            """)
+
+    written("one")
+    stack.up()
+    inside(stack, "db", "echo kept >/d/file")
+    written("two")
+    assert "-y makes it anew, empty" in stack.up().err
+    assert inside(stack, "db", "cat /d/file") == "kept"
+    planned = stack.run("plan", "-y", "--out", "p.json").expect(2)
+    assert "all that is in volume app_d" in planned.out
+    stack.ok("up", "-d", "--plan", "p.json")
+    assert inside(stack, "db", "ls /d") == ""
+    labels = stack.ok("volume", "inspect", "-f", "{{.Labels.kind}}", "app_d").out
+    assert labels == "two\n"
+    assert "nothing to do" in stack.ok("up", "-d", "-y").err
+    stack.down()
+
+
 def test_a_mounted_image_that_is_built_anew_makes_its_user_anew(stack: Stack) -> None:
     stack.write("""\
         services:

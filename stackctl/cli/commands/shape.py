@@ -29,7 +29,7 @@ def create(
     no_lock: options.NoLock = False,
     remove_orphans: options.RemoveOrphans = False,
     scale: options.Scale = None,
-    yes: options.Yes = False,
+    renew_volumes: options.RenewVolumes = False,
 ) -> int:
     """Create the containers of services and start none."""
     if force_recreate and no_recreate:
@@ -49,6 +49,7 @@ def create(
         quiet_pull=quiet_pull,
         no_lock=no_lock,
         remove_orphans=remove_orphans,
+        renew_volumes=renew_volumes,
         scale=scales(scale or ()),
     )
     return bring_up(run, body, quiet_summary=True)

@@ -88,7 +88,7 @@ def up(
     ] = False,
     quiet_build: options.QuietBuild = False,
     menu: Annotated[bool, typer.Option("--menu", help="There is none.", hidden=True)] = False,
-    yes: options.Yes = False,
+    renew_volumes: options.RenewVolumes = False,
 ) -> int:
     """Create and start the services, in the order they need.
 
@@ -159,6 +159,7 @@ def up(
         no_start=no_start,
         timeout=timeout,
         renew_anon_volumes=renew_anon_volumes,
+        renew_volumes=renew_volumes,
         attach_services=attach or [],
         no_attach=no_attach or [],
         exit_code_from=exit_code_from,

@@ -154,6 +154,7 @@ def up_policy(body: Mapping[str, Any]) -> UpPolicy:
         build=bool(body.get("build")),
         timeout=float(timeout) if timeout is not None else None,
         renew_anonymous_volumes=bool(body.get("renew_anon_volumes")),
+        renew_volumes=bool(body.get("renew_volumes")),
     )
 
 

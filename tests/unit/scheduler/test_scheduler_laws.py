@@ -84,7 +84,8 @@ def stacks(draw: st.DrawFn, *, optional: bool = True) -> Desired:
     )
     services = [replace(one, rollout=draw(rollouts)) for one in services]
     shuffled = draw(st.permutations(services))
-    return stack(*shuffled, network_version=draw(st.sampled_from(["1", "2"])))
+    versions = st.sampled_from(["1", "2"])
+    return stack(*shuffled, network_version=draw(versions), volume_version=draw(versions))
 
 
 policies = st.builds(
@@ -93,6 +94,7 @@ policies = st.builds(
     remove_orphans=st.just(True),
     wait=st.booleans(),
     renew_anonymous_volumes=st.booleans(),
+    renew_volumes=st.booleans(),
 )
 
 

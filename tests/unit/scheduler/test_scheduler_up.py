@@ -20,6 +20,7 @@ from stackctl.scheduler.ops import (
     PullImage,
     RemoveContainer,
     RemoveNetwork,
+    RemoveVolume,
     RenameContainer,
     StartContainer,
     StopContainer,
@@ -630,6 +631,37 @@ def test_what_no_service_uses_is_made_on_request():
     external = Desired(project="p", external_volumes={"x": None}, all_resources=True)
     with pytest.raises(NotFound, match='volume "x" is not made by the stack'):
         shown(MemoryEngine(), external)
+
+
+def test_a_changed_volume_is_made_anew_on_request():
+    def wanted(version: str) -> Desired:
+        db, other = service("db", volumes=["v"]), service("other", volumes=["v"])
+        return stack(db, service("web", depends("db")), other, volume_version=version)
+
+    engine = MemoryEngine()
+    assert up(engine, wanted("1"), UP).ok
+    assert shown(engine, wanted("2"), UP) == []
+    (notice,) = notices(wanted("2"), engine.observed("p"), UP)
+    assert notice.endswith("keeps it, because it holds data: -y makes it anew, empty")
+    renewing = UpPolicy(renew_volumes=True, services=("db",))
+    assert notices(wanted("2"), engine.observed("p"), renewing) == ()
+    assert shown(engine, wanted("2"), replace(renewing, recreate=Recreate.NEVER)) == []
+    plan = up_plan(wanted("2"), engine.observed("p"), renewing)
+    (removal,) = (step for step in plan.steps if isinstance(step.op, RemoveVolume))
+    assert removal.loses == ("all that is in volume p_v",)
+    # All that mount it are stopped before, asked for or not, and nothing else is.
+    stops = [step for step in plan.steps if isinstance(step.op, StopContainer)]
+    assert {step.op.name for step in stops} == {"p-db-1", "p-other-1"}
+    assert removal.after == {step.number for step in stops}
+    assert {step.cause for step in stops} == {"volume p_v is made anew"}
+    assert asyncio.run(execute(plan, engine)).ok
+    assert shown(engine, wanted("2"), UpPolicy(renew_volumes=True)) == []
+    # Who mounts it and is nobody's to stop is in the way.
+    strangers = [*engine.containers.values()]
+    orphaned = replace(wanted("3"), services=wanted("3").services[:2])
+    with pytest.raises(Conflict, match='changed, but "p-other-1" uses it'):
+        up_plan(orphaned, engine.observed("p"), UpPolicy(renew_volumes=True))
+    assert [*engine.containers.values()] == strangers
 
 
 def test_images_that_are_mounted_come_first():
