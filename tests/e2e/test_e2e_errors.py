@@ -203,6 +203,10 @@ def test_an_unknown_image_is_told_before_anything_is_made(stack: Stack) -> None:
     result = stack.run("up", "-d").expect(1)
     assert_readable(result)
     assert "nobody.invalid/nothing:1" in result.err
+    # What was refused needs no shim any more.
+    stack.write("services:\n  web: {image: 'nothing:1', pull_policy: never}\n")
+    assert "pull_policy is never" in stack.run("up", "-d").expect(1).err
+    assert stack.engine.shim_pids() == []
     assert not stack.engine.census().links
     # Nor is a file that never ends waited for.
     (stack.directory / "endless").symlink_to("/proc/kmsg")

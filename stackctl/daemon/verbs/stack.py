@@ -85,7 +85,10 @@ class StackVerbs:
             return
 
         async def work(emit: Emit) -> Message:
-            return await self._bring_up(project, body, emit)
+            try:
+                return await self._bring_up(project, body, emit)
+            finally:
+                await self._leave_empty(project.name)
 
         messages = self._jobs.begin(project.name, work, name="up").messages()
         if body.get("attach"):
@@ -110,7 +113,7 @@ class StackVerbs:
             finally:
                 if not self._parts.registry.of_project(name):
                     self._parts.registry.store.delete_stack(name)
-                    await self._parts.runtime.close_stack(name)
+                await self._leave_empty(name)
             return {"type": "result", "exit_code": 0, "changed": bool(plan)}
 
         async for message in self._jobs.begin(
@@ -119,6 +122,11 @@ class StackVerbs:
             yield message
 
     # -- how
+
+    async def _leave_empty(self, name: str) -> None:
+        """A project without containers, as one whose `up` was refused, needs no shim."""
+        if not self._parts.registry.of_project(name):
+            await self._parts.runtime.close_stack(name)
 
     async def _up_plan(
         self, project: Project, body: Mapping[str, Any], emit: Emit
