@@ -26,7 +26,7 @@ services:
           action: sync+exec
           target: /hook
           exec:
-            command: [sh, -c, "cat /hook/x >/seen; echo $$WHO >>/seen"]
+            command: [sh, -c, "cat /hook/x >/seen; echo $$WHO >>/seen; echo heard $$WHO"]
             environment: {WHO: me}
         - {path: Dockerfile, action: rebuild}
 """
@@ -85,6 +85,7 @@ def test_watch_copies_restarts_executes_and_rebuilds(stack: Stack) -> None:
 
         (here / "hook" / "x").write_text("hooked\n")
         inside(stack, "/seen", "hooked\nme\n")
+        lines_of(process, "heard me")
 
         before = stack.ids()
         (here / "conf" / "a").write_text("a")

@@ -149,12 +149,9 @@ class Watching:
         for container in self._containers(service):
             code, output = run_inside(self._client, container, command)
             said = " ".join(command.argv)
-            if code:
-                yield {**_said(service, f"{said} ended with code {code}"), "failed": True}
-                for line in _tail(output):
-                    yield {**_said(service, line), "failed": True}
-            else:
-                yield _said(service, f"ran {said}")
+            text = f"{said} ended with code {code}" if code else f"ran {said}"
+            for line in (text, *_tail(output)):
+                yield {**_said(service, line), "failed": bool(code)}
 
     def _containers(self, service: str, *, all: bool = False) -> list[str]:
         """Ids of those that run, or of all."""
