@@ -198,7 +198,13 @@ def test_stop_start_restart_and_kill(two: Stack) -> None:
 def test_pause_stands_still_and_unpause_goes_on(two: Stack) -> None:
     two.ok("pause", "web")
     assert two.states()["app-web-1"] == "paused"
-    two.ok("unpause", "web")
+    # As with compose: one that was named and is so already is told, the others are done.
+    assert "app-web-1 is paused already" in two.run("pause", "web", "talker").expect(1).err
+    assert set(two.states().values()) == {"paused"}
+    two.ok("pause")
+    two.ok("unpause")
+    assert set(two.states().values()) == {"running"}
+    assert "app-web-1 is not paused" in two.run("unpause", "web").expect(1).err
     assert exec_in(two, "web", "echo", "awake") == "awake"
 
 

@@ -15,8 +15,8 @@ from stackctl.daemon.providers import ASKING
 from stackctl.daemon.signals import signal_number
 from stackctl.daemon.verbs.asking import environment
 from stackctl.daemon.verbs.rehearsal import affected, planner, service_policy
-from stackctl.daemon.verbs.stack import carry_out
-from stackctl.errors import OperationFailed
+from stackctl.daemon.verbs.stack import carry_out, raise_all
+from stackctl.errors import OperationFailed, StackctlError
 from stackctl.model.record import ContainerRecord
 
 
@@ -85,11 +85,15 @@ class LifecycleVerbs:
         act: Callable[[ContainerRecord], Awaitable[None]],
         state: str,
     ) -> AsyncIterator[Message]:
-        """One independent action a container; says what became of each."""
+        """One independent action a container; says what became of each, then raises what failed."""
         wanted = affected(verb, body)
         records = [r for r in await self._projects.chosen(body) if wanted(r)]
         outcomes = await asyncio.gather(*(act(r) for r in records), return_exceptions=True)
+        failures: list[StackctlError] = []
         for record, outcome in zip(records, outcomes, strict=True):
+            if isinstance(outcome, StackctlError):
+                failures.append(outcome)
+                continue
             if isinstance(outcome, BaseException):
                 raise outcome
             yield {
@@ -99,6 +103,7 @@ class LifecycleVerbs:
                 "state": state,
                 "text": state,
             }
+        raise_all(failures)
         yield {"type": "result", "exit_code": 0, "changed": bool(records)}
 
     async def wait(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -283,7 +283,7 @@ class StackVerbs:
                 needed.append(error)
             else:
                 emit(notice(f"{error.brief}: see `stackctl logs {service}`"))
-        _raise_all(tuple(needed))
+        raise_all(needed)
 
     def _attachable(self, plan: Plan, desired: Desired, body: Mapping[str, Any]) -> list[str]:
         """Ids of the containers that an attached `up` listens to: of the services named, or
@@ -382,12 +382,13 @@ async def carry_out(
     report = await executor.execute(
         plan, engine, lambda progress: emit(step_message(progress)), parallel=limit or None
     )
-    _raise_all((*(_of_service(failed) for failed in report.failures), *late))
+    raise_all((*(_of_service(failed) for failed in report.failures), *late))
 
 
-def _raise_all(errors: tuple[StackctlError, ...]) -> None:
+def raise_all(errors: Sequence[StackctlError]) -> None:
+    """Raises the one, or all of them together; nothing when there is none."""
     if len(errors) > 1:
-        raise OperationsFailed(errors)
+        raise OperationsFailed(tuple(errors))
     if errors:
         raise errors[0]
 
