@@ -17,8 +17,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 from stackctl.daemon import names
-from stackctl.daemon.containers import Parts
 from stackctl.daemon.engine import Engine
+from stackctl.daemon.parts import Parts
 from stackctl.errors import OperationFailed
 from stackctl.image.build.builder import Builder
 from stackctl.image.build.request import Engine as BuilderEngine

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stackctl.daemon import inspected_networks, inspection, names
-from stackctl.daemon.containers import Containers, Parts
+from stackctl.daemon.containers import Containers
+from stackctl.daemon.parts import Parts
 from stackctl.errors import ContainerError, UsageError
 from stackctl.model.container import ContainerConfig, Status, VolumeMount
 from stackctl.model.image import Image, Snapshot

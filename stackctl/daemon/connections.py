@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from stackctl.daemon import hosts, names, sharing
-from stackctl.daemon.containers import Containers, Parts
+from stackctl.daemon.containers import Containers
 from stackctl.daemon.jobs import warn
+from stackctl.daemon.parts import Parts
 from stackctl.errors import Conflict, NotFound
 from stackctl.model.network import Endpoint, PublishedPort
 from stackctl.model.record import ContainerRecord, NetworkRecord

@@ -16,59 +16,22 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Protocol
 
 from stackctl.daemon import additions, generated, hooks, names, own_mounts, sharing
-from stackctl.daemon.events import Events
 from stackctl.daemon.link_variables import told
-from stackctl.daemon.registry import Registry
+from stackctl.daemon.parts import Parts
 from stackctl.daemon.signals import is_end, signal_number
-from stackctl.daemon.volumes import Volumes
 from stackctl.errors import Conflict, ContainerError, MachineError, NotFound
-from stackctl.image.service import Images
 from stackctl.model.container import ContainerConfig, Health, Status
 from stackctl.model.image import Snapshot
 from stackctl.model.network import PublishedPort, VolumeConfig
 from stackctl.model.record import ContainerRecord, ProcessRef
-from stackctl.net.service import Net
 from stackctl.runtime.archive import Archive
-from stackctl.runtime.container import Runtime, StartRequest
-from stackctl.state.paths import Paths
-from stackctl.values import dataclass
+from stackctl.runtime.container import StartRequest
 
 #: After SIGKILL the kernel needs a moment, not a grace period.
 _KILL_LIMIT = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """Facts about this machine and boot that containers are started with."""
-
-    boot_id: str
-    resolver_lines: tuple[str, ...]
-    publish_address: str
-
-    def hosts(self) -> str:
-        """The text of its /etc/hosts as it is now; "" when it cannot be read."""
-        try:
-            return Path("/etc/hosts").read_text(errors="replace")
-        except OSError:
-            return ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """The engine's parts, injected."""
-
-    paths: Paths
-    registry: Registry
-    runtime: Runtime
-    net: Net
-    images: Images
-    volumes: Volumes
-    events: Events
-    machine: Machine
 
 
 class Watcher(Protocol):

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from stackctl.daemon import names, volume_wishes
-from stackctl.daemon.containers import Containers, Parts
+from stackctl.daemon.containers import Containers
 from stackctl.daemon.engine import Engine
+from stackctl.daemon.parts import Parts
 from stackctl.daemon.random_names import random_name
 from stackctl.errors import Conflict, NotFound, UsageError
 from stackctl.model.container import BindMount, ContainerConfig, Mount, RestartMode, Status

@@ -17,13 +17,14 @@ from stackctl.daemon import inspection, names, process_table
 from stackctl.daemon import wish as wishes
 from stackctl.daemon.committing import Committing
 from stackctl.daemon.connections import Connections
-from stackctl.daemon.containers import Containers, Parts
+from stackctl.daemon.containers import Containers
 from stackctl.daemon.creation import Creation, tree_size
 from stackctl.daemon.docker_images import DockerImages
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.events import Event, Subscription
 from stackctl.daemon.execs import Exec, Execs
 from stackctl.daemon.jobs import heard_warnings
+from stackctl.daemon.parts import Parts
 from stackctl.daemon.samples import sample
 from stackctl.daemon.sessions import OpenSession
 from stackctl.daemon.signals import signal_number

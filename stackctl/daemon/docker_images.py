@@ -18,9 +18,9 @@ from typing import Any, Protocol
 
 from stackctl.daemon import build_cache
 from stackctl.daemon.build_cache import CacheRow, Pruned
-from stackctl.daemon.containers import Parts
 from stackctl.daemon.inspection import timestamp
 from stackctl.daemon.jobs import EMIT
+from stackctl.daemon.parts import Parts
 from stackctl.image.registry.settings import credential_key
 from stackctl.image.service import CALLER, Caller
 from stackctl.image.store import Removed

@@ -15,8 +15,9 @@ from dataclasses import replace
 from typing import assert_never
 from weakref import WeakValueDictionary
 
-from stackctl.daemon.containers import Containers, Parts
+from stackctl.daemon.containers import Containers
 from stackctl.daemon.jobs import warn
+from stackctl.daemon.parts import Parts
 from stackctl.daemon.providers import Providers
 from stackctl.daemon.supervisor import Supervisor
 from stackctl.errors import Conflict, ContainerError, NotFound, OperationFailed, StackctlError

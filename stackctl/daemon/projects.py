@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from stackctl.daemon import carried
 from stackctl.daemon.apart import apart
-from stackctl.daemon.containers import Parts
 from stackctl.daemon.names import short_id
+from stackctl.daemon.parts import Parts
 from stackctl.daemon.providers import Providers
 from stackctl.errors import (
     ImageError,

@@ -15,7 +15,8 @@ import time
 from dataclasses import replace
 
 from stackctl.daemon import names
-from stackctl.daemon.containers import Containers, Parts
+from stackctl.daemon.containers import Containers
+from stackctl.daemon.parts import Parts
 from stackctl.daemon.supervisor import Supervisor
 from stackctl.errors import StackctlError
 from stackctl.model.container import Health, Status

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from stackctl.daemon import names
 from stackctl.daemon.committing import Committing
-from stackctl.daemon.containers import Containers, Machine, Parts
+from stackctl.daemon.containers import Containers
 from stackctl.daemon.creation import Creation
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.events import Events
 from stackctl.daemon.jobs import EMIT, Jobs, Message, warn
+from stackctl.daemon.parts import Machine, Parts
 from stackctl.daemon.projects import Projects
 from stackctl.daemon.recovery import note_lost_port, recover
 from stackctl.daemon.registry import Registry

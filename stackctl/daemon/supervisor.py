@@ -14,7 +14,8 @@ from collections.abc import Coroutine, Iterator
 from dataclasses import replace
 
 from stackctl.daemon import names
-from stackctl.daemon.containers import Containers, Parts
+from stackctl.daemon.containers import Containers
+from stackctl.daemon.parts import Parts
 from stackctl.daemon.probes import HealthWatch
 from stackctl.errors import StackctlError
 from stackctl.model.container import Health, Status

@@ -13,9 +13,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any
 
 from stackctl.daemon.committing import Committing
-from stackctl.daemon.containers import Containers, Parts
+from stackctl.daemon.containers import Containers
 from stackctl.daemon.creation import Creation
 from stackctl.daemon.jobs import Message, heard_warnings
+from stackctl.daemon.parts import Parts
 from stackctl.daemon.sessions import OpenSession, Sessions, Streams, terminal_size
 from stackctl.daemon.signals import signal_number
 from stackctl.errors import Conflict, StackctlError, UsageError

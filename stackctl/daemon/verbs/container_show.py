@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from stackctl.daemon import filters, inspection
-from stackctl.daemon.containers import Parts
 from stackctl.daemon.creation import Creation
 from stackctl.daemon.jobs import Message
+from stackctl.daemon.parts import Parts
 from stackctl.daemon.process_table import by_ps, process_row
 from stackctl.daemon.supervisor import Supervisor
 from stackctl.daemon.verbs.logs import NO_LOG, Logs

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from stackctl.daemon.containers import Parts
 from stackctl.daemon.jobs import Message
+from stackctl.daemon.parts import Parts
 from stackctl.daemon.said import log_message
 from stackctl.model.record import ContainerRecord
 from stackctl.runtime.logfile import Whole, follow

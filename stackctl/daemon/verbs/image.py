@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stackctl.daemon.containers import Parts
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.jobs import Emit, Job, Message
+from stackctl.daemon.parts import Parts
 from stackctl.daemon.projects import Projects
 from stackctl.daemon.verbs import asking, stack_images
 from stackctl.errors import NotFound, StackctlError, UsageError

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
-from stackctl.daemon.containers import Containers, Parts
+from stackctl.daemon.containers import Containers
 from stackctl.daemon.jobs import Message, heard_warnings
+from stackctl.daemon.parts import Parts
 from stackctl.daemon.projects import Projects
 from stackctl.daemon.sessions import Detached, OpenSession, Sessions, Streams, terminal_size
 from stackctl.daemon.signals import signal_number

@@ -7,9 +7,10 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
-from stackctl.daemon.containers import Containers, Parts
+from stackctl.daemon.containers import Containers
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.jobs import Emit, Jobs, Message
+from stackctl.daemon.parts import Parts
 from stackctl.daemon.projects import Projects
 from stackctl.daemon.providers import ASKING
 from stackctl.daemon.signals import signal_number

@@ -17,9 +17,9 @@ from collections.abc import (
 )
 from typing import Any
 
-from stackctl.daemon.containers import Parts
 from stackctl.daemon.events import Event
 from stackctl.daemon.jobs import Jobs, Message
+from stackctl.daemon.parts import Parts
 from stackctl.daemon.projects import Projects
 from stackctl.daemon.said import log_message
 from stackctl.daemon.verbs.following import Following

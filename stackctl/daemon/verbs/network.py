@@ -7,11 +7,12 @@ from typing import Any
 
 from stackctl.daemon import filters
 from stackctl.daemon.connections import Connections, endpoint_in
-from stackctl.daemon.containers import Containers, Parts
+from stackctl.daemon.containers import Containers
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.inspected_networks import endpoint_id, pool_shape
 from stackctl.daemon.inspection import timestamp
 from stackctl.daemon.jobs import Message, heard_warnings
+from stackctl.daemon.parts import Parts
 from stackctl.errors import Conflict, NotFound, StackctlError, UsageError
 from stackctl.model.network import DEFAULT_NETWORK, IpamPool, NetworkConfig
 from stackctl.model.record import ContainerRecord, NetworkRecord

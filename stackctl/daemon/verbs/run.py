@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from stackctl.daemon.containers import Parts
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.jobs import Emit, Jobs, Message
 from stackctl.daemon.late import LateImages
+from stackctl.daemon.parts import Parts
 from stackctl.daemon.projects import Project, Projects
 from stackctl.daemon.verbs import one_off
 from stackctl.daemon.verbs.asking import caller

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import stackctl
-from stackctl.daemon.containers import Parts
 from stackctl.daemon.creation import Creation
 from stackctl.daemon.inspection import command_line
 from stackctl.daemon.jobs import Message
+from stackctl.daemon.parts import Parts
 from stackctl.daemon.process_table import process_row
 from stackctl.daemon.projects import Projects
 from stackctl.errors import NotFound

@@ -11,9 +11,9 @@ from typing import Any
 
 from stackctl.daemon import service_files
 from stackctl.daemon.apart import apart
-from stackctl.daemon.containers import Parts
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.jobs import EMIT, LATE, Emit, Jobs, Message
+from stackctl.daemon.parts import Parts
 from stackctl.daemon.projects import Project, Projects
 from stackctl.daemon.providers import ASKING
 from stackctl.daemon.verbs.asking import caller, environment

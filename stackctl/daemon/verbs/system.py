@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from stackctl.daemon import build_cache, filters
-from stackctl.daemon.containers import Parts
 from stackctl.daemon.creation import Creation, tree_size
 from stackctl.daemon.events import Event
 from stackctl.daemon.jobs import Message
+from stackctl.daemon.parts import Parts
 from stackctl.daemon.verbs.show import container_row
 from stackctl.image.usage import usage
 from stackctl.model.reference import parse

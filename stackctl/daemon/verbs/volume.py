@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from stackctl.daemon import filters
-from stackctl.daemon.containers import Parts
 from stackctl.daemon.creation import tree_size
 from stackctl.daemon.inspection import timestamp
 from stackctl.daemon.jobs import Message
+from stackctl.daemon.parts import Parts
 from stackctl.errors import NotFound, StackctlError
 from stackctl.model.network import VolumeConfig
 from stackctl.model.record import VolumeRecord

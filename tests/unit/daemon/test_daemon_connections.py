@@ -11,9 +11,10 @@ from typing import Any, cast
 import pytest
 
 from stackctl.daemon.connections import Connections, endpoint_in
-from stackctl.daemon.containers import Containers, Machine, Parts
+from stackctl.daemon.containers import Containers
 from stackctl.daemon.engine import Engine
 from stackctl.daemon.events import Events
+from stackctl.daemon.parts import Machine, Parts
 from stackctl.daemon.registry import Registry
 from stackctl.errors import Conflict, MachineError, NotFound
 from stackctl.model.container import ContainerConfig, Status

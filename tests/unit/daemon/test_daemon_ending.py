@@ -11,8 +11,9 @@ from typing import Any, cast
 
 import pytest
 
-from stackctl.daemon.containers import Containers, Machine, Parts
+from stackctl.daemon.containers import Containers
 from stackctl.daemon.events import Events
+from stackctl.daemon.parts import Machine, Parts
 from stackctl.daemon.registry import Registry
 from stackctl.daemon.supervisor import Supervisor
 from stackctl.errors import Conflict

@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import pytest
 
-from stackctl.daemon.containers import Containers, Machine, Parts
+from stackctl.daemon.containers import Containers
 from stackctl.daemon.events import Events
+from stackctl.daemon.parts import Machine, Parts
 from stackctl.daemon.registry import Registry
 from stackctl.model.container import ContainerConfig, Status
 from stackctl.model.record import ContainerRecord
