@@ -23,9 +23,13 @@ class Approximated:
 
 @dataclass(frozen=True, slots=True)
 class NoEffect:
-    """Hung on a field that changes nothing on any engine of one machine; accepted in silence."""
+    """Hung on a field that changes nothing on any engine of one machine; told once a file.
+
+    `is_hint`: somebody wishes nothing with it, or says so elsewhere; accepted in silence.
+    """
 
     reason: str
+    is_hint: bool = False
 
 
 Support = Refused | Approximated | NoEffect

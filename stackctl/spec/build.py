@@ -70,7 +70,7 @@ class Build(Attributes):
     entitlements: Annotated[list[Entitlement], forms.UNIQUE] = Field(
         default_factory=list, description="Further rights that RUN may ask for."
     )
-    isolation: Annotated[str | None, NoEffect("there is one way only")] = Field(
+    isolation: Annotated[str | None, NoEffect("there is one way only", True)] = Field(
         None, description="`default`; the others are for Windows."
     )
     provenance: Annotated[Any, _NO_ATTESTATIONS] = Field(

@@ -41,7 +41,7 @@ class Mistakes:
         self._values = 0
         self._text = 0
         self._copies = 0
-        self._unset: set[str] = set()
+        self._told: set[str] = set()
 
     def add(self, brief: str, mark: Mark | None = None, *, hint: str = "") -> None:
         """Raises StackFileErrors when there are too many already."""
@@ -59,11 +59,15 @@ class Mistakes:
         if len(self.warnings) < _MOST:
             self.warnings.append(_error(brief, mark, hint))
 
+    def warn_once(self, brief: str, mark: Mark) -> None:
+        """The same for what need not be told of each place where it is."""
+        if brief not in self._told:
+            self._told.add(brief)
+            self.warn(brief, mark)
+
     def unset(self, name: str, mark: Mark) -> None:
         """Warns of a variable that nobody has set, once a name."""
-        if name not in self._unset:
-            self._unset.add(name)
-            self.warn(f'the variable "{name}" is not set: an empty string takes its place', mark)
+        self.warn_once(f'the variable "{name}" is not set: an empty string takes its place', mark)
 
     def spend(self, mark: Mark, *, values: int = 0, text: int = 0, copies: int = 0) -> None:
         """Raises StackFileError when short forms, variables or copies make the stack too large."""

@@ -231,7 +231,7 @@ class Places:
 class StackFile(Attributes):
     """The top level of a stack file."""
 
-    version: Annotated[Any, NoEffect("it has no meaning any more")] = Field(
+    version: Annotated[Any, NoEffect("it has no meaning any more", True)] = Field(
         None, description="Of no meaning any more; accepted with a warning."
     )
     name: str | None = Field(
@@ -267,7 +267,7 @@ class StackFile(Attributes):
     models: Annotated[
         dict[str, Annotated[Model, BeforeValidator(nothing_is_empty)]],
         BeforeValidator(nothing_is_empty),
-        NoEffect("only services that use them need a runner"),
+        NoEffect("only services that use them need a runner", True),
     ] = Field(default_factory=dict, description="Models, by key.")
 
 

@@ -24,7 +24,7 @@ class BindOptions(Attributes):
         None, description="`disabled`: mounts below the host path do not come along."
     )
     selinux: Annotated[
-        Literal["z", "Z"] | None, NoEffect("without SELinux; where it is on, a start says so")
+        Literal["z", "Z"] | None, NoEffect("without SELinux; where it is on, a start says so", True)
     ] = Field(None, description="A label for SELinux: z (shared) or Z (private). No effect.")
 
 
@@ -69,7 +69,7 @@ class ServiceVolume(Attributes):
     )
     target: ContainerPath = Field(description="Where it appears in the container.")
     read_only: Flag | None = Field(None, description="true: the container cannot write to it.")
-    consistency: Annotated[str | None, NoEffect("for engines in virtual machines")] = Field(
+    consistency: Annotated[str | None, NoEffect("for engines in virtual machines", True)] = Field(
         None, description="For engines in virtual machines; has no effect here."
     )
     bind: BindOptions | None = Field(None, description="Options of a host path.")

@@ -83,6 +83,8 @@ def _section(title: str, model: type[Attributes], shape: Shape) -> Iterator[str]
                 continue
             case Approximated(reason):
                 written += f" *Warned about: {reason}.*"
+            case NoEffect(reason, is_hint=False):
+                written += f" *Warned about, once a file: {reason}.*"
             case NoEffect() | None:
                 pass
         yield f"| `{name}` | {_kind(info, below)} | {written} |"

@@ -257,7 +257,7 @@ class Service(Attributes):
     userns_mode: Annotated[Literal["host"] | None, BeforeValidator(empty_is_absent)] = Field(
         None, description="`host`: no user namespace of its own; root inside is root outside."
     )
-    annotations: Annotated[Labels, NoEffect("for other runtimes")] = Field(
+    annotations: Annotated[Labels, NoEffect("for other runtimes", True)] = Field(
         default_factory=dict, description="Annotations for runtimes; kept, no effect here."
     )
     attach: Flag | None = Field(None, description="false: `up` does not show its output.")
@@ -347,7 +347,7 @@ class Service(Attributes):
     cpu_count: Annotated[Any, _WINDOWS] = Field(None, description="Windows only.")
     cpu_percent: Annotated[Any, _WINDOWS] = Field(None, description="Windows only.")
     credential_spec: Annotated[Any, _WINDOWS] = Field(None, description="Windows only.")
-    isolation: Annotated[str | None, NoEffect("there is one way only")] = Field(
+    isolation: Annotated[str | None, NoEffect("there is one way only", True)] = Field(
         None, description="`default`; the others are for Windows."
     )
     oom_kill_disable: Flag | None = Field(

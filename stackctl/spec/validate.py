@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from stackctl.spec.attributes import Approximated, Refused, Support
+from stackctl.spec.attributes import Approximated, NoEffect, Refused, Support
 from stackctl.spec.core import ValidationError
 from stackctl.spec.mistakes import Mistakes, did_you_mean
 from stackctl.spec.model import Service, StackFile
@@ -222,6 +222,8 @@ def _tell(support: Support, key: str, path: str, mark: Mark, mistakes: Mistakes)
             mistakes.refuse(mistakes.holder, f'"{key}" ({where}) is not supported: {reason}', mark)
         case Approximated(reason):
             mistakes.warn(f'"{key}" ({path or "the top level"}): {reason}', mark)
+        case NoEffect(reason, is_hint=False):
+            mistakes.warn_once(f'"{key}" has no effect: {reason}', mark)
 
 
 def _is_service(node: Node) -> bool:

@@ -131,6 +131,20 @@ def test_what_is_carried_out_in_another_way_is_told(
     assert (notice.place.line, notice.place.column) == place
 
 
+def test_what_has_no_effect_is_told_once_a_file(project: Any) -> None:
+    text = """\
+services:
+  a: {image: x, deploy: {labels: {a: b}, placement: {constraints: [node.role == manager]}}}
+  b: {image: x, deploy: {placement: {max_replicas_per_node: 1}}, annotations: {a: b}}
+  c: {image: x, volumes: ['./x:/y:cached'], isolation: default}
+"""
+    told = [(w.text, w.place.line if w.place else 0) for w in project.load(text).warnings]
+    assert told == [
+        ('"labels" has no effect: labels of the service, not of its containers', 2),
+        ('"placement" has no effect: there is one machine only', 2),
+    ]
+
+
 def test_mistakes_of_several_files_name_each(project: Any) -> None:
     with pytest.raises(StackFileErrors) as caught:
         project.load("services: {a: {image: 1}}", "services: {b: {image: 2}}")
