@@ -178,7 +178,7 @@ DetachKeys = Annotated[
     str, typer.Option("--detach-keys", metavar="KEYS", help="What detaches from it.")
 ]
 FactsFormat = Annotated[
-    str, typer.Option("-f", "--format", metavar="text|json", help="How to print it.")
+    str, typer.Option("-f", "--format", metavar="text|json|TEMPLATE", help="How to print it.")
 ]
 OnlyPlatform = Annotated[
     str,

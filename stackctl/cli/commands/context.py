@@ -7,14 +7,14 @@ import json
 import sys
 import tarfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from stackctl.cli import options
 from stackctl.cli.choice import context_name
 from stackctl.cli.invocation import Invocation, invocation
-from stackctl.cli.output.format import print_rows
+from stackctl.cli.output.format import print_inspected, print_rows
 from stackctl.cli.output.table import Column
 from stackctl.errors import NotFound, UsageError
 from stackctl.state.contexts import DEFAULT, PEM, Context, Contexts, parsed
@@ -100,6 +100,7 @@ def inspect(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME...]", help="Contexts.")
     ] = None,
+    format: options.InspectFormat = "",
 ) -> int:
     """Show contexts as JSON; that in use without a name."""
     run = invocation(ctx)
@@ -119,7 +120,7 @@ def inspect(
                 "Storage": storage,
             }
         )
-    run.console.out(json.dumps(found, indent=4))
+    print_inspected(run.console, found, format)
     return 0
 
 
@@ -245,7 +246,7 @@ def _default(run: Invocation) -> Context:
     return Context(name=DEFAULT, host=host, description="the engine of this machine")
 
 
-def _row(run: Invocation, name: str | None, current: str) -> dict[str, str]:
+def _row(run: Invocation, name: str | None, current: str) -> dict[str, Any]:
     error = ""
     if name is None:
         context = _default(run)
@@ -256,7 +257,7 @@ def _row(run: Invocation, name: str | None, current: str) -> dict[str, str]:
             context, error = Context(name=name), str(problem)
     in_use = context.name == current
     return {
-        "Current": "true" if in_use else "false",
+        "Current": in_use,
         "Description": context.description,
         "DockerEndpoint": context.host,
         "Error": error,

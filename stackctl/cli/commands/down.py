@@ -52,7 +52,11 @@ def down(
 
         show_plan(run, "down", body)
         for image in _images(run, rmi) if rmi else ():
-            run.console.out(f"  - image {image}  remove, if no other container has it")
+            if run.progress == "json":
+                _tell(run, image, ended=False)
+                _tell(run, image, ended=True)
+            else:
+                run.console.out(f"  - image {image}  remove, if no other container has it")
         return 0
     # Asked before: afterwards nobody knows which images the stack had.
     images = _images(run, rmi) if rmi else []
@@ -80,6 +84,7 @@ def _images(run: Invocation, which: str) -> list[str]:
 def _remove(run: Invocation, images: list[str]) -> None:
     """One that is not here, or that another container has, is no reason to fail."""
     for image in images:
+        _tell(run, image, ended=False)
         try:
             run.client.call("image-rm", {"names": [image], "force": False})
         except RemoteError as error:
@@ -87,4 +92,15 @@ def _remove(run: Invocation, images: list[str]) -> None:
                 continue
             print_warning(run.console, f"image {image} stays: {error.brief}")
         else:
-            run.console.say(f"image {image}  removed")
+            _tell(run, image, ended=True)
+
+
+def _tell(run: Invocation, image: str, *, ended: bool) -> None:
+    """That its removal begins, or has ended, as --progress wants it."""
+    if run.progress == "json":
+        from stackctl.cli.output.json_lines import line
+
+        status, text = ("Done", "Removed") if ended else ("Working", "Removing")
+        line(run.console, dry_run=run.dry_run, id=f"Image {image}", status=status, text=text)
+    elif ended and run.talks:
+        run.console.say(f"image {image}  removed")

@@ -120,8 +120,10 @@ def show_plan(
     json: bool = False,
     steps: bool = False,
     out: str = "",
+    dry_run: bool = False,
 ) -> bool:
-    """Ask for the plan and print it; True when it has steps."""
+    """Ask for the plan and print it, in a dry run as if it were carried out; True when it has
+    steps."""
     found: dict[str, object] = {}
     for message in run.client.stream("plan", {**body, "for": direction}):
         if not warned(run, message) and message["type"] == "plan":
@@ -130,7 +132,7 @@ def show_plan(
         from stackctl.cli.planfile import write_plan
 
         write_plan(out, found, body)
-    if run.dry_run and run.progress == "json":
+    if (dry_run or run.dry_run) and run.progress == "json":
         from stackctl.cli.output.json_lines import rehearsed
 
         rehearsed(run.console, found)

@@ -171,7 +171,7 @@ def up(
     if dry_run:
         from stackctl.cli.commands.plan import show_plan
 
-        show_plan(run, "up", body)
+        show_plan(run, "up", body, dry_run=True)
         return 0
     if detached:
         return bring_up(run, body, quiet_summary=no_start)

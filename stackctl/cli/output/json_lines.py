@@ -55,11 +55,11 @@ def words(op: str) -> tuple[str, str]:
 
 
 def rehearsed(console: Console, plan: Message) -> None:
-    """A plan that is not carried out: each step as if it were done."""
+    """A plan that is not carried out: each step as if it were begun and done."""
     for step in plan.get("steps") or ():
-        text = words(str(step["op"]))[1]
-        details = str(step.get("cause") or "")
-        line(console, dry_run=True, id=identity(step), status="Done", text=text, details=details)
+        name, details = identity(step), str(step.get("cause") or "")
+        for status, text in zip(("Working", "Done"), words(str(step["op"])), strict=True):
+            line(console, dry_run=True, id=name, status=status, text=text, details=details)
 
 
 class JsonProgress(QuietProgress):

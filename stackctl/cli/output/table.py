@@ -38,7 +38,9 @@ def table(
     lines = []
     for row in [[c.title for c in columns], *cells]:
         parts = [pad(cut(text, w), w) for text, w in zip(row, widths, strict=True) if w]
-        lines.append(GAP.join(parts).rstrip())
+        # Programs tell columns apart by the blanks between them, also before an empty last one.
+        parts[-1:] = [text.rstrip() for text in parts[-1:]]
+        lines.append(GAP.join(parts))
     return lines
 
 

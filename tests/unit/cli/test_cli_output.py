@@ -425,10 +425,35 @@ def test_progress_as_json_has_composes_fields(cli: Any, engine: Any) -> None:
         {"type": "plan", "project": "p", "steps": [{**step(1, "StopContainer", "p-web-1", "")}]},
         {"type": "result", "exit_code": 2},
     ]
-    outcome = cli("--progress", "json", "--dry-run", "down")
-    (line,) = outcome.err.splitlines()
-    stopped = {"id": "Container p-web-1", "status": "Done", "text": "Stopped"}
-    assert json.loads(line) == {"dry-run": True, **stopped}
+    stopped = {"dry-run": True, "id": "Container p-web-1"}
+    for line in (("--dry-run", "down"), ("--dry-run", "up", "-d"), ("up", "-d", "--dry-run")):
+        outcome = cli("--progress", "json", *line)
+        assert [json.loads(told) for told in outcome.err.splitlines()] == [
+            {**stopped, "status": "Working", "text": "Stopping"},
+            {**stopped, "status": "Done", "text": "Stopped"},
+        ]
+        assert outcome.out == ""
+
+
+def test_images_that_go_with_a_stack_are_part_of_its_progress(cli: Any, engine: Any) -> None:
+    text = json.dumps({"services": {"web": {}}})
+    config = {"type": "result", "exit_code": 0, "text": text, "images": ["p-web"]}
+    engine.answers["config"] = [config]
+    engine.answers["plan"] = [{"type": "plan", "project": "p", "steps": []}]
+    engine.answers["down"] = [{"type": "result", "exit_code": 0}]
+    engine.answers["image-rm"] = [{"type": "result", "exit_code": 0}]
+    image = {"id": "Image p-web"}
+    told = [
+        {**image, "status": "Working", "text": "Removing"},
+        {**image, "status": "Done", "text": "Removed"},
+    ]
+    for line in (("down", "--rmi", "local"), ("--dry-run", "down", "--rmi", "local")):
+        outcome = cli("--progress", "json", *line)
+        found = [json.loads(each) for each in outcome.err.splitlines()]
+        assert [{k: v for k, v in each.items() if k != "dry-run"} for each in found] == told
+        assert outcome.out == ""
+    assert cli("--progress", "quiet", "down", "--rmi", "local").err == ""
+    assert "image p-web  removed" in cli("down", "--rmi", "local").err
 
 
 def test_layers_as_json(cli: Any, engine: Any) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import Any
 
 import pytest
+
+from stackctl import __version__
 
 from .conftest import step
 
@@ -260,9 +263,23 @@ def test_config_needs_no_engine(cli: Any, engine: Any, tmp_path: Any) -> None:
 def test_version_starts_no_engine(cli: Any, engine: Any) -> None:
     engine.unreachable = True
     outcome = cli("version")
-    assert outcome.out.splitlines()[1] == "engine   does not run"
+    assert outcome.out.splitlines()[2] == "engine   does not run"
     assert engine.starts == [False]
-    assert cli("version", "--short").out.strip().count(".") == 2
+
+
+def test_programs_that_drive_compose_are_told_a_version_of_it(cli: Any, engine: Any) -> None:
+    """Each asks in its own way, and refuses a number that is too small."""
+    engine.unreachable = True
+    short = cli("version", "--short").out.strip()
+    assert int(short.split(".")[0]) >= 2 and int(short.split(".")[1]) >= 18
+    for flags in ((), ("--format", "pretty"), ("-f", "text")):
+        told = cli("version", *flags).out
+        assert told.splitlines()[0] == f"stackctl {__version__}"
+        assert re.findall(r"(?m)^Docker Compose version v?([^\s,]+)", told) == [short]
+    found = json.loads(cli("version", "--format", "json").out)
+    assert found["version"] == f"v{short}" and found["Client"]["Version"] == __version__
+    assert cli("version", "-f", "{{.Client.Version}}").out == f"{__version__}\n"
+    assert json.loads(cli("version", "--format", "{{json .}}").out) == found
 
 
 def test_info_prints_facts(cli: Any, engine: Any) -> None:
@@ -275,6 +292,7 @@ def test_info_prints_facts(cli: Any, engine: Any) -> None:
         "MemTotal    1024 MiB",
     ]
     assert json.loads(cli("info", "-f", "json").out)["Containers"] == 2
+    assert cli("info", "--format", "{{.Containers}}").out == "2\n"
 
 
 def test_plan_prints_causes_and_returns_two(cli: Any, engine: Any, shop: Any) -> None:
