@@ -248,6 +248,8 @@ def _labels(
 ) -> dict[str, str]:
     """The labels by which compose's users and tools find a project's containers."""
     prefix = "com.docker.compose"
+    # Programs that call again have to say what was said.
+    env_files = ",".join(stack.env_files)
     return {
         f"{prefix}.project": stack.name,
         f"{prefix}.service": name,
@@ -256,6 +258,7 @@ def _labels(
         f"{prefix}.depends_on": render(needs),
         f"{prefix}.project.working_dir": stack.project_dir,
         f"{prefix}.project.config_files": ",".join(stack.files),
+        **({f"{prefix}.project.environment_file": env_files} if env_files else {}),
     }
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
+from stackctl.image.registry.manifest import Platform
 from stackctl.image.store import Store
-from stackctl.model.reference import parse
+from stackctl.model.image import Image
+from stackctl.model.reference import HOST, parse
 
 
 def rows(store: Store, *, all: bool = True) -> list[dict[str, Any]]:
@@ -77,6 +80,33 @@ def inspect(store: Store, image_id: str) -> dict[str, Any]:
         "Size": image.size,
         "GraphDriver": {"Name": "overlay", "Data": {}},
         "RootFS": {"Type": "layers", "Layers": [layer.diff_id for layer in record.layers]},
+        "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
+    }
+
+
+def built_in(image: Image) -> dict[str, Any]:
+    """The same of stackctl/host, which is the machine itself: it has no layers."""
+    platform = Platform.here()
+    return {
+        "Id": image.id,
+        "RepoTags": [f"{HOST}:latest"],
+        "RepoDigests": [],
+        "Parent": "",
+        "Comment": "the machine's own files",
+        "Created": datetime.fromtimestamp(image.created_at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "DockerVersion": "",
+        "Author": "",
+        "Config": {
+            "Env": list(image.config.env),
+            "WorkingDir": image.config.working_dir,
+            "Labels": None,
+        },
+        "Architecture": platform.architecture,
+        "Variant": platform.variant,
+        "Os": platform.os,
+        "Size": image.size,
+        "GraphDriver": {"Name": "overlay", "Data": {}},
+        "RootFS": {"Type": "layers", "Layers": []},
         "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
     }
 

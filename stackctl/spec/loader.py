@@ -135,6 +135,7 @@ def load(
             name=variables["COMPOSE_PROJECT_NAME"],
             directory=found.directory,
             files=found.files,
+            env_files=project.env_files(request),
             profiles=active,
             variables=variables,
             given=found.given,

@@ -302,6 +302,8 @@ class Stack:
     #: Absolute.
     project_dir: str = "/"
     files: tuple[str, ...] = ()
+    #: Files of variables that were named in the place of .env; absolute.
+    env_files: tuple[str, ...] = ()
     #: Between the parts of the names that it gives; see project.separator.
     separator: str = "-"
     #: What a lock file says that images are: reference -> the same with its digest.

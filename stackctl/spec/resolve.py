@@ -49,6 +49,8 @@ class Surroundings:
     name: str
     directory: str
     files: tuple[str, ...]
+    #: Those that were named in the place of .env.
+    env_files: tuple[str, ...] = ()
     profiles: tuple[str, ...]
     variables: Variables[str, str]
     #: Texts of secrets and configs that were variables of included projects.
@@ -96,6 +98,7 @@ def resolve(
         separator=separator(surroundings.variables),
         project_dir=surroundings.directory,
         files=surroundings.files,
+        env_files=surroundings.env_files,
         places=Places(root),
     )
 

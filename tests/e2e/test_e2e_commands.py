@@ -122,7 +122,8 @@ def test_logs_follow_shows_a_line_when_it_comes(two: Stack) -> None:
 
 def test_json_has_the_names_that_composes_has(two: Stack) -> None:
     version = json.loads(two.ok("version", "--format", "json").out)
-    assert version["version"] == two.ok("version", "--short").out.strip()
+    assert version["version"] == "v" + two.ok("version", "--short").out.strip()
+    assert two.ok("version", "-f", "{{.Server.Version}}").out == f"{version['Client']['Version']}\n"
     image = json.loads(two.ok("images", "--format", "json").out)[0]
     assert {"ID", "ContainerName", "Repository", "Tag", "Size", "LastTagTime"} <= image.keys()
     assert image["Platform"].startswith("linux/")
@@ -132,6 +133,16 @@ def test_json_has_the_names_that_composes_has(two: Stack) -> None:
     assert volume["Size"] == "N/A"
     [project] = json.loads(two.ok("ls", "--format", "json").out)
     assert project.keys() == {"Name", "Status", "ConfigFiles"}
+    # What has ended is told with -a only, and what has no containers never.
+    two.ok("stop", "web")
+    assert [
+        json.loads(two.ok("ls", *a, "--format", "json").out)[0]["Status"] for a in ((), ("-a",))
+    ] == [
+        "running(1)",
+        "exited(1), running(1)",
+    ]
+    two.ok("rm", "-sf")
+    assert json.loads(two.ok("ls", "-a", "--format", "json").out) == []
 
 
 def test_run_is_a_container_of_its_own(two: Stack) -> None:

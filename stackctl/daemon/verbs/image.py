@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from stackctl.daemon.jobs import Emit, Job, Message
 from stackctl.daemon.parts import Parts
 from stackctl.daemon.projects import Projects
 from stackctl.daemon.verbs import asking, stack_images
-from stackctl.errors import NotFound, StackctlError, UsageError
+from stackctl.errors import ImageError, NotFound, StackctlError, UsageError
 from stackctl.image.service import CALLER
 from stackctl.model.image import Image
 from stackctl.model.reference import HOST, parse
@@ -145,9 +146,12 @@ class ImageVerbs:
         yield _result()
 
     async def inspect(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        from stackctl.image.describe import inspect
+        from stackctl.image.describe import built_in, inspect
 
         for name in _names(body):
+            if host := await self._built_in(name):
+                yield {"type": "row", **built_in(host)}
+                continue
             image_id = await self._id(name)
             await self._check_platform(body, name)
             work = partial(inspect, self._images.store, image_id)
@@ -158,7 +162,10 @@ class ImageVerbs:
     async def history(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         from stackctl.image.archive import history
 
-        image_id = await self._id(str(body.get("name") or ""))
+        name = str(body.get("name") or "")
+        if await self._built_in(name):
+            raise ImageError(f"{HOST} is the machine itself: it has no history")
+        image_id = await self._id(name)
         await self._check_platform(body, image_id)
         rows = await self._images.blocking(
             lambda: history(self._images.store, image_id), "read the image"
@@ -168,7 +175,13 @@ class ImageVerbs:
         yield _result()
 
     async def tag(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        image_id = await self._id(str(body.get("source") or ""))
+        source = str(body.get("source") or "")
+        if await self._built_in(source):
+            raise ImageError(
+                f"{HOST} is the machine itself: it has no other name",
+                hint=f"a Dockerfile of one line (FROM {HOST}) makes an image of it",
+            )
+        image_id = await self._id(source)
         target = str(body.get("target") or "")
         await self._images.blocking(
             lambda: self._images.store.tag(image_id, target), "name the image"
@@ -376,6 +389,16 @@ class ImageVerbs:
         yield _result()
 
     # -- inner parts
+
+    async def _built_in(self, name: str) -> Image | None:
+        """stackctl/host, if a name or (the beginning of) an id means it."""
+        host = await self._images.resolve(HOST)
+        bare = name.removeprefix("sha256:")
+        if len(bare) >= 4 and host.id.removeprefix("sha256:").startswith(bare):
+            return host
+        with suppress(ImageError):  # of what is no name nothing is found
+            return host if parse(name).is_host else None
+        return None
 
     async def _id(self, name: str) -> str:
         """Raises NotFound."""

@@ -274,6 +274,9 @@ def shape(record: NetworkRecord, members: list[ContainerRecord]) -> Message:
         "IPAM": {"Driver": "default", "Options": None, "Config": pools},
         "Internal": config.internal,
         "Attachable": config.attachable,
+        "Ingress": False,
+        "ConfigFrom": {"Network": ""},
+        "ConfigOnly": False,
         "Containers": inside,
         "Options": {
             **config.driver_opts,

@@ -6,6 +6,7 @@ import asyncio
 import os
 import platform
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -54,25 +55,23 @@ class ShowVerbs:
         yield {"type": "result", "exit_code": 0}
 
     async def ls(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        """One row a project: name, how many containers in which state, its files."""
+        """One row a project: name, how many containers in which state, its files.
+
+        As with compose those that have ended count with `all` only.
+        """
         stacks = {s.name: s for s in self._parts.registry.store.stacks()}
         by_project: dict[str, list[ContainerRecord]] = {}
+        everything = bool(body.get("all"))
         for record in self._parts.registry.all():
-            if record.config.project:
+            if record.config.project and (everything or record.status.needs_stop):
                 by_project.setdefault(record.config.project, []).append(record)
-        for name in sorted(set(stacks) | set(by_project)):
-            records = by_project.get(name, [])
-            alive = any(r.status.is_alive for r in records)
-            if not alive and not body.get("all"):
-                continue
-            counts: dict[str, int] = {}
-            for record in records:
-                counts[record.status] = counts.get(record.status, 0) + 1
+        for name, records in sorted(by_project.items()):
+            counts = Counter(record.status for record in records)
             stack = stacks.get(name)
             yield {
                 "type": "row",
                 "Name": name,
-                "Status": ", ".join(f"{s}({n})" for s, n in sorted(counts.items())) or "created(0)",
+                "Status": ", ".join(f"{s}({n})" for s, n in sorted(counts.items())),
                 "ConfigFiles": ",".join(stack.files) if stack else "",
             }
         yield {"type": "result", "exit_code": 0}

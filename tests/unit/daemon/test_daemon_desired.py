@@ -453,6 +453,14 @@ services:
     assert db.pull_policy == "missing"
 
 
+def test_files_of_variables_that_were_named_are_a_label(stacks: Stacks) -> None:
+    for name in ("one.env", "two.env"):
+        (stacks.directory / name).touch()
+    stack = stacks.load("services: {a: {image: img}}", env_files=("one.env", "two.env"))
+    label = container(stack).labels["com.docker.compose.project.environment_file"]
+    assert label == f"{stacks.directory}/one.env,{stacks.directory}/two.env"
+
+
 def test_scale_of_the_caller(stacks: Stacks) -> None:
     stack = stacks.load("services: {a: {image: img}, b: {image: img, scale: 2}}")
     plan = wanted(stack, scale={"a": 3, "b": 0})
