@@ -28,6 +28,7 @@ from stackctl.model.container import (
 )
 from stackctl.model.record import ContainerRecord
 from stackctl.runtime.rootfs import MASKED, READ_ONLY
+from stackctl.spec import units
 
 Shape = dict[str, Any]
 
@@ -283,8 +284,9 @@ def _tmpfs_options(mount: TmpfsMount) -> str:
 
 
 def _log_options(config: ContainerConfig) -> dict[str, str]:
-    found = {"max-size": config.logging.max_size, "max-file": config.logging.max_file}
-    return {name: str(value) for name, value in found.items() if value is not None}
+    size, count = config.logging.max_size, config.logging.max_file
+    found = {} if size is None else {"max-size": units.size_text(size)}
+    return found if count is None else {**found, "max-file": str(count)}
 
 
 def _security_options(config: ContainerConfig) -> list[str]:

@@ -48,6 +48,16 @@ def size(value: int | float | str) -> int:
     return total
 
 
+def size_text(count: int) -> str:
+    """Bytes as people write them, where a unit says the same: 10m, 512k, 1000."""
+    suffix = ""
+    for unit in "kmgtp":
+        if not count or count % 1024:
+            break
+        count, suffix = count // 1024, unit
+    return f"{count}{suffix}"
+
+
 def duration(value: str) -> float:
     """Seconds of "1m30s", "300ms", "1.5h", "0". Raises ValueError."""
     text = value.strip()

@@ -37,6 +37,15 @@ def test_sizes(text: Any, value: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0"), (1000, "1000"), (1024, "1k"), (10 << 20, "10m"), (3 << 29, "1536m")],
+)
+def test_the_text_of_a_size(count: int, text: str) -> None:
+    assert units.size_text(count) == text
+    assert units.size(text) == count
+
+
+@pytest.mark.parametrize(
     "text", ["", "m", "64q", "64 mm", "1,5g", "1e3", "--1", "64m ", "1i", "1ib", "9" * 30, "99999p"]
 )
 def test_what_is_no_size(text: str) -> None:
