@@ -17,11 +17,12 @@ from stackctl.cli.connection import Message
 from stackctl.cli.failures import INTERRUPTED
 from stackctl.cli.feed import Ended, Event, Feed, Interrupted, Said
 from stackctl.cli.invocation import Invocation
+from stackctl.cli.output import chosen
 from stackctl.cli.output.console import BOLD
 from stackctl.cli.output.containers import full_id, replicas
 from stackctl.cli.output.errors import print_error
 from stackctl.cli.output.logs import LogPrinter
-from stackctl.cli.output.progress import PlainProgress, Progress, choose
+from stackctl.cli.output.progress import PlainProgress, Progress
 from stackctl.cli.output.text import replica_name
 from stackctl.cli.output.watching import WatchPrinter
 from stackctl.cli.rows import rows
@@ -86,7 +87,7 @@ class AttachedUp:
         self._services = list(services)
         self._feed = Feed()
         self._state = _State()
-        self._progress: Progress = choose(run.console, run.progress, "up")
+        self._progress: Progress = chosen.progress(run.console, run.progress, "up")
         self._stopping = PlainProgress(run.console)
         self._logs = LogPrinter(
             run.console,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from stackctl.cli.output.building import choose
+from stackctl.cli.output import chosen
 from stackctl.cli.steps import watch
 from stackctl.errors import MachineError, UsageError
 
@@ -22,7 +22,7 @@ _SIZES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 def carry_out_build(run: Invocation, body: dict[str, Any], progress: str) -> dict[str, Any]:
     """Send the build, show what happens, give back the result. Raises what the engine raised."""
-    display = choose(run.console, progress)
+    display = chosen.build(run.console, progress)
     try:
         return dict(watch(run, run.client.stream("build", body), display))
     finally:

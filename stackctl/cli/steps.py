@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def carry_out(run: Invocation, verb: str, body: Message, title: str) -> tuple[Message, Board]:
     """Send the verb, show what happens, give back the result. Raises what the engine raised."""
     # A build has a display of its own, and comes here for `watch` only.
-    from stackctl.cli.output.progress import choose
+    from stackctl.cli.output import chosen
 
-    progress = choose(run.console, run.progress, title)
+    progress = chosen.progress(run.console, run.progress, title)
     goes_on = True
 
     def noted(stream: Iterable[Message]) -> Iterable[Message]:

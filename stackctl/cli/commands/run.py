@@ -10,8 +10,8 @@ import typer
 from stackctl.cli import options
 from stackctl.cli.connection import Message
 from stackctl.cli.invocation import Invocation, invocation
+from stackctl.cli.output import chosen
 from stackctl.cli.output.errors import print_warning
-from stackctl.cli.output.progress import choose
 from stackctl.cli.session import Standard, interact, standard_streams
 from stackctl.cli.steps import rehearse, watch
 from stackctl.cli.values import pull_when
@@ -149,7 +149,7 @@ def _from_files(run: Invocation, files: Iterable[str]) -> list[str]:
 
 def _prepare(run: Invocation, service: str, body: Message, how: str) -> Message:
     """Start what it needs and make the container; the result names it."""
-    progress = choose(run.console, how, "run")
+    progress = chosen.progress(run.console, how, "run")
     try:
         return watch(run, _others(run.client.stream("run", body), service), progress)
     finally:

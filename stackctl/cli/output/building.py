@@ -5,33 +5,14 @@
 
 from __future__ import annotations
 
-import time
-
 from stackctl.cli.output.console import BOLD, CYAN, GREEN, RED, YELLOW, Console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stackctl.cli.output.display import Display, Message
+    from stackctl.cli.output.display import Message
     from stackctl.cli.output.live import Clock
-
-
-def choose(console: Console, mode: str, clock: Clock = time.monotonic) -> Display:
-    """The display for --progress auto|tty|plain|json|quiet."""
-    console = console.for_status()
-    if mode == "quiet":
-        return BuildProgress(console, clock)
-    if mode == "json":
-        from stackctl.cli.output.json_lines import JsonBuild
-
-        return JsonBuild(console, clock)
-    if mode == "tty" or (mode == "auto" and console.can_redraw):
-        # Loaded when somebody looks: a log needs none of it.
-        from stackctl.cli.output.build_tree import LiveBuild
-
-        return LiveBuild(console, clock)
-    return PlainBuild(console, clock)
 
 
 class BuildProgress:

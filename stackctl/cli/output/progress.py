@@ -29,20 +29,6 @@ class Progress(Display, Protocol):
     board: Board
 
 
-def choose(console: Console, mode: str, title: str, clock: Clock = time.monotonic) -> Progress:
-    """The display for --progress auto|tty|plain|json|quiet."""
-    console = console.for_status()
-    if mode == "quiet":
-        return QuietProgress(clock)
-    if mode == "json":
-        from stackctl.cli.output.json_lines import JsonProgress
-
-        return JsonProgress(console, clock)
-    if mode == "tty" or (mode == "auto" and console.can_redraw):
-        return LiveProgress(console, title, clock)
-    return PlainProgress(console, clock)
-
-
 class QuietProgress:
     """Keeps the board, shows nothing."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stackctl.cli.output.building import choose as choose_build
+from stackctl.cli.output import chosen
 from stackctl.cli.output.console import CYAN, RED, Console
 from stackctl.cli.output.errors import place_text, print_warning
 from stackctl.cli.output.progress import PlainProgress
@@ -21,7 +21,7 @@ class WatchPrinter:
         self._console = console
         self._quiet = quiet
         self._steps = PlainProgress(console)
-        self._build = choose_build(console, "plain")
+        self._build = chosen.build(console, "plain")
 
     def show(self, message: Message) -> None:
         match message["type"]:

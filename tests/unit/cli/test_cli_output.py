@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stackctl.cli.output import chosen
 from stackctl.cli.output.board import Board, Phase, label
 from stackctl.cli.output.console import Console
 from stackctl.cli.output.containers import published
 from stackctl.cli.output.errors import print_error, print_warning
 from stackctl.cli.output.files import write_text
-from stackctl.cli.output.progress import LiveProgress, PlainProgress, QuietProgress, choose
+from stackctl.cli.output.progress import LiveProgress, PlainProgress, QuietProgress
 from stackctl.cli.output.table import Column, table
 from stackctl.cli.output.text import cut, display_width, replica_name, seconds
 from stackctl.errors import MachineError, OperationFailed, StackFileError
@@ -229,12 +230,12 @@ def _console(environment: dict[str, str] | None = None, *, terminal: bool = True
 
 
 def test_who_gets_the_live_view() -> None:
-    assert isinstance(choose(_console(), "auto", "up"), LiveProgress)
-    assert isinstance(choose(_console(), "plain", "up"), PlainProgress)
-    assert isinstance(choose(_console(), "quiet", "up"), QuietProgress)
-    assert isinstance(choose(_console({"TERM": "dumb"}), "auto", "up"), PlainProgress)
-    assert isinstance(choose(_console(terminal=False), "auto", "up"), PlainProgress)
-    assert isinstance(choose(_console(terminal=False), "tty", "up"), LiveProgress)
+    assert isinstance(chosen.progress(_console(), "auto", "up"), LiveProgress)
+    assert isinstance(chosen.progress(_console(), "plain", "up"), PlainProgress)
+    assert isinstance(chosen.progress(_console(), "quiet", "up"), QuietProgress)
+    assert isinstance(chosen.progress(_console({"TERM": "dumb"}), "auto", "up"), PlainProgress)
+    assert isinstance(chosen.progress(_console(terminal=False), "auto", "up"), PlainProgress)
+    assert isinstance(chosen.progress(_console(terminal=False), "tty", "up"), LiveProgress)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +252,7 @@ def test_what_is_done_may_be_shown_on_standard_output(
     environment: dict[str, str], is_out: bool, mode: str
 ) -> None:
     out, err = io.StringIO(), io.StringIO()
-    progress = choose(Console(out, err, environment=environment), mode, "up")
+    progress = chosen.progress(Console(out, err, environment=environment), mode, "up")
     step = {"op": "StartContainer", "target": "app-db-1", "service": "db", "number": 1}
     progress.show({"type": "plan", "project": "app", "steps": [{**step, "cause": "not found"}]})
     progress.show({"type": "step", **step, "state": "running"})
