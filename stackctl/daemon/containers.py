@@ -152,6 +152,12 @@ class Containers:
         self._publish_event(record, "rename")
         return record
 
+    async def set_aside(self, container_id: str) -> None:
+        """Its name becomes free for another; it is told by its id as well from now on."""
+        record = self._registry.find(container_id)
+        if record is not None:
+            await self.set_name(container_id, f"{container_id[:12]}_{record.config.name}")
+
     async def set_name(self, container_id: str, name: str) -> ContainerRecord:
         """Another name, as the user wants it. Conflict when it is taken."""
         async with self.lock(container_id):

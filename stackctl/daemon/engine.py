@@ -40,6 +40,7 @@ from stackctl.scheduler.ops import (
     RenameContainer,
     RunInit,
     RunProvider,
+    SetAside,
     StartContainer,
     StopContainer,
     WaitCompleted,
@@ -88,6 +89,8 @@ class Engine:
                 )
             case RenameContainer():
                 await self._containers.rename(op.name)
+            case SetAside():
+                await self._containers.set_aside(op.id)
             case StartContainer():
                 await self._start(op.name)
             case WaitHealthy():

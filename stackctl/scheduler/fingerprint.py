@@ -19,6 +19,7 @@ from stackctl.scheduler.ops import (
     RemoveContainer,
     RunInit,
     RunProvider,
+    SetAside,
     StopContainer,
 )
 
@@ -47,7 +48,7 @@ def _details(op: Op) -> list[str]:
             return [network.config_hash]
         case CreateVolume(volume=volume):
             return [volume.config_hash]
-        case StopContainer(id=container) | RemoveContainer(id=container):
+        case StopContainer(id=container) | RemoveContainer(id=container) | SetAside(id=container):
             return [container]
         case _:
             return []

@@ -81,6 +81,15 @@ class RenameContainer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetAside:
+    """Takes the name of a container that is about to be replaced under another one: somebody
+    else is to have it. Whether it runs is no matter."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartContainer:
     name: str
 
@@ -161,6 +170,7 @@ Op = (
     | RemoveVolume
     | CreateContainer
     | RenameContainer
+    | SetAside
     | StartContainer
     | WaitHealthy
     | WaitCompleted

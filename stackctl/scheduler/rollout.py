@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from stackctl.model.container import ContainerConfig, Status
 from stackctl.scheduler.desired import DesiredService
-from stackctl.scheduler.ops import Pause, RenameContainer, RunInit, WaitHealthy
+from stackctl.scheduler.handover import sole_holdings
+from stackctl.scheduler.ops import Pause, RunInit, WaitHealthy
 from stackctl.scheduler.verdicts import New, Recreated, Remove, Start, Verdict
 from stackctl.values import dataclass
 
@@ -138,8 +139,6 @@ def _healthy(up: Up, service: DesiredService, config: ContainerConfig, cause: st
 
 def starts_first(up: Up, service: DesiredService, verdict: Recreated) -> bool:
     """Whether both can run at once: what only one can have goes the other way."""
-    from stackctl.scheduler.up import sole_holdings
-
     config, record = verdict.config, verdict.record
     alone = bool(sole_holdings(config)) or any(join.mac_address for join in config.networks)
     # Who joins its namespaces finds them by the service's name: there must be one of it.
@@ -167,11 +166,6 @@ def start_first(up: Up, service: DesiredService, verdict: Recreated) -> None:
         works = _healthy(up, service, config, "start-first: the old one stays until it works")
     up.stop(record, cause, after={works, *up.stops_of_users(up.restarting, service.name)})
     up.discard(record, cause, after={works})
-    up.draft.add(
-        RenameContainer(name=config.name),
-        cause,
-        after=[up.removed[record.id]],
-        service=service.name,
-    )
+    up.rename(service, config, cause, {up.removed[record.id]})
     if service.rollout.parallelism:
         up.parts.setdefault(service.name, Parts()).now.add(up.removed[record.id])

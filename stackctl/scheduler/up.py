@@ -15,14 +15,13 @@ Removing what a profile no longer wants is not done by `up` (nor by compose's).
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Collection, Iterable
 from dataclasses import field
 
 from stackctl.errors import Conflict
 from stackctl.model.container import ContainerConfig
 from stackctl.model.record import ContainerRecord
-from stackctl.scheduler import losses, premises, resources, rollout
+from stackctl.scheduler import handover, losses, premises, resources, rollout
 from stackctl.scheduler.desired import Condition, DesiredService
 from stackctl.scheduler.draft import Draft
 from stackctl.scheduler.gates import Needs, add_gates, needs, relevant
@@ -41,7 +40,6 @@ from stackctl.scheduler.survey import Survey, used_networks, used_volumes
 from stackctl.scheduler.verdicts import (
     Create,
     Finish,
-    Idle,
     Keep,
     Made,
     Recreated,
@@ -53,9 +51,6 @@ from stackctl.scheduler.verdicts import (
     verdicts,
 )
 from stackctl.values import dataclass
-
-#: What only one container can have: (protocol, host port), (network, address).
-Sole = tuple[str, int | str]
 
 
 @dataclass(slots=True)
@@ -78,8 +73,10 @@ class Up:
     healthy: dict[str, int] = field(default_factory=dict)
     #: Service -> condition -> the steps after which it holds.
     gates: dict[str, dict[Condition, tuple[int, ...]]] = field(default_factory=dict)
-    #: What only one can have -> who has it now and is going to give it up.
-    giving: dict[Sole, list[ContainerRecord]] = field(default_factory=dict)
+    #: Who has now what only one can have, and gives it up.
+    givers: handover.Givers = field(default_factory=handover.Givers)
+    #: Container id -> its SetAside; see handover.
+    aside: dict[str, int] = field(default_factory=dict)
     #: Service -> its RunProvider.
     provided: dict[str, int] = field(default_factory=dict)
     #: Service -> what all starts of its containers wait for: the pre_start hooks that run once.
@@ -100,11 +97,9 @@ class Up:
 
     def plan(self) -> Plan:
         self._removals()
-        for record in self._leaving():
-            for sole in sole_holdings(record.config):
-                self.giving.setdefault(sole, []).append(record)
+        self.givers = handover.Givers(self._leaving())
         self._foundations(self._resource_stops())
-        self._early_stops()
+        handover.early_stops(self)
         for service in self.found.services:
             judged = self.judged.get(service.name)
             if judged:
@@ -300,6 +295,8 @@ class Up:
         if isinstance(verdict, Recreated):
             # What an interrupted update left would be taken for this one.
             after += self._rivals(verdict.record)
+        else:
+            after += handover.freed(self, config, verdict.cause, after)
         renew = bool(replaces) and self.found.policy.renew_anonymous_volumes
         self.created[config.name] = self.draft.add(
             CreateContainer(config=config, replaces=replaces, renew_volumes=renew),
@@ -308,55 +305,6 @@ class Up:
             service=service.name,
             changes=verdict.changes if isinstance(verdict, Recreated) else (),
         )
-
-    # --- stops that cannot wait for gates
-
-    def _early_stops(self) -> None:
-        """Stops that others wait for, dependents first.
-
-        A container that restarts with its dependency goes down before it does,
-        and one that gives a host port or an address to another before that one starts. They
-        cannot wait for their own gates first: that might be a circle.
-        """
-        taken = self._taken()
-        for service in reversed(self.found.services):
-            for verdict in self.judged.get(service.name, ()):
-                if not isinstance(verdict, Renewed) or verdict.record.id in self.stopped:
-                    continue
-                renewed = self._renewed_dependencies(service)
-                hands_over = any(x in taken for x in sole_holdings(verdict.record.config))
-                if renewed or hands_over or isinstance(verdict, Restart):
-                    names = [verdict.config.name, *renewed]
-                    made = {self.created[name] for name in names if name in self.created}
-                    self.stop(
-                        verdict.record,
-                        verdict.cause,
-                        after=made.union(self.stops_of_users(self.restarting, service.name)),
-                    )
-
-    def _renewed_dependencies(self, service: DesiredService) -> list[str]:
-        """Names of the containers whose renewal makes this service restart."""
-        return [
-            verdict.config.name
-            for need in service.depends_on
-            if need.restart
-            for verdict in self.judged.get(need.service, ())
-            if isinstance(verdict, Renewed)
-        ]
-
-    def _taken(self) -> set[Sole]:
-        """What somebody gives up and another container is going to take."""
-        if not self.giving:
-            return set()
-        return {
-            sole
-            for judged in self.judged.values()
-            for verdict in judged
-            if not isinstance(verdict, Idle)
-            for sole in sole_holdings(verdict.config)
-            for holder in self.giving.get(sole, ())
-            if holder.config.name != verdict.config.name
-        }
 
     # --- the containers themselves
 
@@ -373,12 +321,7 @@ class Up:
                 self.start(service, record.config, cause, after)
             case Finish(record=record, config=config, cause=cause) if record.status.needs_stop:
                 # It started before the old one was to stop (start-first): it lacks its name only.
-                self.draft.add(
-                    RenameContainer(name=config.name),
-                    cause,
-                    after=self._rivals(record),
-                    service=service.name,
-                )
+                self.rename(service, config, cause, self._rivals(record))
             case Finish(record=record, config=config, cause=cause):
                 self._name_and_start(service, config, cause, self._rivals(record))
             case Recreated() if rollout.starts_first(self, service, verdict):
@@ -419,10 +362,19 @@ class Up:
     def _name_and_start(
         self, service: DesiredService, config: ContainerConfig, cause: str, after: set[int]
     ) -> None:
-        named = self.draft.add(
-            RenameContainer(name=config.name), cause, after=after, service=service.name
+        self.start(service, config, cause, {self.rename(service, config, cause, after)})
+
+    def rename(
+        self, service: DesiredService, config: ContainerConfig, cause: str, after: set[int]
+    ) -> int:
+        """The step that gives a new container its name, when nobody else has it any more."""
+        made = [self.created[config.name]] if config.name in self.created else []
+        return self.draft.add(
+            RenameContainer(name=config.name),
+            cause,
+            after=after.union(handover.freed(self, config, cause, made)),
+            service=service.name,
         )
-        self.start(service, config, cause, {named})
 
     def start(
         self,
@@ -442,21 +394,10 @@ class Up:
         self.started[config.name] = self.draft.add(
             StartContainer(name=config.name),
             cause,
-            after=strict.union(hooks, self._stops_of_holders(config)),
+            after=strict.union(hooks, handover.stops_of_holders(self, config)),
             tolerates=tolerated - strict,
             service=service.name,
         )
-
-    def _stops_of_holders(self, config: ContainerConfig) -> list[int]:
-        """Of those that have what only one can have, and this container is to have."""
-        if not self.giving:
-            return []
-        return [
-            self.stopped[holder.id]
-            for sole in sole_holdings(config)
-            for holder in self.giving.get(sole, ())
-            if holder.id in self.stopped
-        ]
 
     def gates_of(self, service: DesiredService) -> tuple[set[int], set[int]]:
         """The steps to wait for: those that must succeed, and those that may fail."""
@@ -466,21 +407,6 @@ class Up:
             steps = self.gates.get(need.service, {}).get(need.condition, ())
             (strict if need.required else tolerated).update(steps)
         return strict, tolerated - strict
-
-
-def sole_holdings(config: ContainerConfig) -> list[Sole]:
-    """Fixed host ports and addresses; what is chosen from a range finds another one."""
-    ports: list[Sole] = [
-        (binding.protocol, binding.host_port[0])
-        for binding in config.ports
-        if binding.host_port is not None and binding.host_port[0] == binding.host_port[1]
-    ]
-    return ports + [
-        (join.network, str(ipaddress.ip_address(address)))
-        for join in config.networks
-        for address in (join.ipv4_address, join.ipv6_address)
-        if address
-    ]
 
 
 def up(found: Survey) -> Plan:

@@ -33,6 +33,7 @@ from stackctl.scheduler.ops import (
     RenameContainer,
     RunInit,
     RunProvider,
+    SetAside,
     StartContainer,
     StopContainer,
     WaitCompleted,
@@ -138,6 +139,10 @@ class MemoryEngine:
                 self._create(op)
             case RenameContainer(name=name):
                 self._rename(name)
+            case SetAside(id=container_id, name=name):
+                record = self._with_id(container_id)
+                aside = replace(record.config, name=f"{container_id[:12]}_{name}")
+                self._update(record, config=aside)
             case StartContainer(name=name):
                 self._start(self._newest(name))
             case WaitHealthy(name=name):

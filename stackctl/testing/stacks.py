@@ -59,12 +59,14 @@ def service(
     pull_policy: str = "missing",
     version: str = "",
     address: str = "",
+    called: str = "",
 ) -> DesiredService:
     """A service; `version` is anything that makes its configuration another one.
 
     `networks` and `volumes` are keys; a volume is mounted at /KEY. `anonymous`:
     targets of anonymous volumes. `volumes_from`: services, maybe with ":ro".
     `ports`: fixed host ports, to the same inside. `address`: a fixed one in each network.
+    `called`: a name for its one container.
     """
     joins = tuple(
         NetworkAttachment(network=f"{project}_{k}", aliases=(name,), ipv4_address=address)
@@ -84,7 +86,9 @@ def service(
     for name_and_mode in volumes_from:
         other, colon, mode = name_and_mode.partition(":")
         others.append(f"{project}-{other}-1{colon}{mode}")
-    what = repr((tuple(argv), image, health, joins, targets, others, bindings, restart, version))
+    what = repr(
+        (tuple(argv), image, health, joins, targets, others, bindings, restart, version, called)
+    )
     return DesiredService(
         name=name,
         image=image,
@@ -93,7 +97,7 @@ def service(
         has_healthcheck=health is not None,
         replicas=tuple(
             ContainerConfig(
-                name=f"{project}-{name}-{number}",
+                name=called or f"{project}-{name}-{number}",
                 image=image,
                 image_id=image_id,
                 argv=tuple(argv),

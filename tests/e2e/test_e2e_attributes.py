@@ -490,6 +490,34 @@ def test_volumes_by_options_and_the_engines_own_network(stack: Stack) -> None:
     stack.ok("down", "-v")
 
 
+def test_names_go_from_one_container_to_another(stack: Stack) -> None:
+    sleeps = "image: stackctl/host, command: sleep infinity, init: true"
+
+    def services(**called: str) -> None:
+        lines = (f"{name}: {{{sleeps}, container_name: {c}}}" for name, c in called.items())
+        stack.write("services: {" + ", ".join(lines) + "}")
+
+    def named() -> dict[str, str]:
+        return {row["Name"]: row["Service"] for row in stack.rows()}
+
+    services(old="n-x")
+    stack.up()
+    services(new="n-x")
+    stack.ok("up", "-d", "--remove-orphans")
+    assert named() == {"n-x": "new"}
+    services(a="n-x", b="n-y")
+    stack.ok("up", "-d", "--remove-orphans")
+    services(a="n-y", b="n-x")
+    stack.up()
+    assert named() == {"n-y": "a", "n-x": "b"}
+    assert stack.ok("exec", "-T", "a", "getent", "hosts", "n-x").out.split()[1] == "n-x"
+    services(a="n-z", b="n-x", c="n-y")
+    stack.up()
+    assert named() == {"n-z": "a", "n-x": "b", "n-y": "c"}
+    assert "nothing to do" in stack.up().err
+    stack.down()
+
+
 def test_a_changed_volume_is_kept_or_made_anew(stack: Stack) -> None:
     def written(label: str) -> None:
         stack.write(f"""\

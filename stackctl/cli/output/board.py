@@ -57,6 +57,7 @@ _WORDS = {
     "RemoveVolume": Wording("removing", "removed", "volume"),
     "CreateContainer": Wording("creating", "created"),
     "RenameContainer": Wording("renaming", "renamed"),
+    "SetAside": Wording("setting aside", "set aside"),
     "StartContainer": Wording("starting", "started"),
     "WaitHealthy": Wording("waiting to be healthy", "healthy"),
     "WaitCompleted": Wording("running to its end", "completed"),

@@ -32,6 +32,7 @@ _VERBS = {
     "RemoveVolume": "remove",
     "CreateContainer": "create",
     "RenameContainer": "rename",
+    "SetAside": "set aside",
     "StartContainer": "start",
     "WaitHealthy": "wait healthy",
     "WaitCompleted": "wait completed",

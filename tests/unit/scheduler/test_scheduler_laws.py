@@ -45,6 +45,7 @@ def stacks(draw: st.DrawFn, *, optional: bool = True) -> Desired:
     names = draw(st.permutations(NAMES))[: draw(st.integers(0, len(NAMES)))]
     jobs = {"d", "e"}
     ports = iter(draw(st.permutations(PORTS)))
+    calls = iter(draw(st.permutations(["x", "y", "", ""])))
     services: list[DesiredService] = []
     for name in names:
         needs = tuple(
@@ -60,7 +61,12 @@ def stacks(draw: st.DrawFn, *, optional: bool = True) -> Desired:
             if draw(st.booleans())
         )
         scale = draw(st.integers(0, 3))
-        lenders = [o.name for o in services if o.replicas and o.name in {n.service for n in needs}]
+        lenders = [
+            o.name
+            for o in services
+            if o.name in {n.service for n in needs}
+            and f"p-{o.name}-1" in {c.name for c in o.replicas}
+        ]
         services.append(
             service(
                 name,
@@ -73,6 +79,7 @@ def stacks(draw: st.DrawFn, *, optional: bool = True) -> Desired:
                 anonymous=draw(st.sets(st.just("/x"))),
                 volumes_from=draw(st.sets(st.sampled_from(lenders), max_size=1)) if lenders else (),
                 ports=[next(ports)] if scale == 1 and name in ("a", "b") else [],
+                called=next(calls) if scale == 1 and name in ("a", "b", "d") else "",
                 version=draw(st.sampled_from(["1", "2"])),
             )
         )
