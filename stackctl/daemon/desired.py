@@ -90,13 +90,13 @@ def desired(
         ),
         volumes=tuple(
             _volume(stack, key, volume)
-            for key, volume in _used_volumes(stack).items()
+            for key, volume in used_volumes(stack).items()
             if not volume.external
         ),
         external_networks=_foreign_networks(stack),
         external_volumes={
             volume.name or key: stack.places("volumes", key, key=True)
-            for key, volume in _used_volumes(stack).items()
+            for key, volume in used_volumes(stack).items()
             if volume.external
         },
         disabled=frozenset(stack.disabled),
@@ -296,7 +296,7 @@ def _foreign_networks(stack: Stack) -> dict[str, Place | None]:
     return found
 
 
-def _used_volumes(stack: Stack) -> dict[str, Volume]:
+def used_volumes(stack: Stack) -> dict[str, Volume]:
     """Volumes that an enabled service mounts; others are made on request."""
     used = (
         set(stack.volumes)

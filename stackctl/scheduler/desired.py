@@ -188,6 +188,8 @@ class DownPolicy:
     depends_on: dict[str, tuple[str, ...]] = field(default_factory=dict)
     #: Services that the file describes; the others are orphans. None: there is no file, all go.
     known: frozenset[str] | None = None
+    #: Names of the volumes that its services use: with `volumes`, no other one goes. None: all do.
+    known_volumes: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

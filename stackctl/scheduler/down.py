@@ -151,10 +151,12 @@ def _volumes(
     staying: list[ContainerRecord],
     removed: Mapping[str, int],
 ) -> None:
-    """Removes named volumes, and anonymous ones whose container is gone already.
+    """Removes the named volumes that the file's services use, and anonymous ones whose
+    container is gone already.
 
     Anonymous volumes of containers that leave now go with them.
     """
+    known = policy.known_volumes
     busy = {mount.volume for record in staying for mount in _mounted(record)}
     users: dict[str, list[int]] = {}
     carried = set()
@@ -167,6 +169,8 @@ def _volumes(
         name = volume.config.name
         if name in busy or name in carried or (policy.services and name not in users):
             continue
+        if known is not None and name not in known and not volume.config.anonymous:
+            continue  # another file's of the project, or one of a profile that is not active
         draft.add(
             RemoveVolume(name=name),
             "down --volumes",

@@ -38,8 +38,26 @@ def orphans(desired: Desired, observed: Observed) -> tuple[ContainerRecord, ...]
 
 
 def left_by_down(observed: Observed, policy: DownPolicy) -> tuple[str, ...]:
-    """One sentence for what a `down` of the whole file leaves running."""
-    if policy.known is None or policy.services or policy.remove_orphans:
+    """One sentence for what a `down` of the whole file leaves: what runs, what holds data."""
+    if policy.services:
+        return ()
+    return (*_containers_left(observed, policy), *_volumes_left(observed, policy))
+
+
+def _volumes_left(observed: Observed, policy: DownPolicy) -> Iterator[str]:
+    known = policy.known_volumes
+    if not policy.volumes or known is None:
+        return
+    left = [v.config.name for v in observed.volumes if not v.config.anonymous]
+    if names := sorted(set(left) - known):
+        yield (
+            f"volumes that no active service of the stack file uses stay: {', '.join(names)} "
+            f"(stackctl volume rm {' '.join(names)})"
+        )
+
+
+def _containers_left(observed: Observed, policy: DownPolicy) -> tuple[str, ...]:
+    if policy.known is None or policy.remove_orphans:
         return ()
     left = [r for r in observed.containers if r.config.service not in policy.known]
     if not left:

@@ -490,6 +490,36 @@ def test_volumes_by_options_and_the_engines_own_network(stack: Stack) -> None:
     stack.ok("down", "-v")
 
 
+def test_down_with_volumes_is_about_those_of_its_file(stack: Stack) -> None:
+    sleeps = "image: stackctl/host, command: sleep infinity, init: true"
+    stack.write(f"""\
+        services:
+          db: {{{sleeps}, volumes: ["kept:/d"]}}
+          extra: {{{sleeps}, volumes: ["extra:/d"], profiles: [x]}}
+        volumes: {{kept: , extra: }}
+        """)
+    stack.ok("--profile", "x", "up", "-d")
+    inside(stack, "db", "echo data >/d/file")
+    stack.write(f"""\
+        services: {{web: {{{sleeps}, volumes: ["own:/d"]}}}}
+        volumes: {{own: }}
+        """)
+    stack.ok("up", "-d", "--remove-orphans")
+    rehearsed = stack.run("--dry-run", "down", "-v")
+    assert "volume own" in rehearsed.out and "volume kept" not in rehearsed.out
+    told = stack.ok("down", "-v").err
+    assert "volume own" in told and "uses stay: app_extra, app_kept" in told
+
+    def volumes() -> str:
+        return stack.ok("volume", "ls", "-q").out
+
+    assert volumes() == "app_extra\napp_kept\n"
+    # Without its file all of a project goes.
+    (stack.directory / "stack.yaml").unlink()
+    stack.ok("-p", "app", "down", "-v")
+    assert volumes() == ""
+
+
 def test_names_go_from_one_container_to_another(stack: Stack) -> None:
     sleeps = "image: stackctl/host, command: sleep infinity, init: true"
 

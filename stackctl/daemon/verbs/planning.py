@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stackctl.daemon.jobs import Message
 from stackctl.daemon.projects import Project, Projects
@@ -13,6 +13,10 @@ from stackctl.scheduler import show
 from stackctl.scheduler.desired import Desired, DownPolicy, Observed, Recreate, UpPolicy
 from stackctl.scheduler.fingerprint import fingerprint
 from stackctl.scheduler.ops import BuildImage, CreateContainer, Plan, PullImage
+
+if TYPE_CHECKING:
+    # Models load later; see projects.
+    from stackctl.spec.model import Stack
 
 
 class Planning:
@@ -107,23 +111,33 @@ class Planning:
         """The project's name, and what of it goes. The files are read once."""
         timeout = body.get("timeout")
         known: frozenset[str] | None
+        known_volumes: frozenset[str] | None = None
         remove_orphans = bool(body.get("remove_orphans"))
         try:
             project = await self._projects.load(body, for_containers=False)
             stack, name = project.stack, project.name
             remove_orphans = remove_orphans or project.remove_orphans
             known = frozenset(stack.services) | frozenset(stack.disabled)
+            known_volumes = _volume_names(stack)
         except StackctlError:
             # Without a file, or with one that is wrong, all that the project has goes.
             name = await self._projects.name(body)
             known = None
         return name, DownPolicy(
             known=known,
+            known_volumes=known_volumes,
             services=tuple(body.get("services") or ()),
             volumes=bool(body.get("volumes")),
             remove_orphans=remove_orphans,
             timeout=float(timeout) if timeout is not None else None,
         )
+
+
+def _volume_names(stack: Stack) -> frozenset[str]:
+    """Of the volumes that its active services use."""
+    from stackctl.daemon.desired import used_volumes
+
+    return frozenset(volume.name or key for key, volume in used_volumes(stack).items())
 
 
 def waiting_for_images(plan: Plan, desired: Desired, observed: Observed) -> list[str]:

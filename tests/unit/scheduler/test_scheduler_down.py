@@ -87,6 +87,23 @@ def test_down_with_volumes():
     ]
 
 
+def test_down_with_a_file_keeps_the_data_of_others():
+    engine = running(
+        stack(service("a", volumes=["data"], anonymous=["/x"]), service("b", volumes=["other"]))
+    )
+    policy = DownPolicy(
+        volumes=True, known=frozenset({"a", "b"}), known_volumes=frozenset({"p_data"})
+    )
+    (told,) = left_by_down(engine.observed("p"), policy)
+    assert told == (
+        "volumes that no active service of the stack file uses stay: p_other "
+        "(stackctl volume rm p_other)"
+    )
+    assert left_by_down(engine.observed("p"), replace(policy, volumes=False)) == ()
+    assert asyncio.run(execute(down_plan(engine.observed("p"), policy), engine)).ok
+    assert [*engine.volumes] == ["p_other"] and not engine.containers
+
+
 def test_an_anonymous_volume_without_container_goes_with_down_volumes():
     engine = running(stack(service("a", anonymous=["/x"])))
     asyncio.run(execute(down_plan(engine.observed("p"), DownPolicy()), engine))
