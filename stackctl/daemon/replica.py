@@ -149,17 +149,15 @@ def mounts(
 ) -> tuple[Mount, ...]:
     """Mounts by target, the service's over those that the image declares as volumes."""
     found: dict[str, Mount] = {}
-    for target in defaults.volumes:
-        found[_target(target)] = VolumeMount(
-            volume=name_volume(target), target=target, anonymous=True
-        )
+    for target in map(_target, defaults.volumes):
+        found[target] = VolumeMount(volume=name_volume(target), target=target, anonymous=True)
     for spec in service.tmpfs:
         memory = volumes.parse_tmpfs(spec)
         found[_target(memory.target)] = memory
     for bind in service_files.bound(stack, service):
         found[_target(bind.target)] = bind
     for mount in service.volumes:
-        found[_target(mount.target)] = _mount(stack, mount, name_volume)
+        found[mount.target] = _mount(stack, mount, name_volume)
     return tuple(found.values())
 
 

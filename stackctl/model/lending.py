@@ -28,13 +28,13 @@ def by_target(mounts: Iterable[Mount]) -> dict[str, Mount]:
 def inherited(config: ContainerConfig, former: ContainerConfig) -> tuple[Mount, ...]:
     """Its own mounts, with the anonymous volumes that the one before had at the same targets."""
     volumes = {
-        mount.target: mount.volume
+        target(mount): mount.volume
         for mount in former.mounts
         if isinstance(mount, VolumeMount) and mount.anonymous
     }
     return tuple(
-        replace(mount, volume=volumes[mount.target])
-        if isinstance(mount, VolumeMount) and mount.anonymous and mount.target in volumes
+        replace(mount, volume=volumes[target(mount)])
+        if isinstance(mount, VolumeMount) and mount.anonymous and target(mount) in volumes
         else mount
         for mount in config.mounts
     )

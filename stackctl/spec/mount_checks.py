@@ -48,7 +48,7 @@ def covered(service: Service, who: str) -> Iterator[tuple[Path, str]]:
 
 
 def _targets(service: Service) -> dict[str, str]:
-    return {posixpath.normpath(mount.target): "volumes" for mount in service.volumes}
+    return {mount.target: "volumes" for mount in service.volumes}
 
 
 def _of_mount(

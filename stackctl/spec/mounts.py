@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from stackctl.spec import forms
 from stackctl.spec.attributes import Approximated, Labels, NoEffect
 from stackctl.spec.fields import Attributes, Field
-from stackctl.spec.scalars import ContainerPath, FileMode, Flag, Integer, Size
+from stackctl.spec.scalars import FileMode, Flag, Integer, MountTarget, Size
 
 _ID = r"^[0-9]{1,9}$"
 
@@ -67,7 +67,7 @@ class ServiceVolume(Attributes):
         description="The volume's key, the host path, relative to the project directory, or the "
         "image.",
     )
-    target: ContainerPath = Field(description="Where it appears in the container.")
+    target: MountTarget = Field(description="Where it appears in the container.")
     read_only: Flag | None = Field(None, description="true: the container cannot write to it.")
     consistency: Annotated[str | None, NoEffect("for engines in virtual machines", True)] = Field(
         None, description="For engines in virtual machines; has no effect here."

@@ -7,6 +7,7 @@ text, because an interpolated value is text.
 from __future__ import annotations
 
 import ipaddress
+import posixpath
 import re
 import signal as signals
 from functools import cache
@@ -274,6 +275,11 @@ def _target(value: str) -> str:
     return value
 
 
+def _mount_target(value: str) -> str:
+    """In one way of writing, as compose has it: what is inherited goes by it."""
+    return f"/{posixpath.normpath(_target(value)).lstrip('/')}"
+
+
 def _cpu_list(value: str) -> str:
     ranges(value)
     return value
@@ -360,6 +366,7 @@ Domain = Annotated[str, AfterValidator(_domain)]
 ResolverOption = Annotated[str, AfterValidator(_resolver_option)]
 ExposedPort = Annotated[str, AfterValidator(_exposed)]
 ContainerPath = Annotated[str, AfterValidator(_target)]
+MountTarget = Annotated[str, AfterValidator(_mount_target)]
 Capability = Annotated[str, AfterValidator(_capability)]
 CpuList = Annotated[str, AfterValidator(_cpu_list)]
 Signal = Annotated[str, BeforeValidator(_signal)]

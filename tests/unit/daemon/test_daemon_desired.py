@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from stackctl.model.container import (
     VolumeMount,
 )
 from stackctl.model.image import Image, ImageConfig
+from stackctl.model.lending import inherited
 from stackctl.scheduler.desired import Condition, Desired
 from stackctl.scheduler.differences import changes, of_resource
 from stackctl.spec.hashes import config_hash
@@ -451,6 +453,24 @@ services:
     }
     assert db.has_healthcheck
     assert db.pull_policy == "missing"
+
+
+def test_the_targets_of_mounts_have_one_way_of_writing(stacks: Stacks) -> None:
+    written = ["/a/data", "/a/data/", "/a//data", "/a/./x/../data", "//a/data"]
+    found = {container(stacks.service(f"volumes: ['{target}']")).config_hash for target in written}
+    assert len(found) == 1
+    long = "volumes: [{type: volume, target: /a/data/}]"
+    assert {m.target for m in container(stacks.service(long)).mounts} >= {"/a/data", "/cache"}
+    declared = Image(id="i", reference="img", config=ImageConfig(volumes=("/dd/", "/e//f")))
+    (service,) = desired(stacks.service("volumes: ['/dd']"), lambda reference: declared).services
+    assert {m.target for m in service.replicas[0].mounts} == {"/dd", "/e/f"}
+    # One that was made before that keeps what it has, too.
+    former = replace(service.replicas[0], mounts=(_anonymous("/dd/", "old"),))
+    assert {m.volume for m in inherited(service.replicas[0], former)} >= {"old"}
+
+
+def _anonymous(target: str, volume: str) -> VolumeMount:
+    return VolumeMount(volume=volume, target=target, anonymous=True)
 
 
 def test_files_of_variables_that_were_named_are_a_label(stacks: Stacks) -> None:
