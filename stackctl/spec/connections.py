@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from stackctl.model import addressing
 from stackctl.spec import forms
+from stackctl.spec.attributes import MAY_BE_EMPTY
 from stackctl.spec.fields import Attributes, Field
 from stackctl.spec.scalars import (
     Address,
@@ -62,11 +63,15 @@ class ServiceNetwork(Attributes):
     aliases: Annotated[list[Alias] | None, forms.UNIQUE] = Field(
         None, description="Further names by which others on this network find the service."
     )
-    ipv4_address: IPv4 | None = Field(
+    ipv4_address: Annotated[IPv4 | None, MAY_BE_EMPTY] = Field(
         None, description="A fixed address; the network needs a subnet in `ipam`."
     )
-    ipv6_address: IPv6 | None = Field(None, description="A fixed IPv6 address.")
-    mac_address: MacAddress | None = Field(None, description="A fixed MAC address.")
+    ipv6_address: Annotated[IPv6 | None, MAY_BE_EMPTY] = Field(
+        None, description="A fixed IPv6 address."
+    )
+    mac_address: Annotated[MacAddress | None, MAY_BE_EMPTY] = Field(
+        None, description="A fixed MAC address."
+    )
     interface_name: InterfaceName | None = Field(
         None, description="The interface's name in the container."
     )

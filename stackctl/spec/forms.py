@@ -154,6 +154,15 @@ def _texts(node: Node, mistakes: Mistakes) -> Node:
     return node
 
 
+def _texts_said(node: Node, mistakes: Mistakes) -> Node:
+    """The same without texts that are empty."""
+    listed = _texts(node, mistakes)
+    if not isinstance(listed, Sequence):
+        return listed
+    items = [i for i in listed.items if not (isinstance(i, Scalar) and i.value == "")]
+    return listed if len(items) == len(listed.items) else listed.with_items(items)
+
+
 def _numbers_as_texts(node: Node, mistakes: Mistakes) -> Node:
     """A list whose numbers (ports of `expose`) count as text."""
     if not isinstance(node, Sequence):
@@ -428,6 +437,8 @@ NAMES = Form("names", canonical=_named(None))
 COMMAND = Form("command", canonical=_command, replace=True)
 HEALTH_TEST = Form("health test", canonical=_health_test, replace=True)
 TEXTS = Form("texts", canonical=_texts, key=_itself)
+#: Without those that are empty, as compose has it: what a variable that is not set leaves.
+TEXTS_SAID = Form("texts", canonical=_texts_said, key=_itself)
 UNIQUE = Form("unique", key=_itself)
 EXPOSED = Form("exposed", canonical=_numbers_as_texts, key=_itself)
 PORTS = Form("ports", canonical=_ports, key=_port_key)

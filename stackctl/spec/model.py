@@ -12,6 +12,7 @@ from stackctl.errors import Place, StackFileError
 from stackctl.model import addressing
 from stackctl.spec import forms
 from stackctl.spec.attributes import (
+    MAY_BE_EMPTY,
     Approximated,
     HostPath,
     Labels,
@@ -60,7 +61,7 @@ class IpamConfig(Attributes):
 class Ipam(Attributes):
     """Where a network's addresses come from."""
 
-    driver: str | None = Field(None, description="Only `default`.")
+    driver: Annotated[str | None, MAY_BE_EMPTY] = Field(None, description="Only `default`.")
     config: Annotated[list[IpamConfig] | None, forms.POOLS] = Field(
         None,
         description="Pools, any number of each IP version; absent: the engine chooses free ones.",
@@ -96,7 +97,7 @@ class Network(Attributes):
     name: str | None = Field(
         None, description="Its name on the engine; absent: project_key.", min_length=1
     )
-    driver: str | None = Field(
+    driver: Annotated[str | None, MAY_BE_EMPTY] = Field(
         None,
         description="`bridge` (when absent), `macvlan` and `ipvlan` on an interface of the machine "
         "(option `parent`), `host` (the machine's own network), `none`.",
@@ -128,7 +129,7 @@ class Volume(Attributes):
     name: str | None = Field(
         None, description="Its name on the engine; absent: project_key.", min_length=1
     )
-    driver: str | None = Field(None, description="Only `local`.")
+    driver: Annotated[str | None, MAY_BE_EMPTY] = Field(None, description="Only `local`.")
     driver_opts: Annotated[dict[str, str], forms.VOLUME_OPTIONS] = Field(
         default_factory=dict,
         description="`{type: none, o: bind, device: PATH}` makes a directory of the host's it, "

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from stackctl.spec import forms
-from stackctl.spec.attributes import Command, Environment, HostPath
+from stackctl.spec.attributes import MAY_BE_EMPTY, Command, Environment, HostPath
 from stackctl.spec.fields import Attributes, Field
 from stackctl.spec.scalars import Count, Duration, Flag
 
@@ -81,7 +81,7 @@ class EnvFile(Attributes):
 class Logging(Attributes):
     """Where a container's output goes."""
 
-    driver: str | None = Field(
+    driver: Annotated[str | None, MAY_BE_EMPTY] = Field(
         None, description="`json-file` (the default), `local` (the same here) or `none`."
     )
     options: Annotated[dict[str, str], forms.KEYED] = Field(

@@ -131,11 +131,10 @@ SecurityOption = Annotated[str, AfterValidator(_security_option)]
 class Service(Attributes):
     """A service: one or more equal containers."""
 
-    image: str | None = Field(
+    image: Annotated[str | None, MAY_BE_EMPTY] = Field(
         None,
         description="The image to run, e.g. `postgres:16`, or `stackctl/host`: the machine's own "
         "programs, read-only, always there.",
-        min_length=1,
     )
     command: Command | None = Field(
         None, description="Replaces the image's command. A text is split as a shell splits it."
@@ -296,7 +295,7 @@ class Service(Attributes):
         description="Lines for /etc/hosts: `name=address`, `name:address`, or a mapping; "
         "`host-gateway` is the host.",
     )
-    dns: Annotated[list[IPAddress], forms.TEXTS] = Field(
+    dns: Annotated[list[IPAddress], forms.TEXTS_SAID] = Field(
         default_factory=list,
         description="Name servers in place of the host's, asked from the container.",
     )

@@ -60,6 +60,8 @@ class ServiceChecks:
                 hint = f'the stack\'s own "{self._name}" stands at the left margin'
             self._mistakes.add(f"{self._who} has no image", self._at(key=True), hint=hint)
         said = self._service.model_fields_set
+        if is_bare and "image" in said and said.isdisjoint(("build", "provider", "extends")):
+            self._mistakes.add(f"services.{self._name}.image is empty", self._at("image"))
         for attributes, check in checks or CHECKS:
             if not said.isdisjoint(attributes):
                 check(self)

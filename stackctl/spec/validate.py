@@ -190,7 +190,7 @@ def _known_fields(
             # `key:` with nothing after it leaves the attribute at its default.
             dropped.add(key)
             continue
-        if shape.support is not None:
+        if shape.support is not None and not (isinstance(inner, Scalar) and inner.value == ""):
             _tell(shape.support, key, path, node.key_marks[key], mistakes)
         if isinstance(inner, Scalar):
             values[key] = inner.value

@@ -174,7 +174,7 @@ class _Anchor:
 class _Open:
     """A collection whose end has not come yet. `node` has what came so far."""
 
-    __slots__ = ("anchor", "before", "height", "key", "merges", "node")
+    __slots__ = ("anchor", "before", "height", "key", "merge", "merge_mark", "node")
 
     def __init__(self, node: Mapping | Sequence, anchor: str | None, before: int) -> None:
         self.node = node
@@ -184,8 +184,9 @@ class _Open:
         self.height = 0
         #: Of a mapping: the key whose value comes next.
         self.key: str | None = None
-        #: What its merge keys name.
-        self.merges: list[Node] | None = None
+        #: What its merge key names, and where that key stands.
+        self.merge: Node | None = None
+        self.merge_mark: Mark | None = None
 
 
 class _Composer:
@@ -289,9 +290,9 @@ class _Composer:
         ended = self._open.pop()
         node, height = ended.node, ended.height + 1
         self._top = self._open[-1] if self._open else None
-        if ended.merges is not None:
+        if ended.merge is not None:
             assert isinstance(node, Mapping)
-            _apply_merges(node, ended.merges, self._mistakes)
+            _apply_merge(node, ended.merge, self._mistakes)
         if ended.anchor is not None:
             self._open_anchors.discard(ended.anchor)
             self._anchors[ended.anchor] = _Anchor(node, self._nodes - ended.before, height)
@@ -337,7 +338,7 @@ class _Composer:
         if key is None and isinstance(into, Mapping):
             # A key keeps its text, whatever it would resolve to.
             if text == _MERGE and not style:
-                top.key = _MERGING
+                self._begin_merge(top, mark)
             elif text in into.entries:
                 self._begin_entry(top, into, text, mark)
             else:
@@ -368,9 +369,19 @@ class _Composer:
         if top is None or not isinstance(key_of, Mapping):
             self._add(value, 0)
         elif is_merge:
-            top.key = _MERGING
+            self._begin_merge(top, mark)
         else:
             self._begin_entry(top, key_of, text, mark)
+
+    def _begin_merge(self, top: _Open, mark: Mark) -> None:
+        top.key = _MERGING
+        if top.merge_mark is not None:
+            self._mistakes.add(
+                f'the key "{_MERGE}" is given twice',
+                mark,
+                hint=f"first at {Place(*top.merge_mark)}; a list merges several: <<: [*a, *b]",
+            )
+        top.merge_mark = mark
 
     def _begin_entry(self, top: _Open, node: Mapping, key: str, mark: Mark) -> None:
         top.key = key
@@ -439,10 +450,7 @@ class _Composer:
         key, top.key = top.key, None
         assert key is not None
         if key is _MERGING:
-            top.merges = top.merges or []
-            top.merges.append(node)
-            if len(top.merges) > self._most_wide:
-                raise self._too_wide("mapping", into)
+            top.merge = node
             return
         into.entries[key] = node
         if len(into.entries) > self._most_wide:
@@ -452,15 +460,15 @@ class _Composer:
         return self._fail(f"this {what} has more than {self._budget.width} entries", node.mark)
 
 
-def _apply_merges(node: Mapping, merges: list[Node], mistakes: Mistakes) -> None:
-    """Puts what merge keys name before a mapping's own entries, which win; then the first does."""
+def _apply_merge(node: Mapping, merge: Node, mistakes: Mistakes) -> None:
+    """Puts what the merge key names before a mapping's own entries, which win; then the first
+    of a list does."""
     sources: list[Mapping] = []
-    for merge in merges:
-        for source in merge.items if isinstance(merge, Sequence) else [merge]:
-            if isinstance(source, Mapping):
-                sources.append(source)
-            else:
-                mistakes.add("<< merges a mapping, or a list of mappings", source.mark)
+    for source in merge.items if isinstance(merge, Sequence) else [merge]:
+        if isinstance(source, Mapping):
+            sources.append(source)
+        else:
+            mistakes.add("<< merges a mapping, or a list of mappings", source.mark)
     entries: dict[str, Node] = {}
     marks: dict[str, Mark] = {}
     for source in (*reversed(sources), node):

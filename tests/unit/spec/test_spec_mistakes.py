@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from stackctl.errors import NotFound, StackFileErrors
+from stackctl.spec import obstacles
 from stackctl.spec.loader import load
 
 
@@ -510,6 +511,33 @@ def test_words_with_nothing_in_them_are_absent(project: Any) -> None:
     service = empty.services["web"]
     assert not any(getattr(service, word) for word in words)
     assert not empty.refusals
+
+
+def test_what_an_unset_variable_leaves_is_absent_where_compose_takes_it(project: Any) -> None:
+    text = """\
+services:
+  a:
+    image: "${NO:-}"
+    build: .
+    dns: ["1.1.1.1", "${NO:-}"]
+    logging: {driver: "${NO:-}"}
+    networks: {n: {ipv4_address: "${NO:-}", ipv6_address: "", mac_address: ""}}
+    runtime: ""
+    cgroup_parent: ""
+  b: {image: x, dns: "${NO:-}"}
+  c: {image: "${NO:-}", profiles: [off]}
+networks: {n: {driver: "${NO:-}", ipam: {driver: ""}}}
+volumes: {v: {driver: "${NO:-}"}}
+"""
+    loaded = project.load(text, all_resources=True)
+    assert loaded.warnings == ()
+    obstacles.check(loaded.stack)
+    a, b = loaded.stack.services["a"], loaded.stack.services["b"]
+    assert (a.image, a.dns, b.dns) == (None, ["1.1.1.1"], [])
+    assert a.logging is not None and a.logging.driver is None
+    assert a.networks["n"].ipv4_address is None and a.networks["n"].mac_address is None
+    assert loaded.stack.networks["n"].driver is None
+    assert project.mistakes(text, services=("c",)) == ["11:14: services.c.image is empty"]
 
 
 def test_a_hook_needs_a_command(project: Any) -> None:

@@ -184,6 +184,7 @@ def test_duplicate_keys_name_both_places() -> None:
         ("a: !!int x", 'f:1:4: "x" is not what its tag !!int says'),
         ("{[1]: 2}", "f:1:2: a key must be text"),
         ("a: {<<: 3}", "f:1:9: << merges a mapping"),
+        ("a: &a {b: 1}\nc:\n  <<: *a\n  <<: {d: 1}\n", 'f:4:3: the key "<<" is given twice'),
         ("a\0b", "f:1:2: the file holds a NUL byte"),
         ("a: \x07", "f:1:4: not valid YAML: a special character"),
         ("a: \ud800", "f: the file is not valid Unicode text"),
