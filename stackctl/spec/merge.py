@@ -8,6 +8,9 @@ canonical form first, so that a list and a mapping of the same attribute merge.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 from stackctl.spec import forms
 from stackctl.spec.forms import Form
 from stackctl.spec.mistakes import Mistakes
@@ -25,6 +28,9 @@ from stackctl.spec.nodes import (
 )
 from stackctl.spec.shape import Part, Shape, part
 
+#: A variable in braces, with one in the word behind its operator.
+_BRACED = re.compile(r"\$\{(?:[^{}]|\{[^{}]*\})*\}")
+
 
 def canonical(node: Node, shape: Shape, mistakes: Mistakes, *, lenient: bool = False) -> Node:
     """The tree with every attribute in its one form; reset tags stay where they are.
@@ -40,10 +46,7 @@ def _canonical(node: Node, rule: Part, mistakes: Mistakes, lenient: bool) -> Nod
         return node
     form = rule.form
     if form.canonical is not forms.unchanged:
-        if lenient:
-            node = _in_form_if_known(node, form, mistakes)
-        else:
-            node = form.canonical(node, mistakes)
+        node = _in_form_if_known(node, form) if lenient else form.canonical(node, mistakes)
     if isinstance(node, Scalar):
         return node
     if isinstance(node, Sequence):
@@ -61,18 +64,29 @@ def _canonical(node: Node, rule: Part, mistakes: Mistakes, lenient: bool) -> Nod
     return node.updated(changed)
 
 
-def _in_form_if_known(node: Node, form: Form, mistakes: Mistakes) -> Node:
-    """Its form, unless that is a matter of variables."""
+def _in_form_if_known(node: Node, form: Form) -> Node:
+    """Its form, unless that is a matter of variables: they may say how a text is split, and are
+    not filled in where they have become keys."""
     trial = Mistakes()
     found = form.canonical(node, trial)
-    return node if trial.errors and _holds_variable(node) else found
+    texts = [text for text in _texts(node) if "$" in text]
+    if not texts:
+        return found
+    keys = found.entries if isinstance(found, Mapping) and isinstance(node, Sequence) else ()
+    if trial.errors or any("$" in key for key in keys):
+        return node
+    after = "\n".join(_texts(found))
+    whole = all(variable in after for text in texts for variable in _BRACED.findall(text))
+    return found if whole else node
 
 
-def _holds_variable(node: Node) -> bool:
-    return any(
-        isinstance(inner, Scalar) and isinstance(inner.value, str) and "$" in inner.value
-        for inner in walk(node)
-    )
+def _texts(node: Node) -> Iterator[str]:
+    """All texts and keys of a tree."""
+    for inner in walk(node):
+        if isinstance(inner, Mapping):
+            yield from inner.entries
+        elif isinstance(inner, Scalar) and isinstance(inner.value, str):
+            yield inner.value
 
 
 def merge(base: Node, over: Node, shape: Shape, mistakes: Mistakes) -> Node:

@@ -159,6 +159,30 @@ def test_what_up_would_refuse_is_foretold(project: Any) -> None:
     assert "2 replicas" in told[1].text and "cannot share host port 5" in told[1].text
 
 
+@pytest.mark.parametrize(
+    ("attribute", "written"),
+    [
+        ("command", "echo ${X:-a b}"),
+        ("command", "echo ${X:-${Y:-a b} c}"),
+        ("extra_hosts", ["${EH:-a:1.1.1.1}"]),
+        ("environment", ["${EK:-k=1}"]),
+        ("environment", ["${A:-z}=b"]),
+        ("depends_on", ["${DEP:-t}"]),
+        ("post_start", [{"command": "a ${X:-b c}"}]),
+        ("build", {"additional_contexts": ["${AC:-n=./d}"]}),
+    ],
+)
+def test_variables_stay_whole_where_they_are_not_filled_in(
+    project: Any, attribute: str, written: Any
+) -> None:
+    text = json.dumps({"services": {"a": {"image": "x", attribute: written}, "t": {"image": "x"}}})
+    shown = facts(project, text, interpolate=False)
+    raw = plain(yaml.compose(shown["text"], "o")[0])
+    assert raw["services"]["a"][attribute] == written
+    # What is shown is the same stack.
+    assert facts(project, shown["text"])["text"] == facts(project, text)["text"]
+
+
 def test_as_written(project: Any) -> None:
     text = (
         "services:\n  web:\n    image: x:${TAG}\n    ports: ['${P}:80', 81]\n    env_file: e.env\n"
