@@ -82,6 +82,10 @@ def _service(name: str, service: Service, file: StackFile) -> Iterator[Found]:
                 "container has its own net.*, fs.mqueue.*, kernel.msg*, kernel.shm* and kernel.sem"
             )
             yield ("sysctls", setting), brief, ""
+    for i, device in enumerate(service.devices):
+        if scalars.is_handed_out(device.source):
+            brief = f'the device "{device.source[:60]}" is not supported: there is no driver of it'
+            yield ("devices", i), brief, "devices are paths here: /dev/..."
     if service.isolation not in (None, "", "default"):
         yield ("isolation",), f'isolation "{service.isolation[:60]}" exists for Windows only', ""
     for i, mount in enumerate(service.volumes):

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from stackctl.spec import forms
 from stackctl.spec.fields import AfterValidator, Attributes, BeforeValidator, Field
-from stackctl.spec.scalars import DeviceCount, DevicePath, Integer, Permissions, Size
+from stackctl.spec.scalars import DeviceCount, DeviceName, DevicePath, Integer, Permissions, Size
 
 
 def _ordered(value: "Ulimit") -> "Ulimit":
@@ -53,8 +53,8 @@ Ulimits = Annotated[dict[str, _Limit], AfterValidator(_known_ulimits)]
 class Device(Attributes):
     """A device of the host in the container."""
 
-    source: DevicePath = Field(description="The device on the host, or a directory of devices.")
-    target: DevicePath | None = Field(None, description="Where it is in the container.")
+    source: DeviceName = Field(description="The device on the host, or a directory of devices.")
+    target: DeviceName | None = Field(None, description="Where it is in the container.")
     permissions: Permissions | None = Field(
         None, description="r (read), w (write), m (make): `rwm` when absent."
     )

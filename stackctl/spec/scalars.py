@@ -183,6 +183,19 @@ def _device_path(value: str) -> str:
     return value
 
 
+#: A device by the name that its vendor's driver hands it out by (Container Device Interface).
+_HANDED_OUT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*/[A-Za-z0-9_.-]+=[A-Za-z0-9_.:-]+")
+
+
+def is_handed_out(device: str) -> bool:
+    """Whether it is no path, but vendor.com/class=name."""
+    return bool(_HANDED_OUT.fullmatch(device))
+
+
+def _device(value: str) -> str:
+    return value if is_handed_out(value) else _device_path(value)
+
+
 def _permissions(value: str) -> str:
     if not re.fullmatch("[rwm]{1,3}", value):
         raise ValueError(f'"{value[:10]}" is not made of r, w and m')
@@ -373,6 +386,8 @@ Signal = Annotated[str, BeforeValidator(_signal)]
 IPAddress = Annotated[str, AfterValidator(_ip_address)]
 ExtraHost = Annotated[str, AfterValidator(_extra_host)]
 DevicePath = Annotated[str, AfterValidator(_device_path)]
+#: A path, or what no engine without such drivers has.
+DeviceName = Annotated[str, AfterValidator(_device)]
 Permissions = Annotated[str, AfterValidator(_permissions)]
 #: A file mode, written back as octal text.
 FileMode = Annotated[

@@ -89,6 +89,7 @@ secrets: {s: {environment: NOBODY}}
 
 #: Something that stands in the way of `bad`, in a place of its own.
 HINDRANCES = [
+    ("devices: ['nvidia.com/gpu=all']", 'the device "nvidia.com/gpu=all" is not supported'),
     ("gpus: all", '"gpus" (services.bad) is not supported'),
     (
         "deploy: {resources: {reservations: {devices: [{driver: nvidia, count: 1, "
