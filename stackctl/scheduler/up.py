@@ -4,7 +4,7 @@
     stops for networks and volumes      everything that uses what is made anew, dependents first
     pulls, volumes, networks
     creates                             all at once: nothing runs because of them
-    early stops                         dependents first; see _early
+    early stops                         dependents first; see handover
     by service, dependencies first:     stop old, remove old, rename, start, gates
 
 A replaced container runs on until its successor exists and all that the
