@@ -45,8 +45,9 @@ AlwaysRecreateDeps = Annotated[
 RenewAnonVolumes = Annotated[
     bool, typer.Option("-V", "--renew-anon-volumes", help="Recreate anonymous volumes too.")
 ]
+#: None, which is not said: then COMPOSE_REMOVE_ORPHANS counts.
 RemoveOrphans = Annotated[
-    bool,
+    bool | None,
     typer.Option("--remove-orphans", help="Remove containers of services not in the file."),
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Return when all are running or healthy.")]

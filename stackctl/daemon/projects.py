@@ -66,9 +66,11 @@ class Project:
 
     def told(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """A request with what the project's variables say of orphans. Raises UsageError."""
-        if self.ignore_orphans and body.get("remove_orphans"):
+        removed = body.get("remove_orphans")
+        if self.ignore_orphans and removed:
             raise UsageError("COMPOSE_IGNORE_ORPHANS and --remove-orphans do not go together")
-        removed = body.get("remove_orphans") or (self.remove_orphans and not self.ignore_orphans)
+        if removed is None:
+            removed = self.remove_orphans and not self.ignore_orphans
         return {**body, "remove_orphans": removed, "ignore_orphans": self.ignore_orphans}
 
     def given(self, environment: Iterable[str]) -> list[str]:
@@ -84,6 +86,14 @@ class Project:
     @property
     def has_providers(self) -> bool:
         return any(service.provider for service in self.stack.services.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """The services of a project's files, by whether an active profile wants them."""
+
+    active: frozenset[str]
+    resting: frozenset[str]
 
 
 def load_request(body: Mapping[str, Any]) -> LoadRequest:
@@ -325,6 +335,26 @@ class Projects:
             ),
         )
 
+    async def scope(self, body: Mapping[str, Any]) -> Scope | None:
+        """What a command is about that names no services: those that its files have and active
+        profiles want. None, which is all of the project, where no file counts (`of_files`)."""
+        project = await self.of_files(body)
+        if project is None:
+            return None
+        stack = project.stack
+        return Scope(active=frozenset(stack.services), resting=frozenset(stack.disabled))
+
+    async def of_files(self, body: Mapping[str, Any]) -> Project | None:
+        """The project as its files have it, for commands that need none. None: there are none,
+        they are wrong, or -p alone says which project it is (as with compose)."""
+        raw = body.get("project")
+        if isinstance(raw, dict) and raw.get("name") and not raw.get("files"):
+            return None
+        try:
+            return await self.load(body, for_containers=False)
+        except StackctlError:
+            return None
+
     async def known(
         self, body: Mapping[str, Any], name: str, services: Sequence[str]
     ) -> frozenset[str]:
@@ -337,6 +367,21 @@ class Projects:
             stack = (await self.load(body, for_containers=False)).stack
             return here | stack.services.keys() | stack.disabled.keys()
         return here
+
+    async def meant(self, body: Mapping[str, Any]) -> list[ContainerRecord]:
+        """Containers of the services that a request names, without any of those in its `scope`;
+        with "remove_orphans" also of those that its files do not have."""
+        found = await self.chosen(body)
+        scope = None if body.get("services") else await self.scope(body)
+        if scope is None:
+            return found
+        orphans = bool(body.get("remove_orphans"))
+        return [
+            r
+            for r in found
+            if r.config.service in scope.active
+            or (orphans and r.config.service not in scope.resting)
+        ]
 
     async def chosen(
         self, body: Mapping[str, Any], *, all: bool = True, oneoff: bool = False

@@ -188,6 +188,8 @@ class DownPolicy:
     depends_on: dict[str, tuple[str, ...]] = field(default_factory=dict)
     #: Services that the file describes; the others are orphans. None: there is no file, all go.
     known: frozenset[str] | None = None
+    #: Those of them that an active profile wants: only they go when none is named. None: all.
+    active: frozenset[str] | None = None
     #: Names of the volumes that its services use: with `volumes`, no other one goes. None: all do.
     known_volumes: frozenset[str] | None = None
 
@@ -208,5 +210,11 @@ class ServicePolicy:
     volumes: bool = False
     #: Services that may be named though they have no container.
     known: frozenset[str] = frozenset()
+    #: The services that it is about when none is named; None: all that there are.
+    active: frozenset[str] | None = None
     #: By service, from the file; a service that is missing here is read from its records' labels.
     depends_on: dict[str, tuple[Dependency, ...]] = field(default_factory=dict)
+
+    def is_about(self, service: str) -> bool:
+        named = self.services or self.active
+        return named is None or service in named

@@ -35,7 +35,7 @@ def down(observed: Observed, policy: DownPolicy) -> Plan:
     if policy.volumes:
         _volumes(draft, observed, policy, leaving, staying, removed)
     for provider in reversed(observed.providers):
-        if not policy.services or provider.service in policy.services:
+        if provider.service in _going(observed, policy):
             # What used it has to be gone.
             draft.add(
                 RunProvider(provider=provider, command="down"),
@@ -55,18 +55,28 @@ def _known(policy: DownPolicy) -> dict[str, tuple[Dependency, ...]]:
 
 def _leaving(observed: Observed, policy: DownPolicy) -> list[ContainerRecord]:
     """The containers that go: of the services named, or of the file, or all. One-offs too."""
-    here = {record.config.service for record in observed.containers}
-    here |= {provider.service for provider in observed.providers}
-    known = here if policy.known is None else policy.known
     if policy.services:
-        check_names(policy.services, here | known)
-    going = frozenset(policy.services) or known
+        check_names(policy.services, _here(observed) | (policy.known or frozenset()))
+    going, known = _going(observed, policy), policy.known
     return [
         record
         for record in observed.containers
         if record.config.service in going
-        or (policy.remove_orphans and record.config.service not in known)
+        or (policy.remove_orphans and known is not None and record.config.service not in known)
     ]
+
+
+def _here(observed: Observed) -> frozenset[str]:
+    found = {record.config.service for record in observed.containers}
+    return frozenset(found | {provider.service for provider in observed.providers})
+
+
+def _going(observed: Observed, policy: DownPolicy) -> frozenset[str]:
+    """The services that are taken down."""
+    if policy.services:
+        return frozenset(policy.services)
+    known = _here(observed) if policy.known is None else policy.known
+    return known if policy.active is None else policy.active
 
 
 def add_stops(

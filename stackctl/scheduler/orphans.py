@@ -56,20 +56,24 @@ def _volumes_left(observed: Observed, policy: DownPolicy) -> Iterator[str]:
         )
 
 
-def _containers_left(observed: Observed, policy: DownPolicy) -> tuple[str, ...]:
-    if policy.known is None or policy.remove_orphans:
-        return ()
-    left = [r for r in observed.containers if r.config.service not in policy.known]
-    if not left:
-        return ()
-    busy = used_networks(record.config for record in left)
-    names = [record.name for record in left]
-    networks = [n.config.name for n in observed.networks if n.config.name in busy]
-    also = f", and what they are in: {', '.join(networks)}" if networks else ""
-    return (
-        f"containers that the stack file does not describe stay: {', '.join(sorted(names))}{also} "
-        "(--remove-orphans removes them)",
-    )
+def _containers_left(observed: Observed, policy: DownPolicy) -> Iterator[str]:
+    known, active = policy.known, policy.active
+    if known is None:
+        return
+    resting = known - active if active is not None else frozenset()
+    asleep = sorted(r.name for r in observed.containers if r.config.service in resting)
+    if asleep:
+        yield f"containers of profiles that are not active stay: {', '.join(asleep)} (--profile)"
+    left = [r for r in observed.containers if r.config.service not in known]
+    if left and not policy.remove_orphans:
+        busy = used_networks(record.config for record in left)
+        names = sorted(record.name for record in left)
+        networks = [n.config.name for n in observed.networks if n.config.name in busy]
+        also = f", and what they are in: {', '.join(networks)}" if networks else ""
+        yield (
+            f"containers that the stack file does not describe stay: {', '.join(names)}{also} "
+            "(--remove-orphans removes them)"
+        )
 
 
 def notices(desired: Desired, observed: Observed, policy: UpPolicy) -> tuple[str, ...]:

@@ -78,7 +78,7 @@ def stop_plan(observed: Observed, policy: ServicePolicy) -> Plan:
     # Those asked last first: each may stand on the ones before it.
     after = set(stops.values())
     for provider in reversed(observed.providers):
-        if not policy.services or provider.service in policy.services:
+        if policy.is_about(provider.service):
             step = draft.add(
                 RunProvider(provider=provider, command="stop"),
                 "stop",
@@ -142,6 +142,8 @@ def _refuse_unprepared(found: Records, policy: ServicePolicy) -> None:
 
 def _look(observed: Observed, policy: ServicePolicy) -> tuple[Records, Edges]:
     found = replicas(observed)
+    if not policy.services:
+        found = {name: records for name, records in found.items() if policy.is_about(name)}
     edges = dependencies(observed.containers, policy.depends_on)
     provided = {provider.service for provider in observed.providers}
     check_names(policy.services, found.keys() | policy.depends_on.keys() | provided | policy.known)

@@ -488,6 +488,81 @@ def test_attached_up_of_a_service_listens_to_that_service_alone(stack: Stack) ->
     stack.down()
 
 
+PROFILES = """\
+services:
+  web: {image: stackctl/host, command: sleep infinity, init: true}
+  dbg: {image: stackctl/host, command: sleep infinity, init: true, profiles: [debug]}
+  mute: {image: stackctl/host, command: echo muted, attach: false}
+"""
+
+
+def test_commands_without_names_leave_other_profiles_alone(stack: Stack) -> None:
+    stack.write(PROFILES)
+    stack.ok("--profile", "debug", "up", "-d")
+    before = stack.ids()["app-dbg-1"]
+    for line in (
+        ("pause",),
+        ("unpause",),
+        ("restart", "-t", "0"),
+        ("stop",),
+        ("start",),
+        ("kill",),
+    ):
+        stack.ok(*line)
+        assert stack.states()["app-dbg-1"] == "running", line
+    stack.ok("stop", "dbg")
+    assert stack.states()["app-dbg-1"] == "exited"
+    stack.ok("start", "dbg")
+    assert "app-dbg-1" not in stack.run("rm", "-sf").text
+    told = stack.ok("down", "--remove-orphans").err
+    assert "profiles that are not active stay: app-dbg-1" in told
+    assert stack.ids() == {"app-dbg-1": before}
+    stack.ok("--profile", "debug", "down")
+    assert not stack.ids()
+
+
+def test_commands_without_names_leave_orphans_alone(stack: Stack) -> None:
+    stack.write(PROFILES)
+    stack.up()
+    stack.write(PROFILES.replace("web:", "site:"))
+    stack.ok("stop")
+    assert stack.states()["app-web-1"] == "running"
+    stack.ok("kill", "--remove-orphans")
+    assert stack.states()["app-web-1"] == "exited"
+    stack.ok("start", "web")
+    # What is said counts for more than the environment.
+    stack.env["COMPOSE_REMOVE_ORPHANS"] = "1"
+    stack.ok("up", "-d", "--remove-orphans=false")
+    stack.ok("down", "--remove-orphans=false")
+    assert "app-web-1" in stack.states()
+    stack.ok("down")
+    assert not stack.states()
+
+
+def test_a_project_that_is_named_alone_is_all_that_it_has(stack: Stack) -> None:
+    stack.write(PROFILES)
+    stack.ok("-p", "other", "--profile", "debug", "up", "-d")
+    stack.write("services: {else: {image: stackctl/host}}")
+    stack.ok("-p", "other", "stop", "-t", "0")
+    assert {row["State"] for row in stack.rows("-a")} == set()
+    listed = json.loads(stack.ok("ls", "-a", "--format", "json").out)
+    assert [(row["Name"], row["Status"]) for row in listed] == [("other", "exited(3)")]
+    stack.ok("-p", "other", "down")
+    assert json.loads(stack.ok("ls", "-a", "--format", "json").out) == []
+
+
+def test_logs_are_of_what_is_attached_to(stack: Stack) -> None:
+    stack.write(PROFILES.replace("command: sleep infinity", "command: sh -c 'echo up; sleep 1000'"))
+    stack.ok("--profile", "debug", "up", "-d")
+    stack.ok("run", "-d", "web", "echo", "once")
+    said = stack.ok("logs").out
+    assert "web-1" in said and not {"dbg-1", "muted", "once"} & set(re.split(r"\W*[|\s]\s*", said))
+    assert "muted" in stack.ok("logs", "mute").out and "once" not in stack.ok("logs", "web").out
+    assert "no container number 5" in stack.run("logs", "--index", "5", "web").expect(1).err
+    assert "of one service" in stack.run("logs", "--index", "1").expect(2).err
+    stack.ok("--profile", "debug", "down", "-t", "0")
+
+
 def test_an_attached_up_waits_for_what_it_shows(stack: Stack) -> None:
     stack.write("""\
         services:

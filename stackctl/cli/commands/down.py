@@ -25,7 +25,7 @@ def down(
         bool, typer.Option("-v", "--volumes", help="Remove named and anonymous volumes too.")
     ] = False,
     volume: Annotated[bool, typer.Option("--volume", help="--volumes.", hidden=True)] = False,
-    remove_orphans: options.RemoveOrphans = False,
+    remove_orphans: options.RemoveOrphans = None,
     timeout: options.Timeout = None,
     rmi: Annotated[
         str,

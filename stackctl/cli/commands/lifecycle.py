@@ -11,9 +11,7 @@ from stackctl.cli.connection import Message
 from stackctl.cli.failures import Leave
 from stackctl.cli.invocation import Invocation, invocation
 from stackctl.cli.later import Annotated
-from stackctl.cli.output.containers import row_name
 from stackctl.cli.output.text import replica_name
-from stackctl.cli.rows import rows
 from stackctl.cli.steps import carry_out, rehearse
 from stackctl.errors import UsageError
 
@@ -61,23 +59,25 @@ def rm(
     """Remove stopped containers."""
     run = invocation(ctx)
     if not force and not run.dry_run:
-        _consent(run, services or [], stop=stop)
+        _consent(run, run.body(services=services or [], stop=stop))
     return _carry_out(run, "rm", services, stop=stop, volumes=volumes)
 
 
-def _consent(run: Invocation, services: list[str], *, stop: bool) -> None:
-    """Ask on a terminal, refuse without one. Raises UsageError, Leave."""
-    found = rows(run, "ps", run.body(services=services, all=True))
-    names = [row_name(row) for row in found if stop or row.get("State") != "running"]
+def _consent(run: Invocation, body: Message) -> None:
+    """Ask, on a terminal or whoever writes into our input. Raises UsageError, Leave."""
+    plan = run.client.stream("plan", {**body, "for": "rm"})
+    steps = [step for message in plan if message["type"] == "plan" for step in message["steps"]]
+    names = [str(step["target"]) for step in steps if step["op"] == "RemoveContainer"]
     if not names:
         run.console.err("nothing to remove")
         raise Leave
-    if not sys.stdin.isatty():
-        raise UsageError("rm would ask, and there is no terminal", hint="rm -f does not ask")
     run.console.err(f"going to remove {', '.join(names)}")
     run.console.stderr.write("sure? [y/N] ")
     run.console.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    answer = sys.stdin.readline()
+    if not answer:
+        raise UsageError("nobody answers", hint="rm -f does not ask")
+    if answer.strip().lower() not in ("y", "yes"):
         raise Leave(1)
 
 
@@ -88,11 +88,13 @@ def kill(
         str, typer.Option("-s", "--signal", metavar="SIGNAL", help="The signal to send.")
     ] = "SIGKILL",
     remove_orphans: Annotated[
-        bool, typer.Option("--remove-orphans", help="Always so.", hidden=True)
+        bool,
+        typer.Option("--remove-orphans", help="Also containers of services not in the file."),
     ] = False,
 ) -> int:
     """Send a signal to the containers."""
-    return _carry_out(invocation(ctx), "kill", services, signal=signal)
+    run = invocation(ctx)
+    return _carry_out(run, "kill", services, signal=signal, remove_orphans=remove_orphans)
 
 
 def pause(ctx: typer.Context, services: options.Services = None) -> int:

@@ -40,7 +40,7 @@ def plan(
     pull: options.Pull = "",
     no_lock: options.NoLock = False,
     wait: Annotated[bool, typer.Option("--wait", help="As for up --wait.")] = False,
-    remove_orphans: options.RemoveOrphans = False,
+    remove_orphans: options.RemoveOrphans = None,
     volumes: Annotated[
         bool, typer.Option("-v", "--volumes", help="With --for down: volumes too.")
     ] = False,

@@ -75,7 +75,7 @@ def run(
     use_aliases: Annotated[
         bool, typer.Option("--use-aliases", help="Answer to the service's names in its networks.")
     ] = False,
-    remove_orphans: options.RemoveOrphans = False,
+    remove_orphans: options.RemoveOrphans = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Show no progress.")] = False,
     quiet_build: options.QuietBuild = False,
     pull: options.Pull = "",

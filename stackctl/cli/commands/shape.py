@@ -27,7 +27,7 @@ def create(
         bool, typer.Option("--no-build", help="Build nothing, even when an image is missing.")
     ] = False,
     no_lock: options.NoLock = False,
-    remove_orphans: options.RemoveOrphans = False,
+    remove_orphans: options.RemoveOrphans = None,
     scale: options.Scale = None,
     renew_volumes: options.RenewVolumes = False,
 ) -> int:

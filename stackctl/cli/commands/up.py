@@ -40,7 +40,7 @@ def up(
         bool, typer.Option("--no-build", help="Build nothing, even when an image is missing.")
     ] = False,
     no_lock: options.NoLock = False,
-    remove_orphans: options.RemoveOrphans = False,
+    remove_orphans: options.RemoveOrphans = None,
     renew_anon_volumes: options.RenewAnonVolumes = False,
     timeout: options.Timeout = None,
     abort_on_container_exit: Annotated[

@@ -88,7 +88,7 @@ class LifecycleVerbs:
     ) -> AsyncIterator[Message]:
         """One independent action a container; says what became of each, then raises what failed."""
         wanted = affected(verb, body)
-        records = [r for r in await self._projects.chosen(body) if wanted(r)]
+        records = [r for r in await self._projects.meant(body) if wanted(r)]
         outcomes = await asyncio.gather(*(act(r) for r in records), return_exceptions=True)
         failures: list[StackctlError] = []
         for record, outcome in zip(records, outcomes, strict=True):

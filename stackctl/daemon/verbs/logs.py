@@ -23,7 +23,7 @@ from stackctl.daemon.parts import Parts
 from stackctl.daemon.projects import Projects
 from stackctl.daemon.said import log_message
 from stackctl.daemon.verbs.following import Following
-from stackctl.errors import StackctlError, UsageError
+from stackctl.errors import NotFound, StackctlError, UsageError
 from stackctl.model.record import ContainerRecord
 from stackctl.runtime.logfile import LogLine, read, whole
 
@@ -40,19 +40,26 @@ class Logs:
         self._projects = projects
 
     async def logs(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
-        """The `logs` verb: what is there, merged by time, then (follow) what comes."""
+        """The `logs` verb: what is there, merged by time, then (follow) what comes.
+
+        As with compose nobody hears one-offs, nor, unless it is named, what is not attached to.
+        """
         name = await self._projects.name(body)
         index, services = int(body.get("index") or 0), set(body.get("services") or ())
+        if index and len(services) != 1:
+            raise UsageError("--index is of one service: name it")
+        scope = None if services else await self._projects.scope(body)
 
         def is_meant(record: ContainerRecord) -> bool:
             config = record.config
-            wanted = not services or config.service in services
-            return config.project == name and wanted and index in (0, config.number)
+            wanted = config.service in services if services else config.attach
+            wanted = wanted and (scope is None or config.service in scope.active)
+            mine = config.project == name and not config.oneoff
+            return mine and wanted and index in (0, config.number)
 
-        def is_later(record: ContainerRecord) -> bool:
-            return is_meant(record) and not record.config.oneoff
-
-        records = [r for r in await self._projects.chosen(body, oneoff=True) if is_meant(r)]
+        records = [r for r in await self._projects.chosen(body) if is_meant(r)]
+        if index and not records:
+            raise NotFound(f'service "{min(services)}" has no container number {index}')
         for record in records:
             if not record.config.logging.keeps:
                 yield _no_log(record)
@@ -66,9 +73,9 @@ class Logs:
             with self._parts.events.subscribe() as events:
                 for record in records:
                     following.add(record)
-                listening = asyncio.create_task(self._add_started(following, events, is_later))
+                listening = asyncio.create_task(self._add_started(following, events, is_meant))
                 try:
-                    await following.ended(self._later(following, name, is_later))
+                    await following.ended(self._later(following, name, is_meant))
                 finally:
                     listening.cancel()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from stackctl.daemon.jobs import Message
 from stackctl.daemon.projects import Project, Projects
-from stackctl.errors import Conflict, Place, StackctlError
+from stackctl.errors import Conflict, Place
 from stackctl.scheduler import show
 from stackctl.scheduler.desired import Desired, DownPolicy, Observed, Recreate, UpPolicy
 from stackctl.scheduler.fingerprint import fingerprint
@@ -111,24 +111,27 @@ class Planning:
         """The project's name, and what of it goes. The files are read once."""
         timeout = body.get("timeout")
         known: frozenset[str] | None
-        known_volumes: frozenset[str] | None = None
-        remove_orphans = bool(body.get("remove_orphans"))
-        try:
-            project = await self._projects.load(body, for_containers=False)
+        active: frozenset[str] | None
+        known_volumes: frozenset[str] | None
+        remove_orphans = body.get("remove_orphans")
+        project = await self._projects.of_files(body)
+        if project is not None:
             stack, name = project.stack, project.name
-            remove_orphans = remove_orphans or project.remove_orphans
-            known = frozenset(stack.services) | frozenset(stack.disabled)
+            if remove_orphans is None:
+                remove_orphans = project.remove_orphans
+            active = frozenset(stack.services)
+            known = active | frozenset(stack.disabled)
             known_volumes = _volume_names(stack)
-        except StackctlError:
-            # Without a file, or with one that is wrong, all that the project has goes.
+        else:
             name = await self._projects.name(body)
-            known = None
+            known = active = known_volumes = None
         return name, DownPolicy(
             known=known,
+            active=active,
             known_volumes=known_volumes,
             services=tuple(body.get("services") or ()),
             volumes=bool(body.get("volumes")),
-            remove_orphans=remove_orphans,
+            remove_orphans=bool(remove_orphans),
             timeout=float(timeout) if timeout is not None else None,
         )
 

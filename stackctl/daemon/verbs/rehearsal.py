@@ -50,8 +50,10 @@ async def service_policy(projects: Projects, body: Mapping[str, Any], name: str)
     """The flags of those commands. Raises NotFound for what is no service."""
     services = tuple(body.get("services") or ())
     timeout = body.get("timeout")
+    scope = None if services else await projects.scope(body)
     return ServicePolicy(
         services=services,
+        active=scope.active if scope else None,
         known=await projects.known(body, name, services),
         timeout=float(timeout) if timeout is not None else None,
         no_deps=bool(body.get("no_deps")),
@@ -89,7 +91,7 @@ class Rehearsal:
         if verb in _OPERATIONS:
             name = await self._projects.name(body)
             wanted = affected(verb, body)
-            records = [r for r in await self._projects.chosen(body) if wanted(r)]
+            records = [r for r in await self._projects.meant(body) if wanted(r)]
             pairs = [(record.name, record.config.service) for record in records]
             return _steps(name, _OPERATIONS[verb], pairs), []
         if verb in ("pull", "push", "build"):

@@ -390,15 +390,21 @@ def test_lifecycle_sends_and_prints(cli: Any, engine: Any) -> None:
     assert engine.bodies("stop")[-1]["timeout"] == 0
 
 
-def test_rm_asks_or_is_forced(
-    cli: Any, engine: Any, rows: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows[0]["State"] = "exited"
-    engine.answers["ps"] = rows
-    monkeypatch.setattr("sys.stdin", io.StringIO())
-    outcome = cli("rm")
-    assert (outcome.code, outcome.err.splitlines()[1]) == (2, "  hint: rm -f does not ask")
-    assert not engine.bodies("rm")
+def test_rm_asks_or_is_forced(cli: Any, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    removal = step(1, "RemoveContainer", "shop-db-1", "")
+    engine.answers["plan"] = [{"type": "plan", "project": "shop", "steps": [removal]}]
+    for said, code, told in (
+        ("", 2, "  hint: rm -f does not ask"),
+        ("n\n", 1, "going to remove shop-db-1"),
+        ("y\n", 0, "going to remove shop-db-1"),
+    ):
+        engine.requests.clear()
+        monkeypatch.setattr("sys.stdin", io.StringIO(said))
+        outcome = cli("rm", "db")
+        assert outcome.code == code and told in outcome.err.splitlines()
+        assert bool(engine.bodies("rm")) is (code == 0)
+    assert engine.bodies("plan")[-1]["for"] == "rm"
+    engine.requests.clear()
     assert cli("rm", "-f", "-s", "-v", "db").code == 0
     (body,) = engine.bodies("rm")
     assert (body["services"], body["stop"], body["volumes"]) == (["db"], True, True)
