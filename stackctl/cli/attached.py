@@ -85,6 +85,8 @@ class AttachedUp:
         self._watched = WatchPrinter(run.console)
         self._flags = flags
         self._services = list(services)
+        #: The stack's services that active profiles want.
+        self._enabled: list[str] = []
         self._feed = Feed()
         self._state = _State()
         self._progress: Progress = chosen.progress(run.console, run.progress, "up")
@@ -169,6 +171,8 @@ class AttachedUp:
     def _up(self, message: Message) -> None:
         self._state.unbegun = bool(message.get("unbegun"))
         match message["type"]:
+            case "services":
+                self._enabled = list(message["services"])
             case "attached":
                 self._steps_done(message["containers"])
             case "plan":
@@ -228,6 +232,8 @@ class AttachedUp:
         # An honest "unknown" when the engine could not see the end.
         shown = "an unknown code" if code is None else f"code {code}"
         console.say(f"{self._logs.name(message)} exited with {shown}")
+        if message.get("beside"):
+            return  # nobody waits for it
         number = 255 if code is None else int(code)
         service = str(message.get("service", ""))
         if self._state.first is None:
@@ -273,11 +279,13 @@ class AttachedUp:
         """Stop or kill beside the stream of `up`, on a connection of its own."""
         self._state.stopping = True
         # What those that were named depend on goes on, as with compose.
-        services = sorted(self._services)
-        fields = {"timeout": self._flags.timeout} if verb == _STOP else {"signal": "SIGKILL"}
+        fields: dict[str, Any] = {"services": sorted(self._services)}
+        fields |= {"timeout": self._flags.timeout} if verb == _STOP else {"signal": "SIGKILL"}
+        if self._enabled:
+            fields["active"] = self._enabled
         client = self._run.connect(start=False)
         self._state.open.add(verb)
-        self._feed.add(verb, client.stream(verb, self._body(services=services, **fields)))
+        self._feed.add(verb, client.stream(verb, self._body(**fields)))
 
     def _body(self, **fields: Any) -> Message:
         """Of a request beside that of `up`, which has read the files."""

@@ -337,7 +337,11 @@ class Projects:
 
     async def scope(self, body: Mapping[str, Any]) -> Scope | None:
         """What a command is about that names no services: those that its files have and active
-        profiles want. None, which is all of the project, where no file counts (`of_files`)."""
+        profiles want. None, which is all of the project, where no file counts (`of_files`).
+
+        Who has read the files already says so ("active")."""
+        if (active := body.get("active")) is not None:
+            return Scope(active=frozenset(map(str, active)), resting=frozenset())
         project = await self.of_files(body)
         if project is None:
             return None

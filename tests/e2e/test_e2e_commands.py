@@ -496,6 +496,42 @@ services:
 """
 
 
+def test_what_is_not_shown_decides_nothing(stack: Stack) -> None:
+    stack.write("""\
+        services:
+          short: {image: stackctl/host, command: sh -c 'sleep 0.3; exit 0'}
+          fail: {image: stackctl/host, command: sh -c 'sleep 1; exit 7'}
+          long: {image: stackctl/host, command: sleep 1000, init: true}
+        """)
+    for line, code in (
+        (("--exit-code-from", "fail", "--no-attach", "short"), 7),
+        (("--attach", "fail", "--exit-code-from", "fail"), 7),
+        (("--attach", "fail", "--abort-on-container-exit"), 7),
+        (("--no-attach", "fail", "--abort-on-container-failure", "--no-attach", "long"), 0),
+        # Who is named is waited for, shown or not.
+        (("--no-attach", "fail", "fail", "short"), 0),
+    ):
+        assert stack.run("up", "-t", "0", *line).code == code, line
+        assert stack.states()["app-fail-1"] == (
+            "running" if code == 0 and "long" in line else "exited"
+        )
+        stack.ok("stop", "-t", "0")
+    stack.down()
+
+
+def test_ctrl_c_leaves_other_profiles_alone(stack: Stack) -> None:
+    stack.write(PROFILES)
+    stack.ok("--profile", "debug", "up", "-d", "dbg")
+    with stack.start("up") as up:
+        wait_until(lambda: stack.states().get("app-web-1") == "running", 20)
+        wait_until(lambda: "app-mute-1" in stack.states(), 20)
+        up.send_signal(signal.SIGINT)
+        up.stdout.read()
+        assert up.wait(30) == 130
+    assert stack.states()["app-web-1"] == "exited" and stack.states()["app-dbg-1"] == "running"
+    stack.ok("--profile", "debug", "down", "-t", "0")
+
+
 def test_commands_without_names_leave_other_profiles_alone(stack: Stack) -> None:
     stack.write(PROFILES)
     stack.ok("--profile", "debug", "up", "-d")

@@ -32,28 +32,26 @@ class Following:
         tail: int | None = None,
         until: float = 0.0,
         is_silent: Callable[[ContainerRecord], bool] = lambda record: False,
+        is_beside: Callable[[ContainerRecord], bool] = lambda record: False,
     ) -> None:
         """`since`, `until` in Unix seconds; `since_start`: each from its own start. Of a silent
-        container the end alone is told."""
+        container the end alone is told; nobody waits for the end of one that is `beside`."""
         self._parts = parts
         self._since_start = since_start
         self._is_silent = is_silent
+        self._is_beside = is_beside
         self._range: dict[str, Any] = {"since": since, "tail": tail, "until": until}
         self._queue: asyncio.Queue[Message | None] = asyncio.Queue(_BACKLOG)
         self._pumps: dict[str, asyncio.Task[None]] = {}
         self._starts: dict[str, float] = {}
-        #: Heard, but not waited for.
         self._beside: set[str] = set()
 
-    def add(
-        self, record: ContainerRecord, *, since_start: bool = False, beside: bool = False
-    ) -> None:
+    def add(self, record: ContainerRecord, *, since_start: bool = False) -> None:
         """Listen to it from now on; nothing happens when that is so already.
 
-        Of what was started after the others the whole run is told. `beside`: nobody waits for
-        its end.
+        Of what was started after the others the whole run is told.
         """
-        if beside:
+        if self._is_beside(record):
             self._beside.add(record.id)
         pump = self._pumps.get(record.id)
         # One that has ended is listened to again only when it was started again.
@@ -136,7 +134,10 @@ class Following:
                         await self._queue.put(log_message(record, line))
                 for line in lines.rest():
                     await self._queue.put(log_message(record, line))
-            await self._queue.put(exit_message(record, await ended))
+            message = exit_message(record, await ended)
+            if record.id in self._beside:
+                message = {**message, "beside": True}
+            await self._queue.put(message)
         finally:
             ended.cancel()
 

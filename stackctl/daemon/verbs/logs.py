@@ -11,6 +11,7 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Collection,
     Iterator,
     Mapping,
     Sequence,
@@ -131,16 +132,25 @@ class Logs:
         return heapq.merge(*map(of, records), key=lambda entry: entry[1].time)
 
     async def attached(
-        self, work: AsyncIterator[Message], project: str, body: Mapping[str, Any]
+        self,
+        work: AsyncIterator[Message],
+        project: str,
+        body: Mapping[str, Any],
+        watched: Collection[str],
     ) -> AsyncIterator[Message]:
         """What `up` says; beside it, from their starts on, logs and ends of its containers.
 
-        After "attached" (all are up) it goes on until all have ended, and the result of
-        `up` comes last. With `watch` containers that come later are listened to as well,
-        and it ends with its reader.
+        After "attached" (all are up) it goes on until all of the services that are `watched`
+        have ended, and the result of `up` comes last. With `watch` containers that come later
+        are listened to as well, and it ends with its reader.
         """
         is_silent = _silent(body)
-        following = Following(self._parts, since_start=True, is_silent=is_silent)
+        following = Following(
+            self._parts,
+            since_start=True,
+            is_silent=is_silent,
+            is_beside=lambda record: record.config.service not in watched,
+        )
         services = set(body.get("services") or ())
 
         def is_ours(record: ContainerRecord) -> bool:
@@ -166,13 +176,8 @@ class Logs:
                             await following.put(_no_log(record))
                     heard = [record.id for record in told if record.config.logging.keeps]
                     await following.put({"type": "attached", "containers": heard})
-                    decides = str(body.get("exit_code_from") or "")
                     for record in records:
-                        # What the services named depend on goes on without them, and so does
-                        # what nobody wants to hear.
-                        aside = bool(told) and is_silent(record)
-                        aside = aside and record.config.service != decides
-                        following.add(record, beside=aside or not is_ours(record))
+                        following.add(record)
                     if body.get("watch"):
                         await listening
                     await following.ended(self._later(following, project, is_ours))

@@ -92,7 +92,8 @@ class StackVerbs:
 
         messages = self._jobs.begin(project.name, work, name="up").messages()
         if body.get("attach"):
-            messages = self._logs.attached(messages, project.name, body)
+            yield {"type": "services", "services": sorted(project.stack.services)}
+            messages = self._logs.attached(messages, project.name, body, _watched(project, body))
         async for message in messages:
             yield message
 
@@ -316,6 +317,17 @@ class StackVerbs:
         )
         if known is None or replace(known, updated_at=now) != record:
             store.put_stack(record)
+
+
+def _watched(project: Project, body: Mapping[str, Any]) -> frozenset[str]:
+    """The services that an attached `up` waits for, and whose ends may end it: those named, or
+    those that it shows (as with compose), and the one that gives the exit code."""
+    services = project.stack.services
+    found = set(body.get("services") or body.get("attach_services") or ())
+    if not found:
+        shown = {name for name, service in services.items() if service.attach is not False}
+        found = shown - set(body.get("no_attach") or ()) or {*services}
+    return frozenset(found | {str(body.get("exit_code_from") or "")})
 
 
 def _check_services(project: Project, body: Mapping[str, Any]) -> None:
