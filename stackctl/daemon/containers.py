@@ -154,9 +154,9 @@ class Containers:
 
     async def set_aside(self, container_id: str) -> None:
         """Its name becomes free for another; it is told by its id as well from now on."""
-        record = self._registry.find(container_id)
-        if record is not None:
-            await self.set_name(container_id, f"{container_id[:12]}_{record.config.name}")
+        with contextlib.suppress(NotFound):  # it has gone meanwhile, and its name with it
+            name = self._registry.get(container_id).config.name
+            await self.set_name(container_id, f"{container_id[:12]}_{name}")
 
     async def set_name(self, container_id: str, name: str) -> ContainerRecord:
         """Another name, as the user wants it. Conflict when it is taken."""
@@ -234,7 +234,6 @@ class Containers:
                     status=Status.STARTING,
                     restart_count=record.restart_count + 1 if by_policy else 0,
                     boot_id=self._parts.machine.boot_id,
-                    exit_code=None,
                     oom_killed=False,
                     error="",
                     stopped_by_user=False,
@@ -295,7 +294,9 @@ class Containers:
             process = await parts.runtime.start(request, attach)
             undo.pop_all()
         return self._registry.put(
-            replace(record, status=Status.RUNNING, process=process, started_at=began)
+            replace(
+                record, status=Status.RUNNING, process=process, started_at=began, exit_code=None
+            )
         )
 
     def _given_up(self, before: ContainerRecord) -> None:

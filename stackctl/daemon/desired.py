@@ -168,7 +168,6 @@ def one_off(
         made_of=parts,
         labels={
             **_labels(stack, service, dependencies(changed), digest, oneoff=True),
-            "com.docker.compose.container-number": "1",
             "com.docker.compose.slug": name.removeprefix(stack.named(service, "run", "")),
         },
         answers=bool(options.get("use_aliases")),

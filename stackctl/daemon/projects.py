@@ -31,7 +31,7 @@ from stackctl.model.image import Image, ImageConfig
 from stackctl.model.record import ContainerRecord
 from stackctl.model.reference import parse
 from stackctl.scheduler.desired import Desired, Observed
-from stackctl.scheduler.survey import check_names
+from stackctl.scheduler.survey import check_names, used_volumes
 from stackctl.spec.files import Files
 from stackctl.values import dataclass
 
@@ -325,6 +325,7 @@ class Projects:
             images=frozenset(references),
             image_ages={reference: images.age(reference) for reference in aged},
             providers=tuple(p.request for p in self._providers.of_project(name).values()),
+            strangers=self._strangers(name),
             other_networks={n.config.name: n.id for n in networks if n.config.project != name},
             other_volumes=frozenset(v.config.name for v in volumes if v.config.project != name),
             other_containers=frozenset(
@@ -334,6 +335,18 @@ class Projects:
                 for known in (record.name, short_id(record.id))
             ),
         )
+
+    def _strangers(self, project: str) -> dict[tuple[str, str], str]:
+        """Who lives outside the project and uses what may be its."""
+        return {
+            use: record.name
+            for record in self._parts.registry.all()
+            if record.config.project != project and record.status.needs_stop
+            for use in (
+                *(("network", endpoint.network) for endpoint in record.endpoints),
+                *(("volume", volume) for volume in used_volumes(record.config)),
+            )
+        }
 
     async def scope(self, body: Mapping[str, Any]) -> Scope | None:
         """What a command is about that names no services: those that its files have and active

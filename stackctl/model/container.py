@@ -362,8 +362,16 @@ class ContainerConfig:
     @property
     def shares_with(self) -> frozenset[str]:
         """The services of the same project whose namespaces it is in."""
+        return self._sharing("service:")
+
+    @property
+    def shares_with_containers(self) -> frozenset[str]:
+        """The same by names and ids of containers."""
+        return self._sharing("container:")
+
+    def _sharing(self, kind: str) -> frozenset[str]:
         whose = (self.network_mode, self.ipc, self.pid, self.uts)
-        return frozenset(w.removeprefix("service:") for w in whose if w.startswith("service:"))
+        return frozenset(w.removeprefix(kind) for w in whose if w.startswith(kind))
 
 
 class Status(StrEnum):

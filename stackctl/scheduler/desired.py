@@ -138,6 +138,9 @@ class Observed:
     #: Existing networks (name -> id) and volumes outside the project, for external ones.
     other_networks: Mapping[str, str] = field(default_factory=dict)
     other_volumes: frozenset[str] = frozenset()
+    #: ("network" or "volume", name) of the project's -> a container outside it that lives and
+    #: uses it.
+    strangers: Mapping[tuple[str, str], str] = field(default_factory=dict)
     #: By id of a container that has ended: what has changed since in what it mounts of the host.
     #: Of one-shot jobs only.
     changed_files: Mapping[str, str] = field(default_factory=dict)

@@ -83,7 +83,7 @@ class RenameContainer:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetAside:
     """Takes the name of a container that is about to be replaced under another one: somebody
-    else is to have it. Whether it runs is no matter."""
+    else is to have it. Whether it runs is no matter, nor whether it has gone already."""
 
     id: str
     name: str

@@ -94,9 +94,11 @@ def notices(desired: Desired, observed: Observed, policy: UpPolicy) -> tuple[str
         changes = resource_changes(record.config, volume) if volume is not None else ()
         if volume is not None and changes != () and volume.name not in found.changed_volumes:
             what = f" ({differences.sentence(changes)})" if changes else ""
+            # Who said -y already has it for what the services meant use.
+            way = "" if policy.renew_volumes else ": `up -y` makes it anew, empty"
             texts.append(
                 f'volume "{volume.name}" exists with another configuration{what} and keeps it, '
-                "because it holds data: -y makes it anew, empty"
+                f"because it holds data{way}"
             )
     texts.extend(
         f'volume "{name}" was not made by this project: say external: true if that is meant'

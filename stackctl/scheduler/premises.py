@@ -1,22 +1,27 @@
 """What a plan of `up` relies on and does not bring: external networks and volumes, containers
-outside the project, containers of services that others share with and that it is not for.
+outside the project, and those that others share namespaces or volumes with.
 
 All of it is asked for before the first step, so that everything that is missing is told at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from stackctl.errors import Conflict, NotFound, Place, StackctlError, Unmet
 from stackctl.model import lending
 from stackctl.model.container import ContainerConfig
 from stackctl.model.network import DEFAULT_NETWORK
+from stackctl.scheduler.desired import DesiredService
 from stackctl.scheduler.survey import Survey, used_networks, used_volumes
 
+#: Letters of an id by which Docker shows it.
+_SHORT_ID = 12
 
-def check(found: Survey, configs: Iterable[ContainerConfig]) -> None:
-    """`configs`: of all containers that there will be of the services meant.
+
+def check(found: Survey, configs: Iterable[ContainerConfig], made: Collection[str]) -> None:
+    """`configs`: of all containers that there will be of the services meant; `made`: those of
+    which containers are made.
 
     Raises NotFound for what is missing, Conflict for a network of somebody else's, Unmet for
     several of these.
@@ -25,7 +30,7 @@ def check(found: Survey, configs: Iterable[ContainerConfig]) -> None:
     errors = [
         *_volumes(found, configs),
         *_networks(found, used_networks(configs)),
-        *_links(found),
+        *_links(found, made),
         *_sharing(found),
     ]
     if len(errors) == 1:
@@ -64,12 +69,12 @@ def _networks(found: Survey, used: frozenset[str]) -> Iterator[StackctlError]:
             )
 
 
-def _links(found: Survey) -> Iterator[StackctlError]:
-    """An error for each container that is linked to and is nobody's."""
+def _links(found: Survey, made: Collection[str]) -> Iterator[StackctlError]:
+    """An error for each container that a new one links to and that is nobody's."""
     own = {config.name for service in found.desired.services for config in service.replicas}
     own |= {record.name for record in found.observed.containers}
     for service in found.services:
-        for name in service.external_links if service.name in found.wanted else ():
+        for name in service.external_links if service.name in made else ():
             if name not in own and name not in found.observed.other_containers:
                 yield NotFound(
                     f'service "{service.name}" links to container "{name}", which does not exist',
@@ -79,28 +84,52 @@ def _links(found: Survey) -> Iterator[StackctlError]:
 
 
 def _sharing(found: Survey) -> Iterator[StackctlError]:
-    """An error for each service that shares with one that has no container and gets none."""
-    without = {
-        service.name
+    """An error for each service that shares with one that will have no container, or with a
+    container that there is not."""
+    staying = {
+        service.name: service.replicas if service.name in found.wanted else _configs(found, service)
         for service in found.services
-        if not found.records.get(service.name)
-        and not (service.name in found.wanted and service.replicas)
     }
-    if not without:
-        return
+    there = {config.name for configs in staying.values() for config in configs}
+    there |= {
+        record.name
+        for record in found.observed.containers
+        if record.config.oneoff or record.config.service not in staying
+    }
+    there |= found.observed.other_containers
     service_of = {c.name: s.name for s in found.services for c in s.replicas}
     for service in found.services:
         if service.name not in found.wanted or not service.replicas:
             continue
         config = service.replicas[0]
-        lenders = {service_of.get(name, "") for name, _ in lending.lenders(config)}
-        for what, names in (("namespaces", config.shares_with), ("volumes", lenders)):
-            for name in sorted(names & without):
-                yield NotFound(
-                    f'service "{service.name}" shares the {what} of "{name}", '
-                    "which has no container",
-                    hint=f"bring it up as well: stackctl up {name}",
-                )
+        for name in sorted(config.shares_with):
+            if name in staying and not staying[name]:
+                yield _nobody(service.name, "namespaces", f'"{name}"', name)
+        for name in sorted(config.shares_with_containers):
+            if not _is_in(there, name):
+                yield _nobody(service.name, "namespaces", f'container "{name}"', "")
+        for name, _ in lending.lenders(config):
+            if not _is_in(there, name):
+                lender = service_of.get(name, "")
+                who = f'"{lender}"' if lender else f'container "{name}"'
+                yield _nobody(service.name, "volumes", who, lender)
+
+
+def _configs(found: Survey, service: DesiredService) -> tuple[ContainerConfig, ...]:
+    return tuple(record.config for record in found.records.get(service.name, ()))
+
+
+def _is_in(there: Collection[str], name: str) -> bool:
+    """By name, or by its id, of which the beginning is known."""
+    return name in there or (len(name) > _SHORT_ID and name[:_SHORT_ID] in there)
+
+
+def _nobody(service: str, what: str, whose: str, lender: str) -> NotFound:
+    if lender:
+        brief, hint = "which has no container", f"bring it up as well: stackctl up {lender}"
+    else:
+        brief, hint = "which does not exist", "make that one first"
+    return NotFound(f'service "{service}" shares the {what} of {whose}, {brief}', hint=hint)
 
 
 def _missing(kind: str, name: str, place: Place | None) -> NotFound:

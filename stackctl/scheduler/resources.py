@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from stackctl.errors import NotFound
 from stackctl.model.container import ContainerConfig
@@ -86,9 +87,15 @@ def build_cause(service: DesiredService, found: Survey, *, creates: bool) -> str
 def pulls(
     draft: Draft, services: Sequence[tuple[DesiredService, bool]], found: Survey
 ) -> dict[str, int]:
-    """One PullImage or BuildImage a reference, whoever shares it. Gives reference -> step."""
+    """One PullImage or BuildImage a reference, whoever shares it. Gives reference -> step.
+
+    What any service of the file builds is built, also for who only uses or mounts it.
+    """
     steps: dict[str, int] = {}
+    builds = {service.image: service.build for service in found.services if service.build}
     for service, creates in services:
+        if service.build is None and service.image in builds:
+            service = replace(service, build=builds[service.image])
         cause = pull_cause(service, found, creates=creates)
         if cause and service.image not in steps:
             op: PullImage | BuildImage = PullImage(reference=service.image)
@@ -103,6 +110,8 @@ def pulls(
         for image in service.further_images if creates else ():
             if image not in steps and image not in here:
                 op = PullImage(reference=image)
+                if build := builds.get(image):
+                    op = BuildImage(reference=image, build=build)
                 steps[image] = draft.add(op, "not found", service=service.name)
     return steps
 

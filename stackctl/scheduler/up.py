@@ -198,16 +198,24 @@ class Up:
 
     def _refuse_strangers(self) -> None:
         """Somebody who uses what is made anew, whom this plan neither recreates nor removes."""
+        found = self.found
         leaving = {record.id for record in self._leaving()}
-        for record in self.found.observed.containers:
-            used = self._uses_of_changed(record.config)
-            if used and record.status.needs_stop and record.id not in leaving:
-                what, name = min(used)
-                raise Conflict(
-                    f'{what} "{name}" has to be recreated, because its configuration '
-                    f'changed, but "{record.name}" uses it and is not part of this',
-                    hint="stop that container first, or use --remove-orphans",
-                )
+        in_the_way = {
+            resource: (record.name, record.config.service not in found.desired.disabled)
+            for record in found.observed.containers
+            if record.status.needs_stop and record.id not in leaving
+            for resource in self._uses_of_changed(record.config)
+        }
+        changed = {("network", name) for name in found.changed_networks}
+        changed |= {("volume", name) for name in found.changed_volumes}
+        for resource in changed & found.observed.strangers.keys():
+            in_the_way.setdefault(resource, (found.observed.strangers[resource], False))
+        for (what, name), (user, is_orphan) in sorted(in_the_way.items()):
+            raise Conflict(
+                f'{what} "{name}" has to be recreated, because its configuration '
+                f'changed, but "{user}" uses it and is not part of this',
+                hint=f"stop that container first{', or use --remove-orphans' * is_orphan}",
+            )
 
     def _leaving(self) -> list[ContainerRecord]:
         """What runs now and is stopped or removed by this plan."""
@@ -240,7 +248,7 @@ class Up:
             for service in self.found.services
         }
         configs = self._configs()
-        premises.check(self.found, configs)
+        premises.check(self.found, configs, {name for name, made in new.items() if made})
         self.provided = resources.providers(self.draft, self.found)
         pulls = resources.pulls(
             self.draft,

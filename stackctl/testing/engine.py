@@ -140,9 +140,9 @@ class MemoryEngine:
             case RenameContainer(name=name):
                 self._rename(name)
             case SetAside(id=container_id, name=name):
-                record = self._with_id(container_id)
-                aside = replace(record.config, name=f"{container_id[:12]}_{name}")
-                self._update(record, config=aside)
+                if record := self.containers.get(container_id):
+                    aside = replace(record.config, name=f"{container_id[:12]}_{name}")
+                    self._update(record, config=aside)
             case StartContainer(name=name):
                 self._start(self._newest(name))
             case WaitHealthy(name=name):

@@ -560,7 +560,7 @@ def test_a_changed_volume_is_kept_or_made_anew(stack: Stack) -> None:
     stack.up()
     inside(stack, "db", "echo kept >/d/file")
     written("two")
-    assert "-y makes it anew, empty" in stack.up().err
+    assert "`up -y` makes it anew, empty" in stack.up().err
     assert inside(stack, "db", "cat /d/file") == "kept"
     planned = stack.run("plan", "-y", "--out", "p.json").expect(2)
     assert "all that is in volume app_d" in planned.out

@@ -120,7 +120,12 @@ def test_the_commands_for_images(app: Stack, registry: str, tmp_path: Path) -> N
     (own,) = json.loads(engine.ok("image", "inspect", "stackctl/host").out)
     assert own["RepoTags"] == ["stackctl/host:latest"] and own["Os"] == "linux"
     assert engine.ok("image", "inspect", "-f", "{{.Id}}", own["Id"][7:19]).out == f"{own['Id']}\n"
-    assert "no other name" in engine.run("image", "tag", "stackctl/host", "x:1").expect(1).err
+    for verb in (
+        ("tag", "stackctl/host", "x:1"),
+        ("rm", "stackctl/host"),
+        ("save", "stackctl/host"),
+    ):
+        assert "is the machine itself" in engine.run("image", *verb).expect(1).err, verb
     (shown,) = json.loads(engine.ok("image", "inspect", "mine:2").out)
     assert shown["Config"]["Labels"] == {"made": "by a test"}
     assert sorted(shown["RepoTags"]) == sorted(["mine:2", name])

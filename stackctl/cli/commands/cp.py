@@ -122,9 +122,7 @@ def containers_of(run: Invocation, service: str, index: int, *, oneoffs: bool = 
     found = [
         row
         for row in rows(run, "ps", run.body(services=[service], all=True))
-        if oneoffs
-        or "run" not in str(row.get("Name"))
-        or "oneoff=True" not in str(row.get("Labels"))
+        if oneoffs or "com.docker.compose.oneoff=True" not in str(row.get("Labels")).split(",")
     ]
     if index:
         number = f"com.docker.compose.container-number={index}"

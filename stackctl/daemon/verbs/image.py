@@ -163,8 +163,7 @@ class ImageVerbs:
         from stackctl.image.archive import history
 
         name = str(body.get("name") or "")
-        if await self._built_in(name):
-            raise ImageError(f"{HOST} is the machine itself: it has no history")
+        await self._refuse_built_in(name, "it has no history")
         image_id = await self._id(name)
         await self._check_platform(body, image_id)
         rows = await self._images.blocking(
@@ -176,11 +175,7 @@ class ImageVerbs:
 
     async def tag(self, body: Mapping[str, Any]) -> AsyncIterator[Message]:
         source = str(body.get("source") or "")
-        if await self._built_in(source):
-            raise ImageError(
-                f"{HOST} is the machine itself: it has no other name",
-                hint=f"a Dockerfile of one line (FROM {HOST}) makes an image of it",
-            )
+        await self._refuse_built_in(source, "it has no other name")
         image_id = await self._id(source)
         target = str(body.get("target") or "")
         await self._images.blocking(
@@ -195,6 +190,7 @@ class ImageVerbs:
         force = bool(body.get("force"))
         for name in _names(body):
             try:
+                await self._refuse_built_in(name, "it stays")
                 await self._check_platform(body, name)
                 work = partial(self._images.store.remove, name, force=force, in_use=self._in_use())
                 removed = await self._images.blocking(work, "remove the image")
@@ -255,6 +251,7 @@ class ImageVerbs:
 
         names, output = _names(body), absolute(body, "output")
         for name in names:
+            await self._refuse_built_in(name, "it is in no archive")
             await self._check_platform(body, name)
 
         def work() -> int:
@@ -399,6 +396,13 @@ class ImageVerbs:
         with suppress(ImageError):  # of what is no name nothing is found
             return host if parse(name).is_host else None
         return None
+
+    async def _refuse_built_in(self, name: str, brief: str) -> None:
+        if await self._built_in(name):
+            raise ImageError(
+                f"{HOST} is the machine itself: {brief}",
+                hint=f"a Dockerfile of one line (FROM {HOST}) makes an image of it",
+            )
 
     async def _id(self, name: str) -> str:
         """Raises NotFound."""

@@ -21,6 +21,10 @@ from stackctl.errors import OperationFailed, StackctlError
 from stackctl.model.record import ContainerRecord
 
 
+def _lives(record: ContainerRecord) -> bool:
+    return record.status.is_alive
+
+
 class LifecycleVerbs:
     def __init__(
         self, parts: Parts, projects: Projects, containers: Containers, engine: Engine, jobs: Jobs
@@ -88,6 +92,9 @@ class LifecycleVerbs:
     ) -> AsyncIterator[Message]:
         """One independent action a container; says what became of each, then raises what failed."""
         wanted = affected(verb, body)
+        if verb != "kill" and body.get("services"):
+            # One that was named and is so already is told.
+            wanted = _lives
         records = [r for r in await self._projects.meant(body) if wanted(r)]
         outcomes = await asyncio.gather(*(act(r) for r in records), return_exceptions=True)
         failures: list[StackctlError] = []

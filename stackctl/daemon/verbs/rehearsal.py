@@ -64,12 +64,10 @@ async def service_policy(projects: Projects, body: Mapping[str, Any], name: str)
 
 
 def affected(verb: str, body: Mapping[str, Any]) -> Callable[[ContainerRecord], bool]:
-    """Which containers kill, pause or unpause are for. Of services that are named, all that live:
-    one that is paused already is not paused by it, and told."""
+    """Which containers kill, pause or unpause would do something to."""
     if verb in ("pause", "unpause"):
         before = Status.RUNNING if verb == "pause" else Status.PAUSED
-        named = bool(body.get("services"))
-        return lambda record: record.status is before or (named and record.status.is_alive)
+        return lambda record: record.status is before
     signum = signal_number(str(body.get("signal") or signal.SIGKILL.name))
     return lambda record: (
         record.status.is_alive or (record.status is Status.RESTARTING and is_end(record, signum))

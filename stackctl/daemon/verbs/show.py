@@ -66,7 +66,7 @@ class ShowVerbs:
             if record.config.project and (everything or record.status.needs_stop):
                 by_project.setdefault(record.config.project, []).append(record)
         for name, records in sorted(by_project.items()):
-            counts = Counter(record.status for record in records)
+            counts = Counter(record.seen_status for record in records)
             stack = stacks.get(name)
             yield {
                 "type": "row",

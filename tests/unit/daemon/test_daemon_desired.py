@@ -803,6 +803,8 @@ def test_a_one_off(stacks: Stacks) -> None:
     assert (config.oneoff, config.number, config.service) == (True, 0, "web")
     assert config.labels["com.docker.compose.oneoff"] == "True"
     assert config.labels["com.docker.compose.slug"] == "1a2b3c4d"
+    # Nobody who asks for a number means it.
+    assert "com.docker.compose.container-number" not in config.labels
     assert (config.labels["x"], config.labels["y"]) == ("1", "2")
     # A one-off must not take requests meant for the service.
     assert config.networks[0].aliases == ()

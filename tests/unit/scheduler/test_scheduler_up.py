@@ -617,6 +617,59 @@ def test_without_dependencies_those_that_are_shared_with_have_to_be_there(
             shown(engine, desired, policy)
 
 
+@pytest.mark.parametrize(
+    ("shares", "brief"),
+    [
+        ({"network_mode": "service:db"}, 'the namespaces of "db", which has no container'),
+        ({"volumes_from": ("p-db-1",)}, 'the volumes of container "p-db-1", which does not exist'),
+        ({"pid": "container:gone"}, 'the namespaces of container "gone", which does not exist'),
+        ({"volumes_from": ("gone:ro",)}, 'the volumes of container "gone", which does not exist'),
+        ({"ipc": "container:there", "volumes_from": ("there",)}, ""),
+        ({"pid": "container:0123456789abcdef"}, ""),
+    ],
+)
+def test_who_shares_with_nobody_is_told_before_the_first_step(
+    shares: dict[str, Any], brief: str
+) -> None:
+    app = service("app", depends("db"), networks=[])
+    app = replace(app, replicas=tuple(replace(c, **shares) for c in app.replicas))
+    engine = MemoryEngine()
+    assert up(engine, stack(service("db"), service("app", networks=[])), UP).ok
+    seen = replace(engine.observed("p"), other_containers=frozenset({"there", "0123456789ab"}))
+    # What it shares with is about to go, if it ever was there.
+    desired = stack(service("db", scale=0), app)
+    if brief:
+        with pytest.raises(NotFound, match=f'service "app" shares {brief}'):
+            up_plan(desired, seen, UP)
+    else:
+        assert up_plan(desired, seen, UP)
+
+
+def test_a_link_to_nobody_counts_where_a_container_is_made() -> None:
+    desired = stack(replace(service("a"), external_links=("gone",)))
+    seen = MemoryEngine().observed("p")
+    with pytest.raises(NotFound, match='links to container "gone"'):
+        up_plan(desired, seen, UP)
+    engine = MemoryEngine()
+    assert up(engine, stack(service("a")), UP).ok
+    assert not up_plan(desired, engine.observed("p"), UP)
+
+
+@pytest.mark.parametrize("kind", ["network", "volume"])
+def test_who_is_outside_keeps_what_he_uses(kind: str) -> None:
+    def wanted(version: str) -> Desired:
+        return stack(service("a", volumes=["v"]), network_version=version, volume_version=version)
+
+    engine = MemoryEngine()
+    assert up(engine, wanted("1"), UP).ok
+    name = {"network": "p_default", "volume": "p_v"}[kind]
+    seen = replace(engine.observed("p"), strangers={(kind, name): "other-x-1"})
+    with pytest.raises(Conflict, match=f'{kind} "{name}" .* "other-x-1" uses it') as caught:
+        up_plan(wanted("2"), seen, UpPolicy(renew_volumes=True))
+    assert caught.value.hint == "stop that container first"
+    assert not up_plan(wanted("1"), seen, UP)
+
+
 def test_what_no_service_uses_is_made_on_request():
     one = stack(service("a", networks=["x"], volumes=["v"]))
     unused = replace(one, services=())
@@ -642,7 +695,13 @@ def test_a_changed_volume_is_made_anew_on_request():
     assert up(engine, wanted("1"), UP).ok
     assert shown(engine, wanted("2"), UP) == []
     (notice,) = notices(wanted("2"), engine.observed("p"), UP)
-    assert notice.endswith("keeps it, because it holds data: -y makes it anew, empty")
+    assert notice.endswith("keeps it, because it holds data: `up -y` makes it anew, empty")
+    (notice,) = notices(
+        wanted("2"),
+        engine.observed("p"),
+        UpPolicy(renew_volumes=True, services=("web",), no_deps=True),
+    )
+    assert notice.endswith("keeps it, because it holds data")
     renewing = UpPolicy(renew_volumes=True, services=("db",))
     assert notices(wanted("2"), engine.observed("p"), renewing) == ()
     assert shown(engine, wanted("2"), replace(renewing, recreate=Recreate.NEVER)) == []
