@@ -228,6 +228,7 @@ def begin(
     **_for_compose: bool,
 ) -> Invocation:
     """What the global options mean, by their names. Raises UsageError."""
+    progress = "quiet" if progress == "none" else progress  # compose's other word
     _check_progress(progress)
     one_of("--ansi", ansi, ("never", "always", "auto"))
     given = session.console

@@ -56,6 +56,8 @@ def _carry_out(arguments: Sequence[str], session: Session) -> object:
 
         session.console.out(f"stackctl {__version__}")
         return 0
+    if arguments[0] == "help":
+        arguments = [*arguments[1:], "--help"]
     line = grammar.parse(arguments)
     if line is None:
         import_now("typer")

@@ -38,6 +38,12 @@ def current_directory() -> str:
     return real
 
 
+def _of_environment(environment: Mapping[str, str]) -> list[str]:
+    """The files that STACKCTL_FILE or COMPOSE_FILE name."""
+    named = environment.get("STACKCTL_FILE") or environment.get("COMPOSE_FILE") or ""
+    return named.split(environment.get("COMPOSE_PATH_SEPARATOR") or ":")
+
+
 def project_part(
     *,
     files: Sequence[str],
@@ -64,5 +70,5 @@ def project_part(
         "environment": {"PWD": cwd, **environment},
         "cwd": cwd,
         **({"all_resources": True} if all_resources else {}),
-        **({"stdin": stdin()} if "-" in files else {}),
+        **({"stdin": stdin()} if "-" in (files or _of_environment(environment)) else {}),
     }

@@ -29,7 +29,7 @@ def ls(
 ) -> int:
     """List the stacks of this engine."""
     run = invocation(ctx)
-    one_of("--format", format, ("table", "json"))
+    one_of("--format", format, ("table", "json", "pretty"))
     found = rows(run, "ls", {"all": all})
     for text in filter or ():
         key, _, value = text.partition("=")

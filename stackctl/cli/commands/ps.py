@@ -48,7 +48,7 @@ def ps(
     """List the stack's containers."""
     run = invocation(ctx)
     if "{{" not in format:
-        one_of("--format", format, ("table", "json"))
+        one_of("--format", format, ("table", "json", "pretty"))
     states = _states(status or (), filter or ())
     wish = {
         "services": services or [],

@@ -109,6 +109,10 @@ def up(
                 abort_on_container_failure and (abort_on_container_exit or bool(exit_code_from)),
                 "--abort-on-container-failure and --abort-on-container-exit or --exit-code-from",
             ),
+            (
+                detached and attach_dependencies,
+                "-d, --wait or --no-start and --attach-dependencies",
+            ),
             (detached and watch, "-d, --wait or --no-start and --watch"),
             (watch and aborting, "--watch and --abort-on-... or --exit-code-from"),
             (build and no_build, "--build and --no-build"),

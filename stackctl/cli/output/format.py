@@ -18,6 +18,8 @@ Row = Mapping[str, Any]
 #: Fields of a volume that docker has for clusters, or where somebody has counted.
 OF_CLUSTERS = dict.fromkeys(("Availability", "Group", "Links", "Size", "Status"), "N/A")
 
+#: "pretty" is compose's word.
+_TABLE = ("", "table", "pretty")
 _FIELD = re.compile(r'\{\{\s*(?:\w+\s+)?\.(\w+)(?:\s+"([^"]*)")?[^}]*\}\}')
 
 
@@ -35,7 +37,7 @@ def print_rows(
 
     A template may only name fields that rows have, and `.Label "NAME"`: that of a row's `labels`.
     """
-    if format in ("", "table"):
+    if format in _TABLE:
         cells = [[str(row.get(name, "")) for _, name in columns] for row in rows]
         for line in table([column for column, _ in columns], cells, console.out_width()):
             console.out(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,14 +30,27 @@ def test_a_link_has_its_own_name(link: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert current_directory() == str(link.parent / "releases/7")
 
 
-def test_it_is_a_variable_where_no_shell_has_set_it(link: Path) -> None:
-    def environment(**given: str) -> dict[str, str]:
-        nothing = {"files": (), "project_directory": "", "name": "", "profiles": ()}
-        part = project_part(**nothing, env_files=(), environment=given, stdin=str)  # type: ignore[arg-type]
-        return dict(part["environment"])
+def part(*files: str, **environment: str) -> dict[str, Any]:
+    return project_part(
+        files=files,
+        project_directory="",
+        name="",
+        profiles=(),
+        env_files=(),
+        environment=environment,
+        stdin=lambda: "text",
+    )
 
-    assert environment(A="1") == {"PWD": str(link), "A": "1"}
-    assert environment(PWD="/x") == {"PWD": "/x"}
+
+def test_it_is_a_variable_where_no_shell_has_set_it(link: Path) -> None:
+    assert part(A="1")["environment"] == {"PWD": str(link), "A": "1"}
+    assert part(PWD="/x")["environment"] == {"PWD": "/x"}
+
+
+def test_standard_input_is_read_where_a_file_is_called_so() -> None:
+    assert "stdin" not in part("a.yaml", COMPOSE_FILE="-")
+    for found in (part("-"), part(COMPOSE_FILE="a.yaml:-"), part(STACKCTL_FILE="-")):
+        assert found["stdin"] == "text"
 
 
 def test_a_directory_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

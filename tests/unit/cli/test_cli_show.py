@@ -282,6 +282,15 @@ def test_programs_that_drive_compose_are_told_a_version_of_it(cli: Any, engine: 
     assert json.loads(cli("version", "--format", "{{json .}}").out) == found
 
 
+def test_other_words_of_composes(cli: Any, engine: Any, rows: Any) -> None:
+    engine.answers["ps"] = rows
+    assert cli("ps", "--format", "pretty").out == cli("ps").out
+    assert cli("--progress", "none", "ps").code == 0
+    assert cli("help", "ps").out == cli("ps", "--help").out
+    assert cli("help").out == cli("--help").out
+    assert "do not go together" in cli("up", "-d", "--attach-dependencies").err
+
+
 def test_info_prints_facts(cli: Any, engine: Any) -> None:
     engine.answers["info"] = [
         {"type": "result", "exit_code": 0, "Containers": 2, "Stacks": ["a", "b"], "MemTotal": 2**30}
