@@ -45,7 +45,9 @@ class Volumes:
         """The directory that is mounted. Raises NotFound."""
         record = self._registry.store.volume(name)
         if record is None:
-            raise NotFound(f'volume "{name}" does not exist')
+            raise NotFound(
+                f'volume "{name}" does not exist', hint="`stackctl up` makes the stack's anew"
+            )
         return Path(record.mountpoint)
 
     async def create(self, config: VolumeConfig) -> VolumeRecord:
