@@ -65,7 +65,7 @@ def down(
     if run.talks:
         elapsed = seconds(time.monotonic() - began)
         what = f"down after {elapsed}" if board.steps else "nothing to remove"
-        run.console.err(f"{board.project + ': ' if board.project else ''}{what}")
+        run.console.for_status().err(f"{board.project + ': ' if board.project else ''}{what}")
     return int(result.get("exit_code") or 0)
 
 

@@ -221,5 +221,5 @@ def bring_up(run: Invocation, body: dict[str, object], *, quiet_summary: bool) -
     began = time.monotonic()
     result, board = carry_out(run, "up", body, "up")
     if not quiet_summary and run.talks:
-        print_summary(run, board, time.monotonic() - began, run.console.err)
+        print_summary(run, board, time.monotonic() - began, run.console.for_status().err)
     return int(result.get("exit_code") or 0)

@@ -261,6 +261,15 @@ def test_what_is_done_may_be_shown_on_standard_output(
     assert bool(err.getvalue()) is not is_out
 
 
+def test_the_last_line_goes_where_the_steps_go(cli: Any, engine: Any) -> None:
+    done = {"type": "result", "exit_code": 0}
+    engine.answers["down"] = [{"type": "plan", "project": "app", "steps": []}, done]
+    engine.answers["up"] = [{"type": "plan", "project": "app", "steps": []}, done]
+    for line in (("down",), ("up", "-d")):
+        assert not cli(*line, environment={"COMPOSE_STATUS_STDOUT": "1"}).err
+        assert "nothing to" in cli(*line).err
+
+
 def _replayed(text: str, columns: int) -> list[str]:
     """The lines a terminal of this width would show: the escapes that we use, played."""
     lines: list[str] = [""]
