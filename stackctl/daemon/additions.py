@@ -29,7 +29,10 @@ def mounts(
     def lent_by(name: str) -> lending.Mounts:
         try:
             # In an update the one that is to have the name: the other one is about to go.
-            record = registry.by_name(name, successor=True)
+            try:
+                record = registry.by_name(name, successor=True)
+            except NotFound:
+                record = registry.store.find_container(name)  # outside the stack, by its id
         except NotFound as error:
             raise NotFound(
                 f'"{config.name}" wants the volumes of "{name}", which does not exist',

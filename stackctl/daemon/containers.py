@@ -71,6 +71,7 @@ class Containers:
         config: ContainerConfig,
         *,
         replaces: str = "",
+        name_from: str = "",
         renew_volumes: bool = False,
         container_id: str = "",
         volumes: Mapping[str, VolumeConfig] | None = None,
@@ -81,7 +82,8 @@ class Containers:
         for the successor of a container also for what would keep it from starting.
         """
         container_id = container_id or secrets.token_hex(32)
-        if not replaces and self._registry.find_name(config.name) is not None:
+        is_named = not (replaces or name_from)
+        if is_named and self._registry.find_name(config.name) is not None:
             raise Conflict(
                 f'the container name "{config.name}" is in use',
                 hint="remove or rename that container, or choose another name",
@@ -113,7 +115,7 @@ class Containers:
                     config, mounts=mounts, files=generated.without_content(config.files)
                 ),
                 created_at=time.time(),
-                replaces=replaces,
+                replaces=replaces or name_from,
                 id_base=id_base,
                 endpoints=tuple(endpoints),
             )
@@ -153,10 +155,15 @@ class Containers:
         return record
 
     async def set_aside(self, container_id: str) -> None:
-        """Its name becomes free for another; it is told by its id as well from now on."""
-        with contextlib.suppress(NotFound):  # it has gone meanwhile, and its name with it
-            name = self._registry.get(container_id).config.name
-            await self.set_name(container_id, f"{container_id[:12]}_{name}")
+        """Its name becomes free for another, until `rename` gives it back."""
+        async with self.lock(container_id):
+            record = self._registry.find(container_id)
+            if record is None or record.replaces:
+                return  # it has gone meanwhile, and its name with it
+            record = self._registry.put(replace(record, replaces=container_id))
+        if record.status.is_alive and record.endpoints:
+            await self._parts.net.name(names.naming(record, "keep"))
+        self._publish_event(record, "rename")
 
     async def set_name(self, container_id: str, name: str) -> ContainerRecord:
         """Another name, as the user wants it. Conflict when it is taken."""

@@ -85,7 +85,10 @@ class Engine:
                 self._parts.events.publish("volume", "destroy", op.name, {})
             case CreateContainer():
                 await self._containers.create(
-                    op.config, replaces=op.replaces, renew_volumes=op.renew_volumes
+                    op.config,
+                    replaces=op.replaces,
+                    name_from=op.name_from,
+                    renew_volumes=op.renew_volumes,
                 )
             case RenameContainer():
                 await self._containers.rename(op.name)

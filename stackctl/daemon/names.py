@@ -53,7 +53,9 @@ def hostname(record: ContainerRecord) -> str:
 def names_on_network(record: ContainerRecord, endpoint: Endpoint) -> tuple[str, ...]:
     """Every name that resolves to this endpoint, without repetition."""
     config = record.config
-    candidates = [config.name, short_id(record.id), config.hostname, *endpoint.aliases]
+    # A name that was taken from it is another's by now.
+    own = "" if record.is_aside else config.name
+    candidates = [own, short_id(record.id), config.hostname, *endpoint.aliases]
     if config.service and not config.oneoff:
         candidates.append(config.service)
     return tuple(dict.fromkeys(name for name in candidates if name))

@@ -361,16 +361,23 @@ class Projects:
         stack = project.stack
         return Scope(active=frozenset(stack.services), resting=frozenset(stack.disabled))
 
-    async def of_files(self, body: Mapping[str, Any]) -> Project | None:
-        """The project as its files have it, for commands that need none. None: there are none,
-        they are wrong, or -p alone says which project it is (as with compose)."""
+    async def of_files(self, body: Mapping[str, Any], *, strict: bool = False) -> Project | None:
+        """The project as its files have it, for commands that need none; services that are named
+        count with their profiles. None: there are no files, they are wrong (StackFileError when
+        `strict`), or -p alone says which project it is (as with compose)."""
         raw = body.get("project")
         if isinstance(raw, dict) and raw.get("name") and not raw.get("files"):
             return None
-        try:
-            return await self.load(body, for_containers=False)
-        except StackctlError:
-            return None
+        named = tuple(body.get("services") or ())
+        for activate in dict.fromkeys((named, ())):  # one that is named may be no file's
+            try:
+                return await self.load(body, activate=activate, for_containers=False)
+            except StackFileError:
+                if strict:
+                    raise
+            except StackctlError:
+                pass
+        return None
 
     async def known(
         self, body: Mapping[str, Any], name: str, services: Sequence[str]
@@ -385,10 +392,12 @@ class Projects:
             return here | stack.services.keys() | stack.disabled.keys()
         return here
 
-    async def meant(self, body: Mapping[str, Any]) -> list[ContainerRecord]:
+    async def meant(
+        self, body: Mapping[str, Any], *, oneoff: bool = False
+    ) -> list[ContainerRecord]:
         """Containers of the services that a request names, without any of those in its `scope`;
         with "remove_orphans" also of those that its files do not have."""
-        found = await self.chosen(body)
+        found = await self.chosen(body, oneoff=oneoff)
         scope = None if body.get("services") else await self.scope(body)
         if scope is None:
             return found

@@ -50,12 +50,16 @@ class Registry:
         return self.store.container_by_name(name)
 
     def by_name(self, name: str, *, successor: bool = False) -> ContainerRecord:
-        """The container of this name; with `successor` rather the one about to get it."""
+        """The container of this name; with `successor` rather the one about to get it, and one
+        that was to have it again when nobody has it."""
+        aside = None
         if successor:
             for candidate in self.store.containers():
                 if candidate.replaces and candidate.config.name == name:
-                    return candidate
-        record = self.find_name(name)
+                    if not candidate.is_aside:
+                        return candidate
+                    aside = candidate
+        record = self.find_name(name) or aside
         if record is None:
             raise NotFound(f"no such container: {name}")
         return record

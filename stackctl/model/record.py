@@ -43,7 +43,8 @@ class ContainerRecord:
     restart_count: int = 0
     #: The user stopped it: unless-stopped and always do not bring it back.
     stopped_by_user: bool = False
-    #: Id of the container whose place (and name) this one takes; "" once it has it.
+    #: Id of the container whose place or name this one takes; "" once it has it. Its own id:
+    #: its name is another's for now.
     replaces: str = ""
 
     @property
@@ -59,6 +60,11 @@ class ContainerRecord:
     def name(self) -> str:
         """The name that is taken right now: temporary until RenameContainer, then config.name."""
         return f"{self.id[:12]}_{self.config.name}" if self.replaces else self.config.name
+
+    @property
+    def is_aside(self) -> bool:
+        """Whether its name was taken from it (SetAside)."""
+        return self.replaces == self.id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,16 +120,22 @@ def stops_of_holders(up: Up, config: ContainerConfig) -> list[int]:
     ]
 
 
+def holder(up: Up, config: ContainerConfig) -> ContainerRecord | None:
+    """Who else has the name now that this container is to have, and is about to leave it."""
+    found = up.givers.called.get(config.name)
+    return None if found is None or _place(found.config) == _place(config) else found
+
+
 def freed(up: Up, config: ContainerConfig, cause: str, after: Iterable[int]) -> list[int]:
     """The steps after which nobody else has the name that this container is to have; `after`
-    is what it waits for itself."""
-    holder = up.givers.called.get(config.name)
-    if holder is None or _place(holder.config) == _place(config):
+    is what it waits for itself: as long the other one keeps it."""
+    other = holder(up, config)
+    if other is None:
         return []
-    if holder.id in up.removed:
-        return [up.removed[holder.id]]
-    if holder.id not in up.aside:
-        op = SetAside(id=holder.id, name=holder.name)
-        service = holder.config.service
-        up.aside[holder.id] = up.draft.add(op, cause, after=after, service=service)
-    return [up.aside[holder.id]]
+    if other.id in up.removed:
+        return [up.removed[other.id]]
+    if other.id not in up.aside:
+        op = SetAside(id=other.id, name=other.name)
+        service = other.config.service
+        up.aside[other.id] = up.draft.add(op, cause, after=after, service=service)
+    return [up.aside[other.id]]

@@ -69,6 +69,8 @@ class CreateContainer:
 
     config: ContainerConfig
     replaces: str = ""
+    #: Id of another's container that has its name still: the name is temporary, nothing more.
+    name_from: str = ""
     #: With `replaces`: start with fresh anonymous volumes instead (`up -V`).
     renew_volumes: bool = False
 
@@ -83,7 +85,8 @@ class RenameContainer:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetAside:
     """Takes the name of a container that is about to be replaced under another one: somebody
-    else is to have it. Whether it runs is no matter, nor whether it has gone already."""
+    else is to have it. Whether it runs is no matter, nor whether it has gone already. When it
+    stays after all, RenameContainer gives the name back."""
 
     id: str
     name: str

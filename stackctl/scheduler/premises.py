@@ -6,7 +6,7 @@ All of it is asked for before the first step, so that everything that is missing
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from stackctl.errors import Conflict, NotFound, Place, StackctlError, Unmet
 from stackctl.model import lending
@@ -19,9 +19,14 @@ from stackctl.scheduler.survey import Survey, used_networks, used_volumes
 _SHORT_ID = 12
 
 
-def check(found: Survey, configs: Iterable[ContainerConfig], made: Collection[str]) -> None:
-    """`configs`: of all containers that there will be of the services meant; `made`: those of
-    which containers are made.
+def check(
+    found: Survey,
+    configs: Iterable[ContainerConfig],
+    made: Sequence[ContainerConfig],
+    leaving: Collection[str],
+) -> None:
+    """`configs`: of all containers that there will be of the services meant; `made`: of those
+    that are made; `leaving`: ids of those that are stopped or removed.
 
     Raises NotFound for what is missing, Conflict for a network of somebody else's, Unmet for
     several of these.
@@ -30,8 +35,9 @@ def check(found: Survey, configs: Iterable[ContainerConfig], made: Collection[st
     errors = [
         *_volumes(found, configs),
         *_networks(found, used_networks(configs)),
-        *_links(found, made),
-        *_sharing(found),
+        *_links(found, {config.service for config in made}),
+        *_sharing(found, leaving),
+        *_names(found, made, leaving),
     ]
     if len(errors) == 1:
         raise errors[0]
@@ -75,7 +81,7 @@ def _links(found: Survey, made: Collection[str]) -> Iterator[StackctlError]:
     own |= {record.name for record in found.observed.containers}
     for service in found.services:
         for name in service.external_links if service.name in made else ():
-            if name not in own and name not in found.observed.other_containers:
+            if name not in own and not _is_in(found.observed.other_containers, name):
                 yield NotFound(
                     f'service "{service.name}" links to container "{name}", which does not exist',
                     hint="external_links are containers outside the stack: make it first; "
@@ -83,7 +89,26 @@ def _links(found: Survey, made: Collection[str]) -> Iterator[StackctlError]:
                 )
 
 
-def _sharing(found: Survey) -> Iterator[StackctlError]:
+def _names(
+    found: Survey, made: Iterable[ContainerConfig], leaving: Collection[str]
+) -> Iterator[StackctlError]:
+    """An error for each new container whose name somebody has who stays."""
+    staying = {
+        record.name: (record.config.service, record.config.number)
+        for record in found.observed.containers
+        if record.id not in leaving
+    }
+    for config in made:
+        place = staying.get(config.name)
+        others = place is None and config.name in found.observed.other_containers
+        if others or place not in (None, (config.service, config.number)):
+            yield Conflict(
+                f'service "{config.service}": the container name "{config.name}" is in use',
+                hint="remove or rename that container, or choose another name",
+            )
+
+
+def _sharing(found: Survey, leaving: Collection[str]) -> Iterator[StackctlError]:
     """An error for each service that shares with one that will have no container, or with a
     container that there is not."""
     staying = {
@@ -95,6 +120,7 @@ def _sharing(found: Survey) -> Iterator[StackctlError]:
         record.name
         for record in found.observed.containers
         if record.config.oneoff or record.config.service not in staying
+        if record.id not in leaving
     }
     there |= found.observed.other_containers
     service_of = {c.name: s.name for s in found.services for c in s.replicas}

@@ -148,14 +148,18 @@ def provider_plan(found: Survey) -> Plan:
 
 
 def pull_plan(found: Survey) -> Plan:
-    """The pulls that decide: those for services that have containers already.
+    """The pulls that decide: those for services that have containers already, and of what these
+    mount.
 
     Whether such a container is made anew depends on what its image is, which is known
     when it is here: execute this, resolve again, then plan the `up` with the references in
     `UpPolicy.pulled`. A service without containers needs no decision: the pull of its image
     is a step of the plan of `up`, and only its own containers wait for it.
     """
-    return image_plan(found, found.wanted & found.records.keys())
+    existing = found.wanted & found.records.keys()
+    mounted = {image for s in found.services if s.name in existing for image in s.mounted}
+    makers = {s.name for s in found.services if s.image in mounted}
+    return image_plan(found, existing | (makers & found.wanted))
 
 
 def image_plan(found: Survey, names: Collection[str], *, oneoff: bool = False) -> Plan:

@@ -65,6 +65,8 @@ class Up:
     stopped: dict[str, int] = field(default_factory=dict)
     #: Container id -> its RemoveContainer.
     removed: dict[str, int] = field(default_factory=dict)
+    #: Final names of new containers that have another one's name still to wait for.
+    unnamed: set[str] = field(default_factory=set)
     #: Final name -> CreateContainer.
     created: dict[str, int] = field(default_factory=dict)
     #: Final name -> StartContainer.
@@ -75,6 +77,8 @@ class Up:
     gates: dict[str, dict[Condition, tuple[int, ...]]] = field(default_factory=dict)
     #: Who has now what only one can have, and gives it up.
     givers: handover.Givers = field(default_factory=handover.Givers)
+    #: Final name -> what interrupted updates left that was to have it, and is removed.
+    left: dict[str, list[ContainerRecord]] = field(default_factory=dict)
     #: Container id -> its SetAside; see handover.
     aside: dict[str, int] = field(default_factory=dict)
     #: Service -> its RunProvider.
@@ -97,6 +101,9 @@ class Up:
 
     def plan(self) -> Plan:
         self._removals()
+        for record in self.found.observed.containers:
+            if record.replaces and record.id in self.removed:
+                self.left.setdefault(record.config.name, []).append(record)
         self.givers = handover.Givers(self._leaving())
         self._foundations(self._resource_stops())
         handover.early_stops(self)
@@ -248,7 +255,9 @@ class Up:
             for service in self.found.services
         }
         configs = self._configs()
-        premises.check(self.found, configs, {name for name, made in new.items() if made})
+        made = [verdict.config for verdicts in new.values() for verdict in verdicts]
+        leaving = {record.id for record in self._leaving()}
+        premises.check(self.found, configs, made, leaving)
         self.provided = resources.providers(self.draft, self.found)
         pulls = resources.pulls(
             self.draft,
@@ -303,11 +312,18 @@ class Up:
         if isinstance(verdict, Recreated):
             # What an interrupted update left would be taken for this one.
             after += self._rivals(verdict.record)
-        else:
-            after += handover.freed(self, config, verdict.cause, after)
+        name_from = ""
+        if not replaces and (holder := handover.holder(self, config)):
+            if holder.id in self.removed:
+                after.append(self.removed[holder.id])
+            else:
+                name_from = holder.id
+                self.unnamed.add(config.name)
         renew = bool(replaces) and self.found.policy.renew_anonymous_volumes
         self.created[config.name] = self.draft.add(
-            CreateContainer(config=config, replaces=replaces, renew_volumes=renew),
+            CreateContainer(
+                config=config, replaces=replaces, name_from=name_from, renew_volumes=renew
+            ),
             verdict.cause,
             after=after,
             service=service.name,
@@ -321,7 +337,12 @@ class Up:
             case Keep() | Remove():
                 return
             case Create(config=config, cause=cause):
-                self.start(service, config, cause, {self.created[config.name]})
+                made = self.created[config.name]
+                if config.name not in self.unnamed:
+                    self.start(service, config, cause, {made})
+                else:
+                    after = {made, *self.gates_of(service)[0]}
+                    self._name_and_start(service, config, cause, after)
             case Start(record=record, cause=cause):
                 self.start(service, record.config, cause, self._rivals(record))
             case Restart(record=record, cause=cause):
@@ -376,13 +397,22 @@ class Up:
         self, service: DesiredService, config: ContainerConfig, cause: str, after: set[int]
     ) -> int:
         """The step that gives a new container its name, when nobody else has it any more."""
-        made = [self.created[config.name]] if config.name in self.created else []
+        after = after | self._left_under(config)
         return self.draft.add(
             RenameContainer(name=config.name),
             cause,
-            after=after.union(handover.freed(self, config, cause, made)),
+            after=after.union(handover.freed(self, config, cause, after)),
             service=service.name,
         )
+
+    def _left_under(self, config: ContainerConfig) -> set[int]:
+        """Removals of what interrupted updates of others left, which was to have its name: a
+        step by that name must not mean them."""
+        return {
+            self.removed[record.id]
+            for record in self.left.get(config.name, ())
+            if record.config.service != config.service
+        }
 
     def start(
         self,
@@ -402,7 +432,9 @@ class Up:
         self.started[config.name] = self.draft.add(
             StartContainer(name=config.name),
             cause,
-            after=strict.union(hooks, handover.stops_of_holders(self, config)),
+            after=strict.union(
+                hooks, handover.stops_of_holders(self, config), self._left_under(config)
+            ),
             tolerates=tolerated - strict,
             service=service.name,
         )

@@ -140,7 +140,11 @@ def _judge(
         result.extend(
             Remove(record=record, cause=left) for record in rivals if record is not chosen
         )
-        result.append(_judge_one(chosen, config, service, found))
+        if _is_in_the_way(chosen, config, found):
+            result.append(Remove(record=chosen, cause="left over from an interrupted update"))
+            result.append(Create(config=config, cause="not found"))
+        else:
+            result.append(_judge_one(chosen, config, service, found))
     scale = f"scale: {len(service.replicas)} wanted"
     result.extend(
         Remove(record=record, cause=scale)
@@ -166,6 +170,16 @@ def _still_works(
     return None if works else next(alive, None)
 
 
+def _is_in_the_way(record: ContainerRecord, config: ContainerConfig, found: Survey) -> bool:
+    """Whether it was to get a name that is another's now: what is done by that name would be
+    done to it."""
+    if not record.replaces or record.is_aside or record.config.name == config.name:
+        return False
+    return any(
+        other.name == record.config.name for service in found.services for other in service.replicas
+    )
+
+
 def _fitness(record: ContainerRecord, config: ContainerConfig) -> tuple[bool, bool, bool, float]:
     """Which of several containers with one number is worth keeping."""
     return (
@@ -188,7 +202,8 @@ def _judge_one(
     if stale:
         return Recreated(record=record, config=config, cause=stale, changes=changes or ())
     if record.replaces:
-        return Finish(record=record, config=config, cause="its update was interrupted")
+        cause = "its name was another's" if record.is_aside else "its update was interrupted"
+        return Finish(record=record, config=config, cause=cause)
     if not found.policy.start:
         return Keep(record=record, cause="not to be started")
     match record.status:
@@ -210,7 +225,7 @@ def _judge_one(
 
 def _with_mounts(verdict: Verdict, service: DesiredService, borrowing: Borrowing) -> Verdict:
     """A container that has mounts of others is made anew when these are no more the same."""
-    if not isinstance(verdict, Keep | Start):
+    if not isinstance(verdict, Keep | Start | Finish):
         return verdict
     record = verdict.record
     config = next(c for c in service.replicas if c.number == record.config.number)

@@ -140,9 +140,10 @@ class MemoryEngine:
             case RenameContainer(name=name):
                 self._rename(name)
             case SetAside(id=container_id, name=name):
-                if record := self.containers.get(container_id):
-                    aside = replace(record.config, name=f"{container_id[:12]}_{name}")
-                    self._update(record, config=aside)
+                record = self.containers.get(container_id)
+                if record is not None and not record.replaces:
+                    assert record.name == name
+                    self._update(record, replaces=record.id)
             case StartContainer(name=name):
                 self._start(self._newest(name))
             case WaitHealthy(name=name):
@@ -209,7 +210,7 @@ class MemoryEngine:
             config=self._with_volumes(config, None if op.renew_volumes else old),
             created_at=float(self._count),
             endpoints=tuple(self._lease(config, container_id)),
-            replaces=op.replaces,
+            replaces=op.replaces or op.name_from,
         )
         self._check_name(record.name)
         self.containers[container_id] = record
@@ -257,12 +258,11 @@ class MemoryEngine:
             )
 
     def _rename(self, name: str) -> None:
-        for record in self.containers.values():
-            if record.replaces and record.config.name == name:
-                self._check_name(name)
-                self._update(record, replaces="")
-                return
-        raise NotFound(f'no container waits for the name "{name}"')
+        record = self._newest(name)
+        if not record.replaces:
+            raise NotFound(f'no container waits for the name "{name}"')
+        self._check_name(name)
+        self._update(record, replaces="")
 
     def _start(self, record: ContainerRecord) -> None:
         if not record.status.can_start:
@@ -364,9 +364,12 @@ class MemoryEngine:
 
     def _newest(self, name: str) -> ContainerRecord:
         """The container about to get this name, if there is one."""
-        for record in self.containers.values():
-            if record.replaces and record.config.name == name:
+        waiting = [r for r in self.containers.values() if r.replaces and r.config.name == name]
+        for record in waiting:
+            if not record.is_aside:
                 return record
+        if waiting and not any(record.name == name for record in self.containers.values()):
+            return waiting[0]
         return self._named(name)
 
     def _named(self, name: str) -> ContainerRecord:

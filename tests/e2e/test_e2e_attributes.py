@@ -514,6 +514,19 @@ def test_down_with_volumes_is_about_those_of_its_file(stack: Stack) -> None:
         return stack.ok("volume", "ls", "-q").out
 
     assert volumes() == "app_extra\napp_kept\n"
+    # One that is named counts with its profile; what a wrong file means nobody guesses at.
+    stack.write(f"""\
+        services:
+          web: {{{sleeps}}}
+          extra: {{{sleeps}, volumes: ["extra:/d"], profiles: [x]}}
+        volumes: {{extra: }}
+        """)
+    stack.ok("up", "-d", "extra")
+    stack.ok("down", "-v", "extra")
+    assert volumes() == "app_kept\n"
+    stack.write("services: {web: {imag: x}}")
+    assert "unknown key" in stack.run("down", "-v").expect(1).err
+    assert volumes() == "app_kept\n"
     # Without its file all of a project goes.
     (stack.directory / "stack.yaml").unlink()
     stack.ok("-p", "app", "down", "-v")
@@ -545,6 +558,17 @@ def test_names_go_from_one_container_to_another(stack: Stack) -> None:
     stack.up()
     assert named() == {"n-z": "a", "n-x": "b", "n-y": "c"}
     assert "nothing to do" in stack.up().err
+    # An update that does not come to its end takes no name away, and can be taken back.
+    gate = "gate: {image: stackctl/host, command: 'false'}"
+    needs = "depends_on: {gate: {condition: service_completed_successfully}}"
+    swapped = (("a", "n-x"), ("b", "n-z"), ("c", "n-y"))
+    lines = (f"{s}: {{{sleeps}, container_name: {n}, {needs}}}" for s, n in swapped)
+    stack.write("services: {" + ", ".join((*lines, gate)) + "}")
+    stack.run("up", "-d").expect(1)
+    assert named() == {"n-z": "a", "n-x": "b", "n-y": "c"}
+    services(a="n-z", b="n-x", c="n-y")
+    stack.ok("up", "-d", "--remove-orphans")
+    assert named() == {"n-z": "a", "n-x": "b", "n-y": "c"}
     stack.down()
 
 
@@ -593,4 +617,9 @@ def test_a_mounted_image_that_is_built_anew_makes_its_user_anew(stack: Stack) ->
     before = stack.ids()["app-user-1"]
     stack.ok("up", "-d", "--build")
     assert stack.ids()["app-user-1"] == before
+    # Also where its maker has no container.
+    stack.ok("rm", "-sf", "source")
+    (stack.directory / "content").write_text("three")
+    stack.ok("up", "-d", "--build")
+    assert inside(stack, "user", "cat /data/content") == "three"
     stack.down()

@@ -563,8 +563,10 @@ def test_commands_without_names_leave_orphans_alone(stack: Stack) -> None:
     stack.write(PROFILES.replace("web:", "site:"))
     stack.ok("stop")
     assert stack.states()["app-web-1"] == "running"
+    stack.ok("run", "-d", "--name", "one", "site", "sleep", "1000")
     stack.ok("kill", "--remove-orphans")
-    assert stack.states()["app-web-1"] == "exited"
+    assert stack.states()["app-web-1"] == "exited" and stack.states()["one"] == "exited"
+    stack.ok("container", "rm", "one")
     stack.ok("start", "web")
     # What is said counts for more than the environment.
     stack.env["COMPOSE_REMOVE_ORPHANS"] = "1"

@@ -95,7 +95,8 @@ class LifecycleVerbs:
         if verb != "kill" and body.get("services"):
             # One that was named and is so already is told.
             wanted = _lives
-        records = [r for r in await self._projects.meant(body) if wanted(r)]
+        found = await self._projects.meant(body, oneoff=verb == "kill")
+        records = [record for record in found if wanted(record)]
         outcomes = await asyncio.gather(*(act(r) for r in records), return_exceptions=True)
         failures: list[StackctlError] = []
         for record, outcome in zip(records, outcomes, strict=True):

@@ -53,7 +53,9 @@ class Logs:
 
         def is_meant(record: ContainerRecord) -> bool:
             config = record.config
-            wanted = config.service in services if services else config.attach
+            # Without a file nobody knows what is meant to be heard.
+            heard = config.attach or (scope is None and not services)
+            wanted = config.service in services if services else heard
             wanted = wanted and (scope is None or config.service in scope.active)
             mine = config.project == name and not config.oneoff
             return mine and wanted and index in (0, config.number)

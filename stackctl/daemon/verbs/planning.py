@@ -114,7 +114,8 @@ class Planning:
         active: frozenset[str] | None
         known_volumes: frozenset[str] | None
         remove_orphans = body.get("remove_orphans")
-        project = await self._projects.of_files(body)
+        # What holds data is not guessed at.
+        project = await self._projects.of_files(body, strict=bool(body.get("volumes")))
         if project is not None:
             stack, name = project.stack, project.name
             if remove_orphans is None:

@@ -89,8 +89,8 @@ class Rehearsal:
         if verb in _OPERATIONS:
             name = await self._projects.name(body)
             wanted = affected(verb, body)
-            records = [r for r in await self._projects.meant(body) if wanted(r)]
-            pairs = [(record.name, record.config.service) for record in records]
+            found = await self._projects.meant(body, oneoff=verb == "kill")
+            pairs = [(record.name, record.config.service) for record in found if wanted(record)]
             return _steps(name, _OPERATIONS[verb], pairs), []
         if verb in ("pull", "push", "build"):
             project = await self._projects.load(

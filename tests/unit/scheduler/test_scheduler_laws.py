@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from dataclasses import replace
 from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stackctl.model.container import Status
+from stackctl.model.container import ContainerConfig, Mount, Status, VolumeMount
 from stackctl.scheduler.desired import (
     Condition,
     Dependency,
@@ -127,6 +128,20 @@ def check_order(plan: Plan) -> None:
         assert step.tolerates <= step.after
 
 
+def asked_again(desired: Desired) -> Desired:
+    """The same read once more: new anonymous volumes have names that nobody ever had."""
+
+    def named(mount: Mount) -> Mount:
+        is_new = isinstance(mount, VolumeMount) and mount.anonymous
+        return replace(mount, volume=secrets.token_hex(8)) if is_new else mount
+
+    def config(old: ContainerConfig) -> ContainerConfig:
+        return replace(old, mounts=tuple(map(named, old.mounts)))
+
+    services = (replace(s, replicas=tuple(map(config, s.replicas))) for s in desired.services)
+    return replace(desired, services=tuple(services))
+
+
 def rests(engine: MemoryEngine, desired: Desired) -> None:
     """Nothing is left to do, but for jobs that nobody waits for: those run at each up."""
     awaited = {
@@ -178,6 +193,26 @@ def test_an_up_that_broke_anywhere_is_carried_on(before, after, policy, data):
     again = up_plan(after, engine.observed("p"), UpPolicy(remove_orphans=True))
     carry_out(engine, again).raise_failure()
     rests(engine, after)
+
+
+@settings(max_examples=120, deadline=None)
+@given(before=stacks(), after=stacks(), policy=policies, data=st.data())
+def test_an_up_that_broke_anywhere_can_be_taken_back(before, after, policy, data):
+    engine = MemoryEngine()
+    carry_out(engine, up_plan(before, engine.observed("p"), UpPolicy())).raise_failure()
+    plan = up_plan(after, engine.observed("p"), policy)
+    if not plan:
+        return
+    for step in data.draw(st.lists(st.sampled_from(plan.steps), min_size=1, max_size=3)):
+        engine.fail(type(step.op), target(step.op))
+    carry_out(engine, plan)
+    engine.mend()
+    before = asked_again(before)
+    again = up_plan(before, engine.observed("p"), UpPolicy(remove_orphans=True))
+    carry_out(engine, again).raise_failure()
+    rests(engine, before)
+    wanted = {config.name for one in before.services for config in one.replicas}
+    assert {record.name for record in engine.containers.values()} == wanted
 
 
 @settings(max_examples=60, deadline=None)
