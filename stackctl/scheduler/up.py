@@ -69,7 +69,7 @@ class Up:
     unnamed: set[str] = field(default_factory=set)
     #: Final name -> CreateContainer.
     created: dict[str, int] = field(default_factory=dict)
-    #: Final name -> StartContainer.
+    #: Final name -> StartContainer, or what gives a running one its name.
     started: dict[str, int] = field(default_factory=dict)
     #: Final name -> the WaitHealthy of its update; see rollout.
     healthy: dict[str, int] = field(default_factory=dict)
@@ -349,8 +349,10 @@ class Up:
                 after = {self.stopped[record.id], *self._rivals(record)}
                 self.start(service, record.config, cause, after)
             case Finish(record=record, config=config, cause=cause) if record.status.needs_stop:
-                # It started before the old one was to stop (start-first): it lacks its name only.
-                self.rename(service, config, cause, self._rivals(record))
+                # It runs, and lacks its name only: who waits for it waits by that name.
+                self.started[config.name] = self.rename(
+                    service, config, cause, self._rivals(record)
+                )
             case Finish(record=record, config=config, cause=cause):
                 self._name_and_start(service, config, cause, self._rivals(record))
             case Recreated() if rollout.starts_first(self, service, verdict):

@@ -208,7 +208,8 @@ def test_an_up_that_broke_anywhere_can_be_taken_back(before, after, policy, data
     carry_out(engine, plan)
     engine.mend()
     before = asked_again(before)
-    again = up_plan(before, engine.observed("p"), UpPolicy(remove_orphans=True))
+    as_before = UpPolicy(remove_orphans=True, wait=policy.wait)
+    again = up_plan(before, engine.observed("p"), as_before)
     carry_out(engine, again).raise_failure()
     rests(engine, before)
     wanted = {config.name for one in before.services for config in one.replicas}
