@@ -52,14 +52,14 @@ class Registry:
     def by_name(self, name: str, *, successor: bool = False) -> ContainerRecord:
         """The container of this name; with `successor` rather the one about to get it, and one
         that was to have it again when nobody has it."""
-        aside = None
+        waiting: list[ContainerRecord] = []
         if successor:
-            for candidate in self.store.containers():
-                if candidate.replaces and candidate.config.name == name:
-                    if not candidate.is_aside:
-                        return candidate
-                    aside = candidate
-        record = self.find_name(name) or aside
+            every = self.store.containers()
+            waiting = [r for r in every if r.replaces and r.config.name == name]
+            # An older one is what an interrupted update left.
+            if successors := [r for r in waiting if not r.is_aside]:
+                return max(successors, key=lambda record: record.created_at)
+        record = self.find_name(name) or next(iter(waiting), None)
         if record is None:
             raise NotFound(f"no such container: {name}")
         return record

@@ -365,9 +365,8 @@ class MemoryEngine:
     def _newest(self, name: str) -> ContainerRecord:
         """The container about to get this name, if there is one."""
         waiting = [r for r in self.containers.values() if r.replaces and r.config.name == name]
-        for record in waiting:
-            if not record.is_aside:
-                return record
+        if successors := [record for record in waiting if not record.is_aside]:
+            return max(successors, key=lambda record: record.created_at)
         if waiting and not any(record.name == name for record in self.containers.values()):
             return waiting[0]
         return self._named(name)
