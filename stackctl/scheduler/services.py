@@ -58,7 +58,7 @@ def start_plan(observed: Observed, policy: ServicePolicy) -> Plan:
             for record in found.get(service, ()):
                 if record.id in started or not works(record):
                     draft.add(
-                        WaitHealthy(name=record.config.name, ended_ok=record.config.health is None),
+                        WaitHealthy(name=record.name, ended_ok=record.config.health is None),
                         "--wait",
                         after=[started[record.id]] if record.id in started else (),
                         service=service,
@@ -210,7 +210,7 @@ def _add_starts(
         for record in found.get(service, ()):
             if record.id in going:
                 started[record.id] = draft.add(
-                    StartContainer(name=record.config.name),
+                    StartContainer(name=record.name),
                     going[record.id],
                     after={*strict, *({after[record.id]} if record.id in after else ())},
                     tolerates=tolerated - strict,
@@ -238,7 +238,7 @@ def _gates(
         step = started.get(record.id)
         if step is None and holds(record, condition):
             continue
-        name = record.config.name
+        name = record.name
         healthy = condition is Condition.HEALTHY
         steps.add(
             draft.add(

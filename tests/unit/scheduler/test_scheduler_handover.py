@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from stackctl.errors import Conflict
-from stackctl.scheduler.desired import Desired, UpPolicy
+from stackctl.scheduler.desired import Desired, ServicePolicy, UpPolicy
 from stackctl.scheduler.executor import execute
 from stackctl.scheduler.ops import RemoveContainer, RenameContainer, StartContainer
-from stackctl.scheduler.plan import up_plan
+from stackctl.scheduler.plan import start_plan, up_plan
 from stackctl.scheduler.show import render
 from stackctl.testing.engine import MemoryEngine
 from stackctl.testing.stacks import depends, ends, service, stack
@@ -81,7 +81,18 @@ def test_a_name_that_went_to_another_comes_back() -> None:
         assert carry_out(good), broken
         assert {r.name for r in engine.containers.values()} == {"n1", "n2"}
         assert not up_plan(good, engine.observed("p"), policy)
-    # What was not replaced was only called something else for a while.
+    # What was not replaced was only called something else for a while; it starts by what it is
+    # called then.
+    engine.fail(StartContainer, "n2")
+    carry_out(bad)
+    engine.mend()
+    for record in [*engine.containers.values()]:
+        if record.status.needs_stop:
+            engine.end(record.name, 0)
+    starting = start_plan(engine.observed("p"), ServicePolicy(services=("b",), no_deps=True))
+    started = [step.op.name for step in starting.steps if isinstance(step.op, StartContainer)]
+    assert before["n2"] in {engine._named(name).id for name in started}
+    assert carry_out(good)
     assert before["n2"] in engine.containers
 
 
