@@ -148,9 +148,8 @@ class Containers:
         if self._registry.find_name(name) is not None:
             raise Conflict(f'the container name "{name}" is in use')
         record = self._registry.put(replace(record, replaces=""))
-        if record.status.is_alive and record.endpoints:
-            # It started before the old one was gone, under another name.
-            await self._parts.net.name(names.naming(record, "keep"))
+        # It may have started before the old one was gone, under another name.
+        await self._tell_names(record)
         self._publish_event(record, "rename")
         return record
 
@@ -161,8 +160,7 @@ class Containers:
             if record is None or record.replaces:
                 return  # it has gone meanwhile, and its name with it
             record = self._registry.put(replace(record, replaces=container_id))
-        if record.status.is_alive and record.endpoints:
-            await self._parts.net.name(names.naming(record, "keep"))
+        await self._tell_names(record)
         self._publish_event(record, "rename")
 
     async def set_name(self, container_id: str, name: str) -> ContainerRecord:
@@ -175,11 +173,15 @@ class Containers:
             record = self._registry.put(
                 replace(record, config=replace(record.config, name=name), replaces="")
             )
-        if record.status.is_alive and record.endpoints:
-            await self._parts.net.name(names.naming(record, "keep"))
+        await self._tell_names(record)
         attributes = {**names.attributes(record.config), "oldName": f"/{old}"}
         self._parts.events.publish("container", "rename", record.id, attributes)
         return record
+
+    async def _tell_names(self, record: ContainerRecord) -> None:
+        """Its networks know a container that lives by other names from now on."""
+        if record.status.is_alive and record.endpoints:
+            await self._parts.net.name(names.naming(record, "keep"))
 
     async def remove(self, container_id: str, *, anonymous_volumes: bool = False) -> None:
         """Writable layer, log, leases and record go; it must not be running."""

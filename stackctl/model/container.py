@@ -360,6 +360,11 @@ class ContainerConfig:
         return (self.image_id, *mounted)
 
     @property
+    def place(self) -> tuple[str, int]:
+        """Which of the project's containers it is, whatever it is called."""
+        return self.service, self.number
+
+    @property
     def shares_with(self) -> frozenset[str]:
         """The services of the same project whose namespaces it is in."""
         return self._sharing("service:")

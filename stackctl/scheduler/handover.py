@@ -99,13 +99,8 @@ def _taken(up: Up) -> set[Sole]:
         if not isinstance(verdict, Idle)
         for sole in sole_holdings(verdict.config)
         for holder in up.givers.of.get(sole, ())
-        if _place(holder.config) != _place(verdict.config)
+        if holder.config.place != verdict.config.place
     }
-
-
-def _place(config: ContainerConfig) -> tuple[str, int]:
-    """Which of the project's containers it is, whatever it is called."""
-    return config.service, config.number
 
 
 def stops_of_holders(up: Up, config: ContainerConfig) -> list[int]:
@@ -123,7 +118,7 @@ def stops_of_holders(up: Up, config: ContainerConfig) -> list[int]:
 def holder(up: Up, config: ContainerConfig) -> ContainerRecord | None:
     """Who else has the name now that this container is to have, and is about to leave it."""
     found = up.givers.called.get(config.name)
-    return None if found is None or _place(found.config) == _place(config) else found
+    return None if found is None or found.config.place == config.place else found
 
 
 def freed(up: Up, config: ContainerConfig, cause: str, after: Iterable[int]) -> list[int]:

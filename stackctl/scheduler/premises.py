@@ -21,7 +21,7 @@ _SHORT_ID = 12
 
 def check(
     found: Survey,
-    configs: Iterable[ContainerConfig],
+    configs: Sequence[ContainerConfig],
     made: Sequence[ContainerConfig],
     leaving: Collection[str],
 ) -> None:
@@ -31,7 +31,6 @@ def check(
     Raises NotFound for what is missing, Conflict for a network of somebody else's, Unmet for
     several of these.
     """
-    configs = tuple(configs)
     errors = [
         *_volumes(found, configs),
         *_networks(found, used_networks(configs)),
@@ -94,14 +93,14 @@ def _names(
 ) -> Iterator[StackctlError]:
     """An error for each new container whose name somebody has who stays."""
     staying = {
-        record.name: (record.config.service, record.config.number)
+        record.name: record.config.place
         for record in found.observed.containers
         if record.id not in leaving
     }
     for config in made:
         place = staying.get(config.name)
         others = place is None and config.name in found.observed.other_containers
-        if others or place not in (None, (config.service, config.number)):
+        if others or place not in (None, config.place):
             yield Conflict(
                 f'service "{config.service}": the container name "{config.name}" is in use',
                 hint="remove or rename that container, or choose another name",

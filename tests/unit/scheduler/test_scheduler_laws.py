@@ -142,6 +142,21 @@ def asked_again(desired: Desired) -> Desired:
     return replace(desired, services=tuple(services))
 
 
+def breaks(
+    engine: MemoryEngine, before: Desired, after: Desired, policy: UpPolicy, data: st.DataObject
+) -> bool:
+    """An update of which up to three steps fail; False when there is nothing to update."""
+    carry_out(engine, up_plan(before, engine.observed("p"), UpPolicy())).raise_failure()
+    plan = up_plan(after, engine.observed("p"), policy)
+    if not plan:
+        return False
+    for step in data.draw(st.lists(st.sampled_from(plan.steps), min_size=1, max_size=3)):
+        engine.fail(type(step.op), target(step.op))
+    carry_out(engine, plan)
+    engine.mend()
+    return True
+
+
 def rests(engine: MemoryEngine, desired: Desired) -> None:
     """Nothing is left to do, but for jobs that nobody waits for: those run at each up."""
     awaited = {
@@ -182,14 +197,8 @@ def test_any_stack_becomes_any_other(before, after, policy, data):
 @given(before=stacks(), after=stacks(), policy=policies, data=st.data())
 def test_an_up_that_broke_anywhere_is_carried_on(before, after, policy, data):
     engine = MemoryEngine()
-    carry_out(engine, up_plan(before, engine.observed("p"), UpPolicy())).raise_failure()
-    plan = up_plan(after, engine.observed("p"), policy)
-    if not plan:
+    if not breaks(engine, before, after, policy, data):
         return
-    for step in data.draw(st.lists(st.sampled_from(plan.steps), min_size=1, max_size=3)):
-        engine.fail(type(step.op), target(step.op))
-    carry_out(engine, plan)
-    engine.mend()
     again = up_plan(after, engine.observed("p"), UpPolicy(remove_orphans=True))
     carry_out(engine, again).raise_failure()
     rests(engine, after)
@@ -199,14 +208,8 @@ def test_an_up_that_broke_anywhere_is_carried_on(before, after, policy, data):
 @given(before=stacks(), after=stacks(), policy=policies, data=st.data())
 def test_an_up_that_broke_anywhere_can_be_taken_back(before, after, policy, data):
     engine = MemoryEngine()
-    carry_out(engine, up_plan(before, engine.observed("p"), UpPolicy())).raise_failure()
-    plan = up_plan(after, engine.observed("p"), policy)
-    if not plan:
+    if not breaks(engine, before, after, policy, data):
         return
-    for step in data.draw(st.lists(st.sampled_from(plan.steps), min_size=1, max_size=3)):
-        engine.fail(type(step.op), target(step.op))
-    carry_out(engine, plan)
-    engine.mend()
     before = asked_again(before)
     as_before = UpPolicy(remove_orphans=True, wait=policy.wait)
     again = up_plan(before, engine.observed("p"), as_before)
